@@ -1,0 +1,37 @@
+# Needs a Python from 3.10 on and make; everything else is installed into .venv, without root.
+
+# What .venv is made from. A version manager's python3.11 may be on PATH and still not run, so it is asked.
+IS_USABLE := import sys; sys.exit(sys.version_info < (3, 10))
+PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 2>/dev/null && echo "$$name" && break; done)
+
+VENV_PYTHON := .venv/bin/python
+VENV_READY := .venv/.ready
+
+.PHONY: help demo test lint layer clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV_READY) ## Run a small function with the layer on this machine, and show what reaches Sumo Logic and when
+	$(VENV_PYTHON) tests/demo.py
+
+# The tests start many processes: more workers than this slow each other down.
+test: $(VENV_READY) ## Run the whole test suite
+	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m mypy
+
+layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
+	$(VENV_PYTHON) -m layer.build
+
+clean: ## Remove everything that these commands have made
+	rm -rf .cache .hypothesis .venv build layer/dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV_READY): setup.cfg pyproject.toml
+	$(or $(PYTHON),$(error Python 3.10 or later is needed, as python3.11 or python3 on PATH)) -m venv .venv
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

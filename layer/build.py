@@ -1,0 +1,220 @@
+"""Builds the layer: one zip, rooted at /opt, for every architecture and every Python that Lambda runs.
+
+::
+
+    sumo_wrapper                          called by Lambda in front of the interpreter
+    extensions/sumo-internal-extension    the external extension
+    python/sumo_internal/                 the package
+        __pycache__/                      bytecode, of the package and of urllib3, per interpreter of this machine
+        _vendor/urllib3/                  importable under this private name only
+        _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
+        _structlog/typing_extensions.py   what structlog needs on Python 3.10
+
+Rules:
+
+* ``python/`` lies on every function's sys.path, so it holds no top-level name but ours: a function's own
+  ``import urllib3`` ends as it does without the layer.
+* Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
+  It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
+* Bytecode of five interpreters would not fit into the limit in full. It goes without docstrings and ``assert``
+  (urllib3: 29 KB each, zipped) and without the columns in a traceback (33 KB each from 3.11 on); line numbers stay.
+  So nothing in the package may rest on an ``assert`` or a docstring.
+* The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
+  hash seed, no umask gets in.
+
+It does not test what it built; that is ``tests/test_layer.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from layer.interpreters import SUPPORTED_VERSIONS, Interpreter, find
+
+ROOT = Path(__file__).resolve().parent.parent
+ZIP = ROOT / "layer/dist/sumo-internal-extension.zip"
+VENDORED = ROOT / "layer/vendored.txt"
+WHEELS = ROOT / ".cache/wheels"
+
+SIZE_LIMIT_BYTES = 1 << 20
+"""Of the zip. Lambda fetches and unpacks it in each new environment; a function's own 250 MB include it unpacked."""
+
+EXECUTABLES = ("sumo_wrapper", "extensions/sumo-internal-extension")
+
+NEVER_IMPORTED = ("urllib3/contrib/", "urllib3/http2/connection.py")
+"""urllib3 imports these only under Emscripten, or when an application asks for SOCKS, pyOpenSSL or HTTP/2."""
+
+VENDOR_DOCSTRING = '"""Packages that the layer carries under private names, as published; see layer/build.py."""\n'
+
+EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def build(interpreters: Iterable[Interpreter]) -> bytes:
+    """Return the layer's zip with bytecode for the given interpreters.
+
+    Raises:
+        OSError: A source file is missing.
+        subprocess.CalledProcessError: pip cannot fetch a wheel, or a source does not compile; their own words are on
+            stderr.
+    """
+    with TemporaryDirectory() as folder:
+        opt = Path(folder)
+        _lay_out(opt)
+        _compile(opt, interpreters)
+        return _archive(opt)
+
+
+def unpack(archive: bytes, folder: Path) -> None:
+    """Write the files of a layer's zip into the folder as Lambda does into /opt, modes included."""
+    with ZipFile(io.BytesIO(archive)) as layer:
+        for info in layer.infolist():
+            target = Path(layer.extract(info, folder))
+            target.chmod(stat.S_IMODE(info.external_attr >> 16))
+    for directory in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        directory.chmod(0o755)
+
+
+def _lay_out(opt: Path) -> None:
+    """Put every source file in its place below opt."""
+    _copy(ROOT / "wrapper/sumo_wrapper", opt / "sumo_wrapper")
+    _copy(ROOT / "layer/extension/sumo-internal-extension", opt / "extensions/sumo-internal-extension")
+    package = opt / "python/sumo_internal"
+    _copy(ROOT / "LICENSE", package / "LICENSE")
+    for source in (ROOT / "sumo_internal").rglob("*.py"):
+        _copy(source, package / source.relative_to(ROOT / "sumo_internal"))
+    wheels = _wheels()
+    _take(wheels["urllib3"], package / "_vendor")
+    (package / "_vendor/__init__.py").write_text(VENDOR_DOCSTRING)
+    _take(wheels["structlog"], package / "_structlog")
+    _take(wheels["typing_extensions"], package / "_structlog")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _take(wheel: Path, target: Path) -> None:
+    """Unpack a wheel's modules and licences; neither its metadata nor what is never imported."""
+    name = wheel.name.partition("-")[0]
+    with ZipFile(wheel) as content:
+        for entry in content.namelist():
+            if entry.endswith(".py") and not entry.startswith(NEVER_IMPORTED):
+                content.extract(entry, target)
+            elif ".dist-info/licenses/" in entry:
+                target.mkdir(parents=True, exist_ok=True)
+                (target / f"{name}-{Path(entry).name}").write_bytes(content.read(entry))
+
+
+def _wheels() -> dict[str, Path]:
+    """Return the pinned wheels by name; pip fetches them when one is missing or not what the pin says."""
+    pins = re.findall(r"^(\w+)==(\S+) --hash=sha256:(\w+)$", VENDORED.read_text(), re.MULTILINE)
+    wheels = {name: WHEELS / f"{name}-{version}-py3-none-any.whl" for name, version, _ in pins}
+    if not all(_has_hash(wheels[name], sha256) for name, _, sha256 in pins):
+        _download()
+    return wheels
+
+
+def _has_hash(file: Path, sha256: str) -> bool:
+    return file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
+
+
+def _download() -> None:
+    """Fetch the wheels; each appears complete or not at all, because other builds may run at the same time."""
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    with TemporaryDirectory(dir=WHEELS.parent) as fetched:
+        requirements = ["--requirement", str(VENDORED), "--require-hashes", "--no-deps", "--only-binary", ":all:"]
+        subprocess.run([*pip, "download", *requirements, "--dest", fetched], check=True)
+        for wheel in Path(fetched).iterdir():
+            wheel.replace(WHEELS / wheel.name)
+
+
+def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
+    """Let each interpreter, all at once, write its bytecode of what the layer itself imports.
+
+    structlog stays source: the layer imports it only where a function needs it and brings none.
+    """
+    # A frozenset constant is written in the order of its hashes; and no PYTHON* variable of the builder gets in.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PYTHONHASHSEED"] = "0"
+    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/"]
+    compileall = ["-S", "-X", "no_debug_ranges", "-m", "compileall", *options, "python/sumo_internal"]
+    commands = [[str(each.executable), *compileall] for each in interpreters]
+    running = [subprocess.Popen(command, cwd=opt, env=environment) for command in commands]
+    for process in running:
+        if process.wait():
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+    for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
+        bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
+
+
+def _archive(opt: Path) -> bytes:
+    """Return the zip of opt's files; of the file system it takes names and content only."""
+    buffer = io.BytesIO()
+    with ZipFile(buffer, "w", ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, file in sorted((file.relative_to(opt).as_posix(), file) for file in opt.rglob("*") if file.is_file()):
+            info = ZipInfo(name, EARLIEST_ZIP_TIME)
+            info.compress_type = ZIP_DEFLATED
+            info.create_system = 3  # Unix: the upper half of external_attr is the file's mode
+            info.external_attr = (stat.S_IFREG | (0o755 if name in EXECUTABLES else 0o644)) << 16
+            archive.writestr(info, file.read_bytes())
+    return buffer.getvalue()
+
+
+def _part(name: str) -> str:
+    """Return the line of the summary that a file belongs to."""
+    if bytecode := re.search(r"\.cpython-3(\d+)\.pyc$", name):
+        return f"bytecode 3.{bytecode[1]}"
+    parts = ("_vendor", "_structlog", "sumo_internal", "extensions", "sumo_wrapper")
+    return next(part for part in parts if part in name.split("/"))
+
+
+def _summary(archive: bytes, interpreters: Iterable[Interpreter]) -> str:
+    """Return a table of what is in the zip, and which interpreters this machine did not have."""
+    with ZipFile(io.BytesIO(archive)) as layer:
+        entries = [(_part(info.filename), info.file_size, info.compress_size) for info in layer.infolist()]
+    lines = [f"{'part':<16}{'files':>6}{'bytes':>10}{'zipped':>10}"]
+    for part in sorted({part for part, _, _ in entries}):
+        sizes = [(size, zipped) for other, size, zipped in entries if other == part]
+        lines.append(f"{part:<16}{len(sizes):>6}{sum(s for s, _ in sizes):>10,}{sum(z for _, z in sizes):>10,}")
+    lines.append(f"{'zip':<16}{len(entries):>6}{'':>10}{len(archive):>10,}")
+    found = {each.version for each in interpreters}
+    missing = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED_VERSIONS if (major, minor) not in found)
+    if missing:
+        lines.append(f"no bytecode for {missing}: no such interpreter here; functions on it compile at each cold start")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Build the zip, or lay the layer out unpacked, and say what is in it."""
+    parser = argparse.ArgumentParser(prog="python -m layer.build", description="Build the layer.")
+    parser.add_argument("--unpack", metavar="DIR", type=Path, help="write the layer's files to DIR instead of a zip")
+    folder = parser.parse_args().unpack
+    interpreters = find()
+    archive = build(interpreters)
+    print(_summary(archive, interpreters))
+    if len(archive) > SIZE_LIMIT_BYTES:
+        sys.exit(f"the layer's zip has {len(archive):,} bytes; the limit is {SIZE_LIMIT_BYTES:,}")
+    if folder:
+        unpack(archive, folder)
+    else:
+        ZIP.parent.mkdir(parents=True, exist_ok=True)
+        ZIP.write_bytes(archive)
+    print(f"-> {folder or ZIP}")
+
+
+if __name__ == "__main__":
+    main()

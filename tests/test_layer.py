@@ -1,0 +1,251 @@
+"""The layer as built: what is in it, that it is reproducible, and that each interpreter takes it as it lies."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
+
+import pytest
+
+from layer.build import NEVER_IMPORTED, ROOT, SIZE_LIMIT_BYTES
+from layer.interpreters import Interpreter, find
+
+INTERPRETERS = find()
+PACKAGE = "python/sumo_internal/"
+START = f"{PACKAGE}start.py"
+"""The one module that is run and never imported."""
+
+on_each_interpreter = pytest.mark.parametrize("interpreter", INTERPRETERS, ids=str)
+
+
+def ask(interpreter: Interpreter, script: str, *arguments: str) -> str:
+    """Run a script on the bare interpreter: no site-packages, no environment, no bytecode written."""
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", script, *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what the build reads to another place, with new file times."""
+    skipped = shutil.ignore_patterns("__pycache__", "dist")
+    for name in ("sumo_internal", "wrapper", "layer", ".cache/wheels"):
+        shutil.copytree(ROOT / name, folder / name, ignore=skipped, copy_function=shutil.copyfile)
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    return folder
+
+
+def run_build(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the build as ``make layer`` does, with an umask that takes everybody else's rights."""
+    return subprocess.run(
+        [sys.executable, "-m", "layer.build", *arguments],
+        cwd=checkout,
+        env=os.environ | variables,
+        umask=0o077,
+        capture_output=True,
+        text=True,
+    )
+
+
+def modules(layer_zip: bytes) -> set[str]:
+    """Return the paths of the modules that the layer itself imports: all but structlog's."""
+    with ZipFile(io.BytesIO(layer_zip)) as layer:
+        return {name for name in layer.namelist() if name.endswith(".py") and "/_structlog/" not in name}
+
+
+def bytecode_of(module: str, interpreter: Interpreter) -> str:
+    """Return the path at which an interpreter looks for a module's bytecode."""
+    path = PurePosixPath(module)
+    return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{''.join(map(str, interpreter.version))}.pyc")
+
+
+def test_build_is_reproducible(layer_zip: bytes, tmp_path: Path) -> None:
+    """The same sources give the same bytes from another directory, time zone, umask, hash seed and file times.
+
+    Guards against a build path in bytecode and against frozensets in the order of random hashes.
+    """
+    checkout = copy_checkout(tmp_path / "another/place")
+    built = run_build(checkout, TZ="Asia/Kathmandu", PYTHONHASHSEED="4711", PYTHONOPTIMIZE="1")
+    assert built.returncode == 0, built.stderr
+    assert (checkout / "layer/dist/sumo-internal-extension.zip").read_bytes() == layer_zip
+
+
+def test_build_says_what_is_in_the_layer(layer_folder: Path, tmp_path: Path) -> None:
+    """``--unpack`` lays out the zip's files and writes no zip; the table names each interpreter, found or missing."""
+    checkout = copy_checkout(tmp_path / "checkout")
+    built = run_build(checkout, "--unpack", str(tmp_path / "opt"))
+    assert built.returncode == 0, built.stderr
+    assert not (checkout / "layer/dist").exists()
+    assert listing(tmp_path / "opt") == listing(layer_folder)
+    for minor in range(10, 15):
+        is_found = any(each.version == (3, minor) for each in INTERPRETERS)
+        said = rf"^bytecode 3\.{minor} +\d+ " if is_found else rf"no bytecode for .*3\.{minor}"
+        assert re.search(said, built.stdout, re.MULTILINE)
+
+
+def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return mode and content of every file in a folder, by path."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {str(file.relative_to(folder)): (stat.S_IMODE(file.stat().st_mode), file.read_bytes()) for file in files}
+
+
+def test_layer_is_small(layer_zip: bytes) -> None:
+    """Under 1 MiB."""
+    assert len(layer_zip) <= SIZE_LIMIT_BYTES
+
+
+def test_build_refuses_a_large_layer(tmp_path: Path) -> None:
+    """A layer over the limit fails the build and leaves no zip behind that somebody might publish."""
+    checkout = copy_checkout(tmp_path)
+    (checkout / "sumo_internal/large.py").write_text(f"# {secrets.token_hex(SIZE_LIMIT_BYTES)}\n")
+    built = run_build(checkout)
+    assert built.returncode == 1
+    assert "the limit is 1,048,576" in built.stderr
+    assert not (checkout / "layer/dist").exists()
+
+
+def test_contents(layer_zip: bytes) -> None:
+    """Wrapper, extension, package, licences, urllib3, structlog, and bytecode of exactly what the layer imports."""
+    with ZipFile(io.BytesIO(layer_zip)) as layer:
+        names = layer.namelist()
+        assert {info.date_time for info in layer.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    sources = modules(layer_zip)
+    assert names == sorted(set(names))
+    assert {name for name in names if not name.startswith(PACKAGE)} == {
+        "sumo_wrapper",
+        "extensions/sumo-internal-extension",
+    }
+    package = {str(PurePosixPath("python") / source.relative_to(ROOT)) for source in ROOT.glob("sumo_internal/**/*.py")}
+    vendored = {name for name in sources if name.startswith(f"{PACKAGE}_vendor/")}
+    assert sources == package | vendored
+    assert f"{PACKAGE}_vendor/urllib3/poolmanager.py" in vendored
+    assert not any(name.startswith(f"{PACKAGE}_vendor/{left_out}") for name in names for left_out in NEVER_IMPORTED)
+    bytecode = {name for name in names if name.endswith(".pyc")}
+    assert bytecode == {bytecode_of(source, each) for source in sources for each in INTERPRETERS}
+    assert set(names) >= {
+        f"{PACKAGE}LICENSE",
+        f"{PACKAGE}_vendor/urllib3-LICENSE.txt",
+        f"{PACKAGE}_structlog/structlog-LICENSE-APACHE",
+        f"{PACKAGE}_structlog/structlog-LICENSE-MIT",
+        f"{PACKAGE}_structlog/structlog-NOTICE",
+        f"{PACKAGE}_structlog/typing_extensions-LICENSE",
+        f"{PACKAGE}_structlog/structlog/processors.py",
+    }
+
+
+def test_modes(layer_folder: Path) -> None:
+    """Lambda's user, who owns none of it, may read everything and run the two scripts; nobody else's umask counts."""
+    executables = {"sumo_wrapper", "extensions/sumo-internal-extension"}
+    for path, (mode, _) in listing(layer_folder).items():
+        assert mode == (0o755 if path in executables else 0o644), path
+    assert {stat.S_IMODE(path.stat().st_mode) for path in layer_folder.rglob("*") if path.is_dir()} == {0o755}
+
+
+@on_each_interpreter
+def test_no_public_name_but_ours(interpreter: Interpreter, layer_folder: Path) -> None:
+    """A function with the layer on its path and without urllib3 or structlog keeps its ImportError."""
+    script = """
+import importlib, json, pkgutil, sys
+sys.path.append(sys.argv[1])
+outcomes = {}
+for name in ("urllib3", "structlog", "typing_extensions", "sumo_internal"):
+    try:
+        importlib.import_module(name)
+        outcomes[name] = "found"
+    except ImportError as error:
+        outcomes[name] = str(error)
+print(json.dumps([outcomes, [module.name for module in pkgutil.iter_modules([sys.argv[1]])]]))
+"""
+    outcomes, top_level = json.loads(ask(interpreter, script, str(layer_folder / "python")))
+    assert outcomes == {
+        "urllib3": "No module named 'urllib3'",
+        "structlog": "No module named 'structlog'",
+        "typing_extensions": "No module named 'typing_extensions'",
+        "sumo_internal": "found",
+    }
+    assert top_level == ["sumo_internal"]
+
+
+@on_each_interpreter
+def test_imports_come_from_bytecode(interpreter: Interpreter, layer_zip: bytes, layer_folder: Path) -> None:
+    """Every module imports, urllib3 under its private name alone, and not one source is compiled.
+
+    Importing all of them shows that nothing misses the parts of urllib3 that the layer leaves out.
+    """
+    script = """
+import importlib, json, sys
+folder, *names = sys.argv[1:]
+compiled = []
+sys.addaudithook(lambda event, details: event == "compile" and compiled.append(str(details[1])))
+sys.path.append(folder)
+for name in names:
+    importlib.import_module(name)
+public = [name for name in sys.modules if name.partition(".")[0] in ("urllib3", "structlog")]
+print(json.dumps([[path for path in compiled if path.startswith(folder)], public]))
+"""
+    imported = modules(layer_zip) - {START}
+    names = sorted(re.sub(r"/__init__$", "", path[len("python/") : -len(".py")]).replace("/", ".") for path in imported)
+    assert "sumo_internal._vendor.urllib3" in names
+    compiled, public = json.loads(ask(interpreter, script, str(layer_folder / "python"), *names))
+    assert compiled == []
+    assert public == []
+
+
+@on_each_interpreter
+def test_bytecode_is_unchecked_and_knows_no_build_path(
+    interpreter: Interpreter, layer_zip: bytes, layer_folder: Path
+) -> None:
+    """Each pyc has its source's hash, is not checked against it, and names its source below /opt, nested code too."""
+    script = """
+import importlib.util, json, marshal, sys
+
+def filenames(code):
+    yield code.co_filename
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            yield from filenames(constant)
+
+found = {}
+for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
+    content = open(bytecode, "rb").read()
+    assert content[:4] == importlib.util.MAGIC_NUMBER
+    assert content[4:8] == b"\\1\\0\\0\\0", "PEP 552: bit 0 is hash-based, bit 1 is to be checked"
+    assert content[8:16] == importlib.util.source_hash(open(source, "rb").read())
+    found[source] = sorted(set(filenames(marshal.loads(content[16:]))))
+print(json.dumps(found))
+"""
+    sources = modules(layer_zip)
+    pairs = [str(layer_folder / path) for source in sources for path in (source, bytecode_of(source, interpreter))]
+    found = json.loads(ask(interpreter, script, *pairs))
+    assert found == {str(layer_folder / source): [f"/opt/{source}"] for source in sources}
+
+
+@on_each_interpreter
+def test_structlog_is_complete_where_it_lies(interpreter: Interpreter, layer_folder: Path) -> None:
+    """With its folder on sys.path structlog imports and works, on Python 3.10 too, where it needs typing_extensions."""
+    script = """
+import sys
+sys.path.append(sys.argv[1])
+import structlog
+structlog.configure([structlog.processors.add_log_level, structlog.processors.JSONRenderer(sort_keys=True)])
+structlog.get_logger().info("paid", amount=3)
+"""
+    said = ask(interpreter, script, str(layer_folder / PACKAGE / "_structlog"))
+    assert json.loads(said) == {"amount": 3, "event": "paid", "level": "info"}
+
+
+def test_interpreters_answer_for_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only has the name (a failing shim, a talkative script, a dead link) hides no real one behind it on PATH."""
+    for name, text in (("python3.10", "#!/bin/sh\nexit 127\n"), ("python3.11", "#!/bin/sh\necho 3.11\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "python3.12").symlink_to("nowhere")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert find() == INTERPRETERS
