@@ -1,0 +1,141 @@
+"""Where the parts are put together: for the wrapper (:func:`install`) and for the drop-in (:func:`start_dropin`).
+
+Whatever fails here is said in one line, and the function runs without us.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from sumo_internal import config as configuration
+from sumo_internal import guard, runtime, streams
+from sumo_internal.lambda_api import ExtensionsApi
+from sumo_internal.recorder import Recorder, note_records
+from sumo_internal.sidecar import Sidecar
+from sumo_internal.spool import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sumo_internal.config import Config
+    from sumo_internal.drainer import Drainer
+
+EXTENSION = "extensions/sumo-internal-extension"
+"""The external extension, below /opt or wherever the layer was unpacked."""
+
+_recorder: Recorder | None = None
+"""The process's one recorder, once somebody has set it up."""
+_is_wrapped = False
+
+
+def install() -> None:
+    """Listen to everything the function writes, and have it shipped."""
+    global _is_wrapped
+    _is_wrapped = True
+    config = _read_config()
+    if config is None:
+        return
+    recorder, sidecar = _assemble(config)
+    streams.listen(recorder.written)
+    note_records()
+
+    def patch(bootstrap: Any) -> None:
+        runtime.capture(bootstrap, recorder)
+        runtime.follow_invocations(bootstrap, sidecar)
+
+    runtime.when_loaded(patch)
+    _register(sidecar)
+
+
+def start_dropin() -> Recorder | None:
+    """Set up for a handler without the wrapper, once for all handlers.
+
+    Returns:
+        Where log records go; None where there is nothing to do (under the wrapper), or nothing can be done.
+    """
+    if _is_wrapped:
+        return None
+    if _recorder is not None:
+        return _recorder
+    config = _read_config()
+    if config is None:
+        return None
+    recorder, sidecar = _assemble(config)
+    if runtime.BOOTSTRAP in sys.modules:
+        runtime.follow_invocations(sys.modules[runtime.BOOTSTRAP], sidecar)
+    _register(sidecar)
+    if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
+        import atexit
+
+        atexit.register(_drain_at_exit, config, recorder.spool)
+    elif not has_extension():
+        guard.say(
+            "warn",
+            f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
+            "function times out, crashes or is shut down are lost. Add the layer to keep them",
+        )
+    return recorder
+
+
+def has_extension() -> bool:
+    """Is the external extension there, in the layer that this package came with or in any?"""
+    layer = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.path.exists(f"{layer}/{EXTENSION}") or os.path.exists(f"/opt/{EXTENSION}")
+
+
+def _read_config() -> Config | None:
+    config, problems = configuration.read(os.environ)
+    guard.set_level(config.log_level)
+    for problem in problems:
+        guard.say("warn", problem)
+    if config.is_disabled:
+        return None
+    if not config.endpoint:
+        guard.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
+        return None
+    return config
+
+
+def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
+    global _recorder
+    environ = os.environ
+    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+    headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
+    spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000)
+    recorder = Recorder(
+        spool,
+        {
+            "logGroup": f"/aws/lambda/{function}" if function else None,
+            "logStream": stream or None,
+            "IsColdStart": True,
+            "LayerVersion": configuration.CLIENT,
+            "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
+        },
+    )
+    _recorder = recorder
+    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, spool))
+
+
+def make_drainer(config: Config, spool: Spool) -> Drainer:
+    """This process's drainer. Called on the shipping thread: importing urllib3 is not part of the function's start."""
+    from sumo_internal.drainer import Drainer
+    from sumo_internal.spool import Shelf
+    from sumo_internal.sumo import HttpSource, PooledSender
+
+    return Drainer(config, Shelf(config.spool_dir, spool), lambda: HttpSource(config.endpoint, PooledSender()))
+
+
+def _register(sidecar: Sidecar) -> None:
+    address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
+    if address:
+        sidecar.register(ExtensionsApi(address))
+
+
+def _drain_at_exit(config: Config, spool: Spool) -> None:
+    """Outside Lambda there is nobody to come after us."""
+    with guard.guard("shipping at exit"):
+        make_drainer(config, spool).drain(time.time() + config.flush_max_age_s)

@@ -1,0 +1,235 @@
+"""What the environment variables say, checked: names, defaults and meaning of Sumo's Go extension, and ours.
+
+Pure: :func:`read` takes a mapping and gives values and sentences; it says nothing and touches nothing. A wrong value
+never stops anything: it gets one sentence that names the variable, what is wrong with it and what is done instead.
+No sentence repeats the endpoint, whose path is a credential.
+
+The table :data:`SETTINGS` is the one place where a setting is defined; the documentation is made from it.
+"""
+
+from __future__ import annotations
+
+from sumo_internal import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+CLIENT = f"sumo-internal-extension:{__version__}"
+"""X-Sumo-Client, and LayerVersion of each record."""
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+_FALSE = ("0", "f", "F", "FALSE", "false", "False")
+"""What Go's strconv.ParseBool takes: users bring their settings from a Go program."""
+
+
+class Invalid(ValueError):
+    """A value that a setting cannot take; its text completes the sentence "SUMO_X … "."""
+
+
+class Setting:
+    """One variable: how it is read, and what it means to a user."""
+
+    __slots__ = ("variable", "attribute", "parse", "default", "meaning")
+
+    def __init__(self, variable: str, attribute: str, parse: Callable[[str], Any], default: Any, meaning: str) -> None:
+        self.variable = variable
+        self.attribute = attribute
+        self.parse = parse
+        self.default = default
+        self.meaning = meaning
+
+
+def _bool(text: str) -> bool:
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise Invalid("is neither true nor false")
+
+
+def _number(least: float, most: float, unit: str, kind: type[int] | type[float] = int) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise Invalid(f"is not a number of {unit}") from None
+        if not least <= value <= most:
+            raise Invalid(f"is not between {least} and {most} {unit}")
+        return value
+
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in choices:
+            raise Invalid(f"is none of {', '.join(choices)}")
+        return text.lower()
+
+    return parse
+
+
+def _endpoint(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme.lower() not in ("https", "http") or not rest.partition("/")[0]:
+        raise Invalid("is not an http(s) address of a Sumo Logic HTTP source")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise Invalid("has characters that no address can have")
+    return text
+
+
+def _header(text: str) -> str:
+    """A header's value: printable ASCII (what a header may carry), one line."""
+    if not text.isascii() or not text.isprintable():
+        raise Invalid("has characters that a request header cannot carry")
+    return text
+
+
+def _fields(text: str) -> str:
+    """``k=v,k2=v2`` within Sumo's limits: 30 fields, keys of 255 and values of 200 characters."""
+    pairs = [pair.strip() for pair in _header(text).split(",") if pair.strip()]
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not key or not separator or "=" in value:
+            raise Invalid(f"has {pair!r}, which is not key=value")
+        if len(key) > 255 or len(value) > 200:
+            raise Invalid(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
+    if len(pairs) > 30:
+        raise Invalid(f"has {len(pairs)} fields; Sumo Logic takes 30")
+    return ",".join(pairs)
+
+
+def _level(text: str) -> str:
+    level = text.lower()
+    return _choice("trace", "debug", "info", "warn", "error", "fatal", "panic")("warn" if level == "warning" else level)
+
+
+SETTINGS = (
+    Setting("SUMO_HTTP_ENDPOINT", "endpoint", _endpoint, "", "Address of the HTTP source. Required; secret."),
+    Setting("SUMO_DISABLED", "is_disabled", _bool, False, "Switches all of it off."),
+    Setting(
+        "SUMO_FLUSH",
+        "flush",
+        _choice("auto", "end", "next"),
+        "auto",
+        "When lines are shipped: after the response and before the freeze (end), beside the next invocation (next).",
+    ),
+    Setting(
+        "SUMO_FLUSH_MAX_AGE_S",
+        "flush_max_age_s",
+        _number(0.1, 900, "seconds", float),
+        5.0,
+        "While the environment runs, no line waits longer than this many seconds.",
+    ),
+    Setting("SUMO_NUM_RETRIES", "num_retries", _number(0, 100, "attempts"), 3, "Attempts at a batch after the first."),
+    Setting(
+        "SUMO_RETRY_SLEEP_TIME_MS",
+        "retry_sleep_ms",
+        _number(0, 60_000, "milliseconds"),
+        300,
+        "The pause before the first retry; doubled each time, with jitter.",
+    ),
+    Setting(
+        "SUMO_SPOOL_MAX_MB",
+        "spool_max_mb",
+        _number(2, 10_240, "megabytes"),
+        64,
+        "Bound on what lines that are not delivered yet take in /tmp.",
+    ),
+    Setting("SUMO_SPOOL_DIR", "spool_dir", str, "/tmp/sumo-internal", "Folder of the spool."),
+    Setting("SUMO_LOG_LEVEL", "log_level", _level, "info", "How much the extension says of itself on stderr."),
+    Setting("SOURCE_CATEGORY_OVERRIDE", "category", _header, "", "X-Sumo-Category of every request."),
+    Setting("SUMO_SOURCE_NAME", "source_name", _header, "", "X-Sumo-Name instead of the log stream."),
+    Setting("SUMO_SOURCE_HOST", "source_host", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>."),
+    Setting("SUMO_FIELDS", "fields", _fields, "", "X-Sumo-Fields of every request: key=value pairs, comma separated."),
+)
+
+
+class Config:
+    """The settings' values; read once, never changed."""
+
+    __slots__ = tuple(setting.attribute for setting in SETTINGS)
+
+    endpoint: str
+    is_disabled: bool
+    flush: str
+    flush_max_age_s: float
+    num_retries: int
+    retry_sleep_ms: int
+    spool_max_mb: int
+    spool_dir: str
+    log_level: str
+    category: str
+    source_name: str
+    source_host: str
+    fields: str
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name}: settings are read once")
+
+
+def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """Read all settings.
+
+    Args:
+        environ: The process's environment.
+
+    Returns:
+        The settings, and one sentence per problem, to be said by the caller. An empty variable counts as not set.
+    """
+    values = {}
+    problems = []
+    for setting in SETTINGS:
+        values[setting.attribute] = setting.default
+        text = environ.get(setting.variable, "").strip()
+        if not text:
+            continue
+        try:
+            values[setting.attribute] = setting.parse(text)
+        except Invalid as problem:
+            instead = f"{setting.default!r} is used instead" if setting.default != "" else "it is left out"
+            shown = "" if setting.attribute == "endpoint" else f"={text[:40]!r}"
+            problems.append(f"{setting.variable}{shown} {problem}; {instead}")
+    return Config(values), problems
+
+
+def envelope(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:
+    """The request headers under which a function's lines travel, as Sumo's dashboards parse them.
+
+    Their expressions are ``/aws/lambda/*`` for the host and ``*/[*]*`` for the name (Sumo's Lambda app, all queries),
+    so a log stream of another form, which a custom log group gives, is rewritten.
+
+    Args:
+        config: The settings.
+        function_name: AWS_LAMBDA_FUNCTION_NAME.
+        log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
+        version: AWS_LAMBDA_FUNCTION_VERSION.
+    """
+    headers = {
+        "X-Sumo-Host": config.source_host or f"/aws/lambda/{function_name}",
+        "X-Sumo-Name": config.source_name or dashboard_stream(log_stream, version),
+        "X-Sumo-Category": config.category,
+        "X-Sumo-Fields": config.fields,
+        "X-Sumo-Client": CLIENT,
+    }
+    return {name: value for name, value in headers.items() if value}
+
+
+def dashboard_stream(log_stream: str, version: str) -> str:
+    """``YYYY/MM/DD/[version]id`` of a log stream.
+
+    That is its form in a function's own log group. In a custom one it is ``YYYY/MM/DD/function[version][id]`` or
+    ``YYYY/MM/DD/function[version]id``; a name of any other form becomes the id, without a date to show.
+    """
+    date, opened, rest = log_stream.partition("[")
+    inner, closed, identity = rest.partition("]")
+    parts = date.split("/")
+    if opened and closed and len(parts) == 4 and all(part.isdigit() for part in parts[:3]):
+        return f"{'/'.join(parts[:3])}/[{inner}]{identity.strip('[]')}"
+    return f"/[{version}]{log_stream}" if log_stream else ""

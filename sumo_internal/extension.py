@@ -1,0 +1,53 @@
+"""The external extension's door: wait for SHUTDOWN, then ship what is left.
+
+The script in /opt/extensions has registered already (that is what every cold start waits for) and hands over the
+identifier; what is loaded here loads beside the runtime's own init. There is no shutdown code in the runtime process:
+however it ended, its spools are here, and its locks are free.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from sumo_internal import config as configuration
+from sumo_internal import guard
+from sumo_internal.lambda_api import Event, ExtensionsApi
+
+EXIT_MARGIN_S = 0.1
+"""Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
+
+
+def main(address: str, identifier: str) -> None:
+    """Live as the extension until SHUTDOWN.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+        identifier: What the registration answered.
+
+    Raises:
+        Exception: Whatever went wrong; the caller falls back to an idle loop, because an extension that exits before
+            SHUTDOWN fails the function.
+    """
+    config, problems = configuration.read(os.environ)
+    guard.set_level(config.log_level)
+    if "AWS_LAMBDA_EXEC_WRAPPER" not in os.environ:  # the wrapper's process says the same
+        for problem in problems:
+            guard.say("warn", problem)
+    api = ExtensionsApi(address, identifier)
+    while (event := api.next()).kind != "SHUTDOWN":
+        pass
+    if config.endpoint:
+        with guard.guard("shipping at SHUTDOWN"):
+            drain(config, event)
+
+
+def drain(config: configuration.Config, event: Event) -> None:
+    """Ship every spool that is left, inside the window."""
+    from sumo_internal.drainer import Drainer
+    from sumo_internal.spool import Shelf
+    from sumo_internal.sumo import HttpSource, PlainSender
+
+    drainer = Drainer(config, Shelf(config.spool_dir), lambda: HttpSource(config.endpoint, PlainSender()))
+    outcome = drainer.drain(event.deadline_s - EXIT_MARGIN_S)
+    guard.say("debug", f"SHUTDOWN ({event.reason}): {outcome.value}, {event.deadline_s - time.time():.3f} s left")

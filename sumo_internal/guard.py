@@ -1,0 +1,91 @@
+"""A guest's manners: what goes wrong in here is said in one line and never reaches the function.
+
+Every entry from the host (a write to a stream, a log record, the runtime asking for its next event, the body of a
+thread) goes through :func:`guard` or does the same in line. In production it swallows and says so once per place;
+under test (:data:`IS_STRICT`) it raises.
+
+What is said goes to file descriptor 2 itself, past ``sys.stderr`` and ``logging``: no line of ours may come back as a
+line of the function's, and no lock of theirs is taken.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+IS_STRICT = False
+"""True in this project's own tests: what production would swallow is raised."""
+
+LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "panic")
+"""SUMO_LOG_LEVEL's values, the names of the Go extension's logger, least severe first."""
+
+_SAID_MAX = 256
+"""Distinct lines remembered by :func:`say_once`; a bound, not a target: there are about thirty in the package."""
+
+_said: set[str] = set()
+_threshold = LEVELS.index("info")
+
+
+def set_level(name: str) -> None:
+    """Say lines of this level and above (one of :data:`LEVELS`)."""
+    global _threshold
+    _threshold = LEVELS.index(name)
+
+
+def say(level: str, text: str) -> None:
+    """Write one line to the process's stderr, unless SUMO_LOG_LEVEL asks for less."""
+    if LEVELS.index(level) < _threshold:
+        return
+    line = f"sumo-internal-extension: {level}: {' '.join(text.split())}\n"
+    try:
+        os.write(2, line.encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass  # stderr is closed or full: there is nobody left to tell
+
+
+def say_once(level: str, text: str) -> None:
+    """Say a line that this process has not said yet."""
+    if text not in _said and len(_said) < _SAID_MAX:
+        _said.add(text)
+        say(level, text)
+
+
+def failed(place: str, error: BaseException) -> None:
+    """Report an error of our own that must not reach the function; raise it under test.
+
+    Args:
+        place: What was being done, as a user would say it ("reading a log line").
+        error: What happened. Its type and text are shown, so it must not carry the endpoint's token.
+    """
+    if IS_STRICT:
+        raise error
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "" if frame is None else f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})"
+    say_once("error", f"{place} failed: {type(error).__name__}: {error}{where}; the function goes on without it")
+
+
+class guard:
+    """Context manager for an entry from the host: whatever our code raises stops here.
+
+    ``SystemExit`` and ``KeyboardInterrupt`` pass: they are the function's (a signal handler of its own may raise them
+    at any instant), never ours.
+    """
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        failed(self._place, error)
+        return True

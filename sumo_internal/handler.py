@@ -1,0 +1,47 @@
+"""The drop-in: a logging handler for functions that do not use the wrapper.
+
+It sees log records only, and no ``print``. Under the wrapper no handler of ours is installed at all, because handlers
+can be replaced (``basicConfig(force=True)``, ``dictConfig``), filtered (Powertools hides its loggers from root
+handlers) and by-passed (``propagate=False``); what lies below them cannot.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sumo_internal import assembly, guard
+
+TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+"""The runtime's own line, which the expressions of Sumo's dashboards parse (awslambdaric's ``_setup_logging``)."""
+
+
+class SumoHandler(logging.Handler):
+    """Ships log records to Sumo Logic: ``logging.getLogger().addHandler(SumoHandler())``.
+
+    For functions that do not use the wrapper (``AWS_LAMBDA_EXEC_WRAPPER``); under the wrapper it does nothing, so that
+    each line is sent once. Make it while the function's module is imported: registering for the end of invocations is
+    only possible during the init phase.
+
+    It reads the same environment variables as the layer and never raises; what it cannot do or promise it says in one
+    line on stderr.
+    """
+
+    def __init__(self, level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._recorder = None
+        with guard.guard("setting up SumoHandler"):
+            self._recorder = assembly.start_dropin()
+        formatter = logging.Formatter(TEXT_FORMAT, TIME_FORMAT)
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
+        with guard.guard("recording a log record"):
+            if not hasattr(record, "aws_request_id"):
+                record.aws_request_id = recorder.request_id or ""
+            recorder.record(self.format(record), record)

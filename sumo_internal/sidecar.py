@@ -1,0 +1,217 @@
+"""The sidecar: the internal extension, two threads inside the runtime process.
+
+The *life-cycle thread* registers for INVOKE before the runtime's first Next and from then on waits for nothing but its
+own Next and a bounded hold. Lambda freezes the environment when the runtime and every registered extension have asked
+for their next event: by asking late, after the response has gone back to the caller, this thread buys the time to
+ship.
+
+The *shipping thread* runs the drainer and may be stuck in a name look-up or a dead connection for as long as it likes:
+nobody waits for it beyond a bound. It is started when there is something to ship for the first time, and with it the
+imports that shipping needs, so that neither is part of the function's start.
+
+The function's threads only ever set a :class:`Signal`, which takes no lock. The environment may freeze at any
+instruction of any of this, for any time: every wait is for an event or a wall-clock time, and a socket that did not
+survive is the source's business.
+"""
+
+from __future__ import annotations
+
+import time
+from _thread import allocate_lock, start_new_thread
+from math import inf
+
+from sumo_internal import flushing, guard
+from sumo_internal.drainer import Drained
+from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
+from sumo_internal.spool import SEGMENT_BYTES, FolderRefused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from sumo_internal.config import Config
+    from sumo_internal.drainer import Drainer
+    from sumo_internal.lambda_api import ExtensionsApi
+    from sumo_internal.recorder import Recorder
+
+NAME = "sumo-internal-sidecar"
+"""The internal extension's name; no file in /opt/extensions may have it."""
+WAKE_BYTES = 256 * 1024
+"""Unsent bytes that start shipping in the middle of an invocation: a good batch, long before the spool is full."""
+_NEXT_RETRY_S = 0.05
+_NEXT_ATTEMPTS_MAX = 20
+"""A Next that fails is asked again: an extension that is registered and does not ask keeps the invocation open."""
+
+
+class Signal:
+    """A wake-up that anybody can give at any instant without waiting; one waiter uses it up.
+
+    ``threading.Event`` takes a lock to be set, and a finaliser that logs in the middle of that would wait for itself.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is set already
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, at most so long; False when it was not."""
+        return self._lock.acquire(timeout=max(0.0, timeout_s))
+
+
+class Sidecar:
+    """Follows the invocations and ships what they leave in the spool."""
+
+    def __init__(self, config: Config, recorder: Recorder, make_drainer: Callable[[], Drainer]) -> None:
+        """Make a sidecar; :meth:`register` and :meth:`ship` set it going.
+
+        Args:
+            config: For the flush strategy and the age at which lines are shipped.
+            recorder: Told of invocations; its spool is drained.
+            make_drainer: Called on the shipping thread when there is something to ship for the first time.
+        """
+        self._config = config
+        self._recorder = recorder
+        self._spool = recorder.spool
+        self._spool.on_backlog = self._backlog
+        self._make_drainer = make_drainer
+        self._registered = Signal()
+        self._is_registering = False
+        self._running_id: str | None = None
+        self._ended_id: str | None = None
+        self._ended_at_s = 0.0
+        self._ended = Signal()
+        self._gaps_s: list[float] = []
+        self._is_shipping = False
+        self._wake = Signal()
+        self._asked = 0
+        self._served = 0
+        self._done = Signal()
+        self._is_hold_worthwhile = True
+
+    # Called by the function's side. Neither blocks, but for the first call that waits for the registration.
+
+    def ended(self) -> None:
+        """The runtime asks for its next event: the invocation (or the init phase) is over."""
+        if self._is_registering:
+            self._is_registering = False
+            self._registered.wait(REGISTER_TIMEOUT_S)
+        if self._running_id is None:
+            return
+        self._recorder.leave_invocation()
+        self._ended_id, self._running_id = self._running_id, None
+        self._ended_at_s = time.time()
+        self._ended.set()
+
+    def began(self, request: Any) -> None:
+        """The runtime has an event: an invocation begins."""
+        if self._ended_at_s:
+            self._gaps_s = [*self._gaps_s[1 - flushing.HISTORY_LENGTH :], time.time() - self._ended_at_s]
+        self._running_id = request.invoke_id
+        self._recorder.enter_invocation(
+            request.invoke_id, trace_id=request.x_amzn_trace_id, tenant_id=getattr(request, "tenant_id", None)
+        )
+
+    def _backlog(self) -> None:
+        self._spool.wake_offset = SEGMENT_BYTES + 1  # once; the shipping thread sets it anew
+        self.ship()
+
+    # The life-cycle thread.
+
+    def register(self, api: ExtensionsApi) -> None:
+        """Register as an internal extension and follow the events, on a thread of its own."""
+        self._is_registering = True
+        start_new_thread(self._live, (api,))
+
+    def _live(self, api: ExtensionsApi) -> None:
+        try:
+            api.register(NAME, ["INVOKE"])
+        except (ApiRefused, OSError) as error:
+            guard.say(
+                "warn",
+                f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN",
+            )
+            return
+        finally:
+            self._registered.set()
+        while (event := self._next(api)) is not None:
+            with guard.guard("following an invocation"):
+                self._follow(event)
+
+    def _next(self, api: ExtensionsApi) -> Event | None:
+        for _ in range(_NEXT_ATTEMPTS_MAX):
+            try:
+                return api.next()
+            except (ApiRefused, OSError, ValueError) as error:
+                problem = error
+                time.sleep(_NEXT_RETRY_S)
+        guard.say("warn", f"Lambda gives the sidecar no more events ({problem}); lines are shipped at SHUTDOWN")
+        return None
+
+    def _follow(self, event: Event) -> None:
+        """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
+        self._check_folder()
+        if not (self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)):
+            self.ship()
+            return
+        while self._ended_id != event.request_id:
+            if not self._ended.wait(event.deadline_s - time.time()):
+                return
+        if self._spool.pending_bytes:
+            self._is_hold_worthwhile = self._hold(flushing.hold_until_s(time.time(), event.deadline_s))
+
+    def _hold(self, until_s: float) -> bool:
+        """Wait until everything is shipped, at most until then; False when it is not."""
+        self._asked += 1
+        self.ship()
+        while self._served < self._asked:
+            if not self._done.wait(until_s - time.time()):
+                guard.say_once("warn", "Sumo Logic is slow: invocations are not held any more until it answers in time")
+                return False
+        return self._is_hold_worthwhile
+
+    def _check_folder(self) -> None:
+        """Notice that the function has emptied /tmp: what is mapped is still there, but nobody else would find it."""
+        segments = list(self._spool.segments)
+        if segments and segments[-1].is_unlinked:
+            try:
+                self._spool.start_over()
+            except FolderRefused as error:
+                guard.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
+
+    # The shipping thread.
+
+    def ship(self) -> None:
+        """Have the spool drained soon; returns at once."""
+        if not self._is_shipping:
+            self._is_shipping = True
+            start_new_thread(self._keep_shipping, ())
+        self._wake.set()
+
+    def _keep_shipping(self) -> None:
+        drainer: Drainer | None = None
+        while True:
+            is_asked = self._wake.wait(self._config.flush_max_age_s)
+            asked = self._asked
+            if is_asked or self._spool.pending_bytes:
+                with guard.guard("shipping"):
+                    drainer = drainer or self._make_drainer()
+                    outcome = drainer.drain(inf)
+                    self._is_hold_worthwhile = outcome is not Drained.KEPT
+                    self._watch_backlog()
+            self._served = asked
+            self._done.set()
+
+    def _watch_backlog(self) -> None:
+        """Be woken when another :data:`WAKE_BYTES` have come together; a full segment wakes in any case."""
+        segments = list(self._spool.segments)
+        if segments:
+            self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES

@@ -1,0 +1,592 @@
+"""The spool: finished lines in memory-mapped files, which survive the process that wrote them.
+
+What is appended here is in pages of the kernel's when :meth:`Spool.append` returns: a process that is killed at any
+later instant, by anything, leaves it behind. What the kernel itself loses (the whole environment) is lost.
+
+Layout
+======
+
+A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writing process, called a writer::
+
+    <environment>-p<pid>.lock              held (POSIX record lock) as long as the writer lives
+    <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
+
+and one ``drain.lock``, held by whoever is draining. A segment is 999,424 bytes and never grows:
+
+=======  =====  ======================  =======  ==================================================================
+offset   size   field                   owner    meaning
+=======  =====  ======================  =======  ==================================================================
+0        8      magic                   writer   ``SUMOSPL1``, the format's version in its last letter
+8        8      committed offset        writer   lines are whole and final up to here (an offset in this file)
+16       8      sealed                  writer   1 when nothing more will be appended to this segment
+24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
+32       8      refused lines           writer   cumulative for this writer: lines for which there was no room
+40       8      refused bytes           writer   likewise, as rendered
+64       4      envelope size           writer   written once, before the file has its name
+68       *      envelope                writer   JSON object: the request headers that these lines travel under
+16,384   *      lines                   writer   records, each one line of JSON with its newline
+=======  =====  ======================  =======  ==================================================================
+
+Integers are unsigned, in the machine's byte order: a spool never leaves the machine.
+
+**A line is committed if and only if** its last byte lies below the committed offset.
+
+Order of writes
+===============
+
+1. The lock file is locked under a temporary name and then renamed; a segment likewise is created under a temporary
+   name, its blocks reserved (``posix_fallocate``: a full disk is an ``OSError`` here and not a SIGBUS later), its
+   header written, and only then renamed. Who sees a name sees a complete header and a lock that is held.
+2. A line is copied behind the committed offset; then the offset is moved by one aligned 8-byte store (through a
+   ``memoryview`` of kind ``Q``: ``struct.pack_into`` writes zeros first, and readers see them).
+3. When a line does not fit, the next segment is created and only then this one sealed.
+
+Invariants
+==========
+
+1. Each field has one owner, and an owner is one thread at a time: the writer under its own lock, the drainer under
+   ``drain.lock``.
+2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases.
+3. Bytes below the committed offset never change.
+4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
+5. A writer never removes anything, and never waits for anything but its own lock.
+6. What a writer had not finished making when it died (``*.new``, a lock without segments) is removed by the drainer
+   once it is :data:`LEFTOVER_AGE_S` old: by then nobody can still be making it.
+
+Who may trust the committed offset
+==================================
+
+- The process itself: the interpreter lock is handed over between copying a line and reading the offset.
+- Another process, once the writer is dead (its lock is free): the kernel has seen all its stores.
+- Another process while the writer lives: on x86-64 stores become visible in program order; on arm64 (Graviton) they
+  need not, so it takes what it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON.
+
+What this does not promise: lines of a writer that are still in the middle of :meth:`Spool.append` when it is killed,
+and lines in a segment that the function itself deletes, once no living process has it mapped any more.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import time
+from _thread import RLock
+from collections import deque
+from mmap import mmap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MAGIC = int.from_bytes(b"SUMOSPL1", "little")
+HEADER_BYTES = 16_384
+"""Four pages. The envelope needs room for 30 fields of 455 characters, Sumo's limits for X-Sumo-Fields."""
+SEGMENT_BYTES = 999_424
+"""244 pages, so that a full segment is one request: Sumo takes up to 1 MB of uncompressed lines in one."""
+LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
+
+LEFTOVER_AGE_S = 60
+"""Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
+
+_COMMITTED, _SEALED, _ACKNOWLEDGED, _REFUSED_LINES, _REFUSED_BYTES = 1, 2, 3, 4, 5
+_ENVELOPE_OFFSET = 64
+_RETRY_AFTER_S = 0.1
+"""After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
+
+
+class FolderRefused(Exception):
+    """The spool's folder cannot be trusted or made. Ship nothing through it; say why."""
+
+
+class SegmentDamaged(Exception):
+    """A segment's header is not one that this version writes. Set the file aside; do not guess."""
+
+
+class Segment:
+    """One mapped file of the spool, as writer and drainer both see it."""
+
+    __slots__ = ("path", "writer", "map", "cursors", "descriptor", "envelope")
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self.writer = os.path.basename(path).partition(".")[0]
+        self.descriptor = descriptor
+        self.map = mmap(descriptor, SEGMENT_BYTES)
+        self.cursors = memoryview(self.map)[:_ENVELOPE_OFFSET].cast("Q")
+        size = int.from_bytes(self.map[_ENVELOPE_OFFSET : _ENVELOPE_OFFSET + 4], "little")
+        self.envelope = self.map[_ENVELOPE_OFFSET + 4 : min(_ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)]
+
+    @classmethod
+    def create(cls, path: str, envelope: bytes) -> Segment:
+        """Make a new, empty segment; its name appears when it is complete.
+
+        Raises:
+            OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
+        """
+        unfinished = f"{path}.new"
+        # Not O_EXCL: a time limit that raises in the middle of this leaves the file, and the next line comes by again.
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+            header = bytearray(_ENVELOPE_OFFSET)
+            cursors = memoryview(header).cast("Q")
+            cursors[0], cursors[_COMMITTED], cursors[_ACKNOWLEDGED] = MAGIC, HEADER_BYTES, HEADER_BYTES
+            os.pwrite(descriptor, bytes(header) + len(envelope).to_bytes(4, "little") + envelope, 0)
+            segment = cls(path, descriptor)
+            os.rename(unfinished, path)
+        except BaseException:
+            os.close(descriptor)
+            _unlink(unfinished)
+            raise
+        return segment
+
+    @classmethod
+    def open(cls, path: str) -> Segment:
+        """Map a segment that another process wrote.
+
+        Raises:
+            SegmentDamaged: It is not one of ours, or not of this version. Set it aside.
+            OSError: It is gone, or a symbolic link.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size != SEGMENT_BYTES:
+                raise SegmentDamaged(f"{path}: not a file of ours of {SEGMENT_BYTES} bytes")
+            segment = cls(path, descriptor)
+            cursors = segment.cursors
+            if cursors[0] != MAGIC:
+                raise SegmentDamaged(f"{path}: unknown format")
+            if not HEADER_BYTES <= cursors[_ACKNOWLEDGED] <= cursors[_COMMITTED] <= SEGMENT_BYTES:
+                raise SegmentDamaged(f"{path}: acknowledged {cursors[_ACKNOWLEDGED]}, committed {cursors[_COMMITTED]}")
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return segment
+
+    @property
+    def committed_offset(self) -> int:
+        """Lines are whole and final up to here."""
+        return self.cursors[_COMMITTED]
+
+    @property
+    def acknowledged_offset(self) -> int:
+        """Lines up to here are somebody else's."""
+        return self.cursors[_ACKNOWLEDGED]
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes committed and not acknowledged."""
+        return self.cursors[_COMMITTED] - self.cursors[_ACKNOWLEDGED]
+
+    @property
+    def is_sealed(self) -> bool:
+        return self.cursors[_SEALED] == 1
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Has somebody (a function that empties /tmp) removed the file under us?"""
+        return os.fstat(self.descriptor).st_nlink == 0
+
+    def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
+        """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
+
+        Args:
+            limit_bytes: Size up to which whole lines are taken; a first line longer than that is taken alone.
+            end: An earlier committed offset, beyond which nothing is taken.
+            is_verified: Take only up to the first line that is not a JSON object; for a living writer elsewhere.
+        """
+        begin = self.cursors[_ACKNOWLEDGED]
+        end = self.cursors[_COMMITTED] if end is None else end
+        if end - begin > limit_bytes:
+            fitting = self.map.rfind(b"\n", begin, begin + limit_bytes)
+            end = (fitting if fitting >= 0 else self.map.find(b"\n", begin, end)) + 1
+        if is_verified:
+            end = begin + _verified_bytes(self.map[begin:end])
+        return Slice(self, begin, end) if end > begin else None
+
+    def close(self) -> None:
+        """Give the mapping and the descriptor back; slices of it must be gone."""
+        self.cursors.release()
+        self.map.close()
+        os.close(self.descriptor)
+
+
+class Slice:
+    """Whole lines of one segment, from the acknowledged offset on."""
+
+    __slots__ = ("segment", "begin", "end")
+
+    def __init__(self, segment: Segment, begin: int, end: int) -> None:
+        self.segment = segment
+        self.begin = begin
+        self.end = end
+
+    @property
+    def size_bytes(self) -> int:
+        return self.end - self.begin
+
+    @property
+    def is_single(self) -> bool:
+        """Is this one line only?"""
+        return self.segment.map.find(b"\n", self.begin, self.end) == self.end - 1
+
+    def count(self) -> int:
+        """How many lines these are; reads them all."""
+        return self.segment.map[self.begin : self.end].count(b"\n")
+
+    def data(self) -> memoryview:
+        """The lines themselves, in the map: release it before the segment is closed."""
+        return memoryview(self.segment.map)[self.begin : self.end]
+
+    def acknowledge(self) -> None:
+        """These lines are somebody else's now (or dropped, and counted): they are not taken again."""
+        self.segment.cursors[_ACKNOWLEDGED] = self.end
+
+
+class Spool:
+    """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
+
+    def __init__(self, folder: str, envelope: dict[str, str], max_bytes: int) -> None:
+        """Make the folder, the lock and the first segment.
+
+        Args:
+            folder: Path of the spool's folder; made if it is not there.
+            envelope: Request headers under which this writer's lines travel.
+            max_bytes: Bound on what all segments of the folder may take together.
+
+        Raises:
+            FolderRefused: The folder is not ours alone. Do without a spool.
+        """
+        self.folder = folder
+        self.segments: deque[Segment] = deque()
+        """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
+        self.refused_lines = 0
+        self.refused_bytes = 0
+        self.on_backlog: Callable[[], None] | None = None
+        """Called, under the writer's lock, when :attr:`wake_offset` is passed. Must not block."""
+        self.wake_offset = SEGMENT_BYTES
+        self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
+        self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
+        if _ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
+            raise FolderRefused(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
+        open_folder(folder)
+        self._begin_life()
+        os.register_at_fork(after_in_child=self._begin_life)
+
+    def _begin_life(self) -> None:
+        """Become a new writer: at the start, and in a forked child, whose lines are its own.
+
+        The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock is not
+        inherited at all. The child's first segment is made when it first has a line.
+        """
+        for segment in self.segments:
+            os.close(segment.descriptor)
+        self.segments.clear()
+        self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
+        self._lock = RLock()
+        self._is_appending = False
+        self._nested: deque[str] = deque()
+        self._sequence = 0
+        self._id = f',"id":"{self.writer}-'
+        self._segment_number = 0
+        self._lock_descriptor = -1
+        self._retry_at_s = 0.0
+        self._map: mmap | None = None
+        self._cursors = memoryview(bytearray(_ENVELOPE_OFFSET)).cast("Q")
+
+    def append(self, start: str) -> None:
+        """Commit one line: ``start``, then the line's ``id``, then the brace and the newline.
+
+        Never waits but for another thread that is in here too, never raises, and may be called at any instant: by a
+        signal handler or a finaliser in the middle of another append of the same thread, for which the outer call
+        then commits this line as well.
+
+        Args:
+            start: A JSON object's text up to and without its closing brace, not empty. Lone surrogates are written as
+                JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
+        """
+        with self._lock:
+            if self._is_appending:
+                self._nested.append(start)
+                return
+            self._is_appending = True
+            try:
+                self._commit(start)
+                while self._nested:
+                    self._commit(self._nested.popleft())
+            finally:
+                self._is_appending = False
+
+    def _commit(self, start: str) -> None:
+        # The number is used up before anything else can go wrong: a gap is harmless, the same number twice is not.
+        self._sequence = sequence = self._sequence + 1
+        line = f'{start}{self._id}{sequence:010d}"}}\n'.encode("utf-8", "backslashreplace")
+        begin = self._cursors[_COMMITTED]
+        end = begin + len(line)
+        if self._map is None or end > SEGMENT_BYTES:
+            if not self._roll(len(line)):
+                return
+            begin = HEADER_BYTES
+            end = begin + len(line)
+        self._map[begin:end] = line  # type: ignore[index]  # _roll has made one
+        self._cursors[_COMMITTED] = end
+        if end >= self.wake_offset and self.on_backlog is not None:
+            self.on_backlog()
+
+    def _roll(self, size_bytes: int) -> bool:
+        """Go on to a new segment, or refuse the line. Returns whether there is one."""
+        now_s = time.monotonic()
+        if size_bytes > LINE_MAX_BYTES or now_s < self._retry_at_s:
+            return self._refuse(size_bytes)
+        try:
+            if self._lock_descriptor < 0:
+                self._lock_descriptor = _locked(f"{self.folder}/{self.writer}.lock")
+            if len(list_segments(self.folder)) >= self._max_segments:
+                raise OSError("the spool is full")
+            number = self._segment_number + 1
+            segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
+        except OSError:
+            self._retry_at_s = now_s + _RETRY_AFTER_S
+            return self._refuse(size_bytes)
+        previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
+        self._segment_number = number
+        self.segments.append(segment)
+        previous[_SEALED] = 1
+        if number > 1 and self.on_backlog is not None:
+            self.on_backlog()
+        return True
+
+    def _refuse(self, size_bytes: int) -> bool:
+        """Count a line for which there is no room, here and where it survives this process."""
+        self.refused_lines += 1
+        self.refused_bytes += size_bytes
+        self._cursors[_REFUSED_LINES] = self.refused_lines
+        self._cursors[_REFUSED_BYTES] = self.refused_bytes
+        return False
+
+    def start_over(self) -> None:
+        """Leave the current segment (its file was removed under us) and make the folder again.
+
+        What it holds stays in :attr:`segments`, mapped, for this process's own drainer.
+
+        Raises:
+            FolderRefused: Somebody else has made the folder meanwhile.
+        """
+        open_folder(self.folder)
+        with self._lock:
+            self._cursors[_SEALED] = 1
+            self._map = None
+            if self._lock_descriptor >= 0:
+                os.close(self._lock_descriptor)
+                self._lock_descriptor = -1
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of this writer that are committed and not acknowledged."""
+        return sum(segment.pending_bytes for segment in list(self.segments))
+
+
+def open_folder(path: str) -> None:
+    """Make the spool's folder, or check that an existing one is ours alone.
+
+    Raises:
+        FolderRefused: It cannot be made, is a symbolic link or a file, belongs to somebody else or is open to others.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise FolderRefused(f"{path} cannot be made ({error.strerror})") from None
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise FolderRefused(f"{path} is not a folder")
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise FolderRefused(f"{path} belongs to somebody else or is open to others")
+
+
+def list_segments(folder: str) -> list[str]:
+    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone."""
+    try:
+        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".spool"))
+    except OSError:
+        return []
+
+
+def is_alive(folder: str, writer: str) -> bool:
+    """Does the writer's process still live? Never ask about this process's own (it would drop its lock)."""
+    try:
+        descriptor = os.open(f"{folder}/{writer}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class Shelf:
+    """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
+
+    def __init__(self, folder: str, own: Spool | None = None) -> None:
+        """Look at a folder.
+
+        Args:
+            folder: Path of the spool's folder.
+            own: This process's writer, if it has one: its segments are read where they are mapped already, so that
+                they outlive their files.
+        """
+        self._folder = folder
+        self._own = own
+        self._foreign: dict[str, Segment] = {}
+        self._lock_descriptor = -1
+        self._marks: dict[str, int] | None = None
+        self.damaged: list[str] = []
+        """What was set aside, one sentence each, to be said by the caller; cleared by nobody."""
+
+    def acquire(self) -> bool:
+        """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
+        try:
+            if self._lock_descriptor < 0 or os.fstat(self._lock_descriptor).st_nlink == 0:
+                self._lock_descriptor = os.open(
+                    f"{self._folder}/drain.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+                )
+            fcntl.lockf(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # No folder at all: then there is nothing that two could take, and own segments can still be drained.
+            return not os.path.isdir(self._folder)
+        return True
+
+    def release(self) -> None:
+        """Let another process drain."""
+        self._remove_leftovers()
+        if self._lock_descriptor >= 0:
+            fcntl.lockf(self._lock_descriptor, fcntl.LOCK_UN)
+
+    def mark(self) -> None:
+        """From here on :meth:`take` gives what there is now, and not what is written meanwhile.
+
+        Else a drain beside a running invocation would go on line by line, and be caught by the freeze every time.
+        """
+        self._marks = {segment.path: segment.committed_offset for segment, _ in self._segments()}
+
+    def take(self, limit_bytes: int) -> list[Slice]:
+        """Take what one request may carry: the oldest slices that travel under the same headers.
+
+        Args:
+            limit_bytes: Size up to which lines are taken; see :meth:`Segment.take` for a longer first line.
+        """
+        slices: list[Slice] = []
+        left_bytes = limit_bytes
+        for segment, is_verified in self._segments():
+            end = segment.committed_offset if self._marks is None else self._marks.get(segment.path, 0)
+            if slices and segment.envelope != slices[0].segment.envelope:
+                continue
+            if slices and end - segment.acknowledged_offset > left_bytes:
+                break
+            taken = segment.take(left_bytes, end=end, is_verified=is_verified)
+            if taken is not None:
+                slices.append(taken)
+                left_bytes -= taken.size_bytes
+        return slices
+
+    def _segments(self) -> Iterator[tuple[Segment, bool]]:
+        """All segments with something to take, and whether it must be verified; finished ones are removed."""
+        if self._own is not None:
+            yield from self._own_segments(self._own)
+        paths = list_segments(self._folder)
+        for path in [path for path in self._foreign if path not in paths]:
+            # Removed by somebody: what this map still holds can be taken all the same.
+            if not self._foreign[path].pending_bytes:
+                self._foreign.pop(path).close()
+        for path in paths:
+            if self._own is None or not os.path.basename(path).startswith(self._own.writer + "."):
+                self._adopt(path)
+        alive: dict[str, bool] = {}
+        for path, segment in sorted(self._foreign.items()):
+            if segment.writer not in alive:
+                alive[segment.writer] = is_alive(self._folder, segment.writer)
+            is_final = segment.is_sealed or not alive[segment.writer]  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, alive[segment.writer]
+            elif is_final:
+                self._remove(self._foreign.pop(path))
+
+    def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
+        for segment in list(own.segments):
+            is_final = segment.is_sealed  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, False
+            elif is_final:
+                own.segments.remove(segment)
+                self._remove(segment)
+
+    def _adopt(self, path: str) -> None:
+        if path in self._foreign:
+            return
+        try:
+            self._foreign[path] = Segment.open(path)
+        except SegmentDamaged as error:
+            self.damaged.append(str(error))
+            os.rename(path, f"{path}.damaged")
+        except OSError:
+            pass  # removed between listing and opening, or a symbolic link, which is none of ours
+
+    def _remove(self, segment: Segment) -> None:
+        _unlink(segment.path)
+        segment.close()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what dead writers leave besides segments: their locks, and what they had not finished making."""
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return
+        writers = {name.partition(".")[0] for name in names if name.endswith(".spool")}
+        for name in names:
+            writer, _, kind = name.partition(".")
+            if (kind != "lock" and not kind.endswith(".new")) or name == "drain.lock":
+                continue
+            path = f"{self._folder}/{name}"
+            is_own = self._own is not None and writer == self._own.writer
+            if is_own or writer in writers or is_alive(self._folder, writer):
+                continue
+            try:
+                if kind == "lock" or time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S:
+                    os.unlink(path)
+            except OSError:
+                pass  # gone already
+
+
+def _locked(path: str) -> int:
+    """A new file that carries this process's lock; it has its name only once it is locked."""
+    descriptor = os.open(f"{path}.new", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(f"{path}.new", path)
+    return descriptor
+
+
+def _verified_bytes(lines: bytes) -> int:
+    """Size of the leading part that consists of whole lines, each a JSON object."""
+    verified = 0
+    for line in lines.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n") or not isinstance(json.loads(line), dict):
+                break
+        except ValueError:
+            break
+        verified += len(line)
+    return verified
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # already gone: the function may empty /tmp whenever it likes

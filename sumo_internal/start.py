@@ -1,0 +1,13 @@
+"""What the wrapper gives to the interpreter in place of the runtime's own script; it goes on as that script.
+
+As short as can be, because a script has no bytecode: it is compiled at each cold start. sys.path is as it was
+when it has run.
+"""
+
+import sys
+
+sys.path.insert(0, __file__.rpartition("/sumo_internal/")[0])
+from sumo_internal import launch
+
+del sys.path[0]
+launch.main()

@@ -1,0 +1,514 @@
+"""The spool: against a naive model, and with writers that are killed, forked, robbed of their files and refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sumo_internal import spool as spool_module
+from sumo_internal.spool import (
+    HEADER_BYTES,
+    LINE_MAX_BYTES,
+    SEGMENT_BYTES,
+    FolderRefused,
+    Segment,
+    Shelf,
+    Slice,
+    Spool,
+    is_alive,
+    list_segments,
+)
+
+ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders"}
+
+
+def make(folder: Path, max_bytes: int = 64_000_000, envelope: dict[str, str] = ENVELOPE) -> Spool:
+    return Spool(str(folder), envelope, max_bytes)
+
+
+def lines(slices: list[Slice]) -> list[str]:
+    """The ``line`` key of each record in the slices."""
+    return [json.loads(line)["line"] for piece in slices for line in bytes(piece.data()).splitlines()]
+
+
+def drain(shelf: Shelf, limit_bytes: int = 1_000_000) -> list[str]:
+    """Everything that a shelf gives, acknowledged batch by batch."""
+    got = []
+    assert shelf.acquire()
+    while slices := shelf.take(limit_bytes):
+        got += lines(slices)
+        for piece in slices:
+            piece.acknowledge()
+    shelf.release()
+    return got
+
+
+def start(text: str) -> str:
+    return f'{{"line":{json.dumps(text)}'
+
+
+def test_lines_come_back_whole_in_order_and_with_ids(tmp_path: Path) -> None:
+    """What is appended is taken in order, as JSON with unique, ordered ids; acknowledged lines do not come again."""
+    spool = make(tmp_path / "spool")
+    for number in range(100):
+        spool.append(start(f"line {number} ä"))
+
+    shelf = Shelf(spool.folder, spool)
+    slices = shelf.take(1_000_000)
+    records = [json.loads(line) for line in bytes(slices[0].data()).splitlines()]
+
+    assert [record["line"] for record in records] == [f"line {number} ä" for number in range(100)]
+    ids = [record["id"] for record in records]
+    assert ids == sorted(set(ids)) and ids[0] == f"{spool.writer}-0000000001"
+    assert drain(shelf) == [f"line {number} ä" for number in range(100)]
+    assert drain(shelf) == []
+
+
+def test_lone_surrogates_become_escapes(tmp_path: Path) -> None:
+    """Text that is no Unicode is kept as JSON's own escape and does not raise: Python gives such text for bad bytes."""
+    spool = make(tmp_path / "spool")
+    spool.append('{"line":"\udc80"')
+
+    assert lines(Shelf(spool.folder, spool).take(1000)) == ["\udc80"]
+
+
+def test_slices_end_at_line_ends_within_the_limit(tmp_path: Path) -> None:
+    """A batch never exceeds the limit, but for a single line that is longer: that one is taken alone."""
+    spool = make(tmp_path / "spool")
+    for text in ("a" * 100, "b" * 5000, "c" * 100):
+        spool.append(start(text))
+    shelf = Shelf(spool.folder, spool)
+
+    first = shelf.take(1000)
+    assert [line[0] for line in lines(first)] == ["a"] and first[0].is_single
+    first[0].acknowledge()
+    second = shelf.take(1000)
+    assert [line[0] for line in lines(second)] == ["b"] and second[0].is_single
+    second[0].acknowledge()
+    assert drain(shelf, 1000) == ["c" * 100]
+
+
+def test_a_full_segment_is_followed_by_another_and_removed_when_acknowledged(tmp_path: Path) -> None:
+    """Space is given back: of many megabytes that went through, one segment is left."""
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    got = []
+    for number in range(5000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+        if number % 1500 == 0:
+            got += drain(shelf)
+    got += drain(shelf)
+
+    assert [int(line[:8]) for line in got] == list(range(5000))
+    assert len(list_segments(spool.folder)) == 1
+
+
+def test_a_full_spool_refuses_new_lines_counts_them_and_never_waits(tmp_path: Path) -> None:
+    """The bound of all segments holds; old lines stay, new ones are refused and counted; room is used again."""
+    spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
+    for number in range(5000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+
+    assert len(list_segments(spool.folder)) == 3
+    kept = drain(Shelf(spool.folder, spool))
+    assert [int(line[:8]) for line in kept] == list(range(len(kept)))
+    assert spool.refused_lines == 5000 - len(kept) > 0
+    assert spool.refused_bytes > 1000 * spool.refused_lines
+
+
+def test_a_line_larger_than_a_segment_is_refused(tmp_path: Path) -> None:
+    """The recorder never makes one; if it did, it is counted and the next line goes on."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("x" * LINE_MAX_BYTES))
+    spool.append(start("after"))
+
+    assert spool.refused_lines == 1
+    assert drain(Shelf(spool.folder, spool)) == ["after"]
+
+
+def test_threads_append_each_line_once(tmp_path: Path) -> None:
+    """Many threads, across segments: each line once, each thread's in its order."""
+    spool = make(tmp_path / "spool")
+
+    def write(thread: int) -> None:
+        for number in range(2000):
+            spool.append(start(f"{thread} {number:06d} {'x' * 400}"))
+
+    threads = [threading.Thread(target=write, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    got = [line.split()[:2] for line in drain(Shelf(spool.folder, spool))]
+    assert len(got) == 8000
+    for number in range(4):
+        assert [int(line[1]) for line in got if line[0] == str(number)] == list(range(2000))
+
+
+def test_an_append_in_the_middle_of_an_append_is_committed_too(tmp_path: Path) -> None:
+    """A signal handler that logs in the middle of an append neither deadlocks nor tears a line."""
+    spool = make(tmp_path / "spool")
+    inner = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal inner
+        inner += 1
+        spool.append(start(f"inner {inner}"))
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    try:
+        for number in range(20_000):
+            spool.append(start(f"outer {number}"))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    got = drain(Shelf(spool.folder, spool))
+    assert inner > 10
+    assert sorted(got) == sorted([f"outer {n}" for n in range(20_000)] + [f"inner {n + 1}" for n in range(inner)])
+
+
+def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> None:
+    """Time-limit libraries raise from signal handlers, at any instruction: lines are whole, none comes twice."""
+    spool = make(tmp_path / "spool")
+
+    class TimeLimit(Exception):
+        pass
+
+    is_armed = False
+    hits = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal hits
+        if is_armed:
+            hits += 1
+            raise TimeLimit
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    returned = []
+    try:
+        for number in range(3000):
+            try:
+                is_armed = True
+                signal.setitimer(signal.ITIMER_REAL, 0.00001 + (number % 50) / 1_000_000)
+                for _ in range(5):
+                    spool.append(start(f"{number} {_}"))
+                    returned.append(f"{number} {_}")
+                is_armed = False
+            except TimeLimit:
+                is_armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    got = drain(Shelf(spool.folder, spool))
+    assert hits > 10
+    assert len(got) == len(set(got))
+    assert set(returned) <= set(got)
+
+
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from sumo_internal.spool import Spool
+spool = Spool(sys.argv[1], {}, 64_000_000)
+number = 0
+while True:
+    spool.append('{"line":"%d %s"' % (number, "x" * (number % 700)))
+    sys.stdout.write("%d\\n" % number)
+    sys.stdout.flush()
+    number += 1
+"""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_killed_writer_leaves_every_line_it_was_told_of(tmp_path: Path, seed: int) -> None:
+    """SIGKILL at a random instant: every line whose append returned is there, whole, once, in order."""
+    folder = tmp_path / "spool"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), os.getcwd()], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        for _ in range(200 + 531 * seed):
+            last = int(writer.stdout.readline())
+        writer.kill()
+        for line in writer.stdout.read().split():
+            last = int(line)
+
+    got = [int(line.split()[0]) for line in drain(Shelf(str(folder)))]
+
+    assert got == list(range(len(got))) and len(got) >= last + 1
+    # Its segments and its lock are removed with the last line; what it was still making, when it is old enough.
+    for name in os.listdir(folder):
+        os.utime(folder / name, (0, 0))
+    assert drain(Shelf(str(folder))) == []
+    assert os.listdir(folder) == ["drain.lock"]
+
+
+def test_what_a_dead_writer_was_still_making_is_removed(tmp_path: Path) -> None:
+    """Killed between two steps of making a segment, a writer leaves a megabyte that nobody would ever read."""
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    spool.append(start("mine"))
+    for name in ("0123456789ab-p1.000001.spool.new", "0123456789ab-p1.lock", "0123456789ac-p1.lock.new"):
+        (folder / name).touch(0o600)
+        os.utime(folder / name, (0, 0))
+    (folder / "0123456789ad-p1.lock.new").touch(0o600)  # just being made
+
+    assert drain(Shelf(str(folder), spool)) == ["mine"]
+    left = {name for name in os.listdir(folder) if not name.startswith(spool.writer)}
+    assert left == {"drain.lock", "0123456789ad-p1.lock.new"}
+
+
+def test_a_forked_child_writes_a_spool_of_its_own(tmp_path: Path) -> None:
+    """Parent and child log at the same time: nobody writes into the other's map, all lines come, ids do not repeat."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("parent before"))
+    child = os.fork()
+    if child == 0:
+        try:
+            spool.append(start("child"))
+        finally:
+            os._exit(0)
+    spool.append(start("parent after"))
+    os.waitpid(child, 0)
+
+    shelf = Shelf(spool.folder, spool)
+    assert sorted(drain(shelf)) == ["child", "parent after", "parent before"]
+    assert len(list_segments(spool.folder)) == 1  # the child's is gone, the parent's own is being filled
+
+
+def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None:
+    """From a living writer elsewhere only what verifies is taken: arm64 may show the offset before the line."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("whole"))
+    segment = spool.segments[0]
+    segment.cursors[1] = segment.committed_offset + 10  # an offset whose line is not visible yet
+
+    taken = segment.take(1_000_000, is_verified=True)
+
+    assert taken is not None and lines([taken]) == ["whole"]
+
+
+def test_only_one_process_drains(tmp_path: Path) -> None:
+    """A second process is refused the drainer's lock as long as the first lives, and gets it when that one dies."""
+    spool = make(tmp_path / "spool")
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
+        "from sumo_internal.spool import Shelf\n"
+        "shelf = Shelf(sys.argv[1]); print(shelf.acquire(), flush=True); time.sleep(60)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, spool.folder, os.getcwd()], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "True\n"
+    shelf = Shelf(spool.folder, spool)
+
+    assert not shelf.acquire()
+    other.kill()
+    other.wait()
+    assert shelf.acquire()
+    other.stdout.close()
+
+
+def test_a_living_writer_is_seen_alive_and_a_dead_one_dead(tmp_path: Path) -> None:
+    """The lock file tells, without names of processes: those are used again."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path / "spool"), os.getcwd()], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    name = Path(list_segments(str(tmp_path / "spool"))[0]).name.partition(".")[0]
+
+    assert is_alive(str(tmp_path / "spool"), name)
+    writer.kill()
+    writer.communicate()
+    assert not is_alive(str(tmp_path / "spool"), name)
+
+
+def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Path) -> None:
+    """A function that empties /tmp loses nothing that this process has mapped; new lines go to a new file."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    for name in os.listdir(spool.folder):
+        os.unlink(f"{spool.folder}/{name}")
+    os.rmdir(spool.folder)
+    assert spool.segments[-1].is_unlinked
+
+    spool.start_over()
+    spool.append(start("after"))
+
+    assert drain(Shelf(spool.folder, spool)) == ["before", "after"]
+
+
+def test_envelopes_are_not_mixed(tmp_path: Path) -> None:
+    """Lines that travel under different headers are different batches: a header holds for a whole request."""
+    first = make(tmp_path / "spool", envelope={"X-Sumo-Host": "a"})
+    second = make(tmp_path / "spool", envelope={"X-Sumo-Host": "b"})
+    first.append(start("of a"))
+    second.append(start("of b"))
+
+    shelf = Shelf(first.folder, first)
+    taken = shelf.take(1_000_000)
+
+    assert lines(taken) == ["of a"]
+    taken[0].acknowledge()
+    assert lines(shelf.take(1_000_000)) == ["of b"]
+
+
+def damage_magic(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.write(b"SUMOSPL9")
+
+
+def damage_offsets(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write((SEGMENT_BYTES + 1).to_bytes(8, "little"))
+
+
+def damage_size(path: str) -> None:
+    os.truncate(path, HEADER_BYTES)
+
+
+@pytest.mark.parametrize("damage", [damage_magic, damage_offsets, damage_size])
+def test_damage_is_set_aside_and_reported(tmp_path: Path, damage: object) -> None:
+    """A segment of another version, with offsets out of range or cut off is not guessed at; the evidence is kept."""
+    folder = str(tmp_path / "spool")
+    make(Path(folder))
+    path = f"{folder}/0123456789ab-p1.000001.spool"
+    Segment.create(path, b"{}").close()
+    damage(path)  # type: ignore[operator]
+    shelf = Shelf(folder)
+
+    assert shelf.take(1_000_000) == []
+    assert os.listdir(folder) == ["0123456789ab-p1.000001.spool.damaged"]
+    assert len(shelf.damaged) == 1 and path in shelf.damaged[0]
+
+
+def test_files_are_ours_alone(tmp_path: Path) -> None:
+    """Folder 0700, files 0600, whatever the umask: lines may hold anything."""
+    previous = os.umask(0)
+    try:
+        spool = make(tmp_path / "spool")
+        spool.append(start("secret"))
+    finally:
+        os.umask(previous)
+
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in list_segments(spool.folder)} == {0o600}
+
+
+def test_folders_of_others_are_refused(tmp_path: Path) -> None:
+    """A symbolic link, a file, a folder open to others: somebody could read or replace what we write."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir(mode=0o755)
+
+    for name in ("link", "file", "open", "missing/folder"):
+        with pytest.raises(FolderRefused, match=name):
+            make(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that belongs to somebody else")
+def test_a_foreign_owner_is_refused(tmp_path: Path) -> None:
+    """The folder of another user is not used, whatever its mode."""
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    with pytest.raises(FolderRefused, match="theirs"):
+        make(tmp_path / "theirs")
+
+
+def test_symbolic_links_for_segments_are_not_followed(tmp_path: Path) -> None:
+    """A link among the segments is left alone: it may point anywhere."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("mine"))
+    target = tmp_path / "target"
+    target.write_bytes(b"x" * SEGMENT_BYTES)
+    os.symlink(target, f"{spool.folder}/0123456789ab-p1.000001.spool")
+
+    assert drain(Shelf(spool.folder, spool)) == ["mine"]
+    assert target.read_bytes() == b"x" * SEGMENT_BYTES
+
+
+class SpoolAgainstModel(RuleBasedStateMachine):
+    """Append, take, acknowledge, lose the process, come back: against two lists, with segments of a few lines."""
+
+    @initialize()
+    def begin(self) -> None:
+        import tempfile
+
+        self.holder = tempfile.TemporaryDirectory()
+        self.folder = Path(self.holder.name) / "spool"
+        self.number = 0
+        self.waiting: dict[str, list[str]] = {}
+        self.reopen()
+
+    def reopen(self) -> None:
+        self.spool = make(self.folder)
+        self.waiting[self.spool.writer] = []
+        self.shelf = Shelf(str(self.folder), self.spool)
+
+    @rule(size=st.integers(0, 2000), count=st.integers(1, 20))
+    def append(self, size: int, count: int) -> None:
+        for _ in range(count):
+            text = f"{self.number} {'x' * size}"
+            self.number += 1
+            self.spool.append(start(text))
+            self.waiting[self.spool.writer].append(text)
+
+    @rule(limit_bytes=st.integers(1, 5000), is_acknowledged=st.booleans())
+    def take(self, limit_bytes: int, is_acknowledged: bool) -> None:
+        for piece in self.shelf.take(limit_bytes):
+            got = lines([piece])
+            waiting = self.waiting[piece.segment.writer]
+            assert got == waiting[: len(got)] and got
+            if is_acknowledged:
+                piece.acknowledge()
+                del waiting[: len(got)]
+
+    @rule()
+    def lose_process(self) -> None:
+        """What a kill leaves: the files as they are, the lock free."""
+        if self.spool._lock_descriptor >= 0:
+            os.close(self.spool._lock_descriptor)
+        self.reopen()
+
+    @rule()
+    def drain_all(self) -> None:
+        got = drain(self.shelf)
+        assert sorted(got) == sorted(text for texts in self.waiting.values() for text in texts)
+        for texts in self.waiting.values():
+            texts.clear()
+
+    @invariant()
+    def offsets_are_in_order(self) -> None:
+        for segment in self.spool.segments:
+            assert HEADER_BYTES <= segment.cursors[3] <= segment.cursors[1] <= spool_module.SEGMENT_BYTES
+
+    def teardown(self) -> None:
+        if hasattr(self, "holder"):
+            self.holder.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model runs with segments of a few lines, so that rolling over and removing happen in every run."""
+    if request.node.name.startswith("runTest"):
+        monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+
+
+SpoolAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSpoolAgainstModel = SpoolAgainstModel.TestCase
