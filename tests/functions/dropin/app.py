@@ -1,0 +1,18 @@
+"""A function that uses the drop-in handler, as its documentation says, and does not know whether the wrapper is there."""
+
+import logging
+
+from sumo_internal import SumoHandler
+
+logging.getLogger().addHandler(SumoHandler())
+logging.getLogger().setLevel(logging.INFO)
+
+
+def handler(event, context):
+    logging.info("line %s", event["number"], extra={"number": event["number"]})
+    print("only CloudWatch sees a print")
+    if event.get("exit"):
+        import os
+
+        os._exit(1)
+    return event["number"]
