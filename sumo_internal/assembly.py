@@ -15,6 +15,7 @@ from sumo_internal.lambda_api import ExtensionsApi
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.sidecar import Sidecar
 from sumo_internal.spool import Spool
+from sumo_internal.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def start_dropin() -> Recorder | None:
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
 
-        atexit.register(_drain_at_exit, config, recorder.spool)
+        atexit.register(_drain_at_exit, config, recorder)
     elif not has_extension():
         guard.say(
             "warn",
@@ -117,25 +118,37 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
         },
     )
     _recorder = recorder
-    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, spool))
+    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, recorder))
 
 
-def make_drainer(config: Config, spool: Spool) -> Drainer:
+def make_drainer(config: Config, recorder: Recorder) -> Drainer:
     """This process's drainer. Called on the shipping thread: importing urllib3 is not part of the function's start."""
     from sumo_internal.drainer import Drainer
     from sumo_internal.spool import Shelf
-    from sumo_internal.sumo import HttpSource, PooledSender
+    from sumo_internal.sumo import HttpSource
+    from sumo_internal.web import PooledSender
 
-    return Drainer(config, Shelf(config.spool_dir, spool), lambda: HttpSource(config.endpoint, PooledSender()))
+    spool = recorder.spool
+    counts = Tally(config.spool_dir, f"{spool.writer}-drainer")
+    return Drainer(
+        config,
+        Shelf(config.spool_dir, spool),
+        counts,
+        lambda: HttpSource(config.endpoint, PooledSender()),
+        None,
+        recorder.account,
+    )
 
 
 def _register(sidecar: Sidecar) -> None:
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address:
         sidecar.register(ExtensionsApi(address))
+    else:
+        sidecar.keep_shipping()
 
 
-def _drain_at_exit(config: Config, spool: Spool) -> None:
+def _drain_at_exit(config: Config, recorder: Recorder) -> None:
     """Outside Lambda there is nobody to come after us."""
     with guard.guard("shipping at exit"):
-        make_drainer(config, spool).drain(time.time() + config.flush_max_age_s)
+        make_drainer(config, recorder).drain(time.time() + config.flush_max_age_s)

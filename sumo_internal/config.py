@@ -134,7 +134,7 @@ SETTINGS = (
     Setting(
         "SUMO_SPOOL_MAX_MB",
         "spool_max_mb",
-        _number(2, 10_240, "megabytes"),
+        _number(3, 10_240, "megabytes"),
         64,
         "Bound on what lines that are not delivered yet take in /tmp.",
     ),

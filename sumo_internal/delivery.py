@@ -1,15 +1,17 @@
-"""What to do after an attempt to deliver a batch: one table, and the pauses between attempts. Pure.
+"""What to do after an attempt to deliver a batch: one table, the pauses between attempts, the circuit breaker. Pure.
 
-=============================================  ========================================================================
-answer                                         what happens
-=============================================  ========================================================================
-2xx                                            delivered; a body that names errors is said once
-429, 408, 5xx, no answer                       again, after a pause; when attempts or time are used up the batch stays
-                                               in the spool and is tried with the next drain
-401, 403, 404 and what is not listed           stays in the spool, said once
-413                                            again in halves; a single record is dropped and counted
-400                                            dropped and counted, said once: nothing behind it waits
-=============================================  ========================================================================
+==========================  ==============================================  ==========================================
+answer                      with a failover bucket                          without
+==========================  ==============================================  ==========================================
+2xx                         delivered (a body that names errors is said)    the same
+429, 408, 5xx, no answer    again, after a pause, Retry-After honoured      again likewise; then it stays in the spool
+                            within the time there is; then S3               until the breaker's next trial
+401, 403, 404, and what     S3 at once, said once; a secret endpoint is     stays in the spool, said once; a secret
+is not listed               fetched anew once                               endpoint is fetched anew once
+413                         in halves; a single record: S3                  in halves; a single one: dropped, counted
+400                         S3, said once                                   dropped and counted, said once: nothing
+                                                                            behind it waits
+==========================  ==============================================  ==========================================
 
 No answer means: the connection failed, broke or ran out of time. A reused connection that breaks before an answer is
 none of these: the source tries once more on a fresh one by itself (sockets do not survive a freeze).
@@ -19,8 +21,13 @@ from __future__ import annotations
 
 from enum import Enum
 
-_PAUSE_MAX_S = 60.0
-"""No pause is longer, however often it was doubled; a Retry-After may be."""
+PAUSE_MAX_S = 30.0
+"""No pause between attempts is longer. A source that asks for more (Retry-After) is left alone: the attempts at this
+batch end, and the breaker opens for the time asked for."""
+BREAKER_FIRST_S = 5.0
+"""Pause of the breaker after a first failed batch, on average."""
+BREAKER_MAX_S = 300.0
+"""Longest pause of the breaker, on average; a Retry-After may be longer."""
 
 
 class Attempt:
@@ -37,6 +44,11 @@ class Attempt:
         self.problem = problem
         self.retry_after_s = retry_after_s
 
+    @property
+    def is_ours(self) -> bool:
+        """Did the source answer that something is wrong with us (the address, the batch), and not with itself?"""
+        return 300 <= self.status < 500 and self.status not in (408, 429)
+
 
 class Verdict(Enum):
     """What becomes of a batch."""
@@ -44,11 +56,12 @@ class Verdict(Enum):
     DELIVERED = "delivered"
     AGAIN = "again"
     HALVE = "halve"
+    FAIL_OVER = "fail over"
     KEEP = "keep"
     DROP = "drop"
 
 
-def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: bool) -> Verdict:
+def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: bool, has_bucket: bool) -> Verdict:
     """Decide what becomes of a batch after an attempt.
 
     Args:
@@ -56,17 +69,19 @@ def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: 
         attempts_made: This one included.
         retries_max: Attempts allowed after the first.
         is_single: The batch holds one record only.
+        has_bucket: There is a failover bucket.
     """
     status = attempt.status
     if 200 <= status < 300:
         return Verdict.DELIVERED
-    if status == 413:
-        return Verdict.DROP if is_single else Verdict.HALVE
-    if status == 400:
-        return Verdict.DROP
-    if status in (0, 408, 429) or status >= 500:
-        return Verdict.AGAIN if attempts_made <= retries_max else Verdict.KEEP
-    return Verdict.KEEP
+    if status == 413 and not is_single:
+        return Verdict.HALVE
+    if status in (400, 413):
+        return Verdict.FAIL_OVER if has_bucket else Verdict.DROP
+    is_passing = not attempt.is_ours and (attempt.retry_after_s or 0) <= PAUSE_MAX_S
+    if is_passing and attempts_made <= retries_max:
+        return Verdict.AGAIN
+    return Verdict.FAIL_OVER if has_bucket else Verdict.KEEP
 
 
 def pause_s(attempts_made: int, first_pause_s: float, retry_after_s: float | None, random: float) -> float:
@@ -81,5 +96,43 @@ def pause_s(attempts_made: int, first_pause_s: float, retry_after_s: float | Non
         retry_after_s: What the source asked for, if it did.
         random: A number between 0 and 1, drawn by the caller.
     """
-    ours = min(_PAUSE_MAX_S, first_pause_s * 2.0 ** (attempts_made - 1)) * random
+    ours = min(PAUSE_MAX_S, first_pause_s * 2.0 ** (attempts_made - 1)) * random
     return max(ours, retry_after_s or 0.0)
+
+
+class Breaker:
+    """Keeps a dead source from costing anything: after a batch that failed, none is tried for a while.
+
+    A value: what happens makes a new one. Closed, every batch is tried as often as the policy allows; open, none is;
+    when the pause is over one attempt is a trial, and decides. The pause is drawn between half and one and a half of
+    its average, which doubles with each failure, so that a fleet does not come back at the same instant.
+    """
+
+    __slots__ = ("failures", "until_s")
+
+    def __init__(self, failures: int = 0, until_s: float = 0.0) -> None:
+        self.failures = failures
+        self.until_s = until_s
+
+    def is_open(self, now_s: float) -> bool:
+        """Is no batch to be tried now?"""
+        return now_s < self.until_s
+
+    @property
+    def is_trial(self) -> bool:
+        """Is the next attempt a trial, to be made once?"""
+        return self.failures > 0
+
+    def after_success(self) -> Breaker:
+        return Breaker()
+
+    def after_failure(self, now_s: float, retry_after_s: float | None, random: float) -> Breaker:
+        """Open, or stay open for longer.
+
+        Args:
+            now_s: POSIX time.
+            retry_after_s: What the source asked for, if it did.
+            random: A number between 0 and 1, drawn by the caller.
+        """
+        average_s = min(BREAKER_MAX_S, BREAKER_FIRST_S * 2.0 ** min(self.failures, 30))
+        return Breaker(self.failures + 1, now_s + max(average_s * (0.5 + random), retry_after_s or 0.0))

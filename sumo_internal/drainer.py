@@ -3,6 +3,8 @@
 A batch is bytes between two line ends: nothing here looks into a record. Lines are acknowledged only when somebody
 else has them (or when they are dropped, and counted), so a drain may be cut off anywhere: by a freeze, a kill or its
 deadline. What was on the way then is sent again, and its ``id`` tells so.
+
+What to do after each answer is :mod:`sumo_internal.delivery`'s; this module does it.
 """
 
 from __future__ import annotations
@@ -13,21 +15,37 @@ import zlib
 from enum import Enum
 from random import random
 
-from sumo_internal import guard
-from sumo_internal.delivery import Attempt, Verdict, judge, pause_s
+from sumo_internal import guard, tally
+from sumo_internal.delivery import Attempt, Breaker, Verdict, judge, pause_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
 
     from sumo_internal.config import Config
     from sumo_internal.spool import Shelf, Slice
-    from sumo_internal.sumo import HttpSource
+
+    class Source(Protocol):
+        """Where batches go; see :class:`sumo_internal.sumo.HttpSource`."""
+
+        def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt: ...
+
+        def renew(self) -> bool:
+            """Fetch the address anew after it was refused. False where that cannot help."""
+
+    class Bucket(Protocol):
+        """Where batches go that the source does not take; see :class:`sumo_internal.s3.Bucket`."""
+
+        def put(self, body: bytes, envelope: Mapping[str, str], now_s: float, timeout_s: float) -> Attempt: ...
+
 
 BATCH_MAX_BYTES = 1_000_000
 """Of uncompressed lines in one request: Sumo's documented limit, read as megabyte and not mebibyte."""
 REQUEST_TIMEOUT_S = 10.0
 """For one attempt, as in the Go extension; cut to what is left before a deadline."""
+BUCKET_SHARE = 0.4
+"""Of the time until a deadline that is kept back for the bucket while Sumo has not answered."""
 _ATTEMPT_MIN_S = 0.05
 """With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
 _GZIP = 16 + zlib.MAX_WBITS
@@ -43,21 +61,39 @@ class Drained(Enum):
 
 
 class Drainer:
-    """Empties the spool into the source."""
+    """Empties the spool into the source, or into the bucket."""
 
-    def __init__(self, config: Config, shelf: Shelf, connect: Callable[[], HttpSource]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        shelf: Shelf,
+        counts: tally.Tally,
+        connect: Callable[[], Source],
+        connect_bucket: Callable[[], Bucket] | None,
+        account: Callable[[dict[str, tuple[int, int]]], None],
+    ) -> None:
         """Drain a shelf.
 
         Args:
             config: For the retries.
             shelf: What there is to take.
+            counts: Where this drainer counts what is retried, failed over and dropped.
             connect: Makes the source, when there is something to send for the first time (it may cost 80 ms).
+            connect_bucket: Likewise for the bucket; None where there is none.
+            account: Puts a record into the spool that says what was retried, failed over and lost so far.
         """
         self._config = config
         self._shelf = shelf
+        self._counts = counts
         self._connect = connect
-        self._source: HttpSource | None = None
-        self.dropped_lines = 0
+        self._connect_bucket = connect_bucket
+        self._account = account
+        self._source: Source | None = None
+        self._bucket: Bucket | None = None
+        self._breaker = Breaker()
+        self._said = {reason: lines for reason, (lines, _) in tally.reported(shelf.folder).items()}
+        self.envelope: dict[str, str] = {}
+        """The headers of the last batch."""
 
     def drain(self, until_s: float, pause: Callable[[float], object] = time.sleep) -> Drained:
         """Send everything there is at this moment.
@@ -75,64 +111,154 @@ class Drainer:
             self._shelf.mark()
             limit_bytes = BATCH_MAX_BYTES
             while slices := self._shelf.take(limit_bytes):
-                verdict = self._deliver(slices, until_s, pause)
+                batch = Batch(slices)
+                verdict = self._deliver(batch, until_s, pause)
+                if verdict is Verdict.HALVE:
+                    limit_bytes = max(1, batch.size_bytes // 2)
+                    continue
                 if verdict is Verdict.KEEP:
                     return Drained.KEPT
                 if verdict is Verdict.AGAIN:
                     return Drained.OUT_OF_TIME
-                if verdict is Verdict.HALVE:
-                    limit_bytes = max(1, sum(piece.size_bytes for piece in slices) // 2)
-                    continue
                 limit_bytes = BATCH_MAX_BYTES
-                for piece in slices:
-                    piece.acknowledge()
+                batch.acknowledge()
             return Drained.EMPTY
         finally:
+            self._report_damage()
             self._shelf.release()
-            while self._shelf.damaged:
-                guard.say("error", f"{self._shelf.damaged.pop()}; renamed to *.damaged, its lines are not shipped")
 
-    def _deliver(self, slices: list[Slice], until_s: float, pause: Callable[[float], object]) -> Verdict:
-        """Send one batch, as often as the policy and the time allow."""
-        if self._source is None:
-            self._source = self._connect()
-        body = compress(slices)
-        envelope = json.loads(slices[0].segment.envelope or "{}")
-        is_single = len(slices) == 1 and slices[0].is_single
-        attempts = 0
-        while True:
-            left_s = until_s - time.time()
-            if left_s < _ATTEMPT_MIN_S:
-                return Verdict.AGAIN
-            attempt = self._source.post(body, envelope, min(REQUEST_TIMEOUT_S, left_s))
-            attempts += 1
-            verdict = judge(attempt, attempts, self._config.num_retries, is_single=is_single)
-            self._report(verdict, attempt, slices)
-            if verdict is not Verdict.AGAIN:
-                return verdict
-            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
-            if time.time() + wait_s + _ATTEMPT_MIN_S > until_s:
-                return Verdict.AGAIN
-            pause(wait_s)
+    def account(self, *tallies: tally.Tally, is_recorded: bool) -> bool:
+        """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
 
-    def _report(self, verdict: Verdict, attempt: Attempt, slices: list[Slice]) -> None:
+        Args:
+            tallies: This process's other tallies, for counts that could not be put into a file.
+            is_recorded: Put a record into the spool. Not while nothing can be delivered: there would be one per drain.
+
+        Returns:
+            Whether there is a new record to be drained.
+        """
+        counts = tally.totals(self._shelf.folder, self._counts, *tallies)
+        for reason in (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG):
+            lines = counts.get(reason, (0, 0))[0]
+            if lines > self._said.get(reason, 0):
+                guard.say("error", f"{lines - self._said.get(reason, 0)} lines are lost: {tally.LOSSES[reason]}")
+                self._said[reason] = lines
+        if not is_recorded or counts == tally.reported(self._shelf.folder):
+            return False
+        self._account(counts)
+        tally.set_reported(self._shelf.folder, counts)
+        return True
+
+    def _deliver(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> Verdict:
+        """Do with one batch what the policy says; returns what has become of it."""
+        self.envelope = batch.envelope
+        verdict, attempt = self._send(batch, until_s, pause)
+        if verdict is Verdict.FAIL_OVER:
+            return self._fail_over(batch, attempt, until_s)
         if verdict is Verdict.DROP:
-            records = sum(piece.count() for piece in slices)
-            self.dropped_lines += records
-            guard.say("error", f"Sumo Logic refuses {records} lines for good ({attempt.problem}); they are dropped")
+            self._count(tally.TOO_LARGE if attempt.status == 413 else tally.REFUSED, batch)
+            guard.say("error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost")
         elif verdict is Verdict.KEEP:
             guard.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); they wait in the spool")
-        elif verdict is Verdict.AGAIN:
-            guard.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
         elif verdict is Verdict.DELIVERED and attempt.problem:
             guard.say_once("warn", f"Sumo Logic took lines and reports: {attempt.problem}")
+        return verdict
+
+    def _send(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> tuple[Verdict, Attempt]:
+        """Post one batch to the source, as often as the policy, the breaker and the time allow."""
+        has_bucket = self._connect_bucket is not None
+        given_up = Verdict.FAIL_OVER if has_bucket else Verdict.KEEP
+        begun_s = time.time()
+        if self._breaker.is_open(begun_s):
+            return given_up, Attempt(0, "the circuit breaker is open")
+        if has_bucket and until_s - begun_s < REQUEST_TIMEOUT_S:
+            until_s -= (until_s - begun_s) * BUCKET_SHARE
+        if self._source is None:
+            self._source = self._connect()
+        retries_max = 0 if self._breaker.is_trial else self._config.num_retries
+        attempts = 0
+        attempt = Attempt(0, "no time")
+        while (left_s := until_s - time.time()) >= _ATTEMPT_MIN_S:
+            attempt = self._source.post(batch.body(), batch.envelope, min(REQUEST_TIMEOUT_S, left_s))
+            attempts += 1
+            if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
+                continue
+            verdict = judge(attempt, attempts, retries_max, is_single=batch.is_single, has_bucket=has_bucket)
+            if verdict is not Verdict.AGAIN:
+                self._mind_breaker(verdict, attempt)
+                return verdict, attempt
+            guard.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
+            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
+            if time.time() + wait_s + _ATTEMPT_MIN_S > until_s:
+                break
+            self._count(tally.RETRIED, batch)
+            pause(wait_s)
+        if attempts:
+            self._mind_breaker(given_up, attempt)
+        return (Verdict.FAIL_OVER if has_bucket else Verdict.AGAIN), attempt
+
+    def _mind_breaker(self, verdict: Verdict, attempt: Attempt) -> None:
+        """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker."""
+        if verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status not in (400, 413):
+            self._breaker = self._breaker.after_failure(time.time(), attempt.retry_after_s, random())
+        elif attempt.status:
+            self._breaker = self._breaker.after_success()
+
+    def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float) -> Verdict:
+        """Put a batch into the bucket; what the bucket does not take either stays in the spool."""
+        now_s = time.time()
+        if until_s - now_s < _ATTEMPT_MIN_S:
+            return Verdict.AGAIN
+        if self._bucket is None:
+            assert self._connect_bucket is not None, "nobody says FAIL_OVER without a bucket"
+            self._bucket = self._connect_bucket()
+        put = self._bucket.put(batch.body(), batch.envelope, now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+        if 200 <= put.status < 300:
+            self._count(tally.FAILED_OVER, batch)
+            guard.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); the failover bucket does")
+            return Verdict.FAIL_OVER
+        guard.say_once(
+            "error",
+            f"Sumo Logic does not take lines ({attempt.problem}), nor does the failover bucket ({put.problem}); "
+            "they wait in the spool",
+        )
+        return Verdict.KEEP
+
+    def _count(self, reason: str, batch: Batch) -> None:
+        self._counts.add(reason, batch.count(), batch.size_bytes)
+
+    def _report_damage(self) -> None:
+        while self._shelf.damaged:
+            self._counts.add(tally.DAMAGED, 0, 0)
+            guard.say("error", f"{self._shelf.damaged.pop()}; renamed to *.damaged, its lines are not shipped")
 
 
-def compress(slices: list[Slice]) -> bytes:
-    """The lines as one gzip stream; level 1, because the function pays for CPU and not for bytes."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-    pieces = []
-    for piece in slices:
-        with piece.data() as lines:
-            pieces.append(packer.compress(lines))
-    return b"".join([*pieces, packer.flush()])
+class Batch:
+    """Slices that travel in one request; compressed when that is needed for the first time."""
+
+    def __init__(self, slices: list[Slice]) -> None:
+        self._slices = slices
+        self._body: bytes | None = None
+        self.size_bytes = sum(piece.size_bytes for piece in slices)
+        self.is_single = len(slices) == 1 and slices[0].is_single
+        self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
+
+    def body(self) -> bytes:
+        """The lines as one gzip stream; level 1, because the function pays for CPU and not for bytes."""
+        if self._body is None:
+            packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
+            pieces = []
+            for piece in self._slices:
+                with piece.data() as lines:
+                    pieces.append(packer.compress(lines))
+            self._body = b"".join([*pieces, packer.flush()])
+        return self._body
+
+    def count(self) -> int:
+        """How many lines these are; reads them all."""
+        return sum(piece.count() for piece in self._slices)
+
+    def acknowledge(self) -> None:
+        """They are somebody else's now, or dropped and counted."""
+        for piece in self._slices:
+            piece.acknowledge()

@@ -46,8 +46,26 @@ def drain(config: configuration.Config, event: Event) -> None:
     """Ship every spool that is left, inside the window."""
     from sumo_internal.drainer import Drainer
     from sumo_internal.spool import Shelf
-    from sumo_internal.sumo import HttpSource, PlainSender
+    from sumo_internal.sumo import HttpSource
+    from sumo_internal.tally import Tally
+    from sumo_internal.web import PlainSender
 
-    drainer = Drainer(config, Shelf(config.spool_dir), lambda: HttpSource(config.endpoint, PlainSender()))
-    outcome = drainer.drain(event.deadline_s - EXIT_MARGIN_S)
+    shelf = Shelf(config.spool_dir)
+    counts = Tally(config.spool_dir, f"extension-p{os.getpid()}")
+
+    def account(counts: dict[str, tuple[int, int]]) -> None:
+        from sumo_internal.recorder import Recorder
+        from sumo_internal.spool import Spool
+
+        function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        headers = drainer.envelope or configuration.envelope(config, function, "", "")
+        spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000)
+        Recorder(spool, {"logGroup": f"/aws/lambda/{function}", "LayerVersion": configuration.CLIENT}).account(counts)
+        shelf.own = spool
+
+    drainer = Drainer(config, shelf, counts, lambda: HttpSource(config.endpoint, PlainSender()), None, account)
+    until_s = event.deadline_s - EXIT_MARGIN_S
+    outcome = drainer.drain(until_s)
+    if drainer.account(is_recorded=True):
+        drainer.drain(until_s)
     guard.say("debug", f"SHUTDOWN ({event.reason}): {outcome.value}, {event.deadline_s - time.time():.3f} s left")

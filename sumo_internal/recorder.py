@@ -16,6 +16,7 @@ from time import time
 
 from sumo_internal import rendering
 from sumo_internal.rendering import RECORD_MAX_BYTES
+from sumo_internal.tally import LOSSES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Recorder:
         else:
             message = rendering.quote(text)
             details += rendering.extra_text(record)
-        self._put(record.created, text, message, details)
+        self._put(record.created, text, message, details, record.levelno)
 
     def failed(self, text: str) -> None:
         """Record the runtime's report of an uncaught exception (:attr:`Current.failure` holds it, as it made it)."""
@@ -163,24 +164,33 @@ class Recorder:
         details = ',"level":"ERROR"' + rendering.failure_text(
             failure.get("errorType", ""), failure.get("errorMessage", ""), failure.get("stackTrace", [])
         )
-        self._put(time(), text, rendering.message_text(text)[0], details)
+        self._put(time(), text, rendering.message_text(text)[0], details, logging.ERROR)
+
+    def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Record what was retried, failed over and lost so far, as a record of its own type."""
+        sentence, details = rendering.accounting_text(counts, LOSSES)
+        self._append(
+            f'{{"time":"{rendering.time_text(time())}","type":"sumo.accounting","message":{rendering.quote(sentence)}'
+            f',"accounting":{details}{self._context}',
+            logging.WARNING,
+        )
 
     def line(self, text: str) -> None:
         """Record one line of text."""
         message, details = rendering.message_text(text)
-        self._put(time(), text, message, details)
+        self._put(time(), text, message, details, logging.INFO)
 
-    def _put(self, created_s: float, text: str, message: str, details: str) -> None:
+    def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
         start = (
             f'{{"time":"{rendering.time_text(created_s)}","type":"function","message":{message}{details}{self._context}'
         )
         # A character is at most three bytes of UTF-8, or six as an escape that is counted as six characters already.
         if len(start) * 3 < RECORD_MAX_BYTES or len(start.encode("utf-8", "backslashreplace")) < RECORD_MAX_BYTES - 100:
-            self._append(start)
+            self._append(start, level)
         else:
-            self._put_parts(created_s, text, details)
+            self._put_parts(created_s, text, details, level)
 
-    def _put_parts(self, created_s: float, text: str, details: str) -> None:
+    def _put_parts(self, created_s: float, text: str, details: str, level: int) -> None:
         """Record something too long for one record, as numbered parts of its text.
 
         Fields that are too long themselves are put behind the text, as the JSON text they are.
@@ -189,4 +199,4 @@ class Recorder:
             text, details = f"{text}\n{{{details[1:]}}}", ""
         prefix = f'{{"time":"{rendering.time_text(created_s)}","type":"function","message":'
         for message, numbers in rendering.parts(text):
-            self._append(f"{prefix}{message}{details}{numbers}{self._context}")
+            self._append(f"{prefix}{message}{details}{numbers}{self._context}", level)

@@ -139,6 +139,24 @@ def failure_text(kind: str, message: str, stack: list[str]) -> str:
     return f',"errorType":{value_text(kind)},"errorMessage":{value_text(message)},"stackTrace":{value_text(stack)}'
 
 
+def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, str]) -> tuple[str, str]:
+    """What has become of lines that had trouble: a sentence, and the counts as a JSON object.
+
+    Args:
+        counts: Lines and bytes by reason, cumulative for the environment.
+        losses: Which of the reasons mean that lines are lost, in words.
+
+    Returns:
+        ``3 lines lost (/tmp is full)`` or ``no line lost``, and
+        ``{"retried":{"lines":5,"bytes":1200},"lost":{"diskFull":{"lines":3,"bytes":700}}}``.
+    """
+    pairs = {reason: {"lines": lines, "bytes": size_bytes} for reason, (lines, size_bytes) in counts.items()}
+    lost = {reason: pair for reason, pair in pairs.items() if reason in losses}
+    shown: dict[str, object] = {reason: pair for reason, pair in pairs.items() if reason not in losses}
+    sentence = "; ".join(f"{pair['lines']} lines lost ({losses[reason]})" for reason, pair in lost.items())
+    return sentence or "no line lost", value_text({**shown, "lost": lost})
+
+
 def parts(text: str) -> Iterator[tuple[str, str]]:
     """Cut a text that is too long for one record.
 

@@ -6,8 +6,8 @@ for their next event: by asking late, after the response has gone back to the ca
 ship.
 
 The *shipping thread* runs the drainer and may be stuck in a name look-up or a dead connection for as long as it likes:
-nobody waits for it beyond a bound. It is started when there is something to ship for the first time, and with it the
-imports that shipping needs, so that neither is part of the function's start.
+nobody waits for it beyond a bound. What shipping needs is imported when there is something to ship for the first time,
+so that it is no part of the function's start.
 
 The function's threads only ever set a :class:`Signal`, which takes no lock. The environment may freeze at any
 instruction of any of this, for any time: every wait is for an event or a wall-clock time, and a socket that did not
@@ -71,7 +71,7 @@ class Sidecar:
     """Follows the invocations and ships what they leave in the spool."""
 
     def __init__(self, config: Config, recorder: Recorder, make_drainer: Callable[[], Drainer]) -> None:
-        """Make a sidecar; :meth:`register` and :meth:`ship` set it going.
+        """Make a sidecar; :meth:`register` sets it going, or :meth:`keep_shipping` where there is no Lambda.
 
         Args:
             config: For the flush strategy and the age at which lines are shipped.
@@ -90,7 +90,6 @@ class Sidecar:
         self._ended_at_s = 0.0
         self._ended = Signal()
         self._gaps_s: list[float] = []
-        self._is_shipping = False
         self._wake = Signal()
         self._asked = 0
         self._served = 0
@@ -142,6 +141,7 @@ class Sidecar:
             return
         finally:
             self._registered.set()
+            self.keep_shipping()
         while (event := self._next(api)) is not None:
             with guard.guard("following an invocation"):
                 self._follow(event)
@@ -191,10 +191,11 @@ class Sidecar:
 
     def ship(self) -> None:
         """Have the spool drained soon; returns at once."""
-        if not self._is_shipping:
-            self._is_shipping = True
-            start_new_thread(self._keep_shipping, ())
         self._wake.set()
+
+    def keep_shipping(self) -> None:
+        """Ship when asked to, and whatever has become old, on a thread of its own."""
+        start_new_thread(self._keep_shipping, ())
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None
@@ -205,6 +206,7 @@ class Sidecar:
                 with guard.guard("shipping"):
                     drainer = drainer or self._make_drainer()
                     outcome = drainer.drain(inf)
+                    drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
                     self._watch_backlog()
             self._served = asked

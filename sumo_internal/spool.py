@@ -20,8 +20,6 @@ offset   size   field                   owner    meaning
 8        8      committed offset        writer   lines are whole and final up to here (an offset in this file)
 16       8      sealed                  writer   1 when nothing more will be appended to this segment
 24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
-32       8      refused lines           writer   cumulative for this writer: lines for which there was no room
-40       8      refused bytes           writer   likewise, as rendered
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under
 16,384   *      lines                   writer   records, each one line of JSON with its newline
@@ -76,6 +74,8 @@ from _thread import RLock
 from collections import deque
 from mmap import mmap
 
+from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,8 +90,13 @@ LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 LEFTOVER_AGE_S = 60
 """Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
 
-_COMMITTED, _SEALED, _ACKNOWLEDGED, _REFUSED_LINES, _REFUSED_BYTES = 1, 2, 3, 4, 5
+_COMMITTED, _SEALED, _ACKNOWLEDGED = 1, 2, 3
 _ENVELOPE_OFFSET = 64
+SEGMENTS_MIN = 3
+"""One that is full, one that is being filled, one in reserve: with fewer, full once would be full for ever."""
+
+INFO, WARNING = 20, 30
+"""As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
 
@@ -263,12 +268,11 @@ class Spool:
         self.folder = folder
         self.segments: deque[Segment] = deque()
         """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
-        self.refused_lines = 0
-        self.refused_bytes = 0
         self.on_backlog: Callable[[], None] | None = None
         """Called, under the writer's lock, when :attr:`wake_offset` is passed. Must not block."""
         self.wake_offset = SEGMENT_BYTES
-        self._max_segments = max(2, max_bytes // SEGMENT_BYTES)
+        self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
+        self._reserved_segments = -(-self._max_segments // 10)
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
         if _ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
             raise FolderRefused(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
@@ -288,16 +292,22 @@ class Spool:
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
         self._lock = RLock()
         self._is_appending = False
-        self._nested: deque[str] = deque()
+        self._nested: deque[tuple[str, int]] = deque()
         self._sequence = 0
         self._id = f',"id":"{self.writer}-'
         self._segment_number = 0
         self._lock_descriptor = -1
         self._retry_at_s = 0.0
+        self._end_offset = 0
+        """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
+        self._limit_offset = 0
+        self._refusal = SPOOL_FULL
+        self._is_reserve_left = True
+        self.tally = Tally(self.folder, self.writer)
         self._map: mmap | None = None
         self._cursors = memoryview(bytearray(_ENVELOPE_OFFSET)).cast("Q")
 
-    def append(self, start: str) -> None:
+    def append(self, start: str, level: int = INFO) -> None:
         """Commit one line: ``start``, then the line's ``id``, then the brace and the newline.
 
         Never waits but for another thread that is in here too, never raises, and may be called at any instant: by a
@@ -307,51 +317,72 @@ class Spool:
         Args:
             start: A JSON object's text up to and without its closing brace, not empty. Lone surrogates are written as
                 JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
+            level: As in ``logging``. From WARNING on a line may use the room that is reserved for such.
         """
         with self._lock:
             if self._is_appending:
-                self._nested.append(start)
+                self._nested.append((start, level))
                 return
             self._is_appending = True
             try:
-                self._commit(start)
+                self._commit(start, level)
                 while self._nested:
-                    self._commit(self._nested.popleft())
+                    self._commit(*self._nested.popleft())
             finally:
                 self._is_appending = False
 
-    def _commit(self, start: str) -> None:
+    def _commit(self, start: str, level: int) -> None:
         # The number is used up before anything else can go wrong: a gap is harmless, the same number twice is not.
         self._sequence = sequence = self._sequence + 1
         line = f'{start}{self._id}{sequence:010d}"}}\n'.encode("utf-8", "backslashreplace")
         begin = self._cursors[_COMMITTED]
         end = begin + len(line)
-        if self._map is None or end > SEGMENT_BYTES:
-            if not self._roll(len(line)):
+        if end > self._end_offset:
+            if not self._make_room(len(line), level):
                 return
-            begin = HEADER_BYTES
+            begin = self._cursors[_COMMITTED]
             end = begin + len(line)
         self._map[begin:end] = line  # type: ignore[index]  # _roll has made one
         self._cursors[_COMMITTED] = end
         if end >= self.wake_offset and self.on_backlog is not None:
             self.on_backlog()
 
-    def _roll(self, size_bytes: int) -> bool:
-        """Go on to a new segment, or refuse the line. Returns whether there is one."""
+    def _make_room(self, size_bytes: int, level: int) -> bool:
+        """Find room for a line where there seems to be none, or refuse it. Returns whether there is room now."""
+        if size_bytes > LINE_MAX_BYTES:
+            return self._refuse(TOO_LONG, size_bytes)
+        is_urgent = level >= WARNING
+        if is_urgent and self._cursors[_COMMITTED] + size_bytes <= self._limit_offset:
+            return True  # a reserved segment, which is shut to lesser lines
         now_s = time.monotonic()
-        if size_bytes > LINE_MAX_BYTES or now_s < self._retry_at_s:
-            return self._refuse(size_bytes)
+        if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
+            return self._refuse(self._refusal, size_bytes)
         try:
-            if self._lock_descriptor < 0:
-                self._lock_descriptor = _locked(f"{self.folder}/{self.writer}.lock")
-            if len(list_segments(self.folder)) >= self._max_segments:
-                raise OSError("the spool is full")
-            number = self._segment_number + 1
-            segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
+            return self._roll(is_urgent) or self._refuse(SPOOL_FULL, size_bytes)
         except OSError:
-            self._retry_at_s = now_s + _RETRY_AFTER_S
-            return self._refuse(size_bytes)
+            self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, DISK_FULL, False
+            return self._refuse(DISK_FULL, size_bytes)
+
+    def _roll(self, is_urgent: bool) -> bool:
+        """Go on to a new segment, within the bound. Returns whether there is one.
+
+        Raises:
+            OSError: The disk has no room, or the folder is gone.
+        """
+        # Segments whose files were removed under us still take their room.
+        taken = len(list_segments(self.folder)) + sum(segment.is_unlinked for segment in self.segments)
+        is_reserved = taken >= self._max_segments - self._reserved_segments
+        if taken >= self._max_segments or (is_reserved and not is_urgent):
+            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
+            self._is_reserve_left = taken < self._max_segments
+            return False
+        if self._lock_descriptor < 0:
+            self._lock_descriptor = _locked(f"{self.folder}/{self.writer}.lock")
+        number = self._segment_number + 1
+        segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
+        self._limit_offset = SEGMENT_BYTES
+        self._end_offset = 0 if is_reserved else SEGMENT_BYTES
         self._segment_number = number
         self.segments.append(segment)
         previous[_SEALED] = 1
@@ -359,12 +390,9 @@ class Spool:
             self.on_backlog()
         return True
 
-    def _refuse(self, size_bytes: int) -> bool:
-        """Count a line for which there is no room, here and where it survives this process."""
-        self.refused_lines += 1
-        self.refused_bytes += size_bytes
-        self._cursors[_REFUSED_LINES] = self.refused_lines
-        self._cursors[_REFUSED_BYTES] = self.refused_bytes
+    def _refuse(self, reason: str, size_bytes: int) -> bool:
+        """Count a line for which there is no room."""
+        self.tally.add(reason, 1, size_bytes)
         return False
 
     def start_over(self) -> None:
@@ -378,7 +406,7 @@ class Spool:
         open_folder(self.folder)
         with self._lock:
             self._cursors[_SEALED] = 1
-            self._map = None
+            self._end_offset = self._limit_offset = 0
             if self._lock_descriptor >= 0:
                 os.close(self._lock_descriptor)
                 self._lock_descriptor = -1
@@ -442,8 +470,8 @@ class Shelf:
             own: This process's writer, if it has one: its segments are read where they are mapped already, so that
                 they outlive their files.
         """
-        self._folder = folder
-        self._own = own
+        self.folder = folder
+        self.own = own
         self._foreign: dict[str, Segment] = {}
         self._lock_descriptor = -1
         self._marks: dict[str, int] | None = None
@@ -455,12 +483,12 @@ class Shelf:
         try:
             if self._lock_descriptor < 0 or os.fstat(self._lock_descriptor).st_nlink == 0:
                 self._lock_descriptor = os.open(
-                    f"{self._folder}/drain.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+                    f"{self.folder}/drain.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
                 )
             fcntl.lockf(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             # No folder at all: then there is nothing that two could take, and own segments can still be drained.
-            return not os.path.isdir(self._folder)
+            return not os.path.isdir(self.folder)
         return True
 
     def release(self) -> None:
@@ -498,20 +526,20 @@ class Shelf:
 
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
-        if self._own is not None:
-            yield from self._own_segments(self._own)
-        paths = list_segments(self._folder)
+        if self.own is not None:
+            yield from self._own_segments(self.own)
+        paths = list_segments(self.folder)
         for path in [path for path in self._foreign if path not in paths]:
             # Removed by somebody: what this map still holds can be taken all the same.
             if not self._foreign[path].pending_bytes:
                 self._foreign.pop(path).close()
         for path in paths:
-            if self._own is None or not os.path.basename(path).startswith(self._own.writer + "."):
+            if self.own is None or not os.path.basename(path).startswith(self.own.writer + "."):
                 self._adopt(path)
         alive: dict[str, bool] = {}
         for path, segment in sorted(self._foreign.items()):
             if segment.writer not in alive:
-                alive[segment.writer] = is_alive(self._folder, segment.writer)
+                alive[segment.writer] = is_alive(self.folder, segment.writer)
             is_final = segment.is_sealed or not alive[segment.writer]  # read before the offsets: it must hold for them
             if segment.pending_bytes:
                 yield segment, alive[segment.writer]
@@ -545,7 +573,7 @@ class Shelf:
     def _remove_leftovers(self) -> None:
         """Remove what dead writers leave besides segments: their locks, and what they had not finished making."""
         try:
-            names = os.listdir(self._folder)
+            names = os.listdir(self.folder)
         except OSError:
             return
         writers = {name.partition(".")[0] for name in names if name.endswith(".spool")}
@@ -553,9 +581,9 @@ class Shelf:
             writer, _, kind = name.partition(".")
             if (kind != "lock" and not kind.endswith(".new")) or name == "drain.lock":
                 continue
-            path = f"{self._folder}/{name}"
-            is_own = self._own is not None and writer == self._own.writer
-            if is_own or writer in writers or is_alive(self._folder, writer):
+            path = f"{self.folder}/{name}"
+            is_own = self.own is not None and writer == self.own.writer
+            if is_own or writer in writers or is_alive(self.folder, writer):
                 continue
             try:
                 if kind == "lock" or time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S:

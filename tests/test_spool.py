@@ -19,8 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sumo_internal import spool as spool_module
 from sumo_internal.spool import (
     HEADER_BYTES,
+    INFO,
     LINE_MAX_BYTES,
     SEGMENT_BYTES,
+    WARNING,
     FolderRefused,
     Segment,
     Shelf,
@@ -29,6 +31,7 @@ from sumo_internal.spool import (
     is_alive,
     list_segments,
 )
+from sumo_internal.tally import SPOOL_FULL, TOO_LONG, totals
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders"}
 
@@ -115,16 +118,50 @@ def test_a_full_segment_is_followed_by_another_and_removed_when_acknowledged(tmp
 
 
 def test_a_full_spool_refuses_new_lines_counts_them_and_never_waits(tmp_path: Path) -> None:
-    """The bound of all segments holds; old lines stay, new ones are refused and counted; room is used again."""
-    spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
+    """The bound of all segments holds; old lines stay, new ones are refused and counted, where it survives us."""
+    spool = make(tmp_path / "spool", max_bytes=4 * SEGMENT_BYTES)
     for number in range(5000):
         spool.append(start(f"{number:08d}" + "x" * 1000))
 
-    assert len(list_segments(spool.folder)) == 3
+    assert len(list_segments(spool.folder)) == 3  # and one in reserve
     kept = drain(Shelf(spool.folder, spool))
     assert [int(line[:8]) for line in kept] == list(range(len(kept)))
-    assert spool.refused_lines == 5000 - len(kept) > 0
-    assert spool.refused_bytes > 1000 * spool.refused_lines
+    refused, refused_bytes = totals(spool.folder)[SPOOL_FULL]
+    assert refused == 5000 - len(kept) > 0
+    assert refused_bytes > 1000 * refused
+
+
+def test_warnings_have_a_reserve(tmp_path: Path) -> None:
+    """When the spool is full for others, WARNING and above use its last tenth; then they are refused too."""
+    spool = make(tmp_path / "spool", max_bytes=20 * SEGMENT_BYTES)
+    for level in (INFO, WARNING, INFO, WARNING):
+        for number in range(25_000 if level == INFO else 500):
+            spool.append(start(f"{level} {number:08d}" + "x" * 1000), level)
+    assert len(list_segments(spool.folder)) == 20
+
+    kept = [line.split("x")[0] for line in drain(Shelf(spool.folder, spool))]
+    warnings = [line for line in kept if line.startswith(f"{WARNING}")]
+    informations = [int(line.split()[1]) for line in kept if line.startswith(f"{INFO}")]
+    assert warnings == [f"{WARNING} {number:08d}" for number in range(500)] * 2
+    assert informations == list(range(len(informations)))
+    assert totals(spool.folder)[SPOOL_FULL][0] == 50_000 - len(informations)
+
+
+def test_room_that_was_given_back_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a drain lines of every level are taken again, and the order of what was kept is the order of writing."""
+    monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.0)
+    spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
+    shelf = Shelf(spool.folder, spool)
+    got = []
+    for number in range(6000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+        if number % 500 == 0:
+            got += [int(line[:8]) for line in drain(shelf)]
+    got += [int(line[:8]) for line in drain(shelf)]
+
+    refused = totals(spool.folder).get(SPOOL_FULL, (0, 0))[0]
+    assert got == sorted(got) and len(got) == 6000 - refused
+    assert got[-1] == 5999
 
 
 def test_a_line_larger_than_a_segment_is_refused(tmp_path: Path) -> None:
@@ -133,7 +170,7 @@ def test_a_line_larger_than_a_segment_is_refused(tmp_path: Path) -> None:
     spool.append(start("x" * LINE_MAX_BYTES))
     spool.append(start("after"))
 
-    assert spool.refused_lines == 1
+    assert totals(spool.folder)[TOO_LONG][0] == 1
     assert drain(Shelf(spool.folder, spool)) == ["after"]
 
 

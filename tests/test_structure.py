@@ -14,7 +14,7 @@ from layer.build import ROOT
 FLOORS = {
     "doors": {"__init__", "start", "launch", "extension", "handler"},
     "drive": {"assembly", "streams", "runtime", "recorder", "sidecar", "drainer"},
-    "edges": {"spool", "sumo", "lambda_api", "guard"},
+    "edges": {"spool", "tally", "sumo", "web", "lambda_api", "guard"},
     "pure": {"rendering", "delivery", "flushing", "config", "http1"},
 }
 """From top to bottom. A module may import its own floor and those below it."""

@@ -1,0 +1,146 @@
+"""The tally: what went wrong with lines, counted where the counts survive the process that counted.
+
+Each count is a pair, lines and bytes, under one of :data:`REASONS`. A tally is a file of one page in the spool's
+folder, ``<name>.tally``, with one writer; what the environment has lost or gone through is the sum of all of them,
+those of dead processes included, because nobody removes them. A file is made with the first count, so that an
+environment without trouble has none; where the disk has no room for it, the counts live as long as the process.
+
+Layout: 8 bytes ``SUMOTAL1``, 8 unused, then for each reason lines and bytes as unsigned 8-byte integers in the
+machine's order, each stored at once. Reasons are only ever added at the end: that is the format's version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from mmap import mmap
+
+MAGIC = int.from_bytes(b"SUMOTAL1", "little")
+PAGE_BYTES = 4096
+
+RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED = (
+    "spoolFull",
+    "diskFull",
+    "tooLong",
+    "refused",
+    "tooLarge",
+    "damaged",
+)
+
+LOSSES = {
+    SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
+    DISK_FULL: "/tmp is full",
+    TOO_LONG: "a record is larger than a segment of the spool",
+    REFUSED: "Sumo Logic refuses them for good (400)",
+    TOO_LARGE: "a record is too large for Sumo Logic (413)",
+    DAMAGED: "a file of the spool is damaged",
+}
+"""Reasons for which lines are lost, in words for people."""
+
+REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES)
+_FIRST = 2
+
+
+class Tally:
+    """One writer's counts. Not for two threads."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._path = f"{folder}/{name}.tally"
+        self._counts: memoryview | None = None
+        self.is_kept = True
+        """The counts are in a file. False: they are lost with the process."""
+
+    def add(self, reason: str, lines: int, size_bytes: int) -> None:
+        """Count lines under a reason."""
+        if self._counts is None:
+            self._counts, self.is_kept = _make(self._path)
+        slot = _FIRST + 2 * REASONS.index(reason)
+        self._counts[slot] += lines
+        self._counts[slot + 1] += size_bytes
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """This writer's own counts, lines and bytes by reason; reasons without any are left out."""
+        return {} if self._counts is None else _read(self._counts)
+
+
+def totals(folder: str, *own: Tally) -> dict[str, tuple[int, int]]:
+    """The counts of all tallies in the folder, lines and bytes by reason; damaged files are left out.
+
+    Args:
+        folder: The spool's folder.
+        own: This process's tallies, which count here too where they have no file.
+    """
+    sums: dict[str, tuple[int, int]] = {}
+    for tally in own:
+        if not tally.is_kept:
+            _sum_up(sums, tally.counts())
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".tally")]
+    except OSError:
+        names = []
+    for name in names:
+        try:
+            descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                page = os.read(descriptor, PAGE_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            continue  # gone, or a link, which is none of ours
+        if len(page) == PAGE_BYTES and page[:8] == MAGIC.to_bytes(8, "little"):
+            _sum_up(sums, _read(memoryview(page).cast("Q")))
+    return sums
+
+
+def reported(folder: str) -> dict[str, tuple[int, int]]:
+    """The totals when they were last reported."""
+    try:
+        with open(f"{folder}/reported.json") as file:
+            return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in json.load(file).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # never reported; or damaged: then they are reported once more
+
+
+def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:
+    """Remember that these totals were reported."""
+    try:
+        descriptor = os.open(f"{folder}/reported.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, json.dumps(counts).encode())
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass  # no room: they are reported again, as cumulative as before
+
+
+def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
+    for reason, (lines, size_bytes) in counts.items():
+        had = sums.get(reason, (0, 0))
+        sums[reason] = (had[0] + lines, had[1] + size_bytes)
+
+
+def _make(path: str) -> tuple[memoryview, bool]:
+    """A page for counts, and whether it is a file's."""
+    is_kept = True
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
+            page = mmap(descriptor, PAGE_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        page, is_kept = mmap(-1, PAGE_BYTES), False
+    counts = memoryview(page).cast("Q")
+    counts[0] = MAGIC
+    return counts, is_kept
+
+
+def _read(counts: memoryview) -> dict[str, tuple[int, int]]:
+    found = {}
+    for number, reason in enumerate(REASONS):
+        lines, size_bytes = counts[_FIRST + 2 * number], counts[_FIRST + 2 * number + 1]
+        if lines or size_bytes:
+            found[reason] = (lines, size_bytes)
+    return found
