@@ -1,0 +1,162 @@
+"""Outages, end to end: what a source that fails, hangs or throttles does to the function, and to the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_http import End
+from model import Environment
+from runtimes import typical
+from sumo_source import HANG, Fault, Point, SumoSource
+
+PROBE = Path(__file__).parent / "functions" / "probe"
+
+
+@pytest.fixture
+def source() -> Iterator[SumoSource]:
+    """A source that the test breaks; nothing that it has to complain about may remain."""
+    with SumoSource(connections=3) as source:
+        yield source
+        assert source.problems == []
+
+
+def environment(source: SumoSource, layer: Path, **variables: str) -> Environment:
+    variables = {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+        "SUMO_HTTP_ENDPOINT": source.url,
+        "SUMO_FLUSH": "end",
+        "SUMO_NUM_RETRIES": "1",
+        "SUMO_RETRY_SLEEP_TIME_MS": "10",
+        **variables,
+    }
+    return Environment(typical(), PROBE, layer=layer, variables=variables, timeout_s=10)
+
+
+def log(text: str) -> dict[str, Any]:
+    return {"steps": [{"log": text}]}
+
+
+def texts(source: SumoSource) -> list[str]:
+    """The messages of the function's records without the runtime's prefix."""
+    return [record["message"].rpartition("\t")[2] for record in source.records if record["type"] == "function"]
+
+
+def accounts(source: SumoSource) -> list[dict[str, Any]]:
+    return [record for record in source.records if record["type"] == "sumo.accounting"]
+
+
+FAULTS = {
+    "429": Fault(429),
+    "429 with Retry-After": Fault(429, {"Retry-After": "1"}),
+    "500": Fault(500),
+    "503": Fault(503),
+    "401": Fault(401),
+    "403": Fault(403),
+    "404": Fault(404),
+    "418": Fault(418),
+    "reset": Fault(at=Point.AFTER_HEADERS, end=End.RESET),
+    "closed in the body": Fault(at=Point.IN_BODY),
+    "batch dropped, closed": Fault(at=Point.AFTER_BODY),
+    "no answer": HANG,
+    "drips": Fault(drip_interval_s=1.0),
+    "lies about its length": Fault(claimed_size_bytes=1000, body=b"short"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_an_outage_costs_the_function_nothing_and_loses_nothing(
+    source: SumoSource, layer_folder: Path, name: str
+) -> None:
+    """While the source fails lines wait in the spool; the caller never waits, and the environment is held once."""
+    source.default = FAULTS[name]
+    with environment(source, layer_folder) as env:
+        env.start()
+        invocations = [env.invoke(log(f"{number}")) for number in range(4)]
+        source.default = Fault()
+        source.script([])
+        ended = env.shutdown()
+
+        assert all(invocation.status == "success" for invocation in invocations)
+        # The first may be held, up to its bound; the others find that holding is not worth it.
+        held = [invocation.duration_s - (invocation.response_s or 0) for invocation in invocations]
+        assert held[0] < 2.5 and max(held[1:]) < 0.5
+        assert ended.duration_s < 2.0
+    assert sorted(set(texts(source))) == ["0", "1", "2", "3", "loaded"]
+
+
+def test_a_lost_answer_doubles_one_batch_and_the_ids_say_so(source: SumoSource, layer_folder: Path) -> None:
+    """The source has kept a batch and its answer is lost: the batch comes again, with the ids it had."""
+    source.script([Fault(at=Point.AFTER_KEEPING)])
+    with environment(source, layer_folder) as env:
+        env.start()
+        for number in range(3):
+            env.invoke(log(f"{number}"))
+        env.shutdown()
+
+    doubled = {identity for identity, count in source.ids().items() if count > 1}
+    assert doubled == {record["id"] for record in source.requests[0].records}
+    assert max(source.ids().values()) == 2
+
+
+def test_an_outage_is_accounted_for(source: SumoSource, layer_folder: Path) -> None:
+    """What was retried rides with a later batch as a record of its own, with the function's keys, and nothing is lost."""
+    source.script([Fault(503)])
+    with environment(source, layer_folder) as env:
+        env.start()
+        env.invoke(log("one"))
+        env.invoke(log("two"))
+        env.shutdown()
+
+    (account,) = accounts(source)
+    assert account["accounting"] == {
+        "retried": {"lines": 2, "bytes": account["accounting"]["retried"]["bytes"]},
+        "lost": {},
+    }
+    assert account["message"] == "no line lost" and account["logGroup"] == "/aws/lambda/orders"
+
+
+def test_what_the_source_refuses_for_good_is_said_and_counted(source: SumoSource, layer_folder: Path) -> None:
+    """A 400 loses its batch, with one line on stderr and a count at Sumo; nothing behind it waits."""
+    source.script([Fault(400)])
+    with environment(source, layer_folder) as env:
+        env.start()
+        env.invoke(log("refused"))
+        env.invoke(log("taken"))
+        env.shutdown()
+
+        said = [line.text for line in env.cloudwatch if "sumo-internal-extension:" in line.text]
+        assert len(said) == 1 and "refuses 2 lines for good (HTTP 400)" in said[0]
+    assert texts(source) == ["taken"]
+    (account,) = accounts(source)
+    assert account["accounting"]["lost"]["refused"]["lines"] == 2
+
+
+def test_too_large_a_batch_is_halved_until_it_fits(source: SumoSource, layer_folder: Path) -> None:
+    """A source that takes less than we send gets less: all lines arrive, none twice."""
+    source.limit_bytes = 20_000
+    with environment(source, layer_folder) as env:
+        env.start()
+        env.invoke({"steps": [{"many": 300}]})
+        env.shutdown()
+
+    assert sorted(set(texts(source))) == sorted(["loaded", *(f"line {number}" for number in range(300))])
+    assert set(source.ids().values()) == {1}
+
+
+def test_a_full_spool_refuses_counts_and_goes_on(source: SumoSource, layer_folder: Path) -> None:
+    """With nowhere to go lines fill the spool up to its bound; what is refused is counted, said, and reported."""
+    source.default = Fault(503)
+    with environment(source, layer_folder, SUMO_SPOOL_MAX_MB="3", SUMO_FLUSH="next") as env:
+        env.start()
+        assert env.invoke({"steps": [{"many": 10_000}]}).status == "success"
+        source.default = Fault()
+        env.shutdown()
+
+        said = [line.text for line in env.cloudwatch if "lines are lost: the spool is full" in line.text]
+        assert said
+    (account,) = accounts(source)
+    lost = account["accounting"]["lost"]["spoolFull"]["lines"]
+    assert lost + len(set(texts(source))) == 10_001
