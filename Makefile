@@ -14,7 +14,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV_READY) ## Run a small function with the layer on this machine, and show what reaches Sumo Logic and when
-	$(VENV_PYTHON) tests/demo.py
+	PYTHONPATH=. $(VENV_PYTHON) tests/demo.py
 
 # The tests start many processes: more workers than this slow each other down.
 test: $(VENV_READY) ## Run the whole test suite

@@ -1,0 +1,290 @@
+"""``make demo``: shows how the lines of a small function reach Sumo Logic, on this machine and without an account.
+
+What happens, and every number, comes from ``demo_story`` and ``demo_facts``; here it gets its form: rows while it
+happens, a few records, a summary. The exit code is 1 if a line was lost or arrived twice, or the source complained.
+
+It is made to be looked at in a terminal, and stays readable without colours, in 100 columns, in a log file: it prints
+from top to bottom and never rewrites what stands there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from statistics import median
+
+from demo_facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served
+from demo_story import Stage, cold_starts, play, stage
+from model import Invocation
+from rich.console import Console, RenderableType
+from rich.json import JSON
+from rich.panel import Panel
+from rich.progress import track
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+from runtimes import RIC_VERSIONS
+from sumo_rules import Record
+
+WIDTH = 100
+"""Columns where no terminal says how many there are; nothing here needs more."""
+COLD_STARTS = 7
+"""With the layer, and as many without."""
+LISTED_MAX = 10
+"""Of what is wrong; everything is counted."""
+
+_TEXTS = (" #", 2), ("", 31), ("request", 8), ("the caller gets", 18)
+_FIGURES = ("response\nafter", 8), ("then\nheld for", 8), ("lines\nwritten", 7), ("at Sumo\nby freeze", 9)
+_COLOURS = {"sidecar": "cyan", "extension": "magenta"}
+_WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the function has every core"}
+"""What the demo does where the machine lacks these; it has no use for the other control groups."""
+
+
+def main() -> int:
+    """Run the demo and return its exit code."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with console.status("building the layer, installing the runtime client and the function's structlog") as status:
+        with stage() as on:
+            console.print(_introduction(on))
+            for happening in play(on):
+                match happening:
+                    case Next():
+                        status.update(happening.text)
+                    case Initialised():
+                        console.print(_not_modelled(happening), _header(), _initialised(happening))
+                    case Served():
+                        console.print(_served(happening), *map(_batch, happening.traces.batches))
+                    case Ended():
+                        console.print(_ended(happening), *map(_batch, happening.traces.batches))
+                    case Account():
+                        account = happening
+            status.stop()
+            console.print(*_records(account), sep="\n")
+            rounds = cold_starts(on, COLD_STARTS)
+            measuring = "cold starts with the layer and without, in turn"
+            measured = list(track(rounds, measuring, total=2 * COLD_STARTS, console=console, transient=True))
+    console.print(*_summary(account, measured), sep="\n")
+    return 0 if account.is_flawless else 1
+
+
+# While it happens
+
+
+def _introduction(on: Stage) -> RenderableType:
+    client = f"awslambdaric {RIC_VERSIONS[on.runtime.ric_major]} on Python {on.runtime.interpreter}"
+    return Panel(
+        f"Real: the layer as built, with its wrapper, sidecar and extension; the runtime client ({client}); processes, "
+        "sockets, signals. A model: Lambda around them. Sumo Logic is a source on this machine, as strict as the real "
+        "one. Pauses between invocations are seconds instead of minutes.",
+        title="An order service on AWS Lambda, and its lines on their way to Sumo Logic",
+    )
+
+
+def _not_modelled(started: Initialised) -> Text:
+    """What to keep in mind when reading the figures."""
+    missing = started.missing
+    without = [f"{text} ({missing[name]})" for name, text in _WITHOUT.items() if name in missing]
+    isolation = [] if started.not_isolated is None else [started.not_isolated]
+    return Text("; ".join(["Not modelled here: the way to Sumo Logic", *isolation, *without]) + ".\n", "dim")
+
+
+def _header() -> Table:
+    return _row([name for name, _ in _TEXTS], [name for name, _ in _FIGURES], "bold")
+
+
+def _row(texts: Sequence[str | Text], figures: Sequence[str | Text], style: str = "") -> Table:
+    """Return one row; rows are tables of their own, because the next one is not known yet."""
+    row = Table.grid(padding=(0, 1))
+    for _, width in _TEXTS:
+        row.add_column(width=width, no_wrap=True, vertical="bottom")
+    for _, width in _FIGURES:
+        row.add_column(width=width, justify="right", vertical="bottom")
+    row.add_row(*texts, *figures, style=style)
+    return row
+
+
+def _initialised(started: Initialised) -> Table:
+    return _row(
+        ["", "cold start", "", ""],
+        [_ms(started.init.duration_s), "", str(started.traces.written), str(started.traces.at_sumo)],
+    )
+
+
+def _served(served: Served) -> Table:
+    invocation, traces = served.invocation, served.traces
+    at_sumo = Text(str(traces.at_sumo), "green" if traces.at_sumo == traces.written else "yellow")
+    return _row(
+        [f"{served.number:2}", served.what, invocation.request_id[:8], _answer(invocation)],
+        [_ms(invocation.response_s), _ms(served.held_s), str(traces.written), at_sumo],
+    )
+
+
+def _answer(invocation: Invocation) -> Text:
+    if invocation.error is not None:
+        return Text(invocation.error.error_type, "red")
+    return Text(f"total {invocation.payload['total']:.2f}")
+
+
+def _ended(ended: Ended) -> Table:
+    return _row(["", f"SHUTDOWN ({ended.shutdown.reason})", "", ""], [_ms(ended.shutdown.duration_s), "", "", ""])
+
+
+def _batch(batch: Batch) -> Text:
+    at = datetime.fromtimestamp(batch.at_s, timezone.utc)
+    others = f" and {batch.others} other records" if batch.others else ""
+    lateness = f", the oldest {max(batch.late_s):.2f} s late" if batch.late_s else ""
+    return Text.assemble(
+        f"   -> {at:%H:%M:%S}.{at.microsecond // 1000:03d} ",
+        (f"{batch.sender:9}", _COLOURS[batch.sender]),
+        f" {batch.lines:3} lines{others}, {_kb(batch.gzipped_bytes)} gzipped (of {_kb(batch.raw_bytes)}){lateness}",
+    )
+
+
+# Records
+
+
+def _records(account: Account) -> Iterator[RenderableType]:
+    """One record of each kind: the first in full, of the others what is different."""
+    yield Text()
+    yield Rule("Some of the records, as Sumo Logic has them")
+    first: Record = {}
+    for kind, record in _kinds(account):
+        different = {key: value for key, value in record.items() if first.get(key) != value}
+        same = "" if not first else f" (and {len(record) - len(different)} keys as above)"
+        yield Text.assemble("\n", (kind, "bold yellow"), (same, "dim"))
+        yield JSON.from_data(different)
+        first = first or record
+
+
+def _kinds(account: Account) -> Iterator[tuple[str, Record]]:
+    """Yield one record of each kind that has arrived."""
+    crashed = {served.invocation.request_id for served in account.served if served.invocation.status == "crash"}
+    records = account.records
+    kinds = {
+        "logging, with fields of its own": [each for each in records if "customer" in each],
+        "structlog, as JSON on stdout": [each for each in records if isinstance(each["message"], dict)],
+        "the report of an exception": [each for each in records if "errorType" in each],
+        "print, the last line before the SIGKILL": [each for each in records[::-1] if each.get("requestID") in crashed],
+    }
+    for kind, found in kinds.items():
+        if found:
+            yield kind, found[0]
+
+
+# Summary
+
+
+def _summary(account: Account, measured: Sequence[ColdStart]) -> Iterator[RenderableType]:
+    yield Rule("In figures")
+    yield _lines(account)
+    yield _deliveries(account)
+    yield _held(account)
+    yield _costs(measured)
+    yield _machine()
+    yield from _verdict(account)
+
+
+def _figures(title: str, *columns: str) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold")
+    table.add_column()
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _lines(account: Account) -> Table:
+    table = _figures("What became of the lines", "written", "arrived", "twice", "lost")
+    counts = (account.written.total(), account.arrived.total(), len(account.repeated), account.lost.total())
+    colours = ("", "", "red" if account.repeated else "green", "red" if account.lost else "green")
+    table.add_row("lines", *(Text(str(count), colour) for count, colour in zip(counts, colours, strict=True)))
+    return table
+
+
+def _deliveries(account: Account) -> Table:
+    columns = ("requests", "lines", "gzipped", "JSON", "late, median", "late, most")
+    table = _figures("Who sent them, and how late (from a line's own time to its arrival)", *columns)
+    for name, colour in _COLOURS.items():
+        table.add_row(Text(name, colour), *_delivery([each for each in account.batches if each.sender == name]))
+    table.add_section()
+    table.add_row("both", *_delivery(account.batches))
+    return table
+
+
+def _delivery(batches: Sequence[Batch]) -> Iterator[str]:
+    yield str(len(batches))
+    yield str(sum(batch.lines for batch in batches))
+    yield _kb(sum(batch.gzipped_bytes for batch in batches))
+    yield _kb(sum(batch.raw_bytes for batch in batches))
+    late_s = [each for batch in batches for each in batch.late_s]
+    yield f"{median(late_s):.2f} s" if late_s else "-"
+    yield f"{max(late_s):.2f} s" if late_s else "-"
+
+
+def _held(account: Account) -> Text:
+    """What SUMO_FLUSH=auto did, and what it cost."""
+    waits_s = [(served.held_s, served.traces.at_sumo == served.traces.written) for served in account.served]
+    held_s = [wait_s for wait_s, is_out in waits_s if wait_s is not None and is_out]
+    free = [wait_s for wait_s, is_out in waits_s if wait_s is not None and not is_out]
+    how_long = f" ({_ms(median(held_s))} in the median, {_ms(max(held_s))} at most)" if held_s else ""
+    return Text(
+        f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}; after "
+        f"{len(free)} it froze at once, because invocations had become dense: lines leave beside the next one, or at "
+        "SHUTDOWN."
+    )
+
+
+def _costs(measured: Sequence[ColdStart]) -> Table:
+    """The same function with the layer and without."""
+    table = _figures("What the layer costs", "without it", "with it", "more")
+    groups = [[each for each in measured if each.with_layer is with_layer] for with_layer in (False, True)]
+
+    def compare(name: str, values: Sequence[float], unit: str) -> None:
+        without, with_it = values
+        table.add_row(name, f"{without:.1f} {unit}", f"{with_it:.1f} {unit}", f"{with_it - without:+.1f} {unit}")
+
+    starts_ms = [[each.duration_s * 1000 for each in group] for group in groups]
+    compare(f"cold start, best of {COLD_STARTS}", [min(each) for each in starts_ms], "ms")
+    compare("cold start, median", [median(each) for each in starts_ms], "ms")
+    compare("memory, idle", [median(each.idle_bytes / 1e6 for each in group) for group in groups], "MB")
+    compare("memory, lines sent", [median(each.shipped_bytes / 1e6 for each in group) for group in groups], "MB")
+    return table
+
+
+def _machine() -> Text:
+    """How far to trust the times."""
+    here = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    return Text(f"Times are this machine's ({here}); on Lambda a small function has a part of one core.", "dim")
+
+
+def _verdict(account: Account) -> Iterator[Text]:
+    """What is wrong, or that nothing is."""
+    complaints = {
+        "lost": list(account.lost.elements()),
+        "arrived again": account.repeated,
+        "arrived, but not written": list(account.unknown.elements()),
+        "the source complains": account.problems,
+        "the layer says": account.said_by_layer,
+    }
+    for name, lines in complaints.items():
+        for line in lines[:LISTED_MAX]:
+            yield Text(f"{name}: {line}", "red")
+        if len(lines) > LISTED_MAX:
+            yield Text(f"{name}: {len(lines) - LISTED_MAX} more", "red")
+    if account.is_flawless:
+        yield Text("\nEvery line is at Sumo Logic, once.", "bold green")
+    else:
+        yield Text("\nSomething went wrong; see above.", "bold red")
+
+
+def _ms(duration_s: float | None) -> str:
+    return "-" if duration_s is None else f"{duration_s * 1000:.1f} ms"
+
+
+def _kb(size_bytes: float) -> str:
+    return f"{size_bytes / 1000:.1f} kB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
