@@ -5,7 +5,7 @@
     sumo_wrapper                          called by Lambda in front of the interpreter
     extensions/sumo-internal-extension    the external extension
     python/sumo_internal/                 the package
-        __pycache__/                      bytecode, of the package and of urllib3, per interpreter of this machine
+        __pycache__/                      bytecode of the package, per interpreter of this machine
         _vendor/urllib3/                  importable under this private name only
         _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10
@@ -16,10 +16,12 @@ Rules:
   ``import urllib3`` ends as it does without the layer.
 * Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
   It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
-* Bytecode of five interpreters would not fit into the limit in full. It goes without docstrings and ``assert``
-  (urllib3: 29 KB each, zipped) and without the columns in a traceback (33 KB each from 3.11 on); line numbers stay.
-  So nothing in the package may rest on an ``assert`` or a docstring. The sources of urllib3 and typing_extensions go
-  without comments and docstrings (70 KB): the same statements, which :func:`_lean` checks.
+* Bytecode of five interpreters would not fit into the limit in full. It goes without docstrings and ``assert`` and
+  without the columns in a traceback; line numbers stay. So nothing in the package may rest on an ``assert`` or a
+  docstring. urllib3's would be 100 KB for each interpreter: it goes as source, because it is imported behind a proxy
+  only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a whole core). The
+  sources of urllib3 and typing_extensions go without comments and docstrings (70 KB less): the same statements,
+  which :func:`_lean` checks.
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 
@@ -162,12 +164,13 @@ def _download() -> None:
 def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
     """Let each interpreter, all at once, write its bytecode of what the layer itself imports.
 
-    structlog stays source: the layer imports it only where a function needs it and brings none.
+    urllib3 and structlog stay source: the layer imports one behind a proxy only, the other only where a function
+    needs it and brings none.
     """
     # A frozenset constant is written in the order of its hashes; and no PYTHON* variable of the builder gets in.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
-    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/"]
+    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/|/urllib3/"]
     compileall = ["-S", "-X", "no_debug_ranges", "-m", "compileall", *options, "python/sumo_internal"]
     commands = [[str(each.executable), *compileall] for each in interpreters]
     running = [subprocess.Popen(command, cwd=opt, env=environment) for command in commands]

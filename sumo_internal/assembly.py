@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.config import Config
     from sumo_internal.drainer import Drainer
+    from sumo_internal.web import Sender
 
 EXTENSION = "extensions/sumo-internal-extension"
 """The external extension, below /opt or wherever the layer was unpacked."""
@@ -122,22 +123,26 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
 
 
 def make_drainer(config: Config, recorder: Recorder) -> Drainer:
-    """This process's drainer. Called on the shipping thread: importing urllib3 is not part of the function's start."""
-    from sumo_internal.drainer import Drainer
+    """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
+    from sumo_internal import destinations
     from sumo_internal.spool import Shelf
-    from sumo_internal.sumo import HttpSource
-    from sumo_internal.web import PooledSender
 
     spool = recorder.spool
     counts = Tally(config.spool_dir, f"{spool.writer}-drainer")
-    return Drainer(
-        config,
-        Shelf(config.spool_dir, spool),
-        counts,
-        lambda: HttpSource(config.endpoint, PooledSender()),
-        None,
-        recorder.account,
-    )
+    shelf = Shelf(config.spool_dir, spool)
+    return destinations.make_drainer(config, os.environ, shelf, counts, _make_sender, recorder.account)
+
+
+def _make_sender() -> Sender:
+    """The way to send from inside the function's process.
+
+    Our own, unless a proxy lies between: the first request over TLS costs a 128 MB function 0.3 s with it and 1.2 s
+    with urllib3, whose import is CPU that the function pays for, and 6 MB less.
+    """
+    from sumo_internal import web
+
+    has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
+    return web.PooledSender() if has_proxy else web.PlainSender()
 
 
 def _register(sidecar: Sidecar) -> None:

@@ -72,9 +72,7 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 
 def _endpoint(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme.lower() not in ("https", "http") or not rest.partition("/")[0]:
-        raise Invalid("is not an http(s) address of a Sumo Logic HTTP source")
+    """An address, the ARN of a secret or a parameter, or a ciphertext: which of them is :func:`_check`'s question."""
     if not text.isascii() or not text.isprintable() or " " in text:
         raise Invalid("has characters that no address can have")
     return text
@@ -91,8 +89,8 @@ def _fields(text: str) -> str:
     """``k=v,k2=v2`` within Sumo's limits: 30 fields, keys of 255 and values of 200 characters."""
     pairs = [pair.strip() for pair in _header(text).split(",") if pair.strip()]
     for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not key or not separator or "=" in value:
+        key, _, value = pair.partition("=")
+        if not key or not value or "=" in value:
             raise Invalid(f"has {pair!r}, which is not key=value")
         if len(key) > 255 or len(value) > 200:
             raise Invalid(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
@@ -139,6 +137,24 @@ SETTINGS = (
         "Bound on what lines that are not delivered yet take in /tmp.",
     ),
     Setting("SUMO_SPOOL_DIR", "spool_dir", str, "/tmp/sumo-internal", "Folder of the spool."),
+    Setting("SUMO_ENABLE_FAILOVER", "has_failover", _bool, False, "Lines that the source does not take go to S3."),
+    Setting("SUMO_S3_BUCKET_NAME", "bucket_name", str, "", "The failover bucket."),
+    Setting("SUMO_S3_BUCKET_REGION", "bucket_region", str, "", "The failover bucket's region."),
+    Setting("KMS_KEY_ID", "kms_key_id", str, "", "The key with which SUMO_HTTP_ENDPOINT was encrypted."),
+    Setting(
+        "SUMO_SECRET_CACHE_SECONDS",
+        "secret_cache_s",
+        _number(0, 86_400, "seconds"),
+        3600,
+        "How long an endpoint fetched from KMS, Secrets Manager or SSM is kept, unless Sumo Logic refuses it.",
+    ),
+    Setting(
+        "KMS_CACHE_SECONDS",
+        "kms_cache_s",
+        _number(0, 86_400, "seconds"),
+        None,
+        "The Go extension's name for it; where it is set it counts for KMS.",
+    ),
     Setting("SUMO_LOG_LEVEL", "log_level", _level, "info", "How much the extension says of itself on stderr."),
     Setting("SOURCE_CATEGORY_OVERRIDE", "category", _header, "", "X-Sumo-Category of every request."),
     Setting("SUMO_SOURCE_NAME", "source_name", _header, "", "X-Sumo-Name instead of the log stream."),
@@ -160,6 +176,12 @@ class Config:
     retry_sleep_ms: int
     spool_max_mb: int
     spool_dir: str
+    has_failover: bool
+    bucket_name: str
+    bucket_region: str
+    kms_key_id: str
+    secret_cache_s: int
+    kms_cache_s: int | None
     log_level: str
     category: str
     source_name: str
@@ -196,7 +218,27 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
             instead = f"{setting.default!r} is used instead" if setting.default != "" else "it is left out"
             shown = "" if setting.attribute == "endpoint" else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
+    problems += _check(values)
     return Config(values), problems
+
+
+def _check(values: dict[str, Any]) -> list[str]:
+    """Contradictions between settings, which it mends in ``values``; a sentence each."""
+    problems = []
+    scheme, _, rest = values["endpoint"].partition("://")
+    is_address = scheme.lower() in ("https", "http") and rest.partition("/")[0] != ""
+    is_arn = values["endpoint"].startswith("arn:") and values["endpoint"].count(":") >= 5
+    if values["endpoint"] and not (is_address or is_arn or values["kms_key_id"]):
+        values["endpoint"] = ""
+        problems.append(
+            "SUMO_HTTP_ENDPOINT is no http(s) address of a Sumo Logic HTTP source and no ARN, and KMS_KEY_ID is not "
+            "set; it is left out"
+        )
+    for variable, attribute in (("SUMO_S3_BUCKET_NAME", "bucket_name"), ("SUMO_S3_BUCKET_REGION", "bucket_region")):
+        if values["has_failover"] and not values[attribute]:
+            values["has_failover"] = False
+            problems.append(f"SUMO_ENABLE_FAILOVER is on, and {variable} is not set; there is no failover")
+    return problems
 
 
 def envelope(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:

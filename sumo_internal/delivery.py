@@ -61,6 +61,15 @@ class Verdict(Enum):
     DROP = "drop"
 
 
+class Drained(Enum):
+    """How a drain ended."""
+
+    EMPTY = "empty"
+    KEPT = "kept"
+    OUT_OF_TIME = "out of time"
+    ELSEWHERE = "elsewhere"
+
+
 def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: bool, has_bucket: bool) -> Verdict:
     """Decide what becomes of a batch after an attempt.
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from enum import Enum
 from random import random
 
 from sumo_internal import guard, tally
-from sumo_internal.delivery import Attempt, Breaker, Verdict, judge, pause_s
+from sumo_internal.delivery import Attempt, Breaker, Drained, Verdict, judge, pause_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,15 +48,6 @@ BUCKET_SHARE = 0.4
 _ATTEMPT_MIN_S = 0.05
 """With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
 _GZIP = 16 + zlib.MAX_WBITS
-
-
-class Drained(Enum):
-    """How a drain ended."""
-
-    EMPTY = "empty"
-    KEPT = "kept"
-    OUT_OF_TIME = "out of time"
-    ELSEWHERE = "elsewhere"
 
 
 class Drainer:

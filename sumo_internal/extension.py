@@ -44,9 +44,8 @@ def main(address: str, identifier: str) -> None:
 
 def drain(config: configuration.Config, event: Event) -> None:
     """Ship every spool that is left, inside the window."""
-    from sumo_internal.drainer import Drainer
+    from sumo_internal import destinations
     from sumo_internal.spool import Shelf
-    from sumo_internal.sumo import HttpSource
     from sumo_internal.tally import Tally
     from sumo_internal.web import PlainSender
 
@@ -63,7 +62,7 @@ def drain(config: configuration.Config, event: Event) -> None:
         Recorder(spool, {"logGroup": f"/aws/lambda/{function}", "LayerVersion": configuration.CLIENT}).account(counts)
         shelf.own = spool
 
-    drainer = Drainer(config, shelf, counts, lambda: HttpSource(config.endpoint, PlainSender()), None, account)
+    drainer = destinations.make_drainer(config, os.environ, shelf, counts, PlainSender, account)
     until_s = event.deadline_s - EXIT_MARGIN_S
     outcome = drainer.drain(until_s)
     if drainer.account(is_recorded=True):

@@ -66,7 +66,11 @@ def failed(place: str, error: BaseException) -> None:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = "" if frame is None else f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})"
-    say_once("error", f"{place} failed: {type(error).__name__}: {error}{where}; the function goes on without it")
+    try:
+        text = f": {error}"
+    except Exception:
+        text = ""  # the function's own exception, whose text is the function's own code
+    say_once("error", f"{place} failed: {type(error).__name__}{text}{where}; the function goes on without it")
 
 
 class guard:

@@ -65,7 +65,7 @@ def read_answer(receive: Callable[[int], bytes]) -> Answer:
     while status // 100 == 1:
         status_line, *lines = buffer.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, _, rest = status_line.partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+        if not version.startswith("HTTP/1.") or len(rest) < 3 or not rest[:3].isdecimal():
             raise BadAnswer("no HTTP/1.1 status line")
         status = int(rest[:3])
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -80,7 +80,7 @@ def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
     length = headers.get("content-length")
     if length is None:
         return buffer.rest()
-    if not length.isdigit():
+    if not length.isdecimal():
         raise BadAnswer("Content-Length is no number")
     return buffer.exactly(int(length))
 
@@ -107,10 +107,14 @@ class _Buffer:
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         self._receive = receive
         self._bytes = b""
+        self._received_bytes = 0
 
     def _more(self) -> bool:
         data = self._receive(16_384)
         self._bytes += data
+        self._received_bytes += len(data)
+        if self._received_bytes > HEAD_MAX_BYTES + 2 * BODY_MAX_BYTES:
+            raise BadAnswer("the answer does not end")
         return bool(data)
 
     def until(self, end: bytes) -> bytes:

@@ -36,33 +36,45 @@ def main() -> None:
 
 
 def run_script(path: str, arguments: list[str]) -> None:
-    """Go on as ``python SCRIPT ARGS…``."""
+    """Go on as ``python SCRIPT ARGS…``; a folder or a zip with a ``__main__``, or a ``.pyc``, will do as well."""
     sys.argv[:] = [path, *arguments]
-    if os.path.isdir(path) or not path.endswith(".py"):
-        # A folder or zip with a __main__, a .pyc, a script by another name: rare enough for the library's own way.
-        import runpy
-
-        runpy.run_path(path, run_name="__main__")
+    # As the interpreter does it (_Py_abspath): nothing is normalised but a leading "./".
+    full_path = path if path.startswith("/") else f"{os.getcwd()}/{path.removeprefix('./')}"
+    if not path.endswith(".py") and _is_importable(full_path):
+        _clear_main()
+        sys.path[:1] = [full_path] if _has_first_path() else [full_path, *sys.path[:1]]
+        _run_module_as_main("__main__", alter_argv=False)
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
-    from importlib.machinery import SourceFileLoader
+    from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 
-    loader = SourceFileLoader("__main__", path)
+    loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", full_path)
     try:
-        source = loader.get_data(path)
+        source = loader.get_data(full_path)
     except OSError as error:
-        print(f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}", file=sys.stderr)
+        text = f"{sys.executable}: can't open file {full_path!r}: [Errno {error.errno}] {error.strerror}\n"
+        sys.stderr.write(text)
         sys.exit(2)
-    _become(loader.source_to_code(source, path), __file__=path, __cached__=None, __loader__=loader)
+    code = loader.get_code("__main__") if path.endswith(".pyc") else loader.source_to_code(source, full_path)
+    _become(code, __file__=full_path, __cached__=None, __loader__=loader)
+
+
+def _is_importable(path: str) -> bool:
+    """Is this a folder or a zip, whose ``__main__`` is to be run?"""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
 
 
 def run_command(code: str, arguments: list[str]) -> None:
     """Go on as ``python -c CODE ARGS…``."""
-    from importlib.machinery import BuiltinImporter
-
     sys.argv[:] = ["-c", *arguments]
     _set_first_path("")
-    _become(compile(code, "<string>", "exec", dont_inherit=True), __loader__=BuiltinImporter)
+    _become(compile(code, "<string>", "exec", dont_inherit=True))
 
 
 def run_module(name: str, arguments: list[str]) -> None:
@@ -70,17 +82,18 @@ def run_module(name: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-m", *arguments]
     _set_first_path(os.getcwd())
     spec = _main_spec(name)
-    if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
-        import runpy
-
-        runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what the interpreter calls; says what is wrong
+    loader: Any = None if spec is None else spec.loader
+    code = loader.get_code(spec.name) if spec is not None and hasattr(loader, "get_source") else None
+    if spec is None or code is None:
+        _clear_main()
+        _run_module_as_main(name, alter_argv=True)
         return
     sys.argv[0] = spec.origin or name
     _become(
-        spec.loader.get_code(spec.name),
+        code,
         __file__=spec.origin,
         __cached__=spec.cached,
-        __loader__=spec.loader,
+        __loader__=loader,
         __package__=spec.parent,
         __spec__=spec,
     )
@@ -105,17 +118,36 @@ def _find(name: str, path: Any) -> ModuleSpec | None:
     return None
 
 
+def _run_module_as_main(name: str, *, alter_argv: bool) -> None:
+    """The library's own way, for everything out of the ordinary; it also says what is wrong, as it does without us."""
+    import runpy
+
+    runpy._run_module_as_main(name, alter_argv)  # type: ignore[attr-defined]  # what the interpreter itself calls
+
+
+def _has_first_path() -> bool:
+    """Does the interpreter put an entry for the script in front of sys.path?"""
+    return not sys.flags.isolated and not getattr(sys.flags, "safe_path", False)
+
+
 def _set_first_path(path: str) -> None:
     """Put the entry first that the interpreter would have put there, in place of the one for start.py's folder."""
-    if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
+    if _has_first_path():
         sys.path[0] = path
 
 
-def _become(code: Any, **names: object) -> None:
-    """Run code as the module ``__main__``."""
+def _clear_main() -> dict[str, Any]:
+    """Make ``__main__`` what it is before anything has run in it, and return its names."""
     module = sys.modules["__main__"].__dict__
     fresh: dict[str, object] = {"__name__": "__main__", "__doc__": None, "__package__": None, "__spec__": None}
     fresh.update((name, module[name]) for name in ("__builtins__", "__annotations__") if name in module)
     module.clear()
-    module.update(fresh, **names)
+    module.update(fresh, __loader__=sys.__spec__.loader)
+    return module
+
+
+def _become(code: Any, **names: object) -> None:
+    """Run code as the module ``__main__``."""
+    module = _clear_main()
+    module.update(names)
     exec(code, module)

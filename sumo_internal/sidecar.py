@@ -16,12 +16,11 @@ survive is the source's business.
 
 from __future__ import annotations
 
+import sys
 import time
 from _thread import allocate_lock, start_new_thread
-from math import inf
 
 from sumo_internal import flushing, guard
-from sumo_internal.drainer import Drained
 from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
 from sumo_internal.spool import SEGMENT_BYTES, FolderRefused
 
@@ -39,6 +38,7 @@ NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
 WAKE_BYTES = 256 * 1024
 """Unsent bytes that start shipping in the middle of an invocation: a good batch, long before the spool is full."""
+_NEVER_S = float("inf")
 _NEXT_RETRY_S = 0.05
 _NEXT_ATTEMPTS_MAX = 20
 """A Next that fails is asked again: an extension that is registered and does not ask keeps the invocation open."""
@@ -65,6 +65,26 @@ class Signal:
     def wait(self, timeout_s: float) -> bool:
         """Wait until it is set, at most so long; False when it was not."""
         return self._lock.acquire(timeout=max(0.0, timeout_s))
+
+
+def _start_thread(body: Callable[..., None], *arguments: object) -> None:
+    """Start a thread that does not keep the process alive.
+
+    Not a ``threading.Thread``, which would be one of the function's threads, and whose start waits for a hand-over of
+    the interpreter lock. Python 3.10 needs that wait: a thread that has not begun when the interpreter ends looks at
+    freed memory there.
+    """
+    if sys.version_info >= (3, 11):
+        start_new_thread(body, arguments)
+        return
+    begun = Signal()
+
+    def begin() -> None:
+        begun.set()
+        body(*arguments)
+
+    start_new_thread(begin, ())
+    begun.wait(1.0)
 
 
 class Sidecar:
@@ -128,7 +148,7 @@ class Sidecar:
     def register(self, api: ExtensionsApi) -> None:
         """Register as an internal extension and follow the events, on a thread of its own."""
         self._is_registering = True
-        start_new_thread(self._live, (api,))
+        _start_thread(self._live, api)
 
     def _live(self, api: ExtensionsApi) -> None:
         try:
@@ -195,7 +215,7 @@ class Sidecar:
 
     def keep_shipping(self) -> None:
         """Ship when asked to, and whatever has become old, on a thread of its own."""
-        start_new_thread(self._keep_shipping, ())
+        _start_thread(self._keep_shipping)
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None
@@ -204,8 +224,10 @@ class Sidecar:
             asked = self._asked
             if is_asked or self._spool.pending_bytes:
                 with guard.guard("shipping"):
+                    from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
+
                     drainer = drainer or self._make_drainer()
-                    outcome = drainer.drain(inf)
+                    outcome = drainer.drain(_NEVER_S)
                     drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
                     self._watch_backlog()

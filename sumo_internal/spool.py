@@ -524,6 +524,15 @@ class Shelf:
                 left_bytes -= taken.size_bytes
         return slices
 
+    def left(self) -> tuple[int, int]:
+        """Lines and bytes that are not acknowledged, of all writers."""
+        lines = size_bytes = 0
+        for segment, _ in self._segments():
+            piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
+            lines += piece.count()
+            size_bytes += piece.size_bytes
+        return lines, size_bytes
+
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:

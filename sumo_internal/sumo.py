@@ -8,7 +8,10 @@ The endpoint's path is its credential. Nothing made here (attempts, errors) cont
 
 from __future__ import annotations
 
+import time
+
 from sumo_internal.delivery import Attempt
+from sumo_internal.vault import Unavailable
 from sumo_internal.web import Unsent
 
 TYPE_CHECKING = False
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sumo_internal import http1
+    from sumo_internal.vault import Vault
     from sumo_internal.web import Sender
 
 REDIRECTS_MAX = 3
@@ -31,8 +35,8 @@ _HEADERS = {
 class HttpSource:
     """The source that SUMO_HTTP_ENDPOINT names."""
 
-    def __init__(self, endpoint: str, sender: Sender) -> None:
-        self._endpoint = endpoint
+    def __init__(self, vault: Vault, sender: Sender) -> None:
+        self._vault = vault
         self._sender = sender
 
     def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt:
@@ -44,23 +48,24 @@ class HttpSource:
             timeout_s: Seconds for connecting and for each wait for the peer.
         """
         headers = {**envelope, **_HEADERS}
-        url = self._endpoint
         try:
+            url = self._vault.endpoint(time.time(), timeout_s)
             for _ in range(REDIRECTS_MAX + 1):
                 answer = self._send(url, headers, body, timeout_s)
                 if answer.status not in (301, 302, 303, 307, 308):
-                    return _attempt(answer)
+                    return _attempt(answer, url)
                 following = _redirect(url, answer.headers.get("location", ""))
                 if following is None:
                     return Attempt(answer.status, "redirect to an address that is not Sumo Logic's")
                 url = following
-        except Unsent as error:
+        except (Unsent, Unavailable) as error:
             return Attempt(0, str(error))
         return Attempt(0, "too many redirects")
 
     def renew(self) -> bool:
         """Fetch the address anew after it was refused. False: it stands in the settings, and would be the same."""
-        return False
+        self._vault.forget()
+        return not self._vault.is_plain
 
     def _send(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> http1.Answer:
         try:
@@ -71,20 +76,35 @@ class HttpSource:
             return self._sender.send("POST", url, headers, body, timeout_s)
 
 
-def _attempt(answer: http1.Answer) -> Attempt:
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
+_FRAGMENT_LENGTH = 8
+
+
+def _attempt(answer: http1.Answer, url: str) -> Attempt:
     after = answer.headers.get("retry-after", "")
-    text = answer.body[:200].decode("utf-8", "replace").strip()
-    problem = "" if answer.status in (200, 204) and not text else f"HTTP {answer.status} {text}".strip()
-    return Attempt(answer.status, problem, float(after) if after.isdigit() else None)
+    text = answer.body.decode("utf-8", "replace").strip()
+    if _gives_away(text, url):
+        text = "(its text repeats the address and is left out)"
+    problem = "" if answer.status in (200, 204) and not text else f"HTTP {answer.status} {text[:200]}".strip()
+    return Attempt(answer.status, problem, float(after) if after.isascii() and after.isdigit() else None)
+
+
+def _gives_away(text: str, url: str) -> bool:
+    """Is a piece of the address's last part, which is the credential, in a text?"""
+    token = url.rpartition("/")[2]
+    pieces = range(max(1, len(token) - _FRAGMENT_LENGTH + 1))
+    return bool(token) and any(token[begin : begin + _FRAGMENT_LENGTH] in text for begin in pieces)
 
 
 def _redirect(url: str, location: str) -> str | None:
     """Where a redirect leads, if that is https on the same host or Sumo Logic's."""
     scheme, _, rest = url.partition("://")
-    if location.startswith("/"):
+    if location.startswith("/") and not location.startswith("//"):
         location = f"{scheme}://{rest.partition('/')[0]}{location}"
     target_scheme, _, target = location.partition("://")
-    host = target.partition("/")[0].rpartition("@")[2]
+    host = target.partition("/")[0]
+    if not host or not _HOST_CHARACTERS.issuperset(host) or not location.isascii() or not location.isprintable():
+        return None  # a user name, a query in place of a path, a backslash: what is the host is a matter of opinion
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     is_same = host == rest.partition("/")[0] and target_scheme == scheme
     is_sumo = target_scheme == "https" and (name == "sumologic.com" or name.endswith(".sumologic.com"))

@@ -1,21 +1,32 @@
 """Requests over the network: two ways to send one, which need the same and cost differently.
 
-:class:`PooledSender` (the sidecar) is urllib3 with kept connections. :class:`PlainSender` (the extension, in the
-shutdown window) is ``ssl`` and :mod:`sumo_internal.http1`: importing urllib3 takes 1.1 s at the CPU share of a 128 MB
-function, and the window is two seconds.
+:class:`PooledSender` (the sidecar) leaves connections to urllib3. :class:`PlainSender` (the extension, in the shutdown
+window) is a socket with ``ssl``: importing urllib3 takes 1.1 s at the CPU share of a 128 MB function, and the window
+is two seconds. How long a request may take, what TLS and proxies do, and how failures are told is the same in both
+(:mod:`sumo_internal.wire`).
 
-Nothing here follows redirects, retries or logs. No text made here contains an address: the path of Sumo Logic's is a
-credential.
+Tracing libraries patch the classes of ``urllib3`` and ``http.client`` in place, and our requests, whose address is a
+credential, must not become the function's spans. So urllib3 has a private name here, and its connections are made to
+use neither.
+
+Nothing here follows redirects, retries or logs.
 """
 
 from __future__ import annotations
 
-from sumo_internal import http1
+import os
+from time import monotonic
+
+from sumo_internal import http1, wire
+from sumo_internal.wire import Call, Target
+from sumo_internal.wire import Unsent as Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
+
+    from sumo_internal.proxies import Proxy
 
     class Sender(Protocol):
         """Sends one request and returns the answer, whatever its status; raises :class:`Unsent`."""
@@ -25,91 +36,174 @@ if TYPE_CHECKING:
         ) -> http1.Answer: ...
 
 
-class Unsent(Exception):
-    """No whole answer came. ``is_stale``: it broke on a kept connection, which says nothing about the source."""
-
-    def __init__(self, reason: str, *, is_stale: bool = False) -> None:
-        super().__init__(reason)
-        self.is_stale = is_stale
+KEPT_MAX = 4
+"""Hosts that urllib3 keeps a connection to: Sumo Logic's two (redirects), S3, and where the secret is."""
 
 
 class PooledSender:
-    """urllib3 with one kept connection. Importing it costs 80 ms of CPU: make it off the function's start."""
+    """urllib3 with kept connections. Importing it costs 80 ms of CPU: make it off the function's start."""
 
-    def __init__(self) -> None:
-        try:
-            from sumo_internal._vendor import urllib3  # the layer's own, under its private name
-        except ImportError:
-            import urllib3  # installed with pip: the public one that we depend on
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """Send through the proxies that ``environ`` names."""
+        import logging
+
+        import sumo_internal._vendor.urllib3 as urllib3
+
+        # Where the function logs everything, urllib3's lines would be shipped as the function's, and cause new ones.
+        logging.getLogger(urllib3.__name__).setLevel(logging.CRITICAL + 1)
+        self._environ = environ
         self._urllib3: Any = urllib3
-        self._pool: Any = urllib3.PoolManager(num_pools=2, maxsize=1, retries=False, ssl_minimum_version=_tls_1_2())
-        self._is_kept = False
+        self._pool_classes = {
+            "http": _pool_class(urllib3.HTTPConnectionPool, urllib3.HTTPResponse),
+            "https": _pool_class(urllib3.HTTPSConnectionPool, urllib3.HTTPResponse),
+        }
+        self._managers: dict[tuple[str, str], Any] = {}
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> http1.Answer:
         """Send one request.
 
+        Args:
+            method: ``POST``, ``PUT`` or ``GET``.
+            url: Where to.
+            headers: Each one line of Latin-1 text.
+            body: The body.
+            timeout_s: Seconds for all of it, name look-up excepted.
+
         Raises:
             Unsent: No whole answer came; its text says why, without the address.
         """
-        was_kept, self._is_kept = self._is_kept, False
+        target = Target(url)
+        proxy = target.proxy(self._environ)
+        call = Call(target.request(method, headers, body, proxy), timeout_s)
+        pool = self._manager(target.scheme, proxy).connection_from_host(target.host, target.port, target.scheme)
         try:
-            answer = self._pool.request(
-                method, url, body=body, headers=dict(headers), timeout=timeout_s, redirect=False, retries=False
-            )
+            # To urllib3 every path is "/": it cannot tell what it does not know.
+            response = pool.urlopen(method, "/", body=call, timeout=timeout_s, redirect=False, retries=False)
         except self._urllib3.exceptions.HTTPError as error:
-            is_slow = isinstance(error, self._urllib3.exceptions.TimeoutError)
-            raise Unsent(_reason(error), is_stale=was_kept and not is_slow) from None
+            place = "the proxy: " if isinstance(error, self._urllib3.exceptions.ProxyError) else ""
+            raise Unsent(place + wire.reason(self._innermost(error))) from None
+        answer: http1.Answer = response.answer
+        return answer
+
+    def _manager(self, scheme: str, proxy: Proxy | None) -> Any:
+        """What has the pools of a scheme; each proxy has its own."""
+        key = (scheme, "" if proxy is None else f"http://{wire.authority(proxy.host, proxy.port)}")
+        if key not in self._managers:
+            options = {"num_pools": KEPT_MAX, "ssl_context": wire.tls_context() if scheme == "https" else None}
+            if proxy is None:
+                manager = self._urllib3.PoolManager(**options)
+            else:
+                manager = self._urllib3.ProxyManager(key[1], proxy_headers=proxy.headers, **options)
+            manager.pool_classes_by_scheme = self._pool_classes
+            self._managers[key] = manager
+        return self._managers[key]
+
+    def _innermost(self, error: BaseException) -> BaseException:
+        """What happened below urllib3, whose own texts contain the host."""
+        inner: BaseException | None = error
+        while isinstance(inner, self._urllib3.exceptions.HTTPError):
+            error, inner = inner, inner.__cause__ or inner.__context__
+        return inner or error
+
+
+def _pool_class(base: Any, response_class: Any) -> type[Any]:
+    """A class of urllib3's pools whose connections are ours."""
+    connection_class = type("Connection", (_Wire, base.ConnectionCls), {"response_of_urllib3": response_class})
+    return type("Pool", (base,), {"ConnectionCls": connection_class})
+
+
+class _Wire:
+    """What a connection of urllib3's does our way; it stands in front of urllib3's class.
+
+    ``request`` is given a :class:`Call` for a body and only keeps it; ``getresponse`` makes the call.
+    """
+
+    response_of_urllib3: Any
+    sock: Any = None
+    timeout: float
+    _tunnel_host: str
+    _tunnel_port: int
+    _tunnel_headers: Mapping[str, str]
+    _is_kept = False
+    _call: Call
+
+    def connect(self) -> None:
+        self._is_kept = False
+        super().connect()  # type: ignore[misc]  # urllib3's
+
+    def _tunnel(self) -> None:
+        # From Python 3.12 on set_tunnel adds a Host header of its own.
+        headers = {name: value for name, value in self._tunnel_headers.items() if name.lower() != "host"}
+        to = wire.authority(self._tunnel_host, self._tunnel_port)
+        wire.open_tunnel(self.sock, to, headers, monotonic() + self.timeout)
+
+    def request(self, method: str, url: str, body: Call, **_: object) -> None:
+        if self.sock is None:
+            self.connect()
+        self._call = body
+
+    def getresponse(self) -> Any:
+        try:
+            answer = self._call.make(self.sock)
+        except (OSError, http1.BadAnswer) as error:
+            raise wire.broken(error, self._is_kept) from None
         self._is_kept = True
-        return http1.Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+        if wire.is_last(answer):
+            self.close()  # type: ignore[attr-defined]  # urllib3's
+        response = self.response_of_urllib3(status=answer.status, preload_content=False)
+        response.answer = answer
+        return response
 
 
 class PlainSender:
     """``ssl`` over a socket, one kept connection: for the shutdown window."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """Send through the proxies that ``environ`` names."""
+        self._environ = environ
         self._connection: Any = None
         self._origin = ""
         self._context: Any = None
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> http1.Answer:
-        """Send one request.
+        """Send one request, as :meth:`PooledSender.send` does.
 
         Raises:
             Unsent: No whole answer came; its text says why, without the address.
         """
-        scheme, _, rest = url.partition("://")
-        authority, slash, path = rest.partition("/")
-        was_kept = self._connection is not None and self._origin == f"{scheme}://{authority}"
+        target = Target(url)
+        proxy = target.proxy(self._environ)
+        call = Call(target.request(method, headers, body, proxy), timeout_s)
+        was_kept = self._connection is not None and self._origin == target.origin
         try:
             if not was_kept:
                 self.close()
-                self._connection = self._connect(scheme.lower(), authority, timeout_s)
-                self._origin = f"{scheme}://{authority}"
-            self._connection.settimeout(timeout_s)
-            self._connection.sendall(http1.request(method, slash + path or "/", authority, headers, body))
-            answer = http1.read_answer(self._connection.recv)
+                self._connection = self._connect(target, proxy, call.until_s)
+                self._origin = target.origin
+            answer = call.make(self._connection)
         except (OSError, http1.BadAnswer) as error:
             self.close()
-            raise Unsent(_reason(error), is_stale=was_kept and not isinstance(error, TimeoutError)) from None
-        if answer.headers.get("connection", "").lower() == "close" or "content-length" not in answer.headers:
+            raise wire.broken(error, was_kept) from None
+        if wire.is_last(answer):
             self.close()
         return answer
 
-    def _connect(self, scheme: str, authority: str, timeout_s: float) -> Any:
-        import socket
-
-        host, port = _host_and_port(authority, 443 if scheme == "https" else 80)
-        connection = socket.create_connection((host, port), timeout_s)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if scheme != "https":
+    def _connect(self, target: Target, proxy: Proxy | None, until_s: float) -> Any:
+        if proxy is None:
+            connection = wire.dial(target.host, target.port, until_s)
+        else:
+            try:
+                connection = wire.dial(proxy.host, proxy.port, until_s)
+            except OSError as error:
+                raise Unsent(f"the proxy: {wire.reason(error)}") from None
+        if target.scheme != "https":
             return connection
-        import ssl
-
-        if self._context is None:
-            self._context = ssl.create_default_context()
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            return self._context.wrap_socket(connection, server_hostname=host)
+            if proxy is not None:
+                wire.open_tunnel(connection, wire.authority(target.host, target.port), proxy.headers, until_s)
+            self._context = self._context or wire.tls_context()
+            connection.settimeout(wire.left_s(until_s))
+            return self._context.wrap_socket(connection, server_hostname=target.host)
         except BaseException:
             connection.close()
             raise
@@ -118,31 +212,3 @@ class PlainSender:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
-    authority = authority.rpartition("@")[2]
-    host, colon, port = authority.rpartition(":")
-    if not colon or not port.isdigit():
-        host, port = authority, str(default_port)
-    return host.strip("[]"), int(port)
-
-
-def _tls_1_2() -> Any:
-    import ssl
-
-    return ssl.TLSVersion.TLSv1_2
-
-
-def _reason(error: Exception) -> str:
-    """Why nothing came back, as the innermost error says it: urllib3's own texts contain the address."""
-    inner: BaseException = error
-    while isinstance(getattr(inner, "reason", None), BaseException) or inner.__cause__ is not None:
-        reason = getattr(inner, "reason", None)
-        following = reason if isinstance(reason, BaseException) else inner.__cause__
-        if following is None or following is inner:
-            break
-        inner = following
-    if isinstance(inner, OSError) and inner.strerror:
-        return f"{type(inner).__name__}: {inner.strerror}"
-    return type(inner).__name__

@@ -1,13 +1,19 @@
-"""Fixtures that several test files share: the layer, built from this checkout once per test process."""
+"""What several test files share: the layer, built once per test process from this checkout, and the guard, strict."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from layer.build import build, unpack
 from layer.interpreters import find
+from sumo_internal import guard
+
+# A machine that is busy with other tests must not fail an example for its time.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +28,10 @@ def layer_folder(layer_zip: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("opt")
     unpack(layer_zip, folder)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _strict_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the package swallows in production is raised in the tests' own process, and nothing counts as said."""
+    monkeypatch.setattr(guard, "IS_STRICT", True)
+    monkeypatch.setattr(guard, "_said", set())

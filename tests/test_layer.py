@@ -60,6 +60,11 @@ def modules(layer_zip: bytes) -> set[str]:
         return {name for name in layer.namelist() if name.endswith(".py") and "/_structlog/" not in name}
 
 
+def compiled(sources: set[str]) -> set[str]:
+    """Return those that come with bytecode; urllib3 does not, see layer/build.py."""
+    return {source for source in sources if "/_vendor/urllib3/" not in source}
+
+
 def bytecode_of(module: str, interpreter: Interpreter) -> str:
     """Return the path at which an interpreter looks for a module's bytecode."""
     path = PurePosixPath(module)
@@ -128,7 +133,7 @@ def test_contents(layer_zip: bytes) -> None:
     assert f"{PACKAGE}_vendor/urllib3/poolmanager.py" in vendored
     assert not any(name.startswith(f"{PACKAGE}_vendor/{left_out}") for name in names for left_out in NEVER_IMPORTED)
     bytecode = {name for name in names if name.endswith(".pyc")}
-    assert bytecode == {bytecode_of(source, each) for source in sources for each in INTERPRETERS}
+    assert bytecode == {bytecode_of(source, each) for source in compiled(sources) for each in INTERPRETERS}
     assert set(names) >= {
         f"{PACKAGE}LICENSE",
         f"{PACKAGE}_vendor/urllib3-LICENSE.txt",
@@ -175,10 +180,7 @@ print(json.dumps([outcomes, [module.name for module in pkgutil.iter_modules([sys
 
 @on_each_interpreter
 def test_imports_come_from_bytecode(interpreter: Interpreter, layer_zip: bytes, layer_folder: Path) -> None:
-    """Every module imports, urllib3 under its private name alone, and not one source is compiled.
-
-    Importing all of them shows that nothing misses the parts of urllib3 that the layer leaves out.
-    """
+    """Every module of the package imports, and not one source is compiled."""
     script = """
 import importlib, json, sys
 folder, *names = sys.argv[1:]
@@ -190,12 +192,27 @@ for name in names:
 public = [name for name in sys.modules if name.partition(".")[0] in ("urllib3", "structlog")]
 print(json.dumps([[path for path in compiled if path.startswith(folder)], public]))
 """
-    imported = modules(layer_zip) - {START}
+    imported = compiled(modules(layer_zip)) - {START}
     names = sorted(re.sub(r"/__init__$", "", path[len("python/") : -len(".py")]).replace("/", ".") for path in imported)
-    assert "sumo_internal._vendor.urllib3" in names
-    compiled, public = json.loads(ask(interpreter, script, str(layer_folder / "python"), *names))
-    assert compiled == []
+    compiled_now, public = json.loads(ask(interpreter, script, str(layer_folder / "python"), *names))
+    assert compiled_now == []
     assert public == []
+
+
+@on_each_interpreter
+def test_urllib3_is_there_under_its_private_name(interpreter: Interpreter, layer_folder: Path) -> None:
+    """All of it imports, so nothing misses the parts that are left out, and nothing gets a public name."""
+    script = """
+import importlib, json, pkgutil, sys
+sys.dont_write_bytecode = True
+sys.path.append(sys.argv[1])
+import sumo_internal._vendor.urllib3 as urllib3
+for module in pkgutil.walk_packages(urllib3.__path__, urllib3.__name__ + "."):
+    importlib.import_module(module.name)
+print(json.dumps([urllib3.__version__, [name for name in sys.modules if name.partition(".")[0] == "urllib3"]]))
+"""
+    version, public = json.loads(ask(interpreter, script, str(layer_folder / "python")))
+    assert version.startswith("2.") and public == []
 
 
 @on_each_interpreter
@@ -221,7 +238,7 @@ for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
     found[source] = sorted(set(filenames(marshal.loads(content[16:]))))
 print(json.dumps(found))
 """
-    sources = modules(layer_zip)
+    sources = compiled(modules(layer_zip))
     pairs = [str(layer_folder / path) for source in sources for path in (source, bytecode_of(source, interpreter))]
     found = json.loads(ask(interpreter, script, *pairs))
     assert found == {str(layer_folder / source): [f"/opt/{source}"] for source in sources}

@@ -220,7 +220,7 @@ def test_a_killed_runtime_loses_no_line(
 def test_a_timeout_loses_no_line_and_the_next_generation_goes_on(
     source: SumoSource, layer_folder: Path, runtime: Runtime
 ) -> None:
-    """After a timeout the environment is reset: the extension ships the rest, a second generation uses the same /tmp."""
+    """After a timeout the extension ships the rest while the environment is reset; a second generation goes on."""
     with environment(source, layer_folder, runtime, timeout_s=1.0) as env:
         env.start()
         first = env.invoke(steps({"log": "before"}, {"sleep": 5}))
@@ -283,7 +283,7 @@ def test_a_long_invocation_is_watched_live(source: SumoSource, layer_folder: Pat
 
 
 def test_many_lines_are_shipped_meanwhile(source: SumoSource, layer_folder: Path) -> None:
-    """A burst of several spool segments goes out in batches of up to a megabyte, none lost, within the spool's bound."""
+    """A burst of several spool segments goes out in batches of up to a megabyte, none lost."""
     with environment(source, layer_folder, timeout_s=30, variables={"SUMO_FLUSH": "next"}) as env:
         env.start()
         assert env.invoke(steps({"many": 20_000})).payload == {"many": 20_000}
@@ -366,7 +366,7 @@ def test_a_damaged_layer_lets_the_function_run(
 def test_the_dropin_ships_log_records(
     source: SumoSource, layer_folder: Path, tmp_path: Path, beside: bool, promised: bool
 ) -> None:
-    """SumoHandler without the wrapper: log records arrive once; without the extension it says what it cannot promise."""
+    """SumoHandler without the wrapper: log records arrive once; alone it says what it cannot promise."""
     layer = tmp_path / "opt"
     shutil.copytree(layer_folder, layer)
     if not beside:
@@ -475,7 +475,7 @@ def test_an_eleventh_extension_is_refused_and_the_lines_still_arrive(
 )
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 def test_lambdas_own_paths_and_a_user_without_rights(source: SumoSource, layer_folder: Path, runtime: Runtime) -> None:
-    """A read-only /opt, /tmp, /var/task, /var/lang and a user of no rights: the contract's paths, as Lambda has them."""
+    """A read-only /opt, /tmp, /var/task, /var/lang and a user of no rights: the paths as Lambda has them."""
     with environment(source, layer_folder, runtime, isolated=True) as env:
         assert env.start().error is None
         for number in range(3):

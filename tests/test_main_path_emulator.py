@@ -1,4 +1,4 @@
-"""The main path in AWS's own Runtime Interface Emulator: the same scenarios where nothing of the environment is ours."""
+"""The main path in AWS's own Runtime Interface Emulator, where nothing of the environment is ours."""
 
 from __future__ import annotations
 

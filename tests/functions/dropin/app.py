@@ -1,4 +1,4 @@
-"""A function that uses the drop-in handler, as its documentation says, and does not know whether the wrapper is there."""
+"""A function that uses the drop-in handler as its documentation says, with the wrapper or without."""
 
 import logging
 

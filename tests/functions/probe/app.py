@@ -58,7 +58,7 @@ def surroundings(_):
         "argv": sys.argv,
         "orig_argv": sys.orig_argv,
         "path": sys.path,
-        "environ": {name: value for name, value in os.environ.items()},
+        "environ": dict(os.environ),
         "main": {name: repr(value)[:200] for name, value in sorted(vars(main).items()) if name != "__builtins__"},
         "spec": repr(main.__spec__),
         "flags": repr(sys.flags),

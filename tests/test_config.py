@@ -1,0 +1,251 @@
+"""The settings: what each variable may say, what becomes of it, and that the endpoint is never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sumo_rules
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal import __version__
+from sumo_internal.config import SETTINGS, Config, dashboard_stream, envelope, read
+
+ENDPOINT = "https://collectors.sumologic.com/receiver/v1/http/ZaVnC4dhaV0secret=="
+
+VALID: list[tuple[str, str, Any]] = [
+    ("SUMO_HTTP_ENDPOINT", ENDPOINT, ENDPOINT),
+    ("SUMO_HTTP_ENDPOINT", "HTTPS://host:8443/path?a=b", "HTTPS://host:8443/path?a=b"),
+    ("SUMO_HTTP_ENDPOINT", "http://127.0.0.1:80/x", "http://127.0.0.1:80/x"),
+    *[("SUMO_DISABLED", text, True) for text in ("1", "t", "T", "TRUE", "true", "True", " true ")],
+    *[("SUMO_DISABLED", text, False) for text in ("0", "f", "F", "FALSE", "false", "False")],
+    ("SUMO_FLUSH", "END", "end"),
+    ("SUMO_FLUSH", "next", "next"),
+    ("SUMO_FLUSH_MAX_AGE_S", "0.1", 0.1),
+    ("SUMO_FLUSH_MAX_AGE_S", "900", 900.0),
+    ("SUMO_NUM_RETRIES", "0", 0),
+    ("SUMO_NUM_RETRIES", "100", 100),
+    ("SUMO_RETRY_SLEEP_TIME_MS", "60000", 60_000),
+    ("SUMO_SPOOL_MAX_MB", "3", 3),
+    ("SUMO_SPOOL_MAX_MB", "10240", 10_240),
+    ("SUMO_SPOOL_DIR", "/tmp/a b", "/tmp/a b"),
+    *[("SUMO_HTTP_ENDPOINT", arn, arn) for arn in ("arn:aws:ssm:eu-west-1:1:parameter/a", "arn:aws-cn:x:y:z:secret:a")],
+    ("SUMO_S3_BUCKET_NAME", "lines", "lines"),
+    ("SUMO_S3_BUCKET_REGION", "eu-west-1", "eu-west-1"),
+    ("KMS_KEY_ID", "alias/sumo", "alias/sumo"),
+    ("SUMO_SECRET_CACHE_SECONDS", "0", 0),
+    ("KMS_CACHE_SECONDS", "86400", 86_400),
+    *[("SUMO_LOG_LEVEL", text.upper(), text) for text in ("trace", "debug", "info", "warn", "error", "fatal", "panic")],
+    ("SUMO_LOG_LEVEL", "Warning", "warn"),
+    ("SOURCE_CATEGORY_OVERRIDE", "prod/orders ~", "prod/orders ~"),
+    ("SUMO_SOURCE_NAME", "orders", "orders"),
+    ("SUMO_SOURCE_HOST", "orders", "orders"),
+    ("SUMO_FIELDS", "team=shop", "team=shop"),
+    ("SUMO_FIELDS", " team=shop , env=prod,", "team=shop,env=prod"),
+    ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(30)), ",".join(f"k{n}=v" for n in range(30))),
+    ("SUMO_FIELDS", f"{'k' * 255}={'v' * 200}", f"{'k' * 255}={'v' * 200}"),
+]
+
+INVALID = [
+    ("SUMO_HTTP_ENDPOINT", "collectors.sumologic.com/receiver", "no http(s) address"),
+    ("SUMO_HTTP_ENDPOINT", "ftp://collectors.sumologic.com/receiver", "no http(s) address"),
+    ("SUMO_HTTP_ENDPOINT", "https:///receiver", "no http(s) address"),
+    ("SUMO_HTTP_ENDPOINT", "arn:aws:secretsmanager", "no ARN"),
+    ("SUMO_HTTP_ENDPOINT", "AQICAHhX+base64/ciphertext==", "KMS_KEY_ID is not set"),
+    ("SUMO_HTTP_ENDPOINT", "https://host/a b", "characters"),
+    ("SUMO_HTTP_ENDPOINT", "https://host/é", "characters"),
+    ("SUMO_HTTP_ENDPOINT", "https://host/a\r\nX-Evil: 1", "characters"),
+    ("SUMO_DISABLED", "yes", "neither true nor false"),
+    ("SUMO_FLUSH", "later", "none of auto, end, next"),
+    ("SUMO_FLUSH_MAX_AGE_S", "0.09", "between 0.1 and 900 seconds"),
+    ("SUMO_FLUSH_MAX_AGE_S", "901", "between 0.1 and 900 seconds"),
+    ("SUMO_FLUSH_MAX_AGE_S", "nan", "between 0.1 and 900 seconds"),
+    ("SUMO_FLUSH_MAX_AGE_S", "inf", "between 0.1 and 900 seconds"),
+    ("SUMO_FLUSH_MAX_AGE_S", "5s", "not a number of seconds"),
+    ("SUMO_NUM_RETRIES", "-1", "between 0 and 100 attempts"),
+    ("SUMO_NUM_RETRIES", "101", "between 0 and 100 attempts"),
+    ("SUMO_NUM_RETRIES", "3.0", "not a number of attempts"),
+    ("SUMO_RETRY_SLEEP_TIME_MS", "60001", "between 0 and 60000 milliseconds"),
+    ("SUMO_SPOOL_MAX_MB", "2", "between 3 and 10240 megabytes"),
+    ("SUMO_SECRET_CACHE_SECONDS", "86401", "between 0 and 86400 seconds"),
+    ("KMS_CACHE_SECONDS", "-1", "between 0 and 86400 seconds"),
+    ("SUMO_ENABLE_FAILOVER", "true", "SUMO_S3_BUCKET_NAME is not set; there is no failover"),
+    ("SUMO_LOG_LEVEL", "loud", "none of trace, debug"),
+    ("SOURCE_CATEGORY_OVERRIDE", "caf\u00e9", "request header"),
+    ("SOURCE_CATEGORY_OVERRIDE", "a\nX-Evil: 1", "request header"),
+    ("SUMO_SOURCE_NAME", "a\tb", "request header"),
+    ("SUMO_SOURCE_HOST", "a\rb", "request header"),
+    ("SUMO_FIELDS", "team", "not key=value"),
+    ("SUMO_FIELDS", "=shop", "not key=value"),
+    ("SUMO_FIELDS", "team=", "not key=value"),
+    ("SUMO_FIELDS", "team=a=b", "not key=value"),
+    ("SUMO_FIELDS", "team=sh\u00f6p", "request header"),
+    ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(31)), "31 fields; Sumo Logic takes 30"),
+    ("SUMO_FIELDS", f"{'k' * 256}=v", "over 255"),
+    ("SUMO_FIELDS", f"k={'v' * 201}", "over 200"),
+]
+
+ATTRIBUTES = {setting.variable: setting.attribute for setting in SETTINGS}
+
+
+@pytest.mark.parametrize(("variable", "text", "expected"), VALID)
+def test_valid(variable: str, text: str, expected: object) -> None:
+    """What users of the Go extension have set keeps its meaning; edges of the ranges are inside."""
+    config, problems = read({variable: text})
+    assert (getattr(config, ATTRIBUTES[variable]), problems) == (expected, [])
+
+
+@pytest.mark.parametrize(("variable", "text", "problem"), INVALID)
+def test_invalid(variable: str, text: str, problem: str) -> None:
+    """A wrong value is left out, and one sentence says which, why, and what is done instead."""
+    config, problems = read({variable: text})
+    defaults, _ = read({})
+    assert getattr(config, ATTRIBUTES[variable]) == getattr(defaults, ATTRIBUTES[variable])
+    (sentence,) = problems
+    assert sentence.startswith(variable) and problem in sentence
+    assert sentence.endswith(("used instead", "left out", "no failover"))
+
+
+def test_failover_needs_a_bucket_and_its_region() -> None:
+    """Both, or none: half a setting is said, and does not look like failover."""
+    bucket = {"SUMO_ENABLE_FAILOVER": "true", "SUMO_S3_BUCKET_NAME": "lines"}
+    assert not read(bucket)[0].has_failover
+    config, problems = read(bucket | {"SUMO_S3_BUCKET_REGION": "eu-west-1"})
+    assert (config.has_failover, problems) == (True, [])
+
+
+def test_a_ciphertext_needs_a_key() -> None:
+    """With KMS_KEY_ID anything may be what KMS can decrypt; an address is still one."""
+    for endpoint in ("AQICAHhX+base64/ciphertext==", ENDPOINT):
+        config, problems = read({"SUMO_HTTP_ENDPOINT": endpoint, "KMS_KEY_ID": "alias/sumo"})
+        assert (config.endpoint, problems) == (endpoint, [])
+
+
+def test_defaults() -> None:
+    """The names and defaults that the README documents; an empty variable, as consoles leave them, is not set."""
+    config, problems = read({setting.variable: " " for setting in SETTINGS} | {"HOME": "/"})
+    assert problems == []
+    assert {setting.variable: getattr(config, setting.attribute) for setting in SETTINGS} == {
+        "SUMO_HTTP_ENDPOINT": "",
+        "SUMO_DISABLED": False,
+        "SUMO_FLUSH": "auto",
+        "SUMO_FLUSH_MAX_AGE_S": 5.0,
+        "SUMO_NUM_RETRIES": 3,
+        "SUMO_RETRY_SLEEP_TIME_MS": 300,
+        "SUMO_SPOOL_MAX_MB": 64,
+        "SUMO_SPOOL_DIR": "/tmp/sumo-internal",
+        "SUMO_ENABLE_FAILOVER": False,
+        "SUMO_S3_BUCKET_NAME": "",
+        "SUMO_S3_BUCKET_REGION": "",
+        "KMS_KEY_ID": "",
+        "SUMO_SECRET_CACHE_SECONDS": 3600,
+        "KMS_CACHE_SECONDS": None,
+        "SUMO_LOG_LEVEL": "info",
+        "SOURCE_CATEGORY_OVERRIDE": "",
+        "SUMO_SOURCE_NAME": "",
+        "SUMO_SOURCE_HOST": "",
+        "SUMO_FIELDS": "",
+    }
+
+
+def test_the_table_is_complete() -> None:
+    """Each setting is read, typed and explained, once."""
+    assert set(ATTRIBUTES.values()) == set(Config.__annotations__)
+    assert len(ATTRIBUTES) == len(SETTINGS)
+    assert all(setting.meaning.endswith(".") for setting in SETTINGS)
+
+
+def test_settings_are_read_once() -> None:
+    """Two threads and another process go by the same values."""
+    config, _ = read({})
+    with pytest.raises(AttributeError, match="flush"):
+        config.flush = "end"
+
+
+@given(st.dictionaries(st.sampled_from(sorted(ATTRIBUTES)), st.text()))
+def test_any_text_gives_settings_and_sentences(environ: dict[str, str]) -> None:
+    """Whatever the variables say: a value or one sentence each, never an exception in the function's start."""
+    config, problems = read(environ)
+    assert len(problems) == len({problem.partition(" ")[0].partition("=")[0] for problem in problems}) <= len(environ)
+    assert all(hasattr(config, attribute) for attribute in ATTRIBUTES.values())
+
+
+@given(st.sampled_from(["", "https:/", "https//host/", "ftp://host/", "https://host/ ", "https://höst/"]), st.text())
+def test_the_endpoint_is_never_shown(prefix: str, suffix: str) -> None:
+    """It is a credential, and most wrong ones are nearly right ones: the sentences go to the function's log."""
+    _, problems = read({"SUMO_HTTP_ENDPOINT": f"{prefix}ZaVnC4dhaV0secret{suffix}"})
+    assert "ZaVnC4dhaV0secret" not in "".join(problems)
+
+
+FIELDS = st.lists(
+    st.builds(
+        lambda key, middle, value: key + middle + value,
+        st.sampled_from(["team", " k ", "", "k" * 255, "k" * 256]),
+        st.sampled_from(["=", " = ", "==", ""]),
+        st.sampled_from(["shop", "", " ", "v" * 200, "v" * 201]),
+    ),
+    max_size=3,
+).map(",".join) | st.integers(1, 40).map(lambda count: "k=v," * count)
+
+
+@given(FIELDS)
+def test_fields_that_are_taken_are_ones_that_sumo_takes(text: str) -> None:
+    """What passes here passes there: a request with bad fields is a problem of every line."""
+    config, _ = read({"SUMO_FIELDS": text})
+    if config.fields:
+        headers = {name.lower(): value for name, value in make_envelope({"SUMO_FIELDS": text}).items()}
+        verdict = sumo_rules.judge("POST", sumo_rules.PATH, "HTTP/1.1", headers | {"host": "h"}, b"", None)
+        assert [problem for problem in verdict.problems if "field" in problem] == []
+
+
+STREAM = "2026/11/21/[$LATEST]0123456789abcdef0123456789abcdef"
+
+
+def make_envelope(environ: dict[str, str], stream: str = STREAM) -> dict[str, str]:
+    config, _ = read(environ)
+    return envelope(config, "orders", stream, "7")
+
+
+def test_the_envelope_is_what_dashboards_parse() -> None:
+    """Host, name and client always; category and fields where they are set."""
+    client = f"sumo-internal-extension:{__version__}"
+    assert make_envelope({}) == {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": STREAM, "X-Sumo-Client": client}
+    assert make_envelope(
+        {
+            "SUMO_SOURCE_HOST": "host",
+            "SUMO_SOURCE_NAME": "name",
+            "SOURCE_CATEGORY_OVERRIDE": "category",
+            "SUMO_FIELDS": "team=shop",
+        }
+    ) == {
+        "X-Sumo-Host": "host",
+        "X-Sumo-Name": "name",
+        "X-Sumo-Category": "category",
+        "X-Sumo-Fields": "team=shop",
+        "X-Sumo-Client": client,
+    }
+
+
+def test_an_unknown_stream_has_no_name() -> None:
+    """Outside Lambda there is none: no header is better than an empty one."""
+    assert "X-Sumo-Name" not in make_envelope({}, stream="")
+
+
+@pytest.mark.parametrize(
+    ("log_stream", "expected"),
+    [
+        ("2026/11/21/[$LATEST]0123abcd", "2026/11/21/[$LATEST]0123abcd"),
+        ("2026/11/21/[42]0123abcd", "2026/11/21/[42]0123abcd"),
+        ("2026/11/21/orders[$LATEST][0123abcd]", "2026/11/21/[$LATEST]0123abcd"),
+        ("2026/11/21/orders[42]0123abcd", "2026/11/21/[42]0123abcd"),
+        ("some-stream", "/[7]some-stream"),
+        ("a/b/c/[42]0123abcd", "/[7]a/b/c/[42]0123abcd"),
+        ("2026/11/[42]0123abcd", "/[7]2026/11/[42]0123abcd"),
+        ("2026/11/21/orders", "/[7]2026/11/21/orders"),
+        ("", ""),
+    ],
+)
+def test_dashboard_stream(log_stream: str, expected: str) -> None:
+    """Dashboards take date, version and id out of ``*/[*]*``; a custom log group's streams have another form."""
+    assert dashboard_stream(log_stream, "7") == expected

@@ -1,0 +1,499 @@
+"""The wrapper and what it starts: any interpreter arguments, and a program that cannot tell that it is not alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from layer.build import ROOT
+from layer.interpreters import Interpreter, find
+
+SHELLS = {
+    " ".join(command): command for command in (["dash"], ["bash"], ["bash", "--posix"]) if shutil.which(command[0])
+}
+"""/bin/sh is bash, made to follow POSIX, on Lambda's own images and dash on Debian's."""
+OURS = "sumo-internal-extension: "
+"""How each line begins that we say ourselves."""
+
+
+@pytest.fixture(scope="module")
+def opt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layer as it lies under /opt, from the checkout."""
+    opt = tmp_path_factory.mktemp("launch") / "opt"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "sumo_internal", opt / "python/sumo_internal", ignore=ignored)
+    shutil.copy(ROOT / "wrapper/sumo_wrapper", opt / "sumo_wrapper")
+    return opt
+
+
+class Stand:
+    """A stand-in for the interpreter: it tells what it was called with."""
+
+    def __init__(self, opt: Path) -> None:
+        self.wrapper = str(opt / "sumo_wrapper")
+        self.start = str(opt / "python/sumo_internal/start.py")
+        self.interpreter = str(opt.parent / "python3.12")
+        script = '#!/bin/sh\necho $$\nfor argument in "$@"; do printf "%s\\0" "$argument"; done\n'
+        Path(self.interpreter).write_text(script)
+        os.chmod(self.interpreter, 0o755)
+
+    def call(self, shell: Sequence[str], *command: str, **environ: str) -> tuple[list[str], str]:
+        """Call the wrapper; return the arguments that arrived, and what was said on stderr."""
+        with subprocess.Popen(
+            [*shell, self.wrapper, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"]} | environ,
+        ) as process:
+            got, said = (stream.decode() for stream in process.communicate())
+        assert process.returncode == 0, said
+        pid, _, arguments = got.partition("\n")
+        assert int(pid) == process.pid, "exec keeps the process: Lambda signals and waits for this one"
+        return arguments.split("\0")[:-1], said
+
+
+@pytest.fixture(scope="module")
+def stand(opt: Path) -> Stand:
+    return Stand(opt)
+
+
+START = "<start>"
+"""Stands for the path of start.py in the table."""
+
+ODD = ["a b", "", "*", "$HOME", "`x`", "'", '"', "\\", "a\nb", "-x", "--", "é"]
+"""Arguments that a careless script changes."""
+
+UNDERSTOOD = [
+    (["app.py"], [START, "app.py"]),
+    (["/var/runtime/bootstrap.py"], [START, "/var/runtime/bootstrap.py"]),
+    (["app.py", "-m", "x", "-c", "y"], [START, "app.py", "-m", "x", "-c", "y"]),
+    (["app.py", *ODD], [START, "app.py", *ODD]),
+    (["a b.py"], [START, "a b.py"]),
+    ([""], [START, ""]),
+    (["-m", "awslambdaric", "app.handler"], [START, "-m", "awslambdaric", "app.handler"]),
+    (["-m", "awslambdaric", *ODD], [START, "-m", "awslambdaric", *ODD]),
+    (["-mawslambdaric", "app.handler"], [START, "-m", "awslambdaric", "app.handler"]),
+    (["-m", "-m"], [START, "-m", "-m"]),
+    (["-c", "print('a  b')\n", "-c"], [START, "-c", "print('a  b')\n", "-c"]),
+    (["-c", ""], [START, "-c", ""]),
+    (["-cprint(1)", "x"], [START, "-c", "print(1)", "x"]),
+    (["-c-1", "x"], [START, "-c", "-1", "x"]),
+    (["-u", "app.py"], ["-u", START, "app.py"]),
+    (["-bb", "-OO", "-I", "app.py"], ["-bb", "-OO", "-I", START, "app.py"]),
+    (["-V", "app.py"], ["-V", START, "app.py"]),
+    (["-uI", "-m", "awslambdaric"], ["-uI", START, "-m", "awslambdaric"]),
+    (["-uIm", "awslambdaric", "x"], ["-uI", START, "-m", "awslambdaric", "x"]),
+    (["-uImawslambdaric", "x"], ["-uI", START, "-m", "awslambdaric", "x"]),
+    (["-Bc", "pass", "x"], ["-B", START, "-c", "pass", "x"]),
+    (["-Bcpass", "x"], ["-B", START, "-c", "pass", "x"]),
+    (["-X", "dev", "app.py"], ["-X", "dev", START, "app.py"]),
+    (["-Xdev", "app.py"], ["-Xdev", START, "app.py"]),
+    (["-Ximporttime", "-m", "app"], ["-Ximporttime", START, "-m", "app"]),
+    (["-W", "error", "app.py"], ["-W", "error", START, "app.py"]),
+    (["-W", "-m", "app.py"], ["-W", "-m", START, "app.py"]),
+    (["-Wignore::UserWarning:app", "app.py"], ["-Wignore::UserWarning:app", START, "app.py"]),
+    (["-bW", "a b", "app.py"], ["-bW", "a b", START, "app.py"]),
+    (["-bWerror", "app.py"], ["-bWerror", START, "app.py"]),
+    (["-bX", "dev", "-m", "app"], ["-bX", "dev", START, "-m", "app"]),
+    (["-Wm", "app.py"], ["-Wm", START, "app.py"]),
+    (["-Xc", "app.py"], ["-Xc", START, "app.py"]),
+    (
+        ["--check-hash-based-pycs", "never", "-u", "app.py", "x"],
+        ["--check-hash-based-pycs", "never", "-u", START, "app.py", "x"],
+    ),
+]
+
+NOT_UNDERSTOOD = [
+    [],
+    ["-"],
+    ["-", "x"],
+    ["-u", "-", "x"],
+    ["-V"],
+    ["--version"],
+    ["--help"],
+    ["-u"],
+    ["-c"],
+    ["-m"],
+    ["-X"],
+    ["-W"],
+    ["--", "app.py"],
+    ["-I", "--help-env", "app.py"],
+]
+"""The interpreter alone, its help, or a program on its standard input: nothing that we could start."""
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize(("arguments", "expected"), UNDERSTOOD, ids=lambda value: " ".join(value)[:30])
+def test_arguments(stand: Stand, shell: list[str], arguments: list[str], expected: list[str]) -> None:
+    """Options stay in front, as the interpreter counts them; then start.py; then what was to be run, untouched."""
+    got, said = stand.call(shell, stand.interpreter, *arguments)
+    assert ([START if argument == stand.start else argument for argument in got], said) == (expected, "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("arguments", NOT_UNDERSTOOD, ids=" ".join)
+def test_arguments_without_a_program(stand: Stand, shell: list[str], arguments: list[str]) -> None:
+    """Executed as they are, and said: whoever passes them gets what the interpreter does."""
+    got, said = stand.call(shell, stand.interpreter, *arguments)
+    assert got == arguments
+    assert said.startswith(OURS) and said.count("\n") == 1
+
+
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+FLAGS = st.text("bBdEhiIOPqRsSuvx", min_size=1, max_size=3).map(lambda flags: [f"-{flags}"])
+VALUES = TEXTS.map(lambda text: text or "dev")
+OPTIONS = st.one_of(
+    FLAGS,
+    st.tuples(st.sampled_from(["-W", "-X", "-bW", "--check-hash-based-pycs"]), TEXTS).map(list),
+    st.tuples(st.sampled_from(["-W", "-X", "-uX"]), VALUES).map(lambda pair: ["".join(pair)]),
+)
+PROGRAMS = st.one_of(
+    TEXTS.filter(lambda text: not text.startswith("-")).map(lambda text: ([text], [text])),
+    st.tuples(st.sampled_from(["-m", "-c"]), TEXTS).map(lambda pair: (list(pair), list(pair))),
+    st.tuples(st.sampled_from(["-m", "-c"]), VALUES).map(lambda pair: (["".join(pair)], list(pair))),
+)
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@given(st.lists(OPTIONS, max_size=4), PROGRAMS, st.lists(TEXTS, max_size=4))
+@settings(max_examples=40)
+def test_any_arguments(
+    stand: Stand, shell: list[str], options: list[list[str]], program: tuple[list[str], list[str]], rest: list[str]
+) -> None:
+    """Whatever stands in an option's value or behind the program: nothing is taken for something else, nothing lost."""
+    given_options = [argument for option in options for argument in option]
+    got, said = stand.call(shell, stand.interpreter, *given_options, *program[0], *rest)
+    assert (got, said) == ([*given_options, stand.start, *program[1], *rest], "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize(
+    "environ",
+    [
+        *[{"SUMO_DISABLED": text} for text in ("1", "t", "T", "true", "TRUE", "True")],
+        {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"},
+        {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"},
+        {"AWS_LAMBDA_MAX_CONCURRENCY": "16"},
+    ],
+    ids=str,
+)
+def test_where_we_stay_out(stand: Stand, shell: list[str], environ: dict[str, str]) -> None:
+    """Switched off, or in an environment that has an issue of its own: a plain exec, and nothing is said."""
+    assert stand.call(shell, stand.interpreter, "-u", "app.py", *ODD, **environ) == (["-u", "app.py", *ODD], "")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"SUMO_DISABLED": text} for text in ("", "0", "false", "yes")]
+    + [{"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "AWS_LAMBDA_MAX_CONCURRENCY": ""}],
+    ids=str,
+)
+def test_where_we_do_not_stay_out(stand: Stand, environ: dict[str, str]) -> None:
+    """What says no, or nothing, does not switch us off."""
+    assert stand.call(["sh"], stand.interpreter, "app.py", **environ) == ([stand.start, "app.py"], "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_a_damaged_layer_is_left_out(opt: Path, tmp_path: Path, shell: list[str]) -> None:
+    """Without start.py the function runs as it does without us, and one line says so."""
+    alone = tmp_path / "opt"
+    alone.mkdir()
+    shutil.copy(opt / "sumo_wrapper", alone)
+    got, said = Stand(alone).call(shell, Stand(alone).interpreter, "app.py", *ODD)
+    assert got == ["app.py", *ODD]
+    assert said == f"{OURS}warn: {alone}/python/sumo_internal/start.py is missing; the function runs without it\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_another_program_is_left_alone(stand: Stand, shell: list[str]) -> None:
+    """An image's entry point may be anything: it is executed as it is."""
+    other = f"{os.path.dirname(stand.interpreter)}/entry point"
+    shutil.copy(stand.interpreter, other)
+    got, said = stand.call(shell, other, "-m", *ODD)
+    assert got == ["-m", *ODD]
+    assert said.startswith(f"{OURS}warn: {other} is not a Python interpreter;")
+
+
+# What runs, compared with the plain interpreter.
+
+PROBE = """
+import json, os, re, sys, threading
+def shown(value):
+    details = vars(value) if type(value).__name__ in ("SourceFileLoader", "ModuleSpec", "zipimporter") else ""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(value) + repr(details))
+def is_found(name):
+    try:
+        return __import__(name).__file__
+    except ImportError as error:
+        return str(error)
+names = {name: shown(value) for name, value in list(globals().items())}
+print(json.dumps({
+    "argv": sys.argv, "path": sys.path, "orig_argv": sys.orig_argv, "names": names,
+    "is_main": vars(sys.modules["__main__"]) is globals(), "flags": repr(sys.flags),
+    "warnoptions": sys.warnoptions, "xoptions": sys._xoptions, "cwd": os.getcwd(),
+    "environ": {name: value for name, value in os.environ.items() if name not in ("_", "PWD", "OLDPWD", "SHLVL")},
+    "threads": [thread.name for thread in threading.enumerate()],
+    "imports": {name: is_found(name) for name in ("helper", "config", "spool", "no_such_module")},
+    "streams": [stream.encoding + stream.errors + str(stream.line_buffering) for stream in (sys.stdout, sys.stderr)],
+}))
+"""
+
+CODES = {
+    "ends": "print('done')",
+    "exits": "import sys; sys.exit(3)",
+    "exits with none": "import sys; sys.exit()",
+    "exits with text": "import sys; sys.exit('no \\u20ac')",
+    "exits hard": "import os; os._exit(7)",
+    "raises": "raise KeyError('x')",
+    "raises in a thread": "import threading; threading.Thread(target=lambda: 1 / 0).start()",
+    "is interrupted": "raise KeyboardInterrupt",
+    "is killed": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "recurses": "def f(): f()\nf()",
+    "is no Python": "def",
+    "misses a module": "import no_such_module",
+    "misses a name": "from json import no_such_name",
+    "says goodbye": "import atexit\nname = 'bye'\natexit.register(lambda: print(name))",
+    "has a late thread": (
+        "import threading\nname = 'late'\ngo = threading.Event()\n"
+        "threading.Thread(target=lambda: (threading.main_thread().join(), print(name))).start()"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the probe in every form in which an interpreter starts a program."""
+    folder = tmp_path_factory.mktemp("programs")
+    packages = ("package", "package/inner", "folder", "elsewhere", "empty", "broken", "failing", "codes")
+    for name in packages:
+        (folder / name).mkdir()
+    for name in ("probe.py", "probe", "module.py", "package/__main__.py", "package/inner/__main__.py"):
+        (folder / name).write_text(PROBE)
+    for name in ("package/module.py", "folder/__main__.py", "elsewhere/probe.py"):
+        (folder / name).write_text(PROBE)
+    for name in ("helper.py", "elsewhere/helper.py", "folder/helper.py", "package/__init__.py"):
+        (folder / name).write_text("")
+    (folder / "empty/__init__.py").write_text("")
+    (folder / "broken/__init__.py").write_text("import no_such_module")
+    (folder / "failing/__init__.py").write_text("1 / 0")
+    (folder / "link.py").symlink_to("elsewhere/probe.py")
+    (folder / "package link").symlink_to("package")
+    with zipfile.ZipFile(folder / "app.zip", "w") as archive:
+        archive.writestr("__main__.py", PROBE)
+        archive.writestr("zipped.py", PROBE)
+        archive.writestr("helper.py", "")
+    for number, code in enumerate(CODES.values()):
+        (folder / f"codes/code{number}.py").write_text(code)
+    return folder
+
+
+class Outcome(NamedTuple):
+    """What somebody outside sees of a run."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Comparison(NamedTuple):
+    """The same program, without us and with us."""
+
+    plain: Outcome
+    wrapped: Outcome
+
+
+class Comparer:
+    """Runs a program with and without the wrapper."""
+
+    def __init__(self, opt: Path, programs: Path, interpreter: Interpreter) -> None:
+        self._opt = opt
+        self._programs = programs
+        self._python = str(interpreter.executable)
+        self.version = interpreter.version
+        subprocess.run([self._python, "-I", "-m", "compileall", "-q", opt / "python"], check=True)
+
+    def run(self, *arguments: str, **environ: str) -> Comparison:
+        command = [self._python, *(argument.replace("{programs}", str(self._programs)) for argument in arguments)]
+        return Comparison(self._run(command, environ), self._run([str(self._opt / "sumo_wrapper"), *command], environ))
+
+    def _run(self, command: list[str], environ: dict[str, str]) -> Outcome:
+        base = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/receiver/v1/http/secret",
+            "SUMO_SPOOL_DIR": str(self._opt.parent / "spool"),
+        }
+        ended = subprocess.run(
+            command, cwd=self._programs, env=base | environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        said = [line for line in ended.stderr.splitlines() if not line.startswith(OURS)]
+        return Outcome(ended.returncode, ended.stdout, "\n".join(said))
+
+
+@pytest.fixture(scope="module", params=find(), ids=str)
+def comparer(request: pytest.FixtureRequest, opt: Path, programs: Path) -> Comparer:
+    return Comparer(opt, programs, request.param)
+
+
+def probed(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.returncode == 0, outcome.stderr
+    report: dict[str, Any] = json.loads(outcome.stdout)
+    return report | {"stderr": outcome.stderr}
+
+
+FORMS = {
+    "script": ["probe.py", "a b", "-x"],
+    "absolute script": ["{programs}/probe.py"],
+    "script elsewhere": ["elsewhere/probe.py"],
+    "script behind a link": ["link.py"],
+    "script by another name": ["probe", "x"],
+    "absolute script by another name": ["{programs}/probe"],
+    "folder": ["folder", "x"],
+    "zip": ["app.zip", "x"],
+    "module": ["-m", "module", "a b", "-x"],
+    "package": ["-m", "package", "x"],
+    "module in a package": ["-m", "package.module", "x"],
+    "package in a package": ["-m", "package.inner"],
+    "module in a zip": ["-m", "zipped"],
+    "code": ["-c", PROBE, "a b", "-x"],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_program_cannot_tell(comparer: Comparer, form: str) -> None:
+    """sys.argv, sys.path, orig_argv, ``__main__``'s names and what they are, flags, environment, streams, imports."""
+    environ = {"PYTHONPATH": "app.zip"} if form == "module in a zip" else {}
+    plain, wrapped = comparer.run(*FORMS[form], **environ)
+    assert probed(wrapped) == probed(plain)
+
+
+OPTION_SETS = {
+    "isolated": ["-I"],
+    "safe path": ["-P"],
+    "no environment": ["-E", "-s"],
+    "no site": ["-S"],
+    "optimised": ["-OO"],
+    "unbuffered": ["-u"],
+    "warnings are errors": ["-W", "error"],
+    "development mode": ["-X", "dev", "-Xutf8=1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        *[(options, "absolute script") for options in OPTION_SETS],
+        *[("isolated", "code"), ("safe path", "code"), ("development mode", "code"), ("development mode", "module")],
+    ],
+)
+def test_options_have_their_effect(comparer: Comparer, options: str, form: str) -> None:
+    """On the program as on us: nothing of ours warns in development mode or fails where warnings are errors."""
+    if options == "safe path" and comparer.version < (3, 11):
+        pytest.skip("-P is new in 3.11")
+    plain, wrapped = comparer.run(*OPTION_SETS[options], *FORMS[form])
+    assert probed(wrapped) == probed(plain)
+
+
+@pytest.mark.parametrize("option", ["-I", "-P"])
+def test_a_module_that_the_options_hide_is_not_found(comparer: Comparer, option: str) -> None:
+    """Without the current folder on sys.path there is no such module, with us neither."""
+    plain, wrapped = comparer.run(option, *FORMS["module"])
+    assert plain.returncode != 0
+    assert ended(wrapped) == ended(plain)
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PYTHONPATH": "elsewhere:"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONIOENCODING": "latin-1:replace"}], ids=str
+)
+def test_the_interpreters_variables_have_their_effect(comparer: Comparer, environ: dict[str, str]) -> None:
+    """The managed runtime goes by PYTHONPATH: neither it nor what it does is touched."""
+    plain, wrapped = comparer.run(*FORMS["absolute script"], **environ)
+    assert probed(wrapped) == probed(plain)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_programs_end_as_without_us(comparer: Comparer, code: str) -> None:
+    """Exit code or signal, what is printed, and the last words: types and texts of errors."""
+    plain, wrapped = comparer.run(f"codes/code{list(CODES).index(code)}.py")
+    assert ended(wrapped) == ended(plain)
+
+
+@pytest.mark.parametrize("code", ["exits with text", "is interrupted", "says goodbye"])
+@pytest.mark.parametrize("form", ["code", "module", "script by another name"])
+def test_other_programs_end_as_without_us(comparer: Comparer, tmp_path: Path, code: str, form: str) -> None:
+    """The same for ``-c``, ``-m``, and a script without a suffix."""
+    if form == "code":
+        arguments = ["-c", CODES[code]]
+    elif form == "module":
+        arguments = ["-m", f"codes.code{list(CODES).index(code)}"]
+    else:
+        arguments = [str(tmp_path / "script")]
+        (tmp_path / "script").write_text(CODES[code])
+    plain, wrapped = comparer.run(*arguments)
+    assert ended(wrapped) == ended(plain)
+
+
+def ended(outcome: Outcome) -> tuple[int, str, str]:
+    return outcome.returncode, outcome.stdout, outcome.stderr.rpartition("\n")[2]
+
+
+def test_a_program_that_ends_at_once_ends_well(comparer: Comparer) -> None:
+    """A thread of ours that has not begun when the interpreter ends is one that Python 3.10 cannot end.
+
+    It looks at freed memory then; development mode overwrites that, so that the crash is not left to chance.
+    """
+    outcomes = [comparer.run("-I", "-S", "-X", "dev", "-c", "pass") for _ in range(8)]
+    assert {ended(outcome.wrapped) for outcome in outcomes} == {(0, "", "")}
+
+
+MISSING = {
+    "script": ["missing.py"],
+    "absolute script": ["/missing/missing.py"],
+    "script by another name": ["missing"],
+    "folder without a program": ["elsewhere"],
+    "module": ["-m", "missing"],
+    "module in a package": ["-m", "package.missing"],
+    "module in a missing package": ["-m", "missing.missing"],
+    "module with its suffix": ["-m", "helper.py"],
+    "package without a program": ["-m", "empty"],
+    "package that misses a module": ["-m", "broken"],
+    "package that fails": ["-m", "failing"],
+    "built-in module": ["-m", "sys"],
+    "module without a name": ["-m", ""],
+}
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_what_is_missing_is_said_as_without_us(comparer: Comparer, missing: str) -> None:
+    """The import errors that people search the web for, and their exit codes."""
+    plain, wrapped = comparer.run(*MISSING[missing])
+    assert plain.returncode != 0
+    assert ended(wrapped) == ended(plain)
+
+
+def test_without_settings_the_program_runs_and_one_line_says_what_is_missing(opt: Path) -> None:
+    """A layer added before its endpoint: the function works, and the log tells why nothing arrives."""
+    command = [str(opt / "sumo_wrapper"), str(find()[-1].executable), "-c", "print('done')"]
+    ended = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "done\n")
+    assert ended.stderr == f"{OURS}error: SUMO_HTTP_ENDPOINT is not set; no lines are shipped\n"
+
+
+def test_without_tmp_the_program_runs_and_one_line_says_so(opt: Path) -> None:
+    """Whatever fails in our own start is said, and the function starts."""
+    command = [str(opt / "sumo_wrapper"), str(find()[-1].executable), "-c", "import sys; print(sys.argv)"]
+    environ = {"SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/", "SUMO_SPOOL_DIR": "/missing/folder"}
+    ended = subprocess.run(command, env={"PATH": os.environ["PATH"]} | environ, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "['-c']\n")
+    assert ended.stderr.startswith(OURS) and ended.stderr.count("\n") == 1
