@@ -133,16 +133,18 @@ def test_what_the_source_refuses_for_good_is_said_and_counted(source: SumoSource
     assert account["accounting"]["lost"]["refused"]["lines"] == 2
 
 
-def test_too_large_a_batch_is_halved_until_it_fits(source: SumoSource, layer_folder: Path) -> None:
+def test_too_large_a_batch_is_halved_until_it_fits(layer_folder: Path) -> None:
     """A source that takes less than we send gets less: all lines arrive, none twice."""
-    source.limit_bytes = 20_000
-    with environment(source, layer_folder) as env:
-        env.start()
-        env.invoke({"steps": [{"many": 300}]})
-        env.shutdown()
+    with SumoSource(limit_bytes=20_000) as source:
+        with environment(source, layer_folder) as env:
+            env.start()
+            env.invoke({"steps": [{"many": 300}]})
+            env.shutdown()
 
-    assert sorted(set(texts(source))) == sorted(["loaded", *(f"line {number}" for number in range(300))])
-    assert set(source.ids().values()) == {1}
+        assert 413 in [request.status for request in source.requests]
+        assert sorted(set(texts(source))) == sorted(["loaded", *(f"line {number}" for number in range(300))])
+        assert set(source.ids().values()) == {1}
+        assert source.problems == []
 
 
 def test_a_full_spool_refuses_counts_and_goes_on(source: SumoSource, layer_folder: Path) -> None:
