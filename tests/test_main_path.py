@@ -291,7 +291,7 @@ def test_many_lines_are_shipped_meanwhile(source: SumoSource, layer_folder: Path
 
     numbers = Counter(int(text.rpartition(" ")[2]) for text in messages(source) if "\tline " in text)
     assert sorted(numbers) == list(range(20_000))
-    assert max(request.raw_size_bytes for request in source.requests) <= 1_000_000
+    assert max(request.body_size_bytes for request in source.requests) <= 1_000_000
     assert sum(count - 1 for count in source.ids().values()) <= max(len(r.records) for r in source.requests)
 
 

@@ -113,7 +113,7 @@ def test_an_outage_is_accounted_for(source: SumoSource, layer_folder: Path) -> N
     (account,) = accounts(source)
     retried = account["accounting"]["retried"]
     assert account["accounting"] == {"retried": retried, "lost": {}}
-    assert retried == {"lines": 2, "bytes": source.requests[0].raw_size_bytes}
+    assert retried == {"lines": 2, "bytes": source.requests[0].body_size_bytes}
     assert account["message"] == "no line lost" and account["logGroup"] == "/aws/lambda/orders"
 
 
