@@ -45,6 +45,7 @@ def main(address: str, identifier: str) -> None:
 def drain(config: configuration.Config, event: Event) -> None:
     """Ship every spool that is left, inside the window."""
     from sumo_internal import destinations
+    from sumo_internal.delivery import Drained
     from sumo_internal.spool import Shelf
     from sumo_internal.tally import Tally
     from sumo_internal.web import PlainSender
@@ -65,6 +66,11 @@ def drain(config: configuration.Config, event: Event) -> None:
     drainer = destinations.make_drainer(config, os.environ, shelf, counts, PlainSender, account)
     until_s = event.deadline_s - EXIT_MARGIN_S
     outcome = drainer.drain(until_s)
-    if drainer.account(is_recorded=True):
+    if drainer.account(is_recorded=outcome is Drained.EMPTY):
         drainer.drain(until_s)
+    lines, size_bytes = shelf.left()
+    if lines and event.reason == "spindown":
+        guard.say(
+            "error", f"{lines} lines ({size_bytes} bytes) are lost with the environment: {outcome.value} at SHUTDOWN"
+        )
     guard.say("debug", f"SHUTDOWN ({event.reason}): {outcome.value}, {event.deadline_s - time.time():.3f} s left")

@@ -161,3 +161,15 @@ def test_a_full_spool_refuses_counts_and_goes_on(source: SumoSource, layer_folde
     (account,) = accounts(source)
     lost = account["accounting"]["lost"]["spoolFull"]["lines"]
     assert lost + len(set(texts(source))) == 10_001
+
+
+def test_lines_that_go_down_with_the_environment_are_said(source: SumoSource, layer_folder: Path) -> None:
+    """Sumo Logic is dead to the end and there is no bucket: one line says how many lines nobody will ever have."""
+    source.default = Fault(503)
+    with environment(source, layer_folder, SUMO_FLUSH="next") as env:
+        env.start()
+        env.invoke(log("in vain"))
+        env.shutdown()
+
+        said = [line.text for line in env.cloudwatch if "lost with the environment" in line.text]
+        assert len(said) == 1 and "2 lines" in said[0]
