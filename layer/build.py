@@ -19,9 +19,7 @@ Rules:
 * Bytecode of five interpreters would not fit into the limit in full. It goes without docstrings and ``assert`` and
   without the columns in a traceback; line numbers stay. So nothing in the package may rest on an ``assert`` or a
   docstring. urllib3's would be 100 KB for each interpreter: it goes as source, because it is imported behind a proxy
-  only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a whole core). The
-  sources of urllib3 and typing_extensions go without comments and docstrings (70 KB less): the same statements,
-  which :func:`_lean` checks.
+  only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a whole core).
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 
@@ -31,7 +29,6 @@ It does not test what it built; that is ``tests/test_layer.py``.
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
 import io
 import os
@@ -99,10 +96,10 @@ def _lay_out(opt: Path) -> None:
     for source in (ROOT / "sumo_internal").rglob("*.py"):
         _copy(source, package / source.relative_to(ROOT / "sumo_internal"))
     wheels = _wheels()
-    _take(wheels["urllib3"], package / "_vendor", is_lean=True)
+    _take(wheels["urllib3"], package / "_vendor")
     (package / "_vendor/__init__.py").write_text(VENDOR_DOCSTRING)
     _take(wheels["structlog"], package / "_structlog")
-    _take(wheels["typing_extensions"], package / "_structlog", is_lean=True)
+    _take(wheels["typing_extensions"], package / "_structlog")
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -110,31 +107,16 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _take(wheel: Path, target: Path, *, is_lean: bool = False) -> None:
+def _take(wheel: Path, target: Path) -> None:
     """Unpack a wheel's modules and licences; neither its metadata nor what is never imported."""
     name = wheel.name.partition("-")[0]
     with ZipFile(wheel) as content:
         for entry in content.namelist():
             if entry.endswith(".py") and not entry.startswith(NEVER_IMPORTED):
-                module = Path(content.extract(entry, target))
-                if is_lean:
-                    module.write_text(_lean(module.read_text()))
+                content.extract(entry, target)
             elif ".dist-info/licenses/" in entry:
                 target.mkdir(parents=True, exist_ok=True)
                 (target / f"{name}-{Path(entry).name}").write_bytes(content.read(entry))
-
-
-def _lean(source: str) -> str:
-    """Return a module's statements without comments and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-    lean = ast.unparse(tree)
-    if ast.dump(ast.parse(lean)) != ast.dump(tree):
-        raise ValueError("taking the comments out has changed the statements")
-    return lean
 
 
 def _wheels() -> dict[str, Path]:

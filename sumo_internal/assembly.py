@@ -19,6 +19,7 @@ from sumo_internal.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from sumo_internal.config import Config
@@ -103,7 +104,7 @@ def _read_config() -> Config | None:
 
 def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
     global _recorder
-    environ = os.environ
+    environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
     headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
@@ -119,10 +120,10 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
         },
     )
     _recorder = recorder
-    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, recorder))
+    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, environ, recorder))
 
 
-def make_drainer(config: Config, recorder: Recorder) -> Drainer:
+def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:
     """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
     from sumo_internal import destinations
     from sumo_internal.spool import Shelf
@@ -130,10 +131,10 @@ def make_drainer(config: Config, recorder: Recorder) -> Drainer:
     spool = recorder.spool
     counts = Tally(config.spool_dir, f"{spool.writer}-drainer")
     shelf = Shelf(config.spool_dir, spool)
-    return destinations.make_drainer(config, os.environ, shelf, counts, _make_sender, recorder.account)
+    return destinations.make_drainer(config, environ, shelf, counts, lambda: _make_sender(environ), recorder.account)
 
 
-def _make_sender() -> Sender:
+def _make_sender(environ: Mapping[str, str]) -> Sender:
     """The way to send from inside the function's process.
 
     Our own, unless a proxy lies between: the first request over TLS costs a 128 MB function 0.3 s with it and 1.2 s
@@ -141,8 +142,8 @@ def _make_sender() -> Sender:
     """
     from sumo_internal import web
 
-    has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
-    return web.PooledSender() if has_proxy else web.PlainSender()
+    has_proxy = any(environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
+    return web.PooledSender(environ) if has_proxy else web.PlainSender(environ)
 
 
 def _register(sidecar: Sidecar) -> None:
@@ -156,4 +157,4 @@ def _register(sidecar: Sidecar) -> None:
 def _drain_at_exit(config: Config, recorder: Recorder) -> None:
     """Outside Lambda there is nobody to come after us."""
     with guard.guard("shipping at exit"):
-        make_drainer(config, recorder).drain(time.time() + config.flush_max_age_s)
+        make_drainer(config, os.environ, recorder).drain(time.time() + config.flush_max_age_s)

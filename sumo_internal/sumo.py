@@ -45,7 +45,7 @@ class HttpSource:
         Args:
             body: Lines, gzipped.
             envelope: The headers it travels under (``X-Sumo-Host``, …).
-            timeout_s: Seconds for connecting and for each wait for the peer.
+            timeout_s: Seconds for all of it, each redirect anew; a name look-up cannot be bounded.
         """
         headers = {**envelope, **_HEADERS}
         try:

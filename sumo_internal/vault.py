@@ -98,13 +98,12 @@ class Vault:
 
     def _fetch(self, now_s: float, timeout_s: float) -> str:
         """The secret's text, from wherever it is."""
-        _, _, service, region, *_ = [*self._value.split(":", 4), "", "", ""]
-        is_name = self._value.startswith("arn:")
+        service, region = _place(self._value)
         try:
-            if is_name and service == "secretsmanager":
+            if service == "secretsmanager":
                 content = self._call(service, region, "GetSecretValue", {"SecretId": self._value}, now_s, timeout_s)
                 return str(content["SecretString"])
-            if is_name and service == "ssm":
+            if service == "ssm":
                 arguments = {"Name": self._value, "WithDecryption": True}
                 content = self._call(service, region, "GetParameter", arguments, now_s, timeout_s)
                 return str(content["Parameter"]["Value"])
@@ -120,7 +119,7 @@ class Vault:
         The console's helper encrypts with the function's name as context; who did it on a command line, for many
         functions at once, has none.
         """
-        region = self._kms_key_id.split(":")[3] if self._kms_key_id.startswith("arn:") else ""
+        region = _place(self._kms_key_id)[1]
         arguments = {"CiphertextBlob": self._value, "KeyId": self._kms_key_id}
         context = {"LambdaFunctionName": self._function_name}
         try:
@@ -156,6 +155,12 @@ _PERMISSIONS = {
     "secretsmanager": "secretsmanager:GetSecretValue on the secret, and kms:Decrypt if it has a key of its own",
     "ssm": "ssm:GetParameter on the parameter, and kms:Decrypt if it has a key of its own",
 }
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Service and region of an ARN; empty where it is none."""
+    kind, _, service, region, *_ = [*name.split(":"), "", "", ""]
+    return (service, region) if kind == "arn" else ("", "")
 
 
 def _hint(service: str, code: str) -> str:

@@ -1,9 +1,8 @@
-"""Requests over the network: two ways to send one, which need the same and cost differently.
+"""Requests over the network: two ways to send one, which do the same and cost differently.
 
-:class:`PooledSender` (the sidecar) leaves connections to urllib3. :class:`PlainSender` (the extension, in the shutdown
-window) is a socket with ``ssl``: importing urllib3 takes 1.1 s at the CPU share of a 128 MB function, and the window
-is two seconds. How long a request may take, what TLS and proxies do, and how failures are told is the same in both
-(:mod:`sumo_internal.wire`).
+:class:`PlainSender` is a socket with ``ssl``. :class:`PooledSender` leaves connections to urllib3, whose import takes
+1.1 s at the CPU share of a 128 MB function: more than half of the shutdown window. How long a request may take, what
+TLS and proxies do, and how failures are told is the same in both (:mod:`sumo_internal.wire`).
 
 Tracing libraries patch the classes of ``urllib3`` and ``http.client`` in place, and our requests, whose address is a
 credential, must not become the function's spans. So urllib3 has a private name here, and its connections are made to
@@ -156,7 +155,7 @@ class _Wire:
 
 
 class PlainSender:
-    """``ssl`` over a socket, one kept connection: for the shutdown window."""
+    """``ssl`` over a socket, one kept connection."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         """Send through the proxies that ``environ`` names."""

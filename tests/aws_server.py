@@ -83,7 +83,6 @@ def main() -> None:
     server.start()
     print(server.get_host_and_port()[1], flush=True)
     sys.stdin.read()
-    server.stop()
 
 
 if __name__ == "__main__":
