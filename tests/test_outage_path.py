@@ -23,7 +23,9 @@ def source() -> Iterator[SumoSource]:
         assert source.problems == []
 
 
-def environment(source: SumoSource, layer: Path, **variables: str) -> Environment:
+def environment(
+    source: SumoSource, layer: Path, options: dict[str, Any] | None = None, **variables: str
+) -> Environment:
     variables = {
         "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
         "SUMO_HTTP_ENDPOINT": source.url,
@@ -32,7 +34,7 @@ def environment(source: SumoSource, layer: Path, **variables: str) -> Environmen
         "SUMO_RETRY_SLEEP_TIME_MS": "10",
         **variables,
     }
-    return Environment(typical(), PROBE, layer=layer, variables=variables, timeout_s=10)
+    return Environment(typical(), PROBE, layer=layer, variables=variables, **{"timeout_s": 10, **(options or {})})
 
 
 def log(text: str) -> dict[str, Any]:
@@ -173,3 +175,33 @@ def test_lines_that_go_down_with_the_environment_are_said(source: SumoSource, la
 
         said = [line.text for line in env.cloudwatch if "lost with the environment" in line.text]
         assert len(said) == 1 and "2 lines" in said[0]
+
+
+def test_a_small_functions_goodbye_over_tls(layer_folder: Path) -> None:
+    """128 MB is 7 % of a core: more than a megabyte unsent at SHUTDOWN is delivered inside the window, over TLS."""
+    with SumoSource(tls=True, connections=3) as source:
+        options: dict[str, Any] = {"memory_mb": 128, "cpu_limited": True, "timeout_s": 60}
+        variables = {"SUMO_FLUSH": "next", "SSL_CERT_FILE": str(source.ca_file)}
+        with environment(source, layer_folder, options, **variables) as env:
+            if "cpu" in env.missing:
+                pytest.skip(f"no CPU share on this machine: {env.missing['cpu']}")
+            env.start()
+            source.pause_listening()
+            env.invoke({"steps": [{"many": 2_400}]})
+            source.resume_listening()
+            ended = env.shutdown()
+
+            assert ended.ended["sumo-internal-extension"].how == "exit 0"
+        assert sum(request.body_size_bytes for request in source.requests) > 1 << 20
+        assert len(set(texts(source))) == 2_401 and source.problems == []
+
+
+def test_a_hundred_thousand_lines_in_one_invocation(source: SumoSource, layer_folder: Path) -> None:
+    """Forty megabytes in a few seconds: shipped meanwhile and at SHUTDOWN, within the spool's bound, none lost."""
+    with environment(source, layer_folder, {"timeout_s": 50}, SUMO_FLUSH="next") as env:
+        env.start()
+        assert env.invoke({"steps": [{"many": 100_000}]}).status == "success"
+        env.shutdown()
+
+    assert len(set(texts(source))) == 100_001
+    assert accounts(source) == []
