@@ -193,7 +193,10 @@ class Segment:
     @property
     def is_unlinked(self) -> bool:
         """Has somebody (a function that empties /tmp) removed the file under us?"""
-        return os.fstat(self.descriptor).st_nlink == 0
+        try:
+            return os.fstat(self.descriptor).st_nlink == 0
+        except OSError:
+            return False  # closed by the drainer, which has just removed it itself
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
         """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
@@ -370,7 +373,7 @@ class Spool:
             OSError: The disk has no room, or the folder is gone.
         """
         # Segments whose files were removed under us still take their room.
-        taken = len(list_segments(self.folder)) + sum(segment.is_unlinked for segment in self.segments)
+        taken = len(list_segments(self.folder)) + sum(segment.is_unlinked for segment in list(self.segments))
         is_reserved = taken >= self._max_segments - self._reserved_segments
         if taken >= self._max_segments or (is_reserved and not is_urgent):
             self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
@@ -414,7 +417,13 @@ class Spool:
     @property
     def pending_bytes(self) -> int:
         """Bytes of this writer that are committed and not acknowledged."""
-        return sum(segment.pending_bytes for segment in list(self.segments))
+        pending = 0
+        for segment in list(self.segments):
+            try:
+                pending += segment.pending_bytes
+            except ValueError:
+                pass  # closed by the drainer meanwhile: nothing of it is left
+        return pending
 
 
 def open_folder(path: str) -> None:

@@ -164,6 +164,40 @@ def test_room_that_was_given_back_is_used_again(tmp_path: Path, monkeypatch: pyt
     assert got[-1] == 5999
 
 
+def test_a_writer_and_its_drainer_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments are removed by one thread while another goes on to new ones: no line is refused, none is lost.
+
+    A list that changed under the writer's feet once cost a line in a hundred thousand.
+    """
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    got: list[str] = []
+    is_done = threading.Event()
+
+    def drain_on() -> None:
+        while not is_done.is_set():
+            got.extend(drain(shelf))
+            assert spool.pending_bytes >= 0
+
+    drainer = threading.Thread(target=drain_on)
+    drainer.start()
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(30_000):
+            spool.append(start(f"{number:08d}" + "x" * 1000))
+    finally:
+        sys.setswitchinterval(previous)
+        is_done.set()
+        drainer.join()
+    got.extend(drain(shelf))
+
+    assert spool_module.list_segments(spool.folder)
+    assert totals(spool.folder) == {}
+    assert [int(line[:8]) for line in got] == list(range(30_000))
+
+
 def test_a_line_larger_than_a_segment_is_refused(tmp_path: Path) -> None:
     """The recorder never makes one; if it did, it is counted and the next line goes on."""
     spool = make(tmp_path / "spool")
