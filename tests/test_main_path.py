@@ -61,8 +61,12 @@ def function_lines(env: Environment) -> list[str]:
 
 
 def said(env: Environment) -> list[str]:
-    """What the layer said of itself, in the runtime process or as the extension."""
-    return [line.text.strip() for line in env.cloudwatch if line.text.startswith("sumo-internal-extension:")]
+    """What the layer said of itself, in the runtime process or as the extension.
+
+    A print's text and its line end are two writes, and what is said may come between them on the same pipe.
+    """
+    name = "sumo-internal-extension: "
+    return [line.text[line.text.index(name) :].strip() for line in env.cloudwatch if name in line.text]
 
 
 def assert_each_once(source: SumoSource) -> None:
