@@ -11,6 +11,7 @@ import logging
 import time
 
 from sumo_internal import assembly, guard
+from sumo_internal.streams import not_recorded
 
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -41,7 +42,14 @@ class SumoHandler(logging.Handler):
         recorder = self._recorder
         if recorder is None:
             return
-        with guard.guard("recording a log record"):
-            if not hasattr(record, "aws_request_id"):
-                record.aws_request_id = recorder.request_id or ""
-            recorder.record(self.format(record), record)
+        if not hasattr(record, "aws_request_id"):
+            record.aws_request_id = recorder.request_id or ""
+        try:
+            text = self.format(record)
+        except Exception:
+            self.handleError(record)  # a message and arguments that do not fit are the function's
+            return
+        try:
+            recorder.record(text, record)
+        except Exception as error:
+            not_recorded(error)

@@ -1,21 +1,31 @@
 """The recorder: everything the function writes becomes records in the spool, here and nowhere else.
 
-It knows which invocation is running (so every line carries its request id, whichever thread wrote it) and which log
-record the current thread is emitting (so a line written by a logging handler, whosever, gets its level, logger, fields
-and exception). Three things are recorded: text written to a stream, a log record's text, the runtime's report of an
-uncaught exception. Each is called after the same text has gone where it goes without us.
+It knows which invocation is running (so every line carries its request id, whichever thread wrote it) and what the
+current thread is writing about: a log record whose handler runs (so a line written by a logging handler, whosever,
+gets its level, logger, fields and exception), an error that is being reported, or nothing in particular. Each text
+comes here after it has gone where it goes without us.
 
-This is the hot path: a ``log.info`` passes :meth:`Recorder.record` once. What can be known before is rendered before.
+The main path: :meth:`Recorder.written` (a stream was written to) puts lines together, :meth:`Recorder.record` adds
+what a log record knows, ``_put`` makes one line of JSON of it, and the spool has it. This is the hot path: what can be
+known before is rendered before.
+
+Any of this may be interrupted at any instruction by itself (a finaliser or a signal handler that writes): what is kept
+between two calls is taken and put back in single steps that cannot be.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
+from _thread import get_ident
+from collections import deque
+from logging import LogRecord
 from time import time
 
-from sumo_internal import rendering
-from sumo_internal.rendering import RECORD_MAX_BYTES
+from sumo_internal import guard, rendering
+from sumo_internal.rendering import RECORD_MAX_BYTES, legible, quote, time_text
 from sumo_internal.tally import LOSSES
 
 TYPE_CHECKING = False
@@ -28,175 +38,331 @@ if TYPE_CHECKING:
 _LOGGERS_MAX = 1_000
 """Pairs of level and logger name whose text is kept; a program with more loggers renders it each time."""
 
-_PARTIAL_MAX_CHARS = 256 * 1024
+_PARTIAL_MAX_CHARS = 64 * 1024
 """Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
+
+_SHORT_CHARS = 5_000
+"""A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
+
+_NESTING_MAX = 8
+"""Log records that the values of log records log, when they are asked for their text; deeper ones go without values."""
+
+_STREAMS = ("awslambdaric.bootstrap", "sumo_internal.streams")
+"""Modules of the classes that text for the two streams passes on its way here."""
+
+_ENDING_BYTES = 100
+"""Room for what the spool adds to a line: its id, of about 50."""
+
+_ATTRIBUTES_COUNT = len(LogRecord("", 0, "", 0, "", (), None).__dict__)
+"""What each log record has before anybody adds to it; Python 3.12 has one more than 3.11."""
 
 
 class Current(threading.local):
     """What the running thread is in the middle of; the class attributes are every thread's beginning."""
 
-    record: logging.LogRecord | None = None
-    """The log record whose handlers are running."""
-    failure: Mapping[str, Any] | None = None
-    """The error that the runtime is reporting (its ``error_result``)."""
+    subject: LogRecord | list[str] | None = None
+    """What it writes about: a log record, an error that is being reported (then the report so far), or nothing in
+    particular. One attribute for all of these, because to look one up takes a tenth of the time for a line."""
+    nesting = 0
+    """How many log records' values it is rendering."""
 
 
 current = Current()
 
+too_deep: deque[tuple[float, str, int, int, LogRecord | list[str] | None]] = deque()
+"""Texts that came at the end of the stack (with time, stream, thread, subject): a recursion without end that logs finds
+room for its last write, but not for recording it. They are recorded when the invocation ends."""
+
+
+unended: dict[LogRecord, tuple[Recorder, str]] = {}
+"""What handlers have written of their log records so far that has no line end. Some write it in pieces; and the
+runtime's handler writes none behind a traceback, when it writes to stdout."""
+
 
 def note_records() -> None:
-    """Make every thread note the log record whose handlers it runs."""
-    call_handlers = logging.Logger.callHandlers
+    """Make every thread note the log record that a handler of its emits."""
 
-    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        outer = current.record  # a handler that logs: its own record comes in between
-        current.record = record
-        try:
-            call_handlers(self, record)
-        finally:
-            current.record = outer
+    # Stands in for logging's own, word by word but for the note, because the record that is emitted may be another one
+    # than was asked for (a filter may hand it on with less in it), and only in here is it known.
+    def handle(self: logging.Handler, record: LogRecord) -> Any:
+        passed = self.filter(record)
+        if isinstance(passed, LogRecord):
+            record = passed
+        if passed:
+            self.acquire()
+            outer = current.subject  # a handler that logs: its own record comes in between
+            current.subject = record
+            try:
+                self.emit(record)
+            finally:
+                current.subject = outer
+                self.release()
+            if unended and record in unended:
+                recorder, text = unended.pop(record)
+                with guard.guard("recording a log record"):
+                    recorder.record(text, record)
+        return passed
 
-    logging.Logger.callHandlers = callHandlers  # type: ignore[method-assign]  # what Sentry does, for the same reason
+    # In the call stack of "--- Logging error ---", logging leaves out what lies in its own folder.
+    handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
+    # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
+    logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
+
+
+def _is_writing(thread: int) -> bool:
+    """Is another thread in the middle of a ``print``? One that is not has left its line without an end."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        # The runtime's stream around ours, or ours alone. Only they give way to another thread between two writes.
+        if frame.f_globals.get("__name__") in _STREAMS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
-    def __init__(self, spool: Spool, keys: Mapping[str, str | bool | None]) -> None:
+    def __init__(self, spool: Spool, keys: Mapping[str, str | bool | None], *, is_enhanced: bool = True) -> None:
         """Record into a spool.
 
         Args:
             spool: Where the lines go.
             keys: Keys that all records of this process share: ``logGroup``, ``logStream``, ``LayerVersion``, ….
+            is_enhanced: False records texts as ``{"message":…}`` and objects as themselves, without any other key
+                (SUMO_ENHANCE_JSON_LOGS); the spool must not add its ids either then.
         """
         self.spool = spool
         self._append = spool.append
         self._keys = dict(keys)
+        self._is_enhanced = is_enhanced
         self._loggers: dict[tuple[str, str], str] = {}
         self._is_cold = True
-        self._partials: dict[tuple[int, int], str] = {}
+        self._tracing: Any = None
+        self._is_plain = False
+        self._partials: tuple[dict[int, str], ...] = ({}, {}, {})
+        """Text without a line end that is no log record's: by stream (1 and 2) and thread."""
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
         self._context = ""
         self.enter_invocation(None)
+        os.register_at_fork(after_in_child=self._forget_unwritten)
+
+    # Invocations.
 
     def enter_invocation(
         self, request_id: str | None, *, trace_id: str | None = None, tenant_id: str | None = None
     ) -> None:
-        """From now on lines belong to this invocation; ``None`` is the init phase."""
+        """From now on lines belong to this invocation; ``None`` is the init phase.
+
+        Args:
+            request_id: The invocation's.
+            trace_id: The X-Ray header, ``Root=…;Parent=…;Sampled=…``.
+            tenant_id: The tenant's.
+        """
         self.request_id = request_id
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
-        self._context = rendering.context_text({**keys, "traceId": trace_id, "tenantId": tenant_id})
+        self._context = rendering.context_text({**keys, "traceId": rendering.trace_id(trace_id), "tenantId": tenant_id})
+        # Loaded by the function, if at all, and never by us. Without it no line pays for it.
+        self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
+        self._is_plain = self._is_enhanced and self._tracing is None
 
     def leave_invocation(self) -> None:
         """The invocation is over: text without a line end will not get one, and the environment is warm from here.
 
-        Lines of background threads still belong to it until the next one begins.
+        Lines of background threads still belong to it until the next one begins, and what one of them is just writing
+        is left to it.
         """
         self._is_cold = False
-        self.flush()
+        self._flush(is_final=False)
 
     def flush(self) -> None:
-        """Record text that waits for its line end."""
-        for key in list(self._partials):
-            text = self._partials.pop(key, "")
-            if text.strip():
-                self.line(text)
+        """Record all text that waits for its line end."""
+        self._flush(is_final=True)
+
+    def _flush(self, is_final: bool) -> None:
+        while too_deep:
+            created_s, text, stream, thread, subject = too_deep.popleft()
+            if isinstance(subject, LogRecord):
+                self.record(text.removesuffix("\n"), subject)
+            elif "\n" in text:
+                self._lines(self._partials[stream].pop(thread, "") + text.removesuffix("\n"), created_s)
+            else:
+                self._hold(self._partials[stream], thread, text)
+        for partials in self._partials:
+            for thread in list(partials):
+                if is_final or thread == get_ident() or not _is_writing(thread):
+                    self._lines(partials.pop(thread, ""))
+
+    def _forget_unwritten(self) -> None:
+        """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
+        too_deep.clear()
+        for partials in self._partials:
+            partials.clear()
+
+    # What was written.
 
     def written(self, text: str, stream: int) -> None:
         """Record what was written to a stream, by this thread.
 
-        Without a log record each line is a record; with one the whole text is, line ends inside included. Text waits
-        for its line end: ``print`` writes text and end apart, and threads do so in between each other.
+        Without a subject each line is a record; a log record's text is one, line ends inside included, and so is the
+        report of an error. Text waits for its line end: ``print`` writes text and end apart, and threads do so in
+        between each other.
 
         Args:
-            text: What was written.
+            text: What was written; bytes in it as surrogates (``surrogateescape``).
             stream: The stream's number, 1 or 2: their texts are kept apart.
         """
-        record = current.record
-        if record is not None and text[-1:] == "\n" and not self._partials:
-            self.record(text[:-1], record)
-            return
-        key = (threading.get_ident(), stream)
-        text = self._partials.pop(key, "") + text
-        if record is not None or current.failure is not None:
-            if text[-1:] != "\n":
-                self._wait(key, text)
-            elif record is not None:
-                self.record(text[:-1], record)
+        subject = current.subject
+        if subject is None:
+            self._print(text, stream)
+        elif isinstance(subject, list):
+            subject.append(self._partials[stream].pop(get_ident(), "") + text)
+        else:
+            if unended and subject in unended:
+                text = unended.pop(subject)[1] + text
+            if text[-1:] == "\n":
+                self._emit(text, subject)
             else:
-                self.failed(text[:-1])
-            return
-        *lines, rest = text.split("\n")
-        for line in lines:
+                unended[subject] = (self, text)
+
+    def _print(self, text: str, stream: int) -> None:
+        partials, thread = self._partials[stream], get_ident()
+        if "\n" not in text:
+            self._hold(partials, thread, text)
+        elif type(text) is str or thread in partials or not self._of_loguru(text):
+            lines, _, rest = (partials.pop(thread, "") + text).rpartition("\n")
+            try:
+                self._lines(lines)
+            except RecursionError:
+                too_deep.append((time(), f"{lines}\n", stream, thread, None))
+            if rest:
+                self._hold(partials, thread, rest)
+
+    def _emit(self, text: str, record: LogRecord) -> None:
+        try:
+            self.record((text if text.isascii() else legible(text)).removesuffix("\n"), record)
+        except RecursionError:
+            too_deep.append((time(), text, 0, 0, record))
+
+    def _hold(self, partials: dict[int, str], thread: int, text: str) -> None:
+        text = partials.pop(thread, "") + text
+        while (held := partials.setdefault(thread, text)) is not text:
+            text = partials.pop(thread, held) + text  # an interruption has put it there, just now
+        if len(text) >= _PARTIAL_MAX_CHARS:
+            self._lines(partials.pop(thread, ""))
+
+    def _lines(self, text: str, created_s: float | None = None) -> None:
+        """Record each line of a text that does not end with a line end, unless it is blank."""
+        if not text.isascii():
+            text = legible(text)
+        for line in text.split("\n") if "\n" in text else (text,):
             if line and not line.isspace():
-                self.line(line)
-        if rest:
-            self._wait(key, rest)
+                self.line(line, created_s)
 
-    def _wait(self, key: tuple[int, int], text: str) -> None:
-        if len(text) < _PARTIAL_MAX_CHARS:
-            self._partials[key] = text
-        else:
-            self.line(text)
+    def _of_loguru(self, text: str) -> bool:
+        """Record a text that loguru wrote, as the one record that it is; False for any other."""
+        details = rendering.loguru_text(getattr(text, "record", None))
+        if details:
+            text = text.rstrip("\n")
+            self._put(time(), text, rendering.message_text(text)[0], details, logging.INFO)
+        return details != ""
 
-    def record(self, text: str, record: logging.LogRecord) -> None:
+    def record(self, text: str, record: LogRecord) -> None:
         """Record the text that a logging handler made of a log record."""
-        key = (record.levelname, record.name)
-        details = self._loggers.get(key)
-        if details is None:
-            details = rendering.logger_text(*key)
-            if len(self._loggers) < _LOGGERS_MAX:
-                self._loggers[key] = details
-        if record.exc_info:
-            details += rendering.exception_text(record)
-        if text[:1] == "{":
-            # The formatter made an object of the record: its fields are in there already.
-            message = rendering.message_text(text)[0]
-        else:
-            message = rendering.quote(text)
-            details += rendering.extra_text(record)
+        details = self._loggers.get((record.levelname, record.name)) or self._logger_text(record)
+        attributes = record.__dict__
+        known = _ATTRIBUTES_COUNT + ("message" in attributes) + ("asctime" in attributes)
+        known += ("aws_request_id" in attributes) + ("tenant_id" in attributes) + ("_frame_type" in attributes)
+        has_details = len(attributes) != known or record.exc_info
+        if not has_details and text[:1] != "{" and len(text) < _SHORT_CHARS and self._is_plain:
+            # Nearly always: what ``_put`` does, but for that which there is nothing of here.
+            self._append(
+                f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
+                f"{self._context}",
+                record.levelno,
+            )
+            return
+        message = rendering.message_text(text)[0]
+        if has_details and self._is_enhanced:
+            details += self._details(record, text)
         self._put(record.created, text, message, details, record.levelno)
 
-    def failed(self, text: str) -> None:
-        """Record the runtime's report of an uncaught exception (:attr:`Current.failure` holds it, as it made it)."""
-        failure = current.failure or {}
-        details = ',"level":"ERROR"' + rendering.failure_text(
-            failure.get("errorType", ""), failure.get("errorMessage", ""), failure.get("stackTrace", [])
-        )
-        self._put(time(), text, rendering.message_text(text)[0], details, logging.ERROR)
+    def _logger_text(self, record: LogRecord) -> str:
+        details = rendering.logger_text(record.levelname, record.name)
+        if len(self._loggers) < _LOGGERS_MAX:
+            self._loggers[record.levelname, record.name] = details
+        return details
+
+    def _details(self, record: LogRecord, text: str) -> str:
+        """A log record's exception and fields. Asking values for their text runs the function's code, which may log."""
+        if current.nesting == _NESTING_MAX:
+            return ""
+        current.nesting += 1
+        try:
+            return rendering.exception_text(record) + rendering.extra_text(record, text)
+        finally:
+            current.nesting -= 1
+
+    def line(self, text: str, created_s: float | None = None) -> None:
+        """Record one line of text."""
+        message, details = (quote(text), "") if text[:1] != "{" else rendering.message_text(text)
+        self._put(created_s or time(), text, message, details, logging.INFO)
+
+    def failed(self, text: str, details: str) -> None:
+        """Record the report of an error.
+
+        Args:
+            text: The report.
+            details: The error's own keys, as a piece of an object's text.
+        """
+        self._put(time(), text, rendering.message_text(text)[0], f',"level":"ERROR"{details}', logging.ERROR)
 
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Record what was retried, failed over and lost so far, as a record of its own type."""
         sentence, details = rendering.accounting_text(counts, LOSSES)
         self._append(
-            f'{{"time":"{rendering.time_text(time())}","type":"sumo.accounting","message":{rendering.quote(sentence)}'
+            f'{{"time":"{time_text(time())}","type":"sumo.accounting","message":{quote(sentence)}'
             f',"accounting":{details}{self._context}',
             logging.WARNING,
         )
 
-    def line(self, text: str) -> None:
-        """Record one line of text."""
-        message, details = rendering.message_text(text)
-        self._put(time(), text, message, details, logging.INFO)
+    # Into the spool.
 
     def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
-        start = (
-            f'{{"time":"{rendering.time_text(created_s)}","type":"function","message":{message}{details}{self._context}'
-        )
-        # A character is at most three bytes of UTF-8, or six as an escape that is counted as six characters already.
-        if len(start) * 3 < RECORD_MAX_BYTES or len(start.encode("utf-8", "backslashreplace")) < RECORD_MAX_BYTES - 100:
+        if self._tracing is not None:
+            details += self._span_text(details)
+        start = self._start(created_s, message, details)
+        # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
+        if len(start) * 6 < RECORD_MAX_BYTES or rendering.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
             self._append(start, level)
         else:
-            self._put_parts(created_s, text, details, level)
+            self._put_parts(created_s, text, message, details, level)
 
-    def _put_parts(self, created_s: float, text: str, details: str, level: int) -> None:
-        """Record something too long for one record, as numbered parts of its text.
+    def _start(self, created_s: float, message: str, details: str) -> str:
+        """A record up to its closing brace, which the spool adds."""
+        if self._is_enhanced:
+            return f'{{"time":"{time_text(created_s)}","type":"function","message":{message}{details}{self._context}'
+        return message.rstrip()[:-1] if message[:1] == "{" else f'{{"message":{message}'
 
-        Fields that are too long themselves are put behind the text, as the JSON text they are.
-        """
-        if len(details.encode("utf-8", "backslashreplace")) > RECORD_MAX_BYTES // 8:
-            text, details = f"{text}\n{{{details[1:]}}}", ""
-        prefix = f'{{"time":"{rendering.time_text(created_s)}","type":"function","message":'
-        for message, numbers in rendering.parts(text):
-            self._append(f"{prefix}{message}{details}{numbers}{self._context}", level)
+    def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
+        """Record something too long for one record: as numbered parts of its text, unless its fields alone are."""
+        if details and self._is_enhanced:
+            details, moved = rendering.fitting(message, details)
+            start = self._start(created_s, message, details)
+            if not moved and rendering.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+                self._append(start, level)
+                return
+            text += moved
+        for part, numbers in rendering.parts(text):
+            self._append(self._start(created_s, part, details) + numbers, level)
+
+    def _span_text(self, details: str) -> str:
+        """The ids of the span that this thread or task is in, unless OpenTelemetry has put them into the log record."""
+        if '"otelTraceID":' in details:
+            return ""
+        try:
+            span = self._tracing.get_current_span().get_span_context()
+            return rendering.span_text(span.trace_id, span.span_id) if span.is_valid else ""
+        except Exception:
+            return ""  # the function's version of it does not know these names

@@ -1,25 +1,34 @@
 """Records as text: what a line of the spool looks like, up to the ``id`` that the spool adds.
 
-Pure functions of values; the one thing kept here is the time text of the running second. The shape is a contract
+Pure functions of values; the one thing kept here is the time text of the running millisecond. The shape is a contract
 (README, "A record"): one line of JSON, ``time`` first because Sumo takes the timestamp that stands furthest left, at
 most :data:`RECORD_MAX_BYTES`.
 
 What is the same for all lines of an invocation, or of a logger, is rendered once and then only copied: that is why a
-record is put together from texts and not dumped from a dict. A dump of the same record costs five times as much.
+record is put together from texts and not dumped from a dict. A dump of the same record costs five times as much. A
+*piece* is such a text, ``,"key":value`` any number of times, to be put behind at least one other key.
+
+Nothing here raises, whatever the function's own objects do when they are asked for their text.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import sys
 import traceback
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from logging import LogRecord
+    from types import TracebackType
     from typing import Any
+
+    Error = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+    """What ``sys.exc_info()`` gives."""
 
 RECORD_MAX_BYTES = 60 * 1024
 """Sumo slices messages above 64 KB, and the slices are no JSON; this leaves room for what its own pipeline adds."""
@@ -27,60 +36,80 @@ RECORD_MAX_BYTES = 60 * 1024
 _PART_MAX_BYTES = 48 * 1024
 """Of a split message's text in one part, as JSON: a record's other keys need the rest."""
 
+_FIELDS_MAX_BYTES = 7 * 1024
+"""Of a split message's fields, which every part repeats; those beyond it are sent behind the text."""
+
+_DEPTH_MAX = 20
+"""Of lists and dicts in a value that has to be walked through; what lies deeper is sent as its text."""
+
 _OWN_KEYS = frozenset(
     "time type message requestID logGroup logStream IsColdStart LayerVersion runtimeVersion level logger errorType"
     " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record".split()
 )
 """Keys of a record that a field of the user's cannot take; it is sent as ``extra_<name>`` then."""
 
-STANDARD_ATTRIBUTES = frozenset(
+_STANDARD_ATTRIBUTES = frozenset(
     "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno funcName created"
     " msecs relativeCreated thread threadName processName process taskName message asctime aws_request_id tenant_id"
     " _frame_type".split()
 )
 """What a LogRecord has that is no ``extra``: the standard library's attributes and the runtime's own."""
 
+_OF_STRUCTLOG = frozenset("level logger timestamp exception stack".split()) | _STANDARD_ATTRIBUTES
+"""What structlog's own processors put into an event: a record has it already, or the text has."""
+
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
 
-_second = (0, "")
+_kept_time = (-1, -1, "")
 
 
 def time_text(epoch_s: float) -> str:
     """``2026-11-21T08:22:03.123Z`` of a POSIX time in seconds: the one of Sumo's formats that JSON people expect."""
-    global _second
-    second = int(epoch_s)
-    kept = _second
-    if kept[0] != second:
-        _second = kept = (second, strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second)))
-    return f"{kept[1]}{int((epoch_s - second) * 1000):03d}Z"
+    global _kept_time
+    kept = _kept_time
+    epoch_ms = int(epoch_s * 1000)
+    if epoch_ms != kept[0]:
+        second, rest_ms = divmod(epoch_ms, 1000)
+        start = kept[2][:20] if second == kept[1] else strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+        _kept_time = kept = (epoch_ms, second, f"{start}{rest_ms:03d}Z")
+    return kept[2]
 
 
 def context_text(keys: Mapping[str, str | bool | None]) -> str:
-    """The keys that all lines of an invocation share, as a piece of an object's text: ``,"requestID":"…"``."""
-    return "".join(f",{quote(key)}:{value_text(value)}" for key, value in keys.items() if value is not None)
+    """The keys that all lines of an invocation share, as a piece; what is not known has no key."""
+    return _piece((key, value) for key, value in keys.items() if value is not None)
+
+
+def trace_id(header: str | None) -> str | None:
+    """The trace's own id in an X-Ray header, ``Root=1-…;Parent=…;Sampled=1``; None where there is none."""
+    return next((part[5:] for part in (header or "").split(";") if part.startswith("Root=")), None)
+
+
+def span_text(trace: int, span: int) -> str:
+    """OpenTelemetry's two ids, as its own logging integration writes them, as a piece."""
+    return f',"otelTraceID":"{trace:032x}","otelSpanID":"{span:016x}"'
 
 
 def logger_text(level: str, logger: str) -> str:
     """``,"level":"INFO","logger":"orders"``."""
-    return f',"level":{quote(level)},"logger":{quote(logger)}'
+    return _piece((("level", level), ("logger", logger)))
 
 
 def message_text(text: str) -> tuple[str, str]:
     """What stands behind ``"message":`` for a line: its text, or the object that it is.
 
     Returns:
-        The JSON text, and the keys of a record that the object brings (its level), as a piece of an object's text.
+        The JSON text, and the keys of a record that the object brings (its level and logger), as a piece.
     """
     if text[:1] == "{" and text.rstrip()[-1:] == "}":
         try:
             content = _decode(text)
         except (ValueError, RecursionError):
             return quote(text), ""
-        level = content.get("level")
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
-        return flat, f',"level":{quote(level)}' if isinstance(level, str) else ""
+        return flat, _piece((key, content[key]) for key in ("level", "logger") if isinstance(content.get(key), str))
     return quote(text), ""
 
 
@@ -91,52 +120,172 @@ def _refuse_constant(name: str) -> Any:
 _decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
+def legible(text: str) -> str:
+    """A text that holds bytes (as ``surrogateescape`` does) as one that can be read: nothing of it is lost.
+
+    Bytes that make up a character together are that character, however they were written; others become ``\\xff``.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:
+            pass  # surrogates of the function's own, which the spool writes as JSON's escapes
+    return text
+
+
 def value_text(value: object) -> str:
     """Any value as JSON; what JSON does not know is sent as its text, and nothing the value does can raise."""
     if type(value) is str:
         return quote(value)
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
-    except Exception:
+        return _dump(value)
+    except Exception:  # a NaN, a cycle, a key or an integer that JSON does not take
         try:
-            return quote(str(value))
-        except Exception as error:
-            return quote(f"<unprintable {type(value).__name__}: {type(error).__name__}>")
+            return _dump(_plain(value, ()))
+        except Exception:
+            return quote(_text_of(value))
 
 
-def extra_text(record: LogRecord) -> str:
-    """A log record's own fields (``extra=``), each a key of its own, as a piece of an object's text.
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        # Python refuses to write out an integer of more than 4,300 digits (or of 640, as set), but not to base 16.
+        return hex(value) if type(value) is int else f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 
-    The standard library's attributes come first in a record and the runtime's last, so looking from the end until a
-    standard one is met finds in a few steps that there are none, which is nearly always so.
+
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_text_of).encode
+
+
+def _plain(value: object, around: tuple[int, ...]) -> object:
+    """A value as JSON can have it, part by part.
+
+    Args:
+        value: Anything.
+        around: Identities of the lists and dicts that it lies in.
     """
-    fields = []
-    for name in reversed(record.__dict__):
-        if name not in STANDARD_ATTRIBUTES:
-            fields.append(name)
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in around or len(around) == _DEPTH_MAX:
+            return _text_of(value)
+        around = (*around, id(value))
+        if isinstance(value, dict):
+            return {key if isinstance(key, str) else _text_of(key): _plain(item, around) for key, item in value.items()}
+        return [_plain(item, around) for item in value]
+    if (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and value.bit_length() > 2_000):
+        return _text_of(value)
+    return value
+
+
+def _piece(fields: Iterable[tuple[str, object]]) -> str:
+    return "".join(f",{quote(name)}:{value_text(value)}" for name, value in fields)
+
+
+def _free_key(name: str) -> str:
+    """The key under which a field of the user's is sent: its name, unless that is a key of ours."""
+    bare = name
+    while bare.startswith("extra_"):
+        bare = bare[len("extra_") :]  # so that a field "extra_id" does not meet the one that "id" becomes
+    return f"extra_{name}" if bare in _OWN_KEYS else name
+
+
+def extra_text(record: LogRecord, text: str = "") -> str:
+    """A log record's own fields (``extra=``), each a key of its own, as a piece.
+
+    What structlog hands to ``logging`` for its ProcessorFormatter is the event itself in place of a message. Its keys,
+    bound context among them, are fields as well, as far as they are in the text: processors of the formatter's own may
+    have left out or masked some, and those must not go out by another way.
+
+    Args:
+        record: The log record, after it was formatted.
+        text: What the formatter has made of it.
+    """
+    attributes = record.__dict__
+    names = []
+    # The standard library's attributes come first in a record and the runtime's last: from the end, this is short.
+    for name in reversed(attributes):
+        if name not in _STANDARD_ATTRIBUTES:
+            names.append(name)
         elif name == "process":
             break
-    return "".join(
-        f",{quote(f'extra_{name}' if name in _OWN_KEYS else name)}:{value_text(record.__dict__[name])}"
-        for name in reversed(fields)
-    )
+    fields = {_free_key(name): attributes[name] for name in reversed(names)}
+    event = _event(record)
+    if event:
+        del fields["_logger"], fields["_name"]
+        fields.update((_free_key(name), value) for name, value in _shown(event, text))
+    return _piece(_with_span(fields).items())
+
+
+def _event(record: LogRecord) -> Mapping[str, Any]:
+    """The event of a record that structlog's ``ProcessorFormatter.wrap_for_formatter`` made; empty for any other."""
+    attributes = record.__dict__
+    return record.msg if type(record.msg) is dict and "_logger" in attributes and "_name" in attributes else {}
+
+
+def _shown(event: Mapping[str, Any], text: str) -> Iterator[tuple[str, object]]:
+    """The fields of a structlog event that are in what was made of it: an object's, or those that a text has."""
+    message = message_text(text)[0]
+    content = _decode(message) if message[:1] == "{" else None
+    for name, value in event.items():
+        if type(name) is str and name not in _OF_STRUCTLOG:
+            if content is None and _text_of(value) in text:
+                yield name, value
+            elif content is not None and name in content:
+                yield name, content[name]
+
+
+def _with_span(fields: dict[str, object]) -> dict[str, object]:
+    """The ids that OpenTelemetry's logging integration has put into a record are the record's own keys."""
+    for key in ("otelTraceID", "otelSpanID"):
+        value = fields.pop(f"extra_{key}", "0")
+        if value != "0":  # its word for "no span"
+            fields[key] = value
+    return fields
 
 
 def exception_text(record: LogRecord) -> str:
-    """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception."""
-    info = record.exc_info
-    if not info or info[0] is None:
+    """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
+    return error_text(record.exc_info or _error_of_event(_event(record).get("exc_info")))
+
+
+def _error_of_event(said: object) -> Error | None:
+    """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
+    if said is True:
+        return sys.exc_info()
+    if isinstance(said, BaseException):
+        return type(said), said, said.__traceback__
+    return said if isinstance(said, tuple) and len(said) == 3 else None
+
+
+def error_text(error: Error | None) -> str:
+    """``errorType``, ``errorMessage`` and ``stackTrace`` of an exception, as a piece; empty where there is none."""
+    if not error or error[0] is None:
         return ""
     try:
-        message = str(info[1])
-    except Exception as error:
-        message = f"<unprintable: {type(error).__name__}>"
-    return failure_text(info[0].__name__, message, traceback.format_tb(info[2]))
+        stack = traceback.format_tb(error[2])
+    except Exception:
+        stack = []  # its source is asked of the module's loader, which may be anything
+    return failure_text(error[0].__name__, _text_of(error[1]), stack)
 
 
 def failure_text(kind: str, message: str, stack: list[str]) -> str:
-    """The three keys of an exception, as a piece of an object's text."""
-    return f',"errorType":{value_text(kind)},"errorMessage":{value_text(message)},"stackTrace":{value_text(stack)}'
+    """The three keys of an exception, as a piece."""
+    return _piece((("errorType", kind), ("errorMessage", message), ("stackTrace", stack)))
+
+
+def loguru_text(record: object) -> str:
+    """Level, logger, bound values and exception of a line that loguru wrote, as a piece.
+
+    Args:
+        record: The ``record`` of the text, which is a ``str`` of loguru's own; anything else has no keys.
+    """
+    try:
+        level, logger, extra, error = (record[key] for key in ("level", "name", "extra", "exception"))  # type: ignore[index]  # tried
+        fields = _piece((_free_key(str(name)), value) for name, value in extra.items())
+        return logger_text(level.name, logger) + fields + error_text(error and tuple(error))
+    except Exception:
+        return ""
 
 
 def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, str]) -> tuple[str, str]:
@@ -157,21 +306,49 @@ def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, 
     return sentence or "no line lost", value_text({**shown, "lost": lost})
 
 
+def size_bytes(text: str) -> int:
+    """What a text takes in the spool, where lone surrogates are JSON's escapes."""
+    return len(text.encode("utf-8", "backslashreplace"))
+
+
+def fitting(message: str, details: str) -> tuple[str, str]:
+    """Which fields of a record that is too long may stay keys of all its parts, and what becomes of the others.
+
+    Args:
+        message: The record's message, as JSON.
+        details: Its fields, as a piece.
+
+    Returns:
+        The smallest fields, as a piece; and the others as text to be put behind the message's, an object on a line of
+        its own. Those that are in the message, because it is an object, are in neither.
+    """
+    fields = json.loads(f"{{{details[1:]}}}")
+    kept: dict[str, object] = {}
+    left_bytes = _FIELDS_MAX_BYTES
+    for name in sorted(fields, key=lambda name: size_bytes(value_text(fields[name]))):
+        left_bytes -= size_bytes(_piece([(name, fields[name])]))
+        if left_bytes < 0:
+            break
+        kept[name] = fields.pop(name)
+    content = json.loads(message) if message[:1] == "{" else {}
+    moved = {name: value for name, value in fields.items() if content.get(name, ...) != value}
+    return _piece(kept.items()), f"\n{value_text(moved)}" if moved else ""
+
+
 def parts(text: str) -> Iterator[tuple[str, str]]:
     """Cut a text that is too long for one record.
 
     Yields:
-        For each part its JSON text, and its ``part`` and ``parts`` keys as a piece of an object's text. The parts put
-        together again are the text; none is cut inside a character.
+        For each part its JSON text, and its ``part`` and ``parts`` keys as a piece. The parts put together again are
+        the text; none is cut inside a character.
     """
     pieces = []
     begin = 0
     while begin < len(text):
-        # A character takes one to six bytes as JSON: try the most it could hold, and halve until it fits.
-        size = min(_PART_MAX_BYTES, len(text) - begin)
-        while size > 1 and len(quote(text[begin : begin + size]).encode("utf-8", "backslashreplace")) > _PART_MAX_BYTES:
-            size //= 2
-        pieces.append(quote(text[begin : begin + size]))
-        begin += size
+        length = _PART_MAX_BYTES  # characters, of at least one byte each
+        while (taken := size_bytes(quote(text[begin : begin + length]))) > _PART_MAX_BYTES and length > 1:
+            length = min(length, len(text) - begin) * _PART_MAX_BYTES // taken
+        pieces.append(quote(text[begin : begin + length]))
+        begin += length
     for number, piece in enumerate(pieces, 1):
         yield piece, f',"part":{number},"parts":{len(pieces)}'

@@ -1,4 +1,5 @@
-"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x): three names of its ``bootstrap`` module.
+"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), three names of its ``bootstrap`` module, and of
+the interpreter's hooks.
 
 ===========================================  =====================================================================
 ``LambdaRuntimeClient.wait_next_invocation``  called between invocations: the one place that sees each begin and end
@@ -9,14 +10,25 @@
 
 They are replaced when the module has been executed and before anything of it has run; the module is not imported
 earlier, or from elsewhere, than without us.
+
+Python reports what nobody catches in many small writes to stderr. Its hooks for that, and the one in which ``logging``
+reports errors of its handlers, are wrapped in a :class:`Report`, so that each is one record;
+what they write, and what a hook of the function's own does instead, stays as it is.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import sys
+import threading
+from _thread import get_ident
+from logging import LogRecord
+from time import time
 
-from sumo_internal import guard
-from sumo_internal.recorder import Recorder, current
+from sumo_internal import guard, rendering
+from sumo_internal.recorder import Recorder, current, too_deep
+from sumo_internal.streams import not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any, Protocol
+
+    from sumo_internal.rendering import Error
 
     class Invocations(Protocol):
         """Who is told of invocations; both calls are made on the runtime's main thread and must not block long."""
@@ -104,7 +118,10 @@ def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
 
 
 def capture(bootstrap: Any, recorder: Recorder) -> None:
-    """Record what the runtime itself writes: its log handler's lines and its reports of uncaught exceptions."""
+    """Record what the runtime itself writes: its log handler's lines and its reports of uncaught exceptions.
+
+    And what the interpreter reports: see :func:`follow_errors`.
+    """
     create_log_sink, log_error = bootstrap.create_log_sink, bootstrap.log_error
 
     def heard_sink() -> Any:
@@ -113,14 +130,17 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
         return _Sink(sink, recorder) if isinstance(sink, bootstrap.FramedTelemetryLogSink) else sink
 
     def noted_error(error_result: Any, log_sink: Any) -> None:
-        current.failure = error_result
-        try:
+        def details() -> str:
+            parts = (error_result.get(name) for name in ("errorType", "errorMessage", "stackTrace"))
+            return rendering.failure_text(*parts)
+
+        with Report(recorder, details):
             log_error(error_result, log_sink)
-        finally:
-            current.failure = None
 
     bootstrap.create_log_sink = heard_sink
     bootstrap.log_error = noted_error
+    follow_errors(recorder)
+    atexit.register(recorder.flush)
 
 
 class _Sink:
@@ -130,6 +150,7 @@ class _Sink:
         self._sink = sink
         self._log = sink.log
         self._recorder = recorder
+        self._record = recorder.record
 
     def __enter__(self) -> _Sink:
         self._sink.__enter__()
@@ -141,19 +162,79 @@ class _Sink:
     def log(self, message: str, frame_type: Any = None) -> None:
         self._log(message, frame_type)  # raises what it raises without us
         try:
-            text = message[:-1] if message[-1:] == "\n" else message
-            record = current.record
-            if record is not None:
-                self._recorder.record(text, record)
+            subject = current.subject
+            if subject.__class__ is LogRecord:
+                self._record(message.removesuffix("\n"), subject)
             else:
-                self._recorder.line(text)
+                self._hear(message.removesuffix("\n"), subject)
+        except RecursionError:
+            too_deep.append((time(), f"{message}\n", 1, get_ident(), current.subject))
         except Exception as error:
-            guard.failed("recording a log line", error)
+            not_recorded(error)
 
     def log_error(self, message_lines: list[str]) -> None:
         self._sink.log_error(message_lines)
-        with guard.guard("recording an uncaught exception"):
-            self._recorder.failed("\n".join(message_lines))
+        try:
+            self._hear("\n".join(message_lines), current.subject)
+        except Exception as error:
+            not_recorded(error)
+
+    def _hear(self, text: str, subject: LogRecord | list[str] | None) -> None:
+        if isinstance(subject, list):
+            subject.append(text)
+        elif subject is not None:
+            self._record(text, subject)
+        else:
+            self._recorder.line(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sink, name)
+
+
+class Report:
+    """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
+
+    def __init__(self, recorder: Recorder, details: Callable[[], str]) -> None:
+        """Report an error.
+
+        Args:
+            recorder: Where the report goes.
+            details: Gives the error's own keys, as a piece of an object's text.
+        """
+        self._recorder = recorder
+        self._details = details
+        self._texts: list[str] = []
+
+    def __enter__(self) -> None:
+        self._outer = current.subject
+        current.subject = self._texts
+
+    def __exit__(self, *_: object) -> None:
+        current.subject = self._outer
+        try:
+            text = rendering.legible("".join(self._texts)).removesuffix("\n")
+            if text and not text.isspace():
+                self._recorder.failed(text, self._details())
+        except Exception as error:
+            not_recorded(error)
+
+
+def follow_errors(recorder: Recorder) -> None:
+    """Make each error that Python or ``logging`` reports on stderr one record."""
+
+    def reported(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
+        def reporting(*arguments: Any) -> Any:
+            with Report(recorder, lambda: rendering.error_text(error_of(*arguments))):
+                return hook(*arguments)
+
+        return reporting
+
+    def of_arguments(arguments: Any) -> Error:
+        return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
+
+    # Also under the names by which Python keeps the originals: who restores a hook restores this one.
+    sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
+    sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
+    threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
+    handler: Any = logging.Handler
+    handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())

@@ -3,21 +3,48 @@
 The streams are replaced before the runtime starts, so that its own wrapper (``Unbuffered``) comes to lie around ours:
 whatever reaches the descriptor through Python's two streams passes here, once, whoever wrote it and with whatever
 logging set-up. Text is taken at the text layer, where the writing thread is known; bytes written to
-``sys.stdout.buffer`` are taken at that layer.
+``sys.stdout.buffer`` (or below it) are taken at that layer.
 
-Not seen here: writes to the descriptor itself (C code, child processes, ``os.write``).
+Not seen here: writes to the descriptor itself (C code, child processes, ``os.write``, a file that the function opens
+on the descriptor). A pipe in its place would bring them, and would put every line of the function at the mercy of the
+thread that empties it: what is in the pipe when the process is killed has reached nobody, CloudWatch included.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from _thread import get_ident
+from time import time
 
 from sumo_internal import guard
+from sumo_internal.recorder import current, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
+
+_OURS = (os.path.dirname(__file__) + "/", "<frozen ")
+_LIBRARY = os.path.dirname(os.__file__) + "/"
+
+
+def not_recorded(error: Exception) -> None:
+    """Say that a text could not be recorded, or raise the error where it is the function's own.
+
+    A signal handler may raise at any instruction, a time limit mostly, and so in the middle of this package. Swallowed,
+    it would let a function go on that has asked to be stopped.
+
+    Raises:
+        Exception: The error, if it does not come from this package or what it calls. Let it pass.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    file = "" if place is None else place.tb_frame.f_code.co_filename
+    if not file.startswith(_OURS) and (not file.startswith(_LIBRARY) or "/site-packages/" in file):
+        raise error
+    guard.failed("recording a line", error)
 
 
 class Stream:
@@ -29,26 +56,48 @@ class Stream:
         Args:
             stream: The text stream that is written to.
             number: 1 for stdout, 2 for stderr.
-            listener: Called with each text and the number, after the text was written.
+            listener: Called with each text and the number, after the text was written. Bytes that are no text, or not
+                yet, are in it as surrogates (``surrogateescape``).
         """
         self._stream = stream
         self._write = stream.write
         self._number = number
         self._listener = listener
         self.flush = stream.flush  # bound once: the runtime flushes after each write
-        self.buffer = Buffer(stream.buffer, number, listener, stream.encoding)
+        self.buffer = Buffer(stream.buffer, number, listener)
 
     def write(self, text: str) -> int:
         count: int = self._write(text)  # raises what it raises without us
         try:
-            self._listener(text, self._number)
+            self._listener(text if text.isascii() else self._as_sent(text), self._number)
+        except RecursionError:
+            too_deep.append((time(), text, self._number, get_ident(), current.subject))
         except Exception as error:
-            guard.failed("recording a line", error)
+            not_recorded(error)
         return count
+
+    def _as_sent(self, text: str) -> str:
+        """The text as it has left: stderr sends what cannot be encoded as an escape."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return text.encode(self._stream.encoding, self._stream.errors).decode("utf-8", "surrogateescape")
+        return text
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
+
+    def detach(self) -> Buffer:
+        self._stream.detach()
+        return self.buffer
+
+    def __enter__(self) -> Stream:
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.__exit__(*error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -58,19 +107,41 @@ class Stream:
 
 
 class Buffer:
-    """The binary layer below a stream, with the same listener."""
+    """A binary layer below a stream, with the same listener; the layer below it is heard as well."""
 
-    def __init__(self, buffer: Any, number: int, listener: Callable[[str, int], None], encoding: str) -> None:
+    def __init__(self, buffer: Any, number: int, listener: Callable[[str, int], None]) -> None:
         self._buffer = buffer
         self._number = number
         self._listener = listener
-        self._encoding = encoding
 
     def write(self, data: Any) -> int:
         count: int = self._buffer.write(data)
-        with guard.guard("recording bytes"):
-            self._listener(bytes(data).decode(self._encoding, "backslashreplace"), self._number)
+        text = bytes(data)[:count].decode("utf-8", "surrogateescape")  # as CloudWatch does, whatever the stream thinks
+        try:
+            self._listener(text, self._number)
+        except RecursionError:
+            too_deep.append((time(), text, self._number, get_ident(), current.subject))
+        except Exception as error:
+            not_recorded(error)
         return count
+
+    def writelines(self, lines: Iterable[Any]) -> None:
+        for line in lines:
+            self.write(line)
+
+    @property
+    def raw(self) -> Buffer:
+        return Buffer(self._buffer.raw, self._number, self._listener)
+
+    def detach(self) -> Buffer:
+        return Buffer(self._buffer.detach(), self._number, self._listener)
+
+    def __enter__(self) -> Buffer:
+        self._buffer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._buffer.__exit__(*error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._buffer, name)

@@ -1,0 +1,610 @@
+"""The recorder: what is written in pieces, by threads, by handlers and by the runtime becomes whole records."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import logging
+import logging.handlers
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sumo_rules
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sumo_internal import recorder as recorder_module
+from sumo_internal import rendering
+from sumo_internal.recorder import Recorder, current, note_records
+from sumo_internal.rendering import RECORD_MAX_BYTES
+from sumo_internal.runtime import Report
+from sumo_internal.spool import Shelf, Spool
+from sumo_internal.streams import Stream
+
+STDOUT, STDERR = 1, 2
+KEYS: dict[str, str | bool | None] = {
+    "logGroup": "/aws/lambda/orders",
+    "logStream": "2026/11/21/[$LATEST]ab",
+    "IsColdStart": True,
+}
+
+
+class Recording:
+    """A recorder with a spool of its own, and what it has recorded since the last look."""
+
+    def __init__(self, folder: Path, *, is_enhanced: bool = True) -> None:
+        spool = Spool(str(folder), {}, 64_000_000)
+        self.recorder = Recorder(spool, KEYS, is_enhanced=is_enhanced)
+        self._shelf = Shelf(str(folder), spool)
+
+    def raw_lines(self) -> list[bytes]:
+        got: list[bytes] = []
+        while slices := self._shelf.take(1_000_000):
+            for piece in slices:
+                got += bytes(piece.data()).splitlines()
+                piece.acknowledge()
+        return got
+
+    def lines(self) -> list[bytes]:
+        """The recorded lines; each is a record by the rules of the source."""
+        got = self.raw_lines()
+        for line in got:
+            assert sumo_rules.judge("POST", sumo_rules.PATH, "HTTP/1.1", HEADERS, line, None).problems == []
+        return got
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines()]
+
+    def messages(self) -> list[Any]:
+        return [record["message"] for record in self.records()]
+
+
+HEADERS = {"host": "loopback", "x-sumo-host": "/aws/lambda/orders", "x-sumo-name": "2026/11/21/[$LATEST]ab"}
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Recording:
+    return Recording(tmp_path / "spool")
+
+
+@pytest.fixture(scope="module")
+def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """One for all examples of a property: making a spool costs more than an example."""
+    return Recording(tmp_path_factory.mktemp("property") / "spool")
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``logging`` notes its records, as under the wrapper, for the time of one test."""
+    monkeypatch.setattr(logging.Handler, "handle", logging.Handler.handle)
+    note_records()
+
+
+class Console:
+    """What a logging handler writes to when its stream is one of ours."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def write(self, text: str) -> None:
+        self._recorder.written(text, STDERR)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.fixture
+def logger(recording: Recording, noted: None) -> Iterator[logging.Logger]:
+    """A logger whose one handler writes the runtime's line to a stream that is recorded."""
+    logger = logging.getLogger("orders.payment")
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG)
+    handler = logging.StreamHandler(Console(recording.recorder))
+    handler.setFormatter(logging.Formatter("[%(levelname)s]\t%(message)s"))
+    logger.addHandler(handler)
+    yield logger
+    logger.handlers.clear()
+
+
+def test_print_is_one_record(recording: Recording) -> None:
+    """``print`` writes its arguments, the separators and the end one by one; a record is the line."""
+    for piece in ("order", " ", "17", "\n"):
+        recording.recorder.written(piece, STDOUT)
+    assert recording.messages() == ["order 17"]
+
+
+def test_each_line_is_a_record_and_blank_ones_are_none(recording: Recording) -> None:
+    """As CloudWatch has it: an event per line; a lone line end is no event anybody looks for."""
+    recording.recorder.written("first\n\n  \n\tsecond\r\nthird", STDOUT)
+    recording.recorder.written("\n", STDOUT)
+    assert recording.messages() == ["first", "\tsecond\r", "third"]
+
+
+@given(st.lists(st.text(st.sampled_from('ab{}"\n\r\t é€\U0001f600\udc80\x00'), max_size=20), max_size=20))
+def test_lines_are_whole_however_they_are_written(long_recording: Recording, pieces: list[str]) -> None:
+    """Buffering cuts text anywhere; every line that is not blank is recorded once, in order."""
+    for piece in pieces:
+        long_recording.recorder.written(piece, STDOUT)
+    long_recording.recorder.flush()
+
+    lines = [rendering.legible(line) for line in "".join(pieces).split("\n") if line.strip()]
+    assert [text_of(message) for message in long_recording.messages()] == [text_of(line) for line in lines]
+
+
+def text_of(message: object) -> object:
+    """An object that a line happened to be, as its text again."""
+    return message if isinstance(message, dict) else json.loads(str(message)) if is_object(message) else message
+
+
+def is_object(message: object) -> bool:
+    try:
+        return isinstance(json.loads(str(message)), dict) and str(message)[:1] == "{"
+    except ValueError:
+        return False
+
+
+def test_text_without_a_line_end_waits_until_the_invocation_ends(recording: Recording) -> None:
+    """It will not get one any more: the next invocation's first line must not be glued to it."""
+    recording.recorder.enter_invocation("r-1")
+    recording.recorder.written("no end", STDOUT)
+    assert recording.messages() == []
+
+    recording.recorder.leave_invocation()
+    recording.recorder.enter_invocation("r-2")
+    recording.recorder.written("next\n", STDOUT)
+
+    assert [(r["requestID"], r["message"]) for r in recording.records()] == [("r-1", "no end"), ("r-2", "next")]
+
+
+def test_the_two_streams_are_kept_apart(recording: Recording) -> None:
+    """An error message in the middle of a half-printed line is not part of it."""
+    recording.recorder.written("out", STDOUT)
+    recording.recorder.written("err", STDERR)
+    recording.recorder.written(" put\n", STDOUT)
+    recording.recorder.written("or\n", STDERR)
+    assert recording.messages() == ["out put", "error"]
+
+
+def test_half_a_line_of_one_thread_is_not_continued_by_another(recording: Recording) -> None:
+    """``print`` writes text and end apart, and another thread's come in between."""
+    recorder = recording.recorder
+
+    def write() -> None:
+        recorder.written("other ", STDOUT)
+        recorder.written("thread\n", STDOUT)
+
+    recorder.written("main ", STDOUT)
+    other = threading.Thread(target=write)
+    other.start()
+    other.join()
+    recorder.written("thread\n", STDOUT)
+    assert recording.messages() == ["other thread", "main thread"]
+
+
+def test_a_line_that_waits_for_its_thread_ends_with_the_invocation(recording: Recording) -> None:
+    """A background thread has begun a line and does something else: nobody knows whether it will ever end it."""
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        recording.recorder.written("begun, ", STDOUT)
+        begun.set()
+        over.wait()
+        recording.recorder.written("ended\n", STDOUT)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    begun.wait()
+    recording.recorder.leave_invocation()
+    assert recording.messages() == ["begun, "]
+    over.set()
+    worker.join()
+    assert recording.messages() == ["ended"]
+
+
+def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Recording, tmp_path: Path) -> None:
+    """The end of an invocation may meet a background thread in the middle of a ``print``: the line is not cut."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDWR)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(reader, b"-" * (4096 - len("first ")))  # so that print is stopped behind that
+    raw: Any = open(tmp_path / "pipe", "wb", buffering=0)
+    with io.TextIOWrapper(raw, encoding="utf-8", write_through=True) as file:
+        stream: Any = Stream(file, STDOUT, recording.recorder.written)
+        worker = threading.Thread(target=print, args=("first", "second"), kwargs={"file": stream})
+        worker.start()
+        while recording.recorder._partials[STDOUT].get(worker.ident or 0) != "first ":
+            time.sleep(0.001)
+        recording.recorder.leave_invocation()
+        assert recording.messages() == []
+        os.read(reader, 4096)
+        worker.join()
+        assert recording.messages() == ["first second"]
+    os.close(reader)
+
+
+def test_half_a_line_has_a_bound(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A progress bar never ends its line: at the bound what is there becomes a record."""
+    monkeypatch.setattr(recorder_module, "_PARTIAL_MAX_CHARS", 10)
+    recording.recorder.written("123456789", STDOUT)
+    assert recording.messages() == []
+    recording.recorder.written("0", STDOUT)
+    recording.recorder.written("1234\n", STDOUT)
+    assert recording.messages() == ["1234567890", "1234"]
+
+
+def test_lines_belong_to_their_invocation(recording: Recording) -> None:
+    """Cold until the first invocation has ended, then warm; what is not known has no key; ours come in their order."""
+    recorder = recording.recorder
+    recorder.line("init")
+    recorder.enter_invocation("r-1", trace_id="Root=1-a;Parent=b;Sampled=1", tenant_id="t-1")
+    recorder.line("first")
+    recorder.leave_invocation()
+    recorder.line("background")
+    recorder.enter_invocation("r-2")
+    recorder.line("second")
+
+    records = recording.records()
+
+    shown = [
+        {key: record.get(key) for key in ("requestID", "IsColdStart", "traceId", "tenantId")} for record in records
+    ]
+    assert [tuple(each.values()) for each in shown] == [
+        (None, True, None, None),
+        ("r-1", True, "1-a", "t-1"),
+        ("r-1", True, "1-a", "t-1"),
+        ("r-2", False, None, None),
+    ]
+    assert list(records[3]) == [
+        *("time", "type", "message", "requestID", "logGroup", "logStream", "IsColdStart"),
+        "id",
+    ]
+    assert len({record["id"] for record in records}) == 4
+
+
+def test_a_log_record_is_one_record_with_its_details(recording: Recording, logger: logging.Logger) -> None:
+    """Text as the handler formats it, line ends inside included, and level, logger and fields as keys."""
+    logger.warning("two\nlines %d", 17, extra={"order": {"id": 17}, "message_id": None})
+
+    (record,) = recording.records()
+
+    expected = {"message": "[WARNING]\ttwo\nlines 17", "level": "WARNING", "logger": "orders.payment"}
+    assert {key: record[key] for key in expected} == expected
+    assert (record["order"], record["message_id"]) == ({"id": 17}, None)
+
+
+def test_an_exception_is_one_record_with_its_traceback(recording: Recording, logger: logging.Logger) -> None:
+    """Not a record per line of the traceback, as CloudWatch readers know it."""
+    try:
+        raise KeyError("order")
+    except KeyError:
+        logger.exception("failed")
+
+    (record,) = recording.records()
+
+    assert record["message"].startswith("[ERROR]\tfailed\nTraceback (most recent call last):\n")
+    assert record["message"].endswith("KeyError: 'order'")
+    assert (record["errorType"], record["errorMessage"], record["level"]) == ("KeyError", "'order'", "ERROR")
+    assert "test_recorder.py" in record["stackTrace"][-1]
+
+
+def test_a_record_formatted_as_an_object_is_sent_as_that(recording: Recording, logger: logging.Logger) -> None:
+    """The object is the message; the fields are keys besides, as with any other formatter: queries need not care."""
+    logger.handlers[0].setFormatter(logging.Formatter('{"event":"%(message)s","order":%(order)d}'))
+    logger.info("paid", extra={"order": 17})
+
+    (record,) = recording.records()
+
+    assert record["message"] == {"event": "paid", "order": 17}
+    assert (record["level"], record["logger"], record["order"]) == ("INFO", "orders.payment", 17)
+
+
+def test_a_text_that_only_looks_like_an_object_keeps_its_fields(recording: Recording, logger: logging.Logger) -> None:
+    """A plain formatter and a message in braces: nothing but the extra keys carries the fields."""
+    logger.handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    logger.info("{order} paid", extra={"order": 17})
+
+    (record,) = recording.records()
+
+    assert (record["message"], record.get("order")) == ("{order} paid", 17)
+
+
+def test_a_handler_that_logs_does_not_mix_up_records(recording: Recording, logger: logging.Logger) -> None:
+    """A record emitted in the middle of another's handlers comes in between; the outer one is the outer one again."""
+    inner = logging.getLogger("orders.inner")
+    inner.propagate = False
+    inner.addHandler(logger.handlers[0])
+
+    class Reporting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            inner.error("inner")
+
+    logger.handlers.insert(0, Reporting())
+    try:
+        logger.info("outer")
+    finally:
+        inner.handlers.clear()
+
+    shown = [(record["message"], record["logger"]) for record in recording.records()]
+    assert shown == [("[ERROR]\tinner", "orders.inner"), ("[INFO]\touter", "orders.payment")]
+    assert current.subject is None
+
+
+def test_a_text_without_a_line_end_is_recorded_when_its_handler_is_done(
+    recording: Recording, logger: logging.Logger
+) -> None:
+    """The runtime's handler ends no traceback: were it to wait for the next line, a crash would take it along."""
+    handler = logger.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.terminator = ""
+    logger.warning("no end")
+    shown = [(record["message"], record["level"]) for record in recording.records()]
+    assert shown == [("[WARNING]\tno end", "WARNING")]
+    assert recorder_module.unended == {}
+
+
+def test_a_filter_may_hand_on_another_record(recording: Recording, logger: logging.Logger) -> None:
+    """Since Python 3.12, and to take something out, mostly: the fields are those of the record that was emitted."""
+    secretive = logging.Filter()
+
+    def without_secret(record: logging.LogRecord) -> Any:
+        return logging.makeLogRecord({**record.__dict__, "token": "***"})
+
+    secretive.filter = without_secret  # type: ignore[method-assign]  # as a subclass would
+    logger.handlers[0].addFilter(secretive)
+    logger.info("paid", extra={"token": "secret"})
+    (record,) = recording.records()
+    assert record["token"] == ("***" if sys.version_info >= (3, 12) else "secret")
+
+
+def test_a_queue_listeners_records_have_their_details(recording: Recording, logger: logging.Logger) -> None:
+    """They come to their handler without a logger, on another thread."""
+    waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    listener = logging.handlers.QueueListener(waiting, logger.handlers[0])
+    logger.handlers[:] = [logging.handlers.QueueHandler(waiting)]
+    listener.start()
+    logger.info("queued\nin two lines", extra={"order": 17})
+    listener.stop()
+
+    (record,) = recording.records()
+
+    assert (record["message"], record["level"], record["order"]) == ("[INFO]\tqueued\nin two lines", "INFO", 17)
+
+
+def test_a_value_that_logs_itself_comes_to_an_end(recording: Recording, logger: logging.Logger) -> None:
+    """Asked for its text, it logs, with itself as a field: each time deeper, until a record goes without."""
+
+    class Endless:
+        def __str__(self) -> str:
+            logger.info("asked", extra={"value": [self, float("nan")]})
+            return "text"
+
+    logger.info("first", extra={"value": Endless()})
+
+    records = recording.records()
+
+    assert (records[-1]["message"], records[-1]["value"]) == ("[INFO]\tfirst", "text")
+    assert 1 < len(records) < 1000
+
+
+def test_a_handler_that_raises_leaves_no_record_behind(recording: Recording, logger: logging.Logger) -> None:
+    """What the thread prints next is a line of its own, without the failed record's level."""
+
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ConnectionError
+
+    logger.handlers.insert(0, Failing())
+    with pytest.raises(ConnectionError):
+        logger.info("lost")
+    recording.recorder.written("printed\n", STDOUT)
+
+    (record,) = recording.records()
+    assert (record["message"], "level" in record) == ("printed", False)
+
+
+def test_a_log_line_in_the_middle_of_a_printed_one_is_whole(recording: Recording, logger: logging.Logger) -> None:
+    """CloudWatch may have it glued to the text in front; dashboards look for ``[INFO]`` where a message begins."""
+    recording.recorder.written("so far: ", STDERR)
+    logger.info("paid")
+    recording.recorder.written("17\n", STDERR)
+    shown = [(record["message"], record.get("level")) for record in recording.records()]
+    assert shown == [("[INFO]\tpaid", "INFO"), ("so far: 17", None)]
+
+
+def test_a_handler_may_write_in_pieces(recording: Recording, logger: logging.Logger) -> None:
+    """Text and line end apart, as many handlers do: one record, with its details, apart from what is being printed."""
+
+    class InPieces(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            for piece in (record.getMessage(), " and", " more", "\n"):
+                recording.recorder.written(piece, STDERR)
+
+    logger.handlers[:] = [InPieces()]
+    recording.recorder.written("printed ", STDERR)
+    logger.info("logged")
+    recording.recorder.written("whole\n", STDERR)
+    shown = [(record["message"], record.get("level")) for record in recording.records()]
+    assert shown == [("logged and more", "INFO"), ("printed whole", None)]
+
+
+def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept per logger is bounded; loggers beyond the bound are rendered each time."""
+    monkeypatch.setattr(recorder_module, "_LOGGERS_MAX", 3)
+    for name in [f"logger.{number}" for number in range(6)] * 2:
+        recording.recorder.record("x", logging.LogRecord(name, logging.INFO, "", 0, "x", (), None))
+    assert [record["logger"] for record in recording.records()] == [f"logger.{number}" for number in range(6)] * 2
+    assert len(recording.recorder._loggers) == 3
+
+
+def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
+    """It is written in many pieces, some of them lines; what stands in front of it in CloudWatch does so here."""
+    failure = rendering.failure_text("KeyError", "'order'", ["  File …\n"])
+    recording.recorder.written("so far: ", STDOUT)
+    with Report(recording.recorder, lambda: failure):
+        for piece in ("[ERROR] KeyError: 'order'\nTraceback", " (most recent call last):\n", "  File …", "\n"):
+            recording.recorder.written(piece, STDOUT)
+    recording.recorder.written("next\n", STDOUT)
+
+    record, after = recording.records()
+
+    assert record["message"] == "so far: [ERROR] KeyError: 'order'\nTraceback (most recent call last):\n  File …"
+    assert [record[key] for key in ("level", "errorType", "errorMessage")] == ["ERROR", "KeyError", "'order'"]
+    assert record["stackTrace"] == ["  File …\n"]
+    assert (after["message"], "level" in after) == ("next", False)
+
+
+def test_a_report_that_says_nothing_is_no_record(recording: Recording) -> None:
+    """``threading.excepthook`` is silent about SystemExit, and a hook of the function's own may write elsewhere."""
+    with Report(recording.recorder, lambda: ""):
+        pass
+    assert recording.records() == []
+
+
+def joined(records: Iterable[dict[str, Any]]) -> str:
+    """The text that was split; its parts are numbered in order."""
+    records = list(records)
+    if len(records) > 1:
+        numbers = [(record["part"], record["parts"]) for record in records]
+        assert numbers == [(number, len(records)) for number in range(1, len(records) + 1)]
+    return "".join(record["message"] for record in records)
+
+
+@pytest.mark.parametrize("character", ["x", "\x01", "é", "€", "\U0001f600", "\udc80"], ids=ascii)
+@pytest.mark.parametrize("length", [9_900, 10_150, 15_200, 20_200, 20_300, 30_500, 61_000, 61_500, 200_000])
+def test_no_record_is_larger_than_its_bound(recording: Recording, character: str, length: int) -> None:
+    """60 KiB of bytes as sent, whatever the characters: above 64 KB Sumo cuts a line, and the rest is no JSON."""
+    recording.recorder.line(character * length)
+
+    lines = recording.lines()
+
+    assert max(len(line) for line in lines) <= RECORD_MAX_BYTES
+    assert joined(json.loads(line) for line in lines) == character * length
+
+
+@given(
+    st.lists(st.tuples(st.text(min_size=1, max_size=5), st.integers(1, 20_000)), min_size=1, max_size=4),
+    st.dictionaries(st.sampled_from(["order", "customer", "id"]), st.integers(0, 20_000), max_size=3),
+)
+@settings(max_examples=60)
+def test_a_long_message_is_split_and_nothing_is_lost(
+    long_recording: Recording, pieces: list[tuple[str, int]], sizes: dict[str, int]
+) -> None:
+    """Message and fields of any size: parts within the bound, which put together hold all of it."""
+    text = "[INFO]\t" + "".join(piece * count for piece, count in pieces)
+    record = logging.LogRecord("orders", logging.INFO, "", 0, text, (), None)
+    record.__dict__.update({name: "f" * size for name, size in sizes.items()})
+    long_recording.recorder.record(text, record)
+
+    lines = long_recording.lines()
+
+    assert max(len(line) for line in lines) <= RECORD_MAX_BYTES
+    records = [json.loads(line) for line in lines]
+    message = joined(records)
+    assert message.startswith(json.loads(json.dumps(text)))
+    rest = json.loads(message[len(text) :] or "{}")
+    for name, size in sizes.items():
+        key = "extra_id" if name == "id" else name
+        assert rest.get(key, records[0].get(key)) == "f" * size
+
+
+def test_parts_carry_what_the_record_had(recording: Recording) -> None:
+    """Each part is a record of its own: with an id, the request, level and logger to search for."""
+    recording.recorder.enter_invocation("r-1")
+    record = logging.LogRecord("orders", logging.INFO, "", 0, "", (), None)
+    recording.recorder.record("x" * 150_000, record)
+
+    records = recording.records()
+
+    assert len(records) == len({each["id"] for each in records}) == 4
+    shown = {(each["requestID"], each["level"], each["logger"], each["time"]) for each in records}
+    assert len(shown) == 1 and ("r-1", "INFO", "orders") == shown.pop()[:3]
+
+
+def test_a_stack_too_long_for_a_record_does_not_cost_level_and_logger(recording: Recording) -> None:
+    """An endless recursion's traceback is longer than a record; errors are searched for by their level."""
+
+    def there() -> None:
+        back()
+
+    def back() -> None:
+        there()
+
+    record = logging.LogRecord("orders", logging.ERROR, "", 0, "", (), None)
+    try:
+        there()
+    except RecursionError:
+        record.exc_info = sys.exc_info()
+    recording.recorder.record("[ERROR]\tfailed", record)
+
+    records = recording.records()
+
+    shown = {(each.get("level"), each.get("logger"), each.get("errorType")) for each in records}
+    assert shown == {("ERROR", "orders", "RecursionError")}
+    text, _, fields = joined(records).partition("\n")
+    assert (text, list(json.loads(fields))) == ("[ERROR]\tfailed", ["stackTrace"])
+
+
+def test_threads_keep_their_records_apart(recording: Recording, noted: None, tmp_path: Path) -> None:
+    """Several threads log and print through one real stream: each line once, each with its own details or none."""
+    with open(tmp_path / "stderr", "w") as file:
+        stream = Stream(file, STDERR, recording.recorder.written)
+        handler = logging.StreamHandler(stream)
+
+        def work(number: int) -> None:
+            logger = logging.getLogger(f"orders.{number}")
+            logger.propagate = False
+            logger.addHandler(handler)
+            for count in range(200):
+                logger.error("logged %d %d", number, count, extra={"number": number})
+                print("printed", number, count, file=stream)
+            logger.handlers.clear()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    records = recording.records()
+
+    expected = [
+        f"{verb} {number} {count}" for verb in ("logged", "printed") for number in range(4) for count in range(200)
+    ]
+    assert sorted(record["message"] for record in records) == sorted(expected)
+    for record in records:
+        verb, number, _ = record["message"].split()
+        assert record.get("logger") == (f"orders.{number}" if verb == "logged" else None)
+        assert record.get("number") == (int(number) if verb == "logged" else None)
+
+
+def test_a_record_that_is_not_enhanced_has_no_key_of_ours(tmp_path: Path) -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: text as ``{"message": …}``, an object as itself; the id is the spool's business."""
+    recording = Recording(tmp_path / "spool", is_enhanced=False)
+    record = logging.LogRecord("orders", logging.INFO, "", 0, "", (), None)
+    record.__dict__["field"] = "f"
+    recording.recorder.enter_invocation("r-1", trace_id="Root=1-a", tenant_id="t-1")
+    recording.recorder.written('printed "text"\n{"a": {"b": 1}} \n', STDOUT)
+    recording.recorder.record("logged", record)
+    recording.recorder.record('{"logged": true}', record)
+    recording.recorder.failed("failed", ',"errorType":"E"')
+    recording.recorder.line("x" * 100_000)
+
+    *records, first, second, third = [{**r, "id": None} for r in map(json.loads, recording.raw_lines())]
+
+    assert records == [
+        {"message": 'printed "text"', "id": None},
+        {"a": {"b": 1}, "id": None},
+        {"message": "logged", "id": None},
+        {"logged": True, "id": None},
+        {"message": "failed", "id": None},
+    ]
+    assert [set(part) for part in (first, second, third)] == [{"message", "part", "parts", "id"}] * 3
+    assert joined([first, second, third]) == "x" * 100_000

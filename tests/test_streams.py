@@ -1,0 +1,296 @@
+"""The streams: what is written goes where it went, raises what it raised, and is heard once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sumo_internal import guard, rendering
+from sumo_internal.recorder import Recorder
+from sumo_internal.spool import Shelf, Spool
+from sumo_internal.streams import Stream, listen
+
+STDOUT = 1
+
+
+class Heard:
+    """A stream on a real file, and what its listener was told."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.plain = open(path, "w", encoding="utf-8", newline="\n")
+        self.texts: list[str] = []
+        self.stream: Any = Stream(self.plain, STDOUT, self._listen)
+
+    def _listen(self, text: str, number: int) -> None:
+        assert number == STDOUT
+        self.texts.append(text)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    @property
+    def written(self) -> bytes:
+        """What is in the file."""
+        self.plain.flush()
+        return self._path.read_bytes()
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[Heard]:
+    heard = Heard(tmp_path / "stdout")
+    yield heard
+    heard.plain.close()
+
+
+def test_text_arrives_and_is_heard(heard: Heard) -> None:
+    """Every way of writing text: to the file as before, and to the listener once."""
+    print("order", 17, sep=": ", end="!\n", file=heard.stream, flush=True)
+    assert heard.stream.write("written €\n") == 10
+    heard.stream.writelines(["two\n", "lines\n"])
+
+    assert heard.text == "order: 17!\nwritten €\ntwo\nlines\n"
+    assert heard.written == heard.text.encode()
+
+
+def test_bytes_arrive_and_are_heard(heard: Heard) -> None:
+    """Every way of writing bytes below the text, whatever kind of buffer holds them."""
+    assert heard.stream.buffer.write(b"bytes\n") == 6
+    heard.stream.buffer.write(memoryview("mémoire\n".encode()))
+    heard.stream.buffer.write(bytearray(b"array\n"))
+    heard.stream.buffer.writelines([b"two\n", b"lines\n"])
+
+    assert heard.text == "bytes\nmémoire\narray\ntwo\nlines\n"
+    heard.stream.buffer.flush()
+    assert heard.written == heard.text.encode()
+
+
+def test_bytes_that_are_no_text_are_heard_as_escapes(heard: Heard) -> None:
+    """A program's binary output must not raise in its own write."""
+    heard.stream.buffer.write(b"\xff\xfe\n")
+    assert rendering.legible(heard.text) == "\\xff\\xfe\n"
+
+
+@given(st.text(st.sampled_from("aé€\U0001f600\n"), max_size=30), st.data())
+def test_characters_are_whole_however_their_bytes_are_cut(text: str, data: st.DataObject) -> None:
+    """Who copies a child's output to ``sys.stdout.buffer`` does so in blocks, which end in the middle of characters."""
+    encoded = text.encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
+    texts: list[str] = []
+    stream = Stream(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), STDOUT, lambda text, _: texts.append(text))
+    for begin, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True):
+        stream.buffer.write(encoded[begin:end])
+
+    assert rendering.legible("".join(texts)) == text
+
+
+def test_a_copied_file_is_heard(heard: Heard) -> None:
+    """The usual way to pass on a child's output."""
+    shutil.copyfileobj(io.BytesIO("käse\n".encode()), heard.stream.buffer)
+    assert heard.text == "käse\n"
+
+
+def test_a_wrapper_of_the_functions_own_is_heard_once(heard: Heard) -> None:
+    """``sys.stdout = io.TextIOWrapper(sys.stdout.buffer, …)`` is how functions change the encoding or the buffering."""
+    wrapper = io.TextIOWrapper(heard.stream.buffer, encoding="utf-8", line_buffering=True)
+    wrapper.write("wrapped €\n")
+
+    assert heard.text == "wrapped €\n"
+    assert heard.written == heard.text.encode()
+    wrapper.detach()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda stream: stream.write(17),
+        lambda stream: stream.write(b"bytes"),
+        lambda stream: stream.write("\udc80"),
+        lambda stream: stream.writelines(["fine\n", 17]),
+        lambda stream: stream.writelines(17),
+        lambda stream: stream.buffer.write("text"),
+        lambda stream: stream.read(),
+        lambda stream: stream.no_such_name,
+        lambda stream: (stream.close(), stream.write("late")),
+        lambda stream: (stream.close(), stream.buffer.write(b"late")),
+        lambda stream: (stream.close(), stream.flush()),
+    ],
+)
+def test_errors_are_the_streams_own(heard: Heard, tmp_path: Path, call: Any) -> None:
+    """Wrong types, text that cannot be encoded, a closed file: as without us, and nothing is heard of it."""
+    with open(tmp_path / "plain", "w", encoding="utf-8") as plain, pytest.raises(Exception) as expected:
+        call(plain)
+
+    with pytest.raises(type(expected.value)) as raised:
+        call(heard.stream)
+
+    assert str(raised.value) == str(expected.value)
+    assert heard.text in ("", "fine\n")
+
+
+def test_it_has_what_a_stream_has(heard: Heard) -> None:
+    """What libraries ask a stream for is the stream's own, changed when it changes."""
+    stream, plain = heard.stream, heard.plain
+    for name in ("encoding", "errors", "name", "mode", "closed", "line_buffering", "newlines"):
+        assert getattr(stream, name) == getattr(plain, name)
+    assert (stream.fileno(), stream.isatty(), stream.writable()) == (plain.fileno(), False, True)
+    assert stream.buffer.fileno() == plain.fileno()
+    stream.reconfigure(line_buffering=True)
+    assert stream.line_buffering and plain.line_buffering
+
+
+def test_it_can_be_used_in_a_with_statement(heard: Heard) -> None:
+    """``with open(path) if path else sys.stdout as file``: common, and special methods are not found by getattr."""
+    with heard.stream as stream:
+        stream.write("within\n")
+    assert heard.text == "within\n"
+    assert heard.plain.closed
+
+
+def test_a_listener_that_fails_does_not_reach_the_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In production the write succeeds and one line is said; under test it is raised, after the text was written."""
+
+    def fail(text: str, number: int) -> None:
+        json.loads("nothing there")
+
+    with open(tmp_path / "stdout", "w") as plain:
+        stream = Stream(plain, STDOUT, fail)
+        with pytest.raises(ValueError):
+            stream.write("strict\n")
+        monkeypatch.setattr(guard, "IS_STRICT", False)
+        assert [stream.write("production\n") for _ in range(3)] == [11, 11, 11]
+        assert stream.buffer.write(b"bytes\n") == 6
+
+    assert (tmp_path / "stdout").read_text().count("production\n") == 3
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1 and "JSONDecodeError: Expecting value" in said[0]
+
+
+def test_layers_below_are_heard_too(heard: Heard) -> None:
+    """Who goes below the buffer, or takes the stream apart, is still writing to CloudWatch."""
+    heard.stream.buffer.raw.write(b"raw\n")
+    buffer = heard.stream.detach()
+    buffer.write(b"detached\n")
+    buffer.flush()
+    with buffer.detach() as raw:
+        raw.write(b"detached raw\n")
+    assert heard.text == "raw\ndetached\ndetached raw\n"
+    heard.plain = open(os.devnull, "w")  # for the fixture, which closes it
+    with pytest.raises(ValueError, match="detached"):
+        heard.stream.write("late")
+
+
+def test_text_is_heard_as_it_was_sent(tmp_path: Path) -> None:
+    """stderr sends what cannot be encoded as an escape, and so CloudWatch has it."""
+    texts: list[str] = []
+    with open(tmp_path / "stderr", "w", encoding="utf-8", errors="backslashreplace") as plain:
+        Stream(plain, 2, lambda text, _: texts.append(text)).write("é \udc80 \ud800\n")
+    assert texts == ["é \\udc80 \\ud800\n"] == [(tmp_path / "stderr").read_text()]
+
+
+def test_the_processes_streams_are_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both, under both of their names: some libraries write to ``sys.__stderr__`` to get around replacements."""
+    texts: list[tuple[str, int]] = []
+    with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as err:
+        for name, stream in (("stdout", out), ("stderr", err)):
+            monkeypatch.setattr(sys, name, stream)
+            monkeypatch.setattr(sys, f"__{name}__", stream)
+
+        listen(lambda text, number: texts.append((text, number)))
+        sys.stdout.write("out\n")
+        sys.stderr.write("err\n")
+        assert sys.__stderr__ is not None and sys.__stdout__ is not None
+        sys.__stdout__.write("original out\n")
+        sys.__stderr__.write("original err\n")
+
+    assert texts == [("out\n", 1), ("err\n", 2), ("original out\n", 1), ("original err\n", 2)]
+    assert (tmp_path / "out").read_text() == "out\noriginal out\n"
+
+
+def test_streams_that_are_not_there_stay_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process started without a stdout has None there; a StringIO, which has no bytes, reaches no CloudWatch."""
+    replaced = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", replaced)
+
+    listen(lambda text, number: None)
+
+    assert sys.stdout is None
+    assert sys.stderr is replaced
+
+
+class Recording:
+    """A recorder behind a stream on a real file, and what has been recorded since the last look."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        spool = Spool(str(folder / "spool"), {}, 64_000_000)
+        self.recorder = Recorder(spool, {})
+        self.file = open(folder / "stdout", "w", encoding="utf-8")
+        self.stream: Any = Stream(self.file, STDOUT, self.recorder.written)
+        self._shelf = Shelf(spool.folder, spool)
+
+    def messages(self) -> list[str]:
+        got: list[str] = []
+        while slices := self._shelf.take(1_000_000):
+            for piece in slices:
+                got += [json.loads(line)["message"] for line in bytes(piece.data()).splitlines()]
+                piece.acknowledge()
+        return got
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
+    """One for all examples: making a spool costs more than an example."""
+    recording = Recording(tmp_path_factory.mktemp("streams") / "recording")
+    yield recording
+    recording.file.close()
+
+
+PIECES = st.lists(st.sampled_from(["a", "b c", "\n", "x\ny", "\n\n", "€\n", ""]), max_size=12)
+
+
+@given(st.lists(PIECES, min_size=2, max_size=4))
+@settings(max_examples=60)
+def test_lines_of_several_threads_are_heard_once_each(recording: Recording, threads_pieces: list[list[str]]) -> None:
+    """Whatever pieces threads write at the same time: each thread's lines come once, whole and in its order."""
+    together = threading.Barrier(len(threads_pieces))
+
+    def write(number: int, pieces: list[str]) -> None:
+        together.wait()
+        for piece in pieces:
+            recording.stream.write(piece.replace("\n", f" of {number}\n"))
+        recording.stream.write(f"end of {number}\n")
+
+    writers = [threading.Thread(target=write, args=arguments) for arguments in enumerate(threads_pieces)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    messages = recording.messages()
+
+    expected = [
+        line
+        for number, pieces in enumerate(threads_pieces)
+        for line in ("".join(pieces).replace("\n", f" of {number}\n") + f"end of {number}").split("\n")
+    ]
+    assert Counter(messages) == Counter(expected)
+    for number in range(len(threads_pieces)):
+        own = f"of {number}"
+        assert [line for line in messages if line.endswith(own)] == [line for line in expected if line.endswith(own)]
