@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test lint layer clean
+.PHONY: help demo test soak lint layer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -19,6 +19,9 @@ demo: $(VENV_READY) ## Run a small function with the layer on this machine, and 
 # The tests start many processes: more workers than this slow each other down.
 test: $(VENV_READY) ## Run the whole test suite
 	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
+	PYTHONPATH=. $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	$(VENV_PYTHON) -m ruff check

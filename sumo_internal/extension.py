@@ -7,6 +7,7 @@ however it ended, its spools are here, and its locks are free.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -58,7 +59,8 @@ def drain(config: configuration.Config, event: Event) -> None:
         from sumo_internal.spool import Spool
 
         function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        headers = drainer.envelope or configuration.envelope(config, function, "", "")
+        found = json.loads(shelf.envelope or "{}")
+        headers = drainer.envelope or found or configuration.envelope(config, function, "", "")
         spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000)
         Recorder(spool, {"logGroup": f"/aws/lambda/{function}", "LayerVersion": configuration.CLIENT}).account(counts)
         shelf.own = spool

@@ -74,7 +74,7 @@ from _thread import RLock
 from collections import deque
 from mmap import mmap
 
-from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally
+from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -381,6 +381,7 @@ class Spool:
             return False
         if self._lock_descriptor < 0:
             self._lock_descriptor = _locked(f"{self.folder}/{self.writer}.lock")
+            self.tally.reserve()
         number = self._segment_number + 1
         segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
@@ -484,6 +485,8 @@ class Shelf:
         self._foreign: dict[str, Segment] = {}
         self._lock_descriptor = -1
         self._marks: dict[str, int] | None = None
+        self.envelope = b""
+        """Of the last segment of another process that was found here."""
         self.damaged: list[str] = []
         """What was set aside, one sentence each, to be said by the caller; cleared by nobody."""
 
@@ -578,6 +581,7 @@ class Shelf:
             return
         try:
             self._foreign[path] = Segment.open(path)
+            self.envelope = self._foreign[path].envelope
         except SegmentDamaged as error:
             self.damaged.append(str(error))
             os.rename(path, f"{path}.damaged")
@@ -597,14 +601,18 @@ class Shelf:
         writers = {name.partition(".")[0] for name in names if name.endswith(".spool")}
         for name in names:
             writer, _, kind = name.partition(".")
-            if (kind != "lock" and not kind.endswith(".new")) or name == "drain.lock":
+            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":
                 continue
             path = f"{self.folder}/{name}"
             is_own = self.own is not None and writer == self.own.writer
             if is_own or writer in writers or is_alive(self.folder, writer):
                 continue
             try:
-                if kind == "lock" or time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S:
+                if kind == "tally":
+                    is_left = writer.count("-") == 1 and is_empty(path)  # a drainer's has another name, and no lock
+                else:
+                    is_left = kind == "lock" or time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
+                if is_left:
                     os.unlink(path)
             except OSError:
                 pass  # gone already

@@ -2,8 +2,8 @@
 
 Each count is a pair, lines and bytes, under one of :data:`REASONS`. A tally is a file of one page in the spool's
 folder, ``<name>.tally``, with one writer; what the environment has lost or gone through is the sum of all of them,
-those of dead processes included, because nobody removes them. A file is made with the first count, so that an
-environment without trouble has none; where the disk has no room for it, the counts live as long as the process.
+those of dead processes included: only a dead writer's empty tally is removed. A writer makes its own with its first
+segment; where the disk has no room for one, the counts live as long as the process.
 
 Layout: 8 bytes ``SUMOTAL1``, 8 unused, then for each reason lines and bytes as unsigned 8-byte integers in the
 machine's order, each stored at once. Reasons are only ever added at the end: that is the format's version.
@@ -51,10 +51,15 @@ class Tally:
         self.is_kept = True
         """The counts are in a file. False: they are lost with the process."""
 
-    def add(self, reason: str, lines: int, size_bytes: int) -> None:
-        """Count lines under a reason."""
+    def reserve(self) -> None:
+        """Make the file now, while there is room: what is counted on a full disk would not survive the process."""
         if self._counts is None:
             self._counts, self.is_kept = _make(self._path)
+
+    def add(self, reason: str, lines: int, size_bytes: int) -> None:
+        """Count lines under a reason."""
+        self.reserve()
+        assert self._counts is not None
         slot = _FIRST + 2 * REASONS.index(reason)
         self._counts[slot] += lines
         self._counts[slot + 1] += size_bytes
@@ -112,6 +117,15 @@ def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:
             os.close(descriptor)
     except OSError:
         pass  # no room: they are reported again, as cumulative as before
+
+
+def is_empty(path: str) -> bool:
+    """Has nothing been counted in this file?"""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(PAGE_BYTES)[8:])
+    except OSError:
+        return False
 
 
 def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:

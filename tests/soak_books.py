@@ -1,0 +1,222 @@
+"""The soak's books: where each line got to that the soak's function has logged, and whether every one is explained.
+
+Separate from the soak, which makes the faults: this reads what is left of a run when it is over, and judges.
+
+Rules:
+
+* A line is logged when its call has returned; the function has noted that outside its environment. Its successor, in
+  the middle of which the writer may have been killed, may turn up or not.
+* A line that became several records is in the best place that all of them have reached.
+* A record that is nowhere is explained by the tally of its reason, and each count explains one record: there can be
+  more counts than missing records (a batch that is refused after its lines had arrived, a line whose call had not
+  returned), but never fewer.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sumo_rules import Record
+from sumo_source import ACCEPT, SumoRequest
+
+from sumo_internal import tally
+from sumo_internal.spool import SEGMENT_BYTES, Segment, list_segments
+
+FUNCTION = Path(__file__).parent / "functions" / "soak"
+_MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
+_FULL = (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG, tally.DAMAGED)
+_REFUSED = (tally.REFUSED, tally.TOO_LARGE)
+
+Mark = tuple[str, int]
+"""A writer's name and the number of its line."""
+
+
+class Place(enum.IntEnum):
+    """Where a record has got to, from the best place to the worst."""
+
+    SUMO = 0
+    BUCKET = 1
+    SPOOL = 2
+    REFUSED = 3
+    NOWHERE = 4
+
+
+@dataclass
+class Books:
+    """What became of the lines of one run, or of several.
+
+    ``counted`` are lines that are lost and whose loss was counted; ``counts`` is what the environment's tallies say,
+    by reason, in records. ``wrong`` lists what must not be.
+    """
+
+    logged: int = 0
+    at_sumo: int = 0
+    in_bucket: int = 0
+    in_spool: int = 0
+    counted: int = 0
+    unexplained: int = 0
+    doubled: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, other: Books) -> None:
+        """Add another run's."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+def balance(
+    notes: Path,
+    spool: Path,
+    requests: Sequence[SumoRequest],
+    stored: Sequence[Sequence[Record]],
+    *,
+    interrupted_at_s: Sequence[float],
+    puts_unanswered: int,
+) -> Books:
+    """Draw up the books of one run.
+
+    Args:
+        notes: Folder in which the function has noted which lines had returned.
+        spool: The spool's folder, in which nobody is at work any more.
+        requests: What the source has seen.
+        stored: The objects in the failover bucket, each with its records.
+        interrupted_at_s: When a drainer was stopped by something else than the source's answer (POSIX time).
+        puts_unanswered: How many answers of the bucket were lost at most.
+    """
+    kept = [record for request in requests if request.is_kept for record in request.records]
+    saved = [record for records in stored for record in records]
+    refused = [record for request in requests if _is_refused_for_good(request) for record in request.records]
+    found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
+    books = Books(counts=Counter({reason: lines for reason, (lines, _) in tally.totals(str(spool)).items()}))
+    missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
+    lost: Counter[Place] = Counter()
+    for writer, last in _returned(notes):
+        for number in range(last + 1):
+            line = _app.make_line(writer, number)
+            places = [found.get((writer, number, part), Place.NOWHERE) for part in range(1, line.parts + 1)]
+            books.logged += 1
+            books.at_sumo += max(places) == Place.SUMO
+            books.in_bucket += max(places) == Place.BUCKET
+            books.in_spool += max(places) == Place.SPOOL
+            lost[max(places)] += 1
+            for place in places:
+                if place in missing:
+                    missing[place].append(f"{line.mark} ({line.how}, {len(line.text)} characters, {place.name})")
+    for place, reasons in ((Place.REFUSED, _REFUSED), (Place.NOWHERE, _FULL)):
+        uncounted = len(missing[place]) - sum(books.counts[reason] for reason in reasons)
+        books.unexplained += max(0, uncounted)
+        if uncounted > 0:
+            books.wrong += [f"{uncounted} records are {place.name} and not counted, among:", *missing[place]]
+    books.counted = lost[Place.REFUSED] + lost[Place.NOWHERE] - books.unexplained
+    books.wrong += _mangled([*kept, *saved])
+    books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
+    books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
+    return books
+
+
+def left(spool: Path) -> Iterator[Record]:
+    """Yield the records in the spool that nobody has acknowledged."""
+    for path in list_segments(str(spool)):
+        segment = Segment.open(path)
+        piece = segment.take(SEGMENT_BYTES)
+        if piece is not None:
+            with piece.data() as lines:
+                yield from map(json.loads, bytes(lines).splitlines())
+        segment.close()
+
+
+def _is_refused_for_good(request: SumoRequest) -> bool:
+    return request.status == 400 or (request.status == 413 and len(request.records) == 1)
+
+
+def _returned(notes: Path) -> Iterator[tuple[str, int]]:
+    """Yield each writer with the number of the last line whose call had returned."""
+    for note in sorted(notes.iterdir()):
+        text = note.read_text()
+        if text:
+            yield note.name, int(text)
+
+
+def _mark(record: Record) -> Mark | None:
+    """Which line a record is of, or is a part of; None for what the function has not numbered."""
+    if record["type"] != "function":
+        return None
+    match = _MARK.search(record.get("line") or str(record["message"]))
+    return None if match is None else (match[1], int(match[2]))
+
+
+def _places(records: Mapping[Place, Iterable[Record]]) -> dict[tuple[str, int, int], Place]:
+    """The best place that each part of each line has reached."""
+    found: dict[tuple[str, int, int], Place] = {}
+    for place in sorted(records, reverse=True):
+        for record in records[place]:
+            mark = _mark(record)
+            if mark is not None:
+                found[mark[0], mark[1], record.get("part", 1)] = place
+    return found
+
+
+def _mangled(records: Iterable[Record]) -> list[str]:
+    """Lines that have arrived whole and are not what the function has logged."""
+    texts: dict[Mark, dict[int, str]] = {}
+    for record in records:
+        mark = _mark(record)
+        if mark is not None:
+            texts.setdefault(mark, {})[record.get("part", 1)] = str(record["message"])
+    wrong = []
+    for (writer, number), parts in texts.items():
+        line = _app.make_line(writer, number)
+        text = "".join(parts[part] for part in sorted(parts))
+        if len(parts) == line.parts and not text.endswith(line.text if line.how != "log" else f"\t{line.text}"):
+            wrong.append(f"{line.mark} is not what was logged: {text[:80]!r}")
+        if len(parts) > line.parts:
+            wrong.append(f"{line.mark} has {len(parts)} parts instead of {line.parts}")
+    return wrong
+
+
+def _wrongly_doubled(
+    requests: Sequence[SumoRequest],
+    stored: Sequence[Sequence[Record]],
+    interrupted_at_s: Sequence[float],
+    puts_unanswered: int,
+) -> Iterator[str]:
+    """Say which batches came again although their sender had its answer: at most the one under way may."""
+    kept = [request for request in requests if request.is_kept]
+    under_way = {id(request) for request in kept if request.fault != ACCEPT}
+    for at_s in interrupted_at_s:
+        before = [request for request in kept if request.received_at_s <= at_s]
+        under_way |= {id(request) for request in sorted(before, key=lambda request: request.received_at_s)[-1:]}
+    last: dict[str, SumoRequest] = {}
+    for request in kept:
+        again = [last[record["id"]] for record in request.records if record["id"] in last]
+        if not all(id(first) in under_way for first in again):
+            yield f"{len(again)} records came again, although the answer to them had arrived"
+        last |= {record["id"]: request for record in request.records}
+    seen = Counter(record["id"] for records in stored for record in records)
+    seen.update(last.keys())
+    repeated = sum(any(seen[record["id"]] > 1 for record in records) for records in stored)
+    # Each of them has one other at most that came before it, or after.
+    allowed = 2 * (puts_unanswered + len(under_way))
+    if repeated > allowed:
+        yield f"{repeated} objects of the bucket hold what has arrived elsewhere too; {allowed} may"
+
+
+def _load_app() -> Any:
+    """The soak's function, as a module: it alone knows what its lines look like."""
+    spec = importlib.util.spec_from_file_location("soak_app", FUNCTION / "app.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_app = _load_app()

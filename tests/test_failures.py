@@ -1,0 +1,471 @@
+"""The failure matrix: what becomes of the lines, for each fault in each phase of a request, with a bucket and without.
+
+``docs/failures.md`` is written from this run (``WRITE_FAILURES=1``, in one process); without that, each test compares
+its own cell with what is written there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_server import REGION, AwsServer
+from faulty_http import End
+from model import Environment
+from runtimes import ROOT, typical
+from sumo_rules import Record
+from sumo_source import HANG, Fault, Point, SumoSource
+
+from sumo_internal import tally
+from sumo_internal.spool import Segment, list_segments
+
+pytest_plugins = ["aws_server"]
+
+DOCUMENT = ROOT / "docs" / "failures.md"
+IS_WRITING = os.environ.get("WRITE_FAILURES") == "1"
+_BOUND_S = 15.0
+_SHIP = ["sleep", 0.4]
+"""Long enough for the lines before it to leave, which are old after a tenth of a second."""
+
+FUNCTION = '''
+import logging, os, time
+
+log = logging.getLogger()
+log.setLevel(logging.INFO)
+
+
+def handler(event, context):
+    for name, value in event:
+        STEPS[name](value)
+
+
+def many(first, note):
+    """1,000 lines of a kilobyte; what has returned is noted outside the environment."""
+    for number in range(first, first + 1000):
+        log.info("<%d> %s", number, "x" * 1000)
+        if note:
+            with open(note, "w") as file:
+                file.write(str(number))
+
+
+def fill(_):
+    with open("/tmp/filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65536))
+        except OSError:
+            pass
+
+
+STEPS = {
+    "log": lambda number: log.info("<%d>", number),
+    "many": lambda first: many(first, None),
+    "endless": lambda note: [many(first, note) for first in range(0, 100_000, 1000)],
+    "sleep": time.sleep,
+    "allocate": lambda size_bytes: log.info("<2> %d", len(bytearray(os.urandom(1)) * size_bytes)),
+    "fill": fill,
+    "free": lambda _: os.unlink("/tmp/filler"),
+}
+if "FILL" in os.environ:
+    fill(None)
+'''
+_NUMBER = re.compile(r"<(\d+)>")
+
+# The phases of a request, in the order in which it goes through them.
+PHASES = {
+    "before the headers": Fault(at=Point.BEFORE_READING),
+    "headers out": Fault(at=Point.AFTER_HEADERS),
+    "body half out": Fault(at=Point.IN_BODY, body_read_bytes=10),
+    "body out, not kept": Fault(at=Point.AFTER_BODY),
+    "kept, answer unread": Fault(at=Point.AFTER_KEEPING),
+    "answered": Fault(at=Point.AFTER_ANSWER),
+}
+ANSWERS = {str(status): Fault(status) for status in (429, 500, 503, 401, 403, 404, 400)}
+
+
+@dataclass
+class Stage:
+    """What a row has to play with, and what it leaves behind to be judged."""
+
+    folder: Path
+    layer: Path
+    source: SumoSource
+    aws: AwsServer
+    bucket: str | None
+    logged: int = 0
+    """The first this many lines of the function had returned."""
+    said: list[str] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+    """Lost lines by reason, as the tallies have it or, where it is more, the accounting."""
+
+    def environment(self, variables: dict[str, str] | None = None, **options: Any) -> Environment:
+        """Return an environment of the function."""
+        task = self.folder / "task"
+        task.mkdir()
+        (task / "app.py").write_text(FUNCTION)
+        given = {
+            "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+            "SUMO_HTTP_ENDPOINT": self.source.url,
+            "SUMO_FLUSH": "next",
+            "SUMO_FLUSH_MAX_AGE_S": "0.1",
+            "SUMO_NUM_RETRIES": "1",
+            "SUMO_RETRY_SLEEP_TIME_MS": "10",
+        }
+        if self.bucket:
+            given |= {
+                "SUMO_ENABLE_FAILOVER": "true",
+                "SUMO_S3_BUCKET_NAME": self.bucket,
+                "SUMO_S3_BUCKET_REGION": REGION,
+                "AWS_ENDPOINT_URL": self.aws.url,
+            }
+        given |= variables or {}
+        return Environment(typical(), task, layer=self.layer, variables=given, **{"timeout_s": 10.0, **options})
+
+    def end(self, env: Environment) -> None:
+        """Shut the environment down, and keep what the layer has said of itself."""
+        env.shutdown()
+        self.said += [line.text for line in env.cloudwatch if "sumo-internal-extension:" in line.text]
+        counts = tally.totals(str(env.tmp / "sumo-internal"))
+        self.counted |= Counter({reason: lines for reason, (lines, _) in counts.items() if reason in tally.LOSSES})
+
+    def stored(self) -> list[Record]:
+        """Return the records in the bucket."""
+        if not self.bucket:
+            return []
+        s3 = self.aws.client("s3")
+        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
+        bodies = [s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys]
+        return [json.loads(line) for body in bodies for line in gzip.decompress(body).splitlines()]
+
+    def outcome(self) -> str:
+        """Say in words what became of the lines; the same for each run, whatever the batches were."""
+        at_sumo, in_bucket = self.source.records, self.stored()
+        arrived = {*_numbers(at_sumo), *_numbers(in_bucket)}
+        missing = sorted({*range(self.logged)} - arrived)
+        places = [name for name, there in (("Sumo Logic", at_sumo), ("S3", in_bucket)) if _numbers(there)]
+        words = []
+        if places:
+            words.append(
+                f"{'all' if not missing else 'the others'} at {' or in '.join(places)}".replace("at S3", "in S3")
+            )
+        if missing:
+            words.insert(0, f"{'all' if not places else 'some'} lost, {self._explained(missing)}")
+        again = Counter(record["id"] for record in [*at_sumo, *in_bucket])
+        if any(count > 1 for count in again.values()):
+            words.append("one batch twice" if max(again.values()) == 2 else "one batch several times")
+        return "; ".join(words)
+
+    def _explained(self, missing: list[int]) -> str:
+        """Say how many losses were told: at Sumo Logic, or on stderr."""
+        for record in [*self.source.records, *self.stored()]:
+            if record["type"] == "sumo.accounting":
+                self.counted |= Counter({name: lost["lines"] for name, lost in record["accounting"]["lost"].items()})
+        if self.counted.total() >= len(missing):
+            return f"counted as {', '.join(sorted(self.counted))}"
+        said = sum(int(number) for text in self.said for number in re.findall(r"(\d+) lines", text))
+        return "said on stderr" if said >= len(missing) else "UNEXPLAINED"
+
+
+def _numbers(records: list[Record]) -> list[int]:
+    found = (_NUMBER.search(str(record["message"])) for record in records if record["type"] == "function")
+    return [int(match[1]) for match in found if match]
+
+
+def _wait_until(is_true: Callable[[], bool]) -> None:
+    """Wait for something that gives no sign."""
+    deadline_s = time.monotonic() + _BOUND_S
+    while not is_true():
+        assert time.monotonic() < deadline_s, "it does not come about"
+        threading.Event().wait(0.005)
+
+
+def _is_acknowledged(env: Environment) -> bool:
+    """Has the drainer read its answer?"""
+    pending_bytes = 0
+    for path in list_segments(str(env.tmp / "sumo-internal")):
+        segment = Segment.open(path)
+        pending_bytes += segment.pending_bytes
+        segment.close()
+    return pending_bytes == 0
+
+
+def _settle(env: Environment) -> None:
+    """Give a machine that is slow today more time: what is under way at SHUTDOWN may come twice."""
+    for _ in range(5):
+        if _is_acknowledged(env):
+            return
+        env.invoke([["sleep", 0.2]])
+
+
+# What happens. Each logs lines 0, 1, …, has its fault in a phase of the request that carries the first, and ends with
+# SHUTDOWN.
+
+
+def source_breaks_once(stage: Stage, phase: Fault) -> None:
+    """The connection breaks; the next request meets nothing."""
+    stage.source.script([phase])
+    _two_invocations(stage)
+
+
+def source_breaks_always(stage: Stage, phase: Fault) -> None:
+    """Every connection breaks, to the end."""
+    stage.source.default = phase
+    _two_invocations(stage)
+
+
+def source_is_silent_always(stage: Stage, phase: Fault) -> None:
+    """No connection breaks, and nothing comes any more, to the end."""
+    stage.source.default = replace(phase, end=End.HANG)
+    _two_invocations(stage)
+
+
+def runtime_is_killed(stage: Stage, phase: Fault) -> None:
+    """SIGKILL while the request is there, and the source silent."""
+    stage.source.script([replace(phase, end=End.HANG)])
+    with stage.environment() as env:
+        env.start()
+        handle = env.begin_invoke([["log", 0], ["sleep", 60]])
+        stage.source.wait_for(lambda source: len(source.requests) == 1)
+        if phase.at is Point.AFTER_ANSWER:
+            _wait_until(lambda: _is_acknowledged(env))
+        env.kill_runtime(signal.SIGKILL)
+        handle.finish()
+        stage.end(env)
+    stage.logged = 1
+
+
+def environment_freezes(stage: Stage, phase: Fault) -> None:
+    """Frozen while the request is there; the source closes meanwhile."""
+    stage.source.script([replace(phase, end=End.HANG)])
+    with stage.environment() as env:
+        env.start()
+        handle = env.begin_invoke([["log", 0], ["sleep", 0.5]])
+        stage.source.wait_for(lambda source: len(source.requests) == 1)
+        env.freeze()
+        stage.source.drop_connections()
+        env.thaw()
+        handle.finish()
+        env.invoke([["log", 1], _SHIP])
+        _settle(env)
+        stage.end(env)
+    stage.logged = 2
+
+
+def _two_invocations(stage: Stage) -> None:
+    with stage.environment() as env:
+        env.start()
+        handle = env.begin_invoke([["log", 0], _SHIP])
+        stage.source.wait_for(lambda source: len(source.requests) >= 1)
+        assert handle.finish().status == "success"
+        assert env.invoke([["log", 1], _SHIP]).status == "success"
+        _settle(env)
+        stage.end(env)
+    stage.logged = 2
+
+
+def killed(stage: Stage) -> None:
+    """SIGKILL in the middle of logging; until then the source is silent."""
+    note = stage.folder / "note"
+    stage.source.default = HANG
+    with stage.environment() as env:
+        env.start()
+        handle = env.begin_invoke([["endless", str(note)]])
+        _wait_until(lambda: note.exists() and int(note.read_text() or 0) >= 300)
+        stage.source.default = Fault()
+        env.kill_runtime(signal.SIGKILL)
+        handle.finish()
+        stage.end(env)
+    stage.logged = int(note.read_text() or 0) + 1
+
+
+def timed_out(stage: Stage) -> None:
+    """The function's timeout, and a second generation."""
+    with stage.environment(timeout_s=1.0) as env:
+        env.start()
+        assert env.invoke([["log", 0], ["sleep", 5]]).status == "timeout"
+        env.invoke([["log", 1], _SHIP])
+        _settle(env)
+        stage.end(env)
+    stage.logged = 2
+
+
+def out_of_memory(stage: Stage) -> None:
+    """The kernel kills for want of memory."""
+    with stage.environment({"SUMO_FLUSH_MAX_AGE_S": "60"}, memory_mb=128, memory_limited=True) as env:
+        if "memory" in env.missing:
+            pytest.skip(env.missing["memory"])
+        env.start()
+        crash = env.invoke([["log", 0], _SHIP, ["log", 1], ["allocate", 300 << 20]])
+        assert crash.error is not None and crash.error.error_type == "Runtime.OutOfMemory"
+        stage.end(env)
+    stage.logged = 2
+
+
+def disk_full(stage: Stage) -> None:
+    """The function fills /tmp, logs three megabytes, frees it again, logs more."""
+    with stage.environment(isolated=True, tmp_size_mb=4) as env:
+        env.start()
+        stage.source.default = HANG  # else room would be made meanwhile
+        env.invoke([["log", 0], ["fill", 0], ["many", 1], ["many", 1001]])
+        stage.source.default = Fault()
+        stage.source.drop_connections()
+        # Refused once by the disk, the spool does not ask it again for a tenth of a second.
+        env.invoke([["free", 0], ["sleep", 0.3], ["many", 2001], ["sleep", 0.3]])
+        stage.end(env)
+    stage.logged = 3001
+
+
+def disk_full_from_the_start(stage: Stage) -> None:
+    """The function fills /tmp before its first line, and never frees it."""
+    with stage.environment({"FILL": "1"}, isolated=True, tmp_size_mb=2) as env:
+        env.start()
+        assert env.invoke([["log", 0], ["log", 1]]).status == "success"
+        assert env.invoke([["sleep", 0.3]]).status == "success"
+        stage.end(env)
+    stage.logged = 2
+
+
+def spool_full(stage: Stage) -> None:
+    """Nobody takes anything, and the function logs more than SUMO_SPOOL_MAX_MB; then Sumo Logic is back."""
+    nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    stage.source.default = Fault(503)
+    with stage.environment({"SUMO_SPOOL_MAX_MB": "3", **nobody}) as env:
+        env.start()
+        assert env.invoke([["many", first] for first in range(0, 8000, 1000)]).status == "success"
+        stage.source.default = Fault()
+        stage.end(env)
+    stage.logged = 8000
+
+
+def source_unreachable_at_shutdown(stage: Stage) -> None:
+    """Nothing was sent before SHUTDOWN, and a connect is never answered."""
+    stage.source.pause_listening(silent=True)
+    with stage.environment({"SUMO_FLUSH_MAX_AGE_S": "60"}) as env:
+        env.start()
+        env.invoke([["log", 0]])
+        stage.end(env)
+    stage.logged = 1
+
+
+def no_name(stage: Stage) -> None:
+    """The endpoint's name does not resolve: too long for any name server to be asked."""
+    with stage.environment({"SUMO_HTTP_ENDPOINT": f"https://{'.'.join(['a' * 60] * 5)}/receiver"}) as env:
+        env.start()
+        env.invoke([["log", 0], _SHIP])
+        _settle(env)
+        stage.end(env)
+    stage.logged = 1
+
+
+FAULTS: dict[str, Callable[[Stage, Fault], None]] = {
+    "the connection breaks once": source_breaks_once,
+    "every connection breaks, to the end": source_breaks_always,
+    "silence, to the end": source_is_silent_always,
+    "the runtime is killed (SIGKILL)": runtime_is_killed,
+    "the environment freezes, the source closes": environment_freezes,
+}
+OTHERS: dict[str, Callable[[Stage], None]] = {
+    "SIGKILL in the middle of logging": killed,
+    "the function's timeout, a new generation": timed_out,
+    "out of memory": out_of_memory,
+    "/tmp is full for a while": disk_full,
+    "/tmp is full from the start": disk_full_from_the_start,
+    "the spool is full (SUMO_SPOOL_MAX_MB), S3 is gone": spool_full,
+    "SHUTDOWN, and Sumo Logic cannot be reached": source_unreachable_at_shutdown,
+    "the endpoint's name does not resolve": no_name,
+}
+ROWS: dict[tuple[str, str], Callable[[Stage], None]] = {
+    **{
+        (name, phase): lambda stage, play=play, fault=fault: play(stage, fault)  # type: ignore[misc]  # defaults bind
+        for name, play in FAULTS.items()
+        for phase, fault in PHASES.items()
+    },
+    **{
+        (f"{name}, to the end", "answer"): lambda stage, fault=fault: source_breaks_always(stage, fault)  # type: ignore[misc]
+        for name, fault in ANSWERS.items()
+    },
+    ("413, to the end", "answer"): _two_invocations,
+    **{(name, ""): play for name, play in OTHERS.items()},
+}
+COLUMNS = {"with a bucket": True, "without": False}
+NEED_ROOT = ("/tmp is full for a while", "/tmp is full from the start", "out of memory")
+
+TEXT = """# What becomes of the lines when something fails
+
+Written by `tests/test_failures.py` (`WRITE_FAILURES=1 python -m pytest tests/test_failures.py`) from what happened in
+its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each row logs its
+lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
+
+A batch that comes twice has the same `id`s: `dedup` in a query drops the second. *Said on stderr* are lines that stay
+in the spool until the environment is gone, because nobody takes them, or whose count had no room in /tmp: there is a
+line that says how many. *Counted* are lines for which there was no room, or which Sumo Logic refuses for good; the
+reason is the one in `sumo.accounting`.
+
+"""
+
+
+@pytest.fixture(scope="session")
+def document() -> Iterator[dict[tuple[str, str, str], str]]:
+    """The cells, as they are committed; or written, when all are there."""
+    cells: dict[tuple[str, str, str], str] = {}
+    if IS_WRITING:
+        yield cells
+        DOCUMENT.parent.mkdir(exist_ok=True)
+        DOCUMENT.write_text(TEXT + "\n".join(_table(cells)) + "\n")
+        return
+    for line in DOCUMENT.read_text().splitlines():
+        if line.startswith("| "):
+            what, when, *texts = (text.strip() for text in line.strip("|").split("|"))
+            cells |= {(what, when, column): text for column, text in zip(COLUMNS, texts, strict=True)}
+    yield cells
+
+
+def _table(cells: dict[tuple[str, str, str], str]) -> Iterator[str]:
+    yield f"| what happens | phase of the request | {' | '.join(COLUMNS)} |"
+    yield "| --- | --- | --- | --- |"
+    for what, when in ROWS:
+        yield f"| {what} | {when} | {' | '.join(cells[what, when, column] for column in COLUMNS)} |"
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(filter(None, row)))
+def test_what_becomes_of_the_lines(
+    row: tuple[str, str],
+    column: str,
+    document: dict[tuple[str, str, str], str],
+    layer_folder: Path,
+    aws_server: AwsServer,
+    tmp_path: Path,
+) -> None:
+    """Whatever reached the spool is at Sumo Logic, in S3, or told to be lost: as the documentation says."""
+    if row[0] in NEED_ROOT and (reason := Environment.isolation_available()):
+        pytest.skip(reason)
+    bucket = None
+    with contextlib.ExitStack() as stack:
+        if COLUMNS[column]:
+            bucket = f"failures-{list(ROWS).index(row)}"
+            place = {"LocationConstraint": REGION}
+            aws_server.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
+        limit_bytes = 100 if row[0].startswith("413") else None
+        source = stack.enter_context(SumoSource(connections=4, limit_bytes=limit_bytes))
+        stage = Stage(tmp_path, layer_folder, source, aws_server, bucket)
+        ROWS[row](stage)
+        outcome = stage.outcome()
+        problems = source.problems
+    if IS_WRITING:
+        document[row[0], row[1], column] = outcome
+    assert "UNEXPLAINED" not in outcome, stage.said
+    assert problems == []
+    assert document[row[0], row[1], column] == outcome
