@@ -169,10 +169,19 @@ class Proxy:
                 _relay(client, server)
 
 
+def readable(*sockets: socket.socket) -> list[socket.socket]:
+    """Wait until one of them has something to read; not select(), which knows no descriptor above 1,023."""
+    poll = select.poll()
+    for each in sockets:
+        poll.register(each, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll()}
+    return [each for each in sockets if each.fileno() in ready]
+
+
 def _relay(one: socket.socket, other: socket.socket) -> None:
     """Pass bytes on in both directions, until one of them leaves."""
     while True:
-        for ready in select.select([one, other], [], [])[0]:
+        for ready in readable(one, other):
             data = ready.recv(65_536)
             if not data:
                 return
