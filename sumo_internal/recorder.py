@@ -146,7 +146,7 @@ class Recorder:
         """Of the invocation that lines belong to; None in the init phase."""
         self._context = ""
         self.enter_invocation(None)
-        os.register_at_fork(after_in_child=self._forget_unwritten)
+        spool.on_fork = self._forget_unwritten
 
     # Invocations.
 

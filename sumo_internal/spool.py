@@ -73,6 +73,7 @@ import time
 from _thread import RLock
 from collections import deque
 from mmap import mmap
+from weakref import WeakSet
 
 from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
@@ -110,14 +111,17 @@ class SegmentDamaged(Exception):
 
 
 class Segment:
-    """One mapped file of the spool, as writer and drainer both see it."""
+    """One mapped file of the spool, as writer and drainer both see it.
 
-    __slots__ = ("path", "writer", "map", "cursors", "descriptor", "envelope")
+    The map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
+    """
+
+    __slots__ = ("path", "writer", "map", "cursors", "envelope", "_inode")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
         self.writer = os.path.basename(path).partition(".")[0]
-        self.descriptor = descriptor
+        self._inode = os.fstat(descriptor).st_ino
         self.map = mmap(descriptor, SEGMENT_BYTES)
         self.cursors = memoryview(self.map)[:_ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[_ENVELOPE_OFFSET : _ENVELOPE_OFFSET + 4], "little")
@@ -142,9 +146,10 @@ class Segment:
             segment = cls(path, descriptor)
             os.rename(unfinished, path)
         except BaseException:
-            os.close(descriptor)
             _unlink(unfinished)
             raise
+        finally:
+            os.close(descriptor)
         return segment
 
     @classmethod
@@ -166,9 +171,8 @@ class Segment:
                 raise SegmentDamaged(f"{path}: unknown format")
             if not HEADER_BYTES <= cursors[_ACKNOWLEDGED] <= cursors[_COMMITTED] <= SEGMENT_BYTES:
                 raise SegmentDamaged(f"{path}: acknowledged {cursors[_ACKNOWLEDGED]}, committed {cursors[_COMMITTED]}")
-        except BaseException:
+        finally:
             os.close(descriptor)
-            raise
         return segment
 
     @property
@@ -192,11 +196,8 @@ class Segment:
 
     @property
     def is_unlinked(self) -> bool:
-        """Has somebody (a function that empties /tmp) removed the file under us?"""
-        try:
-            return os.fstat(self.descriptor).st_nlink == 0
-        except OSError:
-            return False  # closed by the drainer, which has just removed it itself
+        """Has somebody (a function that empties /tmp, or the drainer) removed the file under us?"""
+        return not _is_at(self.path, self._inode)
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
         """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
@@ -216,10 +217,53 @@ class Segment:
         return Slice(self, begin, end) if end > begin else None
 
     def close(self) -> None:
-        """Give the mapping and the descriptor back; slices of it must be gone."""
+        """Give the mapping back at once; slices of it must be gone."""
         self.cursors.release()
         self.map.close()
-        os.close(self.descriptor)
+
+
+class LockFile:
+    """A file for a POSIX record lock of this process's, which the kernel lets go of when the process dies.
+
+    Forked children do not inherit the lock. Closing *any* descriptor of the file drops it: open each once per process.
+    """
+
+    __slots__ = ("path", "_descriptor", "_inode")
+
+    def __init__(self, path: str) -> None:
+        """Open or make the file.
+
+        Raises:
+            OSError: There is no room or no folder, or it is a symbolic link.
+        """
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._inode = os.fstat(self._descriptor).st_ino
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        if hasattr(self, "_descriptor"):
+            close(self._descriptor)
+
+    @property
+    def is_unlinked(self) -> bool:
+        """Has somebody removed the file? Then the lock keeps nobody off any more."""
+        return not _is_at(self.path, self._inode)
+
+    def acquire(self) -> bool:
+        """Lock it; False while another process has it locked."""
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+    def rename(self, path: str) -> None:
+        """Give the file its name."""
+        os.rename(self.path, path)
+        self.path = path
 
 
 class Slice:
@@ -273,6 +317,8 @@ class Spool:
         """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
         self.on_backlog: Callable[[], None] | None = None
         """Called, under the writer's lock, when :attr:`wake_offset` is passed. Must not block."""
+        self.on_fork: Callable[[], None] | None = None
+        """Called in a forked child."""
         self.wake_offset = SEGMENT_BYTES
         self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
         self._reserved_segments = -(-self._max_segments // 10)
@@ -281,7 +327,7 @@ class Spool:
             raise FolderRefused(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
         open_folder(folder)
         self._begin_life()
-        os.register_at_fork(after_in_child=self._begin_life)
+        _spools.add(self)
 
     def _begin_life(self) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
@@ -289,8 +335,6 @@ class Spool:
         The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock is not
         inherited at all. The child's first segment is made when it first has a line.
         """
-        for segment in self.segments:
-            os.close(segment.descriptor)
         self.segments.clear()
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
         self._lock = RLock()
@@ -299,7 +343,7 @@ class Spool:
         self._sequence = 0
         self._id = f',"id":"{self.writer}-'
         self._segment_number = 0
-        self._lock_descriptor = -1
+        self._life: LockFile | None = None
         self._retry_at_s = 0.0
         self._end_offset = 0
         """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
@@ -372,15 +416,17 @@ class Spool:
         Raises:
             OSError: The disk has no room, or the folder is gone.
         """
-        # Segments whose files were removed under us still take their room.
-        taken = len(list_segments(self.folder)) + sum(segment.is_unlinked for segment in list(self.segments))
+        # Segments whose files were removed under us still take their room; those of the drainer's removing are gone
+        # from the list before their files are.
+        unlinked = [segment for segment in list(self.segments) if segment.is_unlinked]
+        taken = len(list_segments(self.folder)) + sum(segment in self.segments for segment in unlinked)
         is_reserved = taken >= self._max_segments - self._reserved_segments
         if taken >= self._max_segments or (is_reserved and not is_urgent):
             self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
             self._is_reserve_left = taken < self._max_segments
             return False
-        if self._lock_descriptor < 0:
-            self._lock_descriptor = _locked(f"{self.folder}/{self.writer}.lock")
+        if self._life is None:
+            self._life = _locked(f"{self.folder}/{self.writer}.lock")
             self.tally.reserve()
         number = self._segment_number + 1
         segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
@@ -411,9 +457,7 @@ class Spool:
         with self._lock:
             self._cursors[_SEALED] = 1
             self._end_offset = self._limit_offset = 0
-            if self._lock_descriptor >= 0:
-                os.close(self._lock_descriptor)
-                self._lock_descriptor = -1
+            self._life = None
 
     @property
     def pending_bytes(self) -> int:
@@ -425,6 +469,20 @@ class Spool:
             except ValueError:
                 pass  # closed by the drainer meanwhile: nothing of it is left
         return pending
+
+
+_spools: WeakSet[Spool] = WeakSet()
+
+
+def _after_fork() -> None:
+    for spool in list(_spools):
+        spool._begin_life()
+        if spool.on_fork is not None:
+            spool.on_fork()
+
+
+# One for all: what is registered here stays for ever.
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_folder(path: str) -> None:
@@ -483,7 +541,7 @@ class Shelf:
         self.folder = folder
         self.own = own
         self._foreign: dict[str, Segment] = {}
-        self._lock_descriptor = -1
+        self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
         self.envelope = b""
         """Of the last segment of another process that was found here."""
@@ -493,21 +551,17 @@ class Shelf:
     def acquire(self) -> bool:
         """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
         try:
-            if self._lock_descriptor < 0 or os.fstat(self._lock_descriptor).st_nlink == 0:
-                self._lock_descriptor = os.open(
-                    f"{self.folder}/drain.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-                )
-            fcntl.lockf(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._lock is None or self._lock.is_unlinked:
+                self._lock = LockFile(f"{self.folder}/drain.lock")
         except OSError:
-            # No folder at all: then there is nothing that two could take, and own segments can still be drained.
-            return not os.path.isdir(self.folder)
-        return True
+            self._lock = None  # no folder, or no room: to drain what there is matters more than to be the only one
+        return self._lock is None or self._lock.acquire()
 
     def release(self) -> None:
         """Let another process drain."""
         self._remove_leftovers()
-        if self._lock_descriptor >= 0:
-            fcntl.lockf(self._lock_descriptor, fcntl.LOCK_UN)
+        if self._lock is not None:
+            self._lock.release()
 
     def mark(self) -> None:
         """From here on :meth:`take` gives what there is now, and not what is written meanwhile.
@@ -618,12 +672,20 @@ class Shelf:
                 pass  # gone already
 
 
-def _locked(path: str) -> int:
+def _locked(path: str) -> LockFile:
     """A new file that carries this process's lock; it has its name only once it is locked."""
-    descriptor = os.open(f"{path}.new", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(f"{path}.new", path)
-    return descriptor
+    file = LockFile(f"{path}.new")
+    file.acquire()
+    file.rename(path)
+    return file
+
+
+def _is_at(path: str, inode: int) -> bool:
+    """Is the file with this inode still the one at the path? An inode is not used again while somebody has it open."""
+    try:
+        return os.stat(path, follow_symlinks=False).st_ino == inode
+    except OSError:
+        return False
 
 
 def _verified_bytes(lines: bytes) -> int:

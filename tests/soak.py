@@ -100,9 +100,13 @@ class Passage(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind_port)) as behind:
-            others = {self.request: behind, behind: self.request}
+            ways = {self.request.fileno(): (self.request, behind), behind.fileno(): (behind, self.request)}
+            poll = select.poll()  # not select(), which knows no descriptor above 1,023
+            for descriptor in ways:
+                poll.register(descriptor, select.POLLIN)
             while True:
-                for readable in select.select(list(others), [], [])[0]:
+                for descriptor, _ in poll.poll():
+                    readable, other = ways[descriptor]
                     data = readable.recv(1 << 20)
                     self.server.answers_lost += readable is behind and self.server.state != "open"
                     if not data or self.server.state == "gone":
@@ -112,7 +116,7 @@ class Passage(socketserver.BaseRequestHandler):
                             b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
                         )
                         return
-                    others[readable].sendall(data)
+                    other.sendall(data)
 
 
 class Run:

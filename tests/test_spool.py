@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -423,6 +424,29 @@ def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Pat
     assert drain(Shelf(spool.folder, spool)) == ["before", "after"]
 
 
+def test_a_spool_that_is_dropped_leaves_no_descriptors_behind(tmp_path: Path) -> None:
+    """Writer, drainer, segments, locks and counts close what they opened: a process that makes many has room for all.
+
+    The hook for forked children once kept every spool of a process alive, and a dropped segment its descriptor.
+    """
+    before = set(os.listdir("/proc/self/fd"))
+    spool = make(tmp_path / "spool")
+    foreign = make(tmp_path / "spool")
+    for number in range(3000):
+        spool.append(start(f"{number} {'x' * 1000}"))
+    spool.tally.add(SPOOL_FULL, 1, 1)
+    foreign.append(start("of another"))
+    shelf = Shelf(spool.folder, spool)
+    assert len(drain(shelf)) == 3001
+    spool.append(start("not drained"))
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+
+    del spool, shelf, foreign
+    gc.collect()
+
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_envelopes_are_not_mixed(tmp_path: Path) -> None:
     """Lines that travel under different headers are different batches: a header holds for a whole request."""
     first = make(tmp_path / "spool", envelope={"X-Sumo-Host": "a"})
@@ -553,8 +577,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
     @rule()
     def lose_process(self) -> None:
         """What a kill leaves: the files as they are, the lock free."""
-        if self.spool._lock_descriptor >= 0:
-            os.close(self.spool._lock_descriptor)
+        self.spool._life = None
         self.reopen()
 
     @rule()
