@@ -54,6 +54,9 @@ SIZE_LIMIT_BYTES = 1 << 20
 
 EXECUTABLES = ("sumo_wrapper", "extensions/sumo-internal-extension")
 
+NOT_CARRIED = ("cli/", "__main__.py")
+"""Of the package: the commands, which run on people's own machines."""
+
 NEVER_IMPORTED = ("urllib3/contrib/", "urllib3/http2/connection.py")
 """urllib3 imports these only under Emscripten, or when an application asks for SOCKS, pyOpenSSL or HTTP/2."""
 
@@ -94,7 +97,9 @@ def _lay_out(opt: Path) -> None:
     package = opt / "python/sumo_internal"
     _copy(ROOT / "LICENSE", package / "LICENSE")
     for source in (ROOT / "sumo_internal").rglob("*.py"):
-        _copy(source, package / source.relative_to(ROOT / "sumo_internal"))
+        place = source.relative_to(ROOT / "sumo_internal")
+        if not place.as_posix().startswith(NOT_CARRIED):
+            _copy(source, package / place)
     wheels = _wheels()
     _take(wheels["urllib3"], package / "_vendor")
     (package / "_vendor/__init__.py").write_text(VENDOR_DOCSTRING)

@@ -12,7 +12,7 @@ import pytest
 from layer.build import ROOT
 
 FLOORS = {
-    "doors": {"__init__", "start", "launch", "extension", "handler"},
+    "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
     "drive": {"assembly", "destinations", "streams", "runtime", "recorder", "sidecar", "drainer"},
     "edges": {"spool", "tally", "sumo", "web", "wire", "aws", "s3", "vault", "lambda_api", "guard"},
     "pure": {"rendering", "delivery", "flushing", "config", "http1", "proxies", "sigv4"},
@@ -29,7 +29,8 @@ INSIDE = {"time.gmtime", "time.strftime"}
 
 PACKAGE = ROOT / "sumo_internal"
 MODULES = sorted(PACKAGE.glob("*.py"))
-EVERYWHERE = sorted([*MODULES, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py")])
+COMMANDS = sorted(PACKAGE.glob("cli/*.py"))
+EVERYWHERE = sorted([*MODULES, *COMMANDS, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py")])
 
 on_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 
@@ -82,6 +83,13 @@ def test_pure_modules_touch_nothing_outside(module: Path) -> None:
     """Decisions are functions of values, so that a table or Hypothesis can try them all."""
     if module.stem in FLOORS["pure"]:
         assert {name for name in imports(module) if name.partition(".")[0] in OUTSIDE} - INSIDE == set()
+
+
+@on_each_module
+def test_only_the_command_line_knows_the_command_line(module: Path) -> None:
+    """The layer carries neither the commands nor what they need."""
+    foreign = ("sumo_internal.cli", "boto3", "botocore", "rich")
+    assert module.stem == "__main__" or not [name for name in imports(module) if name.startswith(foreign)]
 
 
 @pytest.mark.parametrize("module", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,0 +1,9 @@
+"""``python -m sumo_internal``: the command ``sumo-internal``, where its script is not on PATH."""
+
+from __future__ import annotations
+
+import sys
+
+from sumo_internal.cli import main
+
+sys.exit(main())
