@@ -47,7 +47,9 @@ class Stand:
         Path(self.interpreter).write_text(script)
         os.chmod(self.interpreter, 0o755)
 
-    def call(self, shell: Sequence[str], *command: str, **environ: str) -> tuple[list[str], str]:
+    def call(
+        self, shell: Sequence[str], *command: str, same_process: bool = True, **environ: str
+    ) -> tuple[list[str], str]:
         """Call the wrapper; return the arguments that arrived, and what was said on stderr."""
         with subprocess.Popen(
             [*shell, self.wrapper, *command],
@@ -58,7 +60,9 @@ class Stand:
             got, said = (stream.decode() for stream in process.communicate())
         assert process.returncode == 0, said
         pid, _, arguments = got.partition("\n")
-        assert int(pid) == process.pid, "exec keeps the process: Lambda signals and waits for this one"
+        assert (int(pid) == process.pid) is same_process, (
+            "exec keeps the process: Lambda signals and waits for this one"
+        )
         return arguments.split("\0")[:-1], said
 
 
@@ -222,6 +226,70 @@ def test_another_program_is_left_alone(stand: Stand, shell: list[str]) -> None:
     got, said = stand.call(shell, other, "-m", *ODD)
     assert got == ["-m", *ODD]
     assert said.startswith(f"{OURS}warn: {other} is not a Python interpreter;")
+
+
+# Another vendor's wrapper, behind ours.
+
+NEXT_WRAPPERS = {
+    "passes all on": 'exec "$@"',
+    "puts an option in front": 'exec "$1" -X importtime "${@:2}"',
+    "puts an option before the last argument": 'exec "${@:1:$#-1}" -X importtime "${@: -1}"',
+    "takes an interpreter of its own": 'exec "$PYTHON" -X importtime "${@:2}"',
+    "gives everything to a launcher": 'exec "$LAUNCHER" "$@"',
+    "does not give itself up": '"$@"; exit',
+}
+"""What wrappers do with their arguments. The third is the example of AWS's documentation."""
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("body", NEXT_WRAPPERS.values(), ids=NEXT_WRAPPERS)
+@pytest.mark.parametrize("arguments", [["/var/runtime/bootstrap.py"], ["-u", "app.py"], ["a b.py"]], ids=" ".join)
+def test_another_wrapper_and_ours(
+    stand: Stand, tmp_path: Path, shell: list[str], body: str, arguments: list[str]
+) -> None:
+    """Both take effect: its variables and options arrive, start.py stands before the script, and nothing is twice."""
+    launcher = script(tmp_path / "launcher", 'exec "$@"')
+    other = script(tmp_path / "other wrapper", f"export OTHER=here\n{body}")
+    stand_in = script(tmp_path / "python3", f'[ "$OTHER" = here ] || exit 9\nexec {stand.interpreter} "$@"')
+    environ = {"SUMO_NEXT_WRAPPER": str(other), "LAUNCHER": str(launcher), "PYTHON": str(stand_in)}
+    got, said = stand.call(shell, str(stand_in), *arguments, same_process=body.startswith("exec"), **environ)
+    *options, program = arguments
+    inserted = ["-X", "importtime"] if "importtime" in body else []
+    assert sorted(got[: got.index(stand.start)]) == sorted([*options, *inserted])
+    assert (got[got.index(stand.start) :], said) == ([stand.start, program], "")
+
+
+def script(file: Path, body: str) -> Path:
+    file.write_text(f"#!/bin/bash\n{body}\n")
+    file.chmod(0o755)
+    return file
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize(
+    "environ",
+    [{"SUMO_DISABLED": "true"}, {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, {"AWS_LAMBDA_MAX_CONCURRENCY": "16"}],
+    ids=str,
+)
+def test_the_other_wrapper_runs_where_we_stay_out(
+    stand: Stand, tmp_path: Path, shell: list[str], environ: dict[str, str]
+) -> None:
+    """Switching us off does not switch off the tracing of somebody else, whose slot we have taken."""
+    other = script(tmp_path / "other", 'exec "$@" from-other')
+    got, said = stand.call(shell, stand.interpreter, "app.py", *ODD, SUMO_NEXT_WRAPPER=str(other), **environ)
+    assert (got, said) == (["app.py", *ODD, "from-other"], "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("kind", ["missing", "not executable", "a folder", "ourselves"])
+def test_another_wrapper_that_cannot_run_is_left_out(stand: Stand, tmp_path: Path, shell: list[str], kind: str) -> None:
+    """A layer that was taken off again, or our own path once more: one line, no endless loop, the function runs."""
+    (tmp_path / "not executable").write_text("#!/bin/sh\n")
+    (tmp_path / "a folder").mkdir()
+    other = stand.wrapper if kind == "ourselves" else str(tmp_path / kind)
+    got, said = stand.call(shell, stand.interpreter, "app.py", SUMO_NEXT_WRAPPER=other)
+    assert got == [stand.start, "app.py"]
+    assert said == f"{OURS}warn: SUMO_NEXT_WRAPPER={other} is no other program that could be run; it is left out\n"
 
 
 # What runs, compared with the plain interpreter.
