@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test soak lint layer clean
+.PHONY: help demo test bench soak lint layer clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -22,6 +22,9 @@ test: $(VENV_READY) ## Run the whole test suite
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=. $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+bench: $(VENV_READY) ## Measure what the layer costs, against the goals (QUICK=1, ONLY=log_info,print,…)
+	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	$(VENV_PYTHON) -m ruff check

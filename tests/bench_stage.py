@@ -1,0 +1,201 @@
+"""What the benchmark measures on: contenders, and the environments in which they meet.
+
+Separate from ``bench_cases``, which says what is measured, so that each case reads as its comparison.
+
+Rules:
+
+* A comparison is one run: contenders take turns, round by round, so that whatever else the machine does meets all of
+  them alike. Nothing is ever compared with a figure of another run.
+* Each contender's function lies in a folder of its own with its packages beside it and bytecode for all of it, so that
+  nobody is charged for compiling.
+* A source on loopback, with TLS where it says so, stands for whoever takes the lines.
+
+It judges nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model import Environment, Invocation
+from model.configuration import FRAMES_FD
+from runtimes import ROOT, Runtime, interpreters, typical
+
+from layer.build import build, unpack
+
+FUNCTION = ROOT / "tests/functions/bench"
+CACHE = ROOT / ".cache/bench"
+CORE_MB = 1769
+"""The memory size at which Lambda gives a function one core."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to run the measured function."""
+
+    name: str
+    setup: str = "as_is"
+    """The function in ``setups.py`` that it is set up by."""
+    layer: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    packages: Path | None = None
+    """A folder with packages that the function brings along."""
+
+    @property
+    def has_layer(self) -> bool:
+        """Does it come with an /opt?"""
+        return self.layer is not None
+
+
+@dataclass
+class Stage:
+    """What all cases share."""
+
+    runtime: Runtime
+    layer: Path
+    zip_bytes: int
+    folder: Path
+    share: float
+    """Of the usual number of rounds."""
+    tell: Callable[[str], None]
+    """Shows what is being done."""
+
+    @property
+    def with_layer(self) -> Contender:
+        """The function with our layer."""
+        return Contender("with", layer=self.layer, variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"})
+
+    def rounds(self, usual: int, what: str) -> Iterator[int]:
+        """Count the rounds of a case, and show how far it is; at least three, whatever the share."""
+        count = max(3, round(usual * self.share))
+        begun_s = time.monotonic()
+        for number in range(count):
+            if number == 0 or number * 10 // count != (number - 1) * 10 // count:
+                self.tell(f"{what}: round {number + 1} of {count}, {time.monotonic() - begun_s:.0f} s")
+            yield number
+
+    def environment(
+        self,
+        contender: Contender,
+        url: str | None = None,
+        *,
+        variables: Mapping[str, str] | None = None,
+        memory_mb: int = CORE_MB,
+        has_share: bool = False,
+        is_quiet: bool = False,
+        timeout_s: float = 60.0,
+    ) -> Environment:
+        """Return an environment of a contender's function.
+
+        Args:
+            contender: Whose.
+            url: Of the source that takes its lines.
+            variables: For all contenders of a case alike.
+            memory_mb: The memory size.
+            has_share: Whether it gets the CPU share of that size; without, every core is its.
+            is_quiet: Whether what it writes goes to /dev/null instead of the model's log stream.
+            timeout_s: The function's timeout.
+        """
+        sink = {} if url is None else {"SUMO_HTTP_ENDPOINT": url, "BENCH_SINK": url}
+        quiet = {"BENCH_QUIET": "1", "BENCH_FRAMES_FD": str(FRAMES_FD)} if is_quiet else {}
+        setup = {"BENCH_SETUP": contender.setup}
+        return Environment(
+            self.runtime,
+            self._task_root(contender),
+            layer=contender.layer,
+            variables={**setup, **quiet, **sink, **contender.variables, **(variables or {})},
+            memory_mb=memory_mb,
+            cpu_limited=has_share,
+            timeout_s=timeout_s,
+            isolated=Environment.isolation_available() is None,
+        )
+
+    def _task_root(self, contender: Contender) -> Path:
+        """Return the folder of a contender's function, compiled; made at its first call."""
+        name = "bare" if contender.packages is None else contender.packages.name
+        root = self.folder / name
+        if not root.exists():
+            if contender.packages is not None:
+                shutil.copytree(contender.packages, root, copy_function=_link)
+            shutil.copytree(FUNCTION, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            python = str(self.runtime.interpreter.executable)
+            # Syntax of another Python, in a package's templates, is no error of ours.
+            subprocess.run([python, "-I", "-m", "compileall", "-q", "-q", str(root)], stdin=subprocess.DEVNULL)
+        return root
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
+
+
+@contextlib.contextmanager
+def stage(share: float, tell: Callable[[str], None]) -> Iterator[Stage]:
+    """Build the layer and prepare a folder for the functions.
+
+    Args:
+        share: Of the usual number of rounds.
+        tell: Shows a text about what is being done.
+    """
+    tell("building the layer")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    folder = CACHE / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    archive = build(interpreters())
+    unpack(archive, folder / "opt")
+    runtime = typical()
+    _ = runtime.ric  # installed here, and not on the clock of the first cold start
+    try:
+        yield Stage(runtime, folder / "opt", len(archive), folder, share, tell)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def answer(environment: Environment, event: Any) -> Any:
+    """Invoke, and return what the function answered.
+
+    Raises:
+        RuntimeError: It failed; a comparison makes no sense then.
+    """
+    return invoke(environment, event).payload
+
+
+def invoke(environment: Environment, event: Any) -> Invocation:
+    """Invoke, and return what happened.
+
+    Raises:
+        RuntimeError: It failed; a comparison makes no sense then.
+    """
+    invocation = environment.invoke(event)
+    if invocation.status != "success":
+        said = [line.text for line in environment.cloudwatch[-5:]]
+        raise RuntimeError(f"the measured function failed: {invocation.error}; it said last: {said}")
+    return invocation
+
+
+def started(environment: Environment) -> float:
+    """Start an environment and return how long that took, in seconds.
+
+    Raises:
+        RuntimeError: It failed; a comparison makes no sense then.
+    """
+    init = environment.start()
+    if init.error is not None:
+        said = [line.text for line in environment.cloudwatch[-5:]]
+        raise RuntimeError(f"the cold start failed: {init.error}; it said last: {said}")
+    return init.duration_s
+
+
+def say(text: str) -> None:
+    """Show progress on stderr, in place where that is a terminal."""
+    print(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr)
+
+
+Samples = Mapping[str, Sequence[float]]

@@ -1,0 +1,115 @@
+"""The function that ``make bench`` measures: it does what its event asks for, and returns what that has cost.
+
+``BENCH_SETUP`` names how it logs (see ``setups.py``). ``BENCH_QUIET`` sends what it writes to /dev/null, at the level
+of descriptors: who reads the other end of a pipe, and how fast, is no cost of the function's, and would be the
+largest part of the noise.
+"""
+
+import gc
+import logging
+import os
+import sys
+import time
+import zlib
+
+import setups
+
+log = logging.getLogger("orders")
+log.setLevel(logging.INFO)
+
+if os.environ.get("BENCH_QUIET"):
+    null = os.open("/dev/null", os.O_WRONLY)
+    for descriptor in (1, int(os.environ.get("BENCH_FRAMES_FD", 1))):
+        os.dup2(null, descriptor)
+
+PIECE = 2_000
+"""Steps of pure Python; a fifth of a millisecond or less."""
+
+
+def handler(event, context):
+    for kind, value in (event or {}).items():
+        if kind in ACTIONS:
+            return ACTIONS[kind](value, **event.get("with", {}))
+    return None
+
+
+def write_log(count, length=0):
+    """Log so many lines; return nanoseconds a line, of this thread's CPU and of the clock."""
+    padding = "x" * length
+    begun_ns, begun_cpu_ns = time.perf_counter_ns(), time.thread_time_ns()
+    for number in range(count):
+        log.info("order %s accepted for customer %s with %d items%s", number, 99, 3, padding)
+    return _per(count, begun_ns, begun_cpu_ns)
+
+
+def write_print(count, length=0):
+    padding = "x" * length
+    begun_ns, begun_cpu_ns = time.perf_counter_ns(), time.thread_time_ns()
+    for number in range(count):
+        print(f"order {number} accepted for customer 99 with 3 items{padding}")
+    return _per(count, begun_ns, begun_cpu_ns)
+
+
+def _per(count, begun_ns, begun_cpu_ns):
+    cpu_ns, wall_ns = time.thread_time_ns() - begun_cpu_ns, time.perf_counter_ns() - begun_ns
+    return {"cpu_ns": cpu_ns / count, "wall_ns": wall_ns / count}
+
+
+def write_timed(count):
+    """Log so many lines; return how long the slowest took, and how many took more than a millisecond."""
+    clock_ns = time.perf_counter_ns
+    slowest_ns = slow = 0
+    begun_ns = clock_ns()
+    for number in range(count):
+        before_ns = clock_ns()
+        log.info("order %s accepted for customer %s with %d items", number, 99, 3)
+        took_ns = clock_ns() - before_ns
+        if took_ns > 1_000_000:
+            slow += 1
+        if took_ns > slowest_ns:
+            slowest_ns = took_ns
+    return {"slowest_ms": slowest_ns / 1e6, "slow": slow, "all_ms": (clock_ns() - begun_ns) / 1e6}
+
+
+def compress(path):
+    """Compress a file as a batch is compressed; return this thread's CPU nanoseconds for it."""
+    with open(path, "rb") as file:
+        data = file.read()
+    begun_ns = time.thread_time_ns()
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    size_bytes = len(packer.compress(data)) + len(packer.flush())
+    return {"cpu_ns": time.thread_time_ns() - begun_ns, "size_bytes": size_bytes}
+
+
+def spin(count, lines=0):
+    """Log some lines, then do so many pieces of work in pure Python; return how long the work took."""
+    for number in range(lines):
+        log.info("order %s accepted for customer %s with %d items", number, 99, 3)
+    begun_ns = time.perf_counter_ns()
+    total = 0
+    for piece in range(count * PIECE):
+        total += piece & 7
+    return {"wall_ms": (time.perf_counter_ns() - begun_ns) / 1e6}
+
+
+def look(_):
+    """What is there: modules, threads, blocks of memory that the interpreter has given out."""
+    gc.collect()
+    return {
+        "modules": sorted(sys.modules),
+        "threads": len(os.listdir("/proc/self/task")),
+        "blocks": sys.getallocatedblocks(),
+    }
+
+
+ACTIONS = {
+    "log": write_log,
+    "print": write_print,
+    "timed": write_timed,
+    "compress": compress,
+    "spin": spin,
+    "look": look,
+    "sleep": time.sleep,
+}
+
+handler = setups.set_up(handler)
