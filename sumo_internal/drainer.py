@@ -127,6 +127,8 @@ class Drainer:
         Returns:
             Whether there is a new record to be drained.
         """
+        if self._counts.counts():
+            self._counts.keep()
         counts = tally.totals(self._shelf.folder, self._counts, *tallies)
         for reason in (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG):
             lines = counts.get(reason, (0, 0))[0]

@@ -21,8 +21,9 @@ import time
 from _thread import allocate_lock, start_new_thread
 
 from sumo_internal import flushing, guard
+from sumo_internal.files import FolderRefused
 from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
-from sumo_internal.spool import SEGMENT_BYTES, FolderRefused
+from sumo_internal.spool import SEGMENT_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,12 +201,12 @@ class Sidecar:
 
     def _check_folder(self) -> None:
         """Notice that the function has emptied /tmp: what is mapped is still there, but nobody else would find it."""
-        segments = list(self._spool.segments)
-        if segments and segments[-1].is_unlinked:
-            try:
-                self._spool.start_over()
-            except FolderRefused as error:
-                guard.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
+        try:
+            self._spool.mend()
+        except FileNotFoundError:
+            pass  # it is being emptied at this moment: the next line makes the folder
+        except FolderRefused as error:
+            guard.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
     # The shipping thread.
 

@@ -59,8 +59,14 @@ Who may trust the committed offset
 - Another process while the writer lives: on x86-64 stores become visible in program order; on arm64 (Graviton) they
   need not, so it takes what it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON.
 
-What this does not promise: lines of a writer that are still in the middle of :meth:`Spool.append` when it is killed,
-and lines in a segment that the function itself deletes, once no living process has it mapped any more.
+When the function empties the folder
+====================================
+
+A map works on without its file. What a process has mapped is drained by its own drainer, a living child's segment by
+the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. Lost, and counted
+nowhere, is what lies in a removed segment when the last process that has it mapped dies.
+
+What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed.
 """
 
 from __future__ import annotations
@@ -75,6 +81,7 @@ from collections import deque
 from mmap import mmap
 from weakref import WeakSet
 
+from sumo_internal.files import FolderRefused, LockFile, is_at, open_folder, unlink
 from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
 TYPE_CHECKING = False
@@ -98,12 +105,10 @@ SEGMENTS_MIN = 3
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
+_ROLL_ATTEMPTS_MAX = 5
+"""For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
-
-
-class FolderRefused(Exception):
-    """The spool's folder cannot be trusted or made. Ship nothing through it; say why."""
 
 
 class SegmentDamaged(Exception):
@@ -146,7 +151,7 @@ class Segment:
             segment = cls(path, descriptor)
             os.rename(unfinished, path)
         except BaseException:
-            _unlink(unfinished)
+            unlink(unfinished)
             raise
         finally:
             os.close(descriptor)
@@ -197,7 +202,7 @@ class Segment:
     @property
     def is_unlinked(self) -> bool:
         """Has somebody (a function that empties /tmp, or the drainer) removed the file under us?"""
-        return not _is_at(self.path, self._inode)
+        return not is_at(self.path, self._inode)
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
         """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
@@ -220,50 +225,6 @@ class Segment:
         """Give the mapping back at once; slices of it must be gone."""
         self.cursors.release()
         self.map.close()
-
-
-class LockFile:
-    """A file for a POSIX record lock of this process's, which the kernel lets go of when the process dies.
-
-    Forked children do not inherit the lock. Closing *any* descriptor of the file drops it: open each once per process.
-    """
-
-    __slots__ = ("path", "_descriptor", "_inode")
-
-    def __init__(self, path: str) -> None:
-        """Open or make the file.
-
-        Raises:
-            OSError: There is no room or no folder, or it is a symbolic link.
-        """
-        self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._inode = os.fstat(self._descriptor).st_ino
-
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        if hasattr(self, "_descriptor"):
-            close(self._descriptor)
-
-    @property
-    def is_unlinked(self) -> bool:
-        """Has somebody removed the file? Then the lock keeps nobody off any more."""
-        return not _is_at(self.path, self._inode)
-
-    def acquire(self) -> bool:
-        """Lock it; False while another process has it locked."""
-        try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-    def rename(self, path: str) -> None:
-        """Give the file its name."""
-        os.rename(self.path, path)
-        self.path = path
 
 
 class Slice:
@@ -345,12 +306,16 @@ class Spool:
         self._segment_number = 0
         self._life: LockFile | None = None
         self._retry_at_s = 0.0
-        self._end_offset = 0
-        """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
-        self._limit_offset = 0
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
         self.tally = Tally(self.folder, self.writer)
+        self._have_no_segment()
+
+    def _have_no_segment(self) -> None:
+        """Go on to a new segment with the next line."""
+        self._end_offset = 0
+        """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
+        self._limit_offset = 0
         self._map: mmap | None = None
         self._cursors = memoryview(bytearray(_ENVELOPE_OFFSET)).cast("Q")
 
@@ -404,17 +369,23 @@ class Spool:
         now_s = time.monotonic()
         if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
             return self._refuse(self._refusal, size_bytes)
-        try:
-            return self._roll(is_urgent) or self._refuse(SPOOL_FULL, size_bytes)
-        except OSError:
-            self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, DISK_FULL, False
-            return self._refuse(DISK_FULL, size_bytes)
+        for _ in range(_ROLL_ATTEMPTS_MAX):
+            try:
+                return self._roll(is_urgent) or self._refuse(SPOOL_FULL, size_bytes)
+            except FileNotFoundError:
+                continue  # the function is just emptying /tmp
+            except (OSError, FolderRefused):
+                break
+        self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, DISK_FULL, False
+        return self._refuse(DISK_FULL, size_bytes)
 
     def _roll(self, is_urgent: bool) -> bool:
         """Go on to a new segment, within the bound. Returns whether there is one.
 
         Raises:
-            OSError: The disk has no room, or the folder is gone.
+            FileNotFoundError: What was just made has been removed again.
+            OSError: The disk has no room.
+            FolderRefused: The folder is not ours any more.
         """
         # Segments whose files were removed under us still take their room; those of the drainer's removing are gone
         # from the list before their files are.
@@ -425,9 +396,10 @@ class Spool:
             self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
             self._is_reserve_left = taken < self._max_segments
             return False
-        if self._life is None:
+        open_folder(self.folder)
+        if self._life is None or self._life.is_unlinked:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
-            self.tally.reserve()
+        self.tally.keep()
         number = self._segment_number + 1
         segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
@@ -445,19 +417,25 @@ class Spool:
         self.tally.add(reason, 1, size_bytes)
         return False
 
-    def start_over(self) -> None:
-        """Leave the current segment (its file was removed under us) and make the folder again.
+    def mend(self) -> None:
+        """Go on with new files where ours were removed under us.
 
-        What it holds stays in :attr:`segments`, mapped, for this process's own drainer.
+        What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer.
 
         Raises:
             FolderRefused: Somebody else has made the folder meanwhile.
+            FileNotFoundError: Somebody is just removing it.
         """
-        open_folder(self.folder)
         with self._lock:
-            self._cursors[_SEALED] = 1
-            self._end_offset = self._limit_offset = 0
-            self._life = None
+            is_removed = self._map is not None and self.segments[-1].is_unlinked
+            if is_removed:
+                cursors = self._cursors
+                # First: as soon as it is sealed the drainer, another thread, may close it.
+                self._have_no_segment()
+                cursors[_SEALED] = 1
+            if is_removed or (self.tally.counts() and not self.tally.is_kept):
+                open_folder(self.folder)
+                self.tally.keep()
 
     @property
     def pending_bytes(self) -> int:
@@ -485,25 +463,6 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_folder(path: str) -> None:
-    """Make the spool's folder, or check that an existing one is ours alone.
-
-    Raises:
-        FolderRefused: It cannot be made, is a symbolic link or a file, belongs to somebody else or is open to others.
-    """
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise FolderRefused(f"{path} cannot be made ({error.strerror})") from None
-    status = os.lstat(path)
-    if not stat.S_ISDIR(status.st_mode):
-        raise FolderRefused(f"{path} is not a folder")
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise FolderRefused(f"{path} belongs to somebody else or is open to others")
-
-
 def list_segments(folder: str) -> list[str]:
     """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone."""
     try:
@@ -525,6 +484,17 @@ def is_alive(folder: str, writer: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _is_running(writer: str) -> bool:
+    """Is there a process with the writer's number? It may be another one: ask only where no lock can tell."""
+    try:
+        os.kill(int(writer.rpartition("-p")[2]), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
 
 
 class Shelf:
@@ -604,17 +574,16 @@ class Shelf:
         if self.own is not None:
             yield from self._own_segments(self.own)
         paths = list_segments(self.folder)
-        for path in [path for path in self._foreign if path not in paths]:
-            # Removed by somebody: what this map still holds can be taken all the same.
-            if not self._foreign[path].pending_bytes:
-                self._foreign.pop(path).close()
         for path in paths:
             if self.own is None or not os.path.basename(path).startswith(self.own.writer + "."):
                 self._adopt(path)
         alive: dict[str, bool] = {}
         for path, segment in sorted(self._foreign.items()):
             if segment.writer not in alive:
-                alive[segment.writer] = is_alive(self.folder, segment.writer)
+                # A lock that was removed with its segment tells nothing; what the map still holds can be taken.
+                alive[segment.writer] = is_alive(self.folder, segment.writer) or (
+                    path not in paths and _is_running(segment.writer)
+                )
             is_final = segment.is_sealed or not alive[segment.writer]  # read before the offsets: it must hold for them
             if segment.pending_bytes:
                 yield segment, alive[segment.writer]
@@ -643,7 +612,7 @@ class Shelf:
             pass  # removed between listing and opening, or a symbolic link, which is none of ours
 
     def _remove(self, segment: Segment) -> None:
-        _unlink(segment.path)
+        unlink(segment.path)
         segment.close()
 
     def _remove_leftovers(self) -> None:
@@ -680,14 +649,6 @@ def _locked(path: str) -> LockFile:
     return file
 
 
-def _is_at(path: str, inode: int) -> bool:
-    """Is the file with this inode still the one at the path? An inode is not used again while somebody has it open."""
-    try:
-        return os.stat(path, follow_symlinks=False).st_ino == inode
-    except OSError:
-        return False
-
-
 def _verified_bytes(lines: bytes) -> int:
     """Size of the leading part that consists of whole lines, each a JSON object."""
     verified = 0
@@ -699,10 +660,3 @@ def _verified_bytes(lines: bytes) -> int:
             break
         verified += len(line)
     return verified
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        pass  # already gone: the function may empty /tmp whenever it likes

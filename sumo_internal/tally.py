@@ -15,6 +15,8 @@ import json
 import os
 from mmap import mmap
 
+from sumo_internal.files import is_at
+
 MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
@@ -48,17 +50,26 @@ class Tally:
     def __init__(self, folder: str, name: str) -> None:
         self._path = f"{folder}/{name}.tally"
         self._counts: memoryview | None = None
-        self.is_kept = True
-        """The counts are in a file. False: they are lost with the process."""
+        self._inode = -1
 
-    def reserve(self) -> None:
-        """Make the file now, while there is room: what is counted on a full disk would not survive the process."""
-        if self._counts is None:
-            self._counts, self.is_kept = _make(self._path)
+    @property
+    def is_kept(self) -> bool:
+        """Are the counts in a file? Else (no room, or somebody has removed it) they are lost with the process."""
+        return is_at(self._path, self._inode)
+
+    def keep(self) -> None:
+        """Have the counts in a file, if there is room: what is counted without one would not survive the process."""
+        if self.is_kept:
+            return
+        page, self._inode = _make(self._path)
+        if self._counts is not None:
+            page[:] = self._counts
+        self._counts = page
 
     def add(self, reason: str, lines: int, size_bytes: int) -> None:
         """Count lines under a reason."""
-        self.reserve()
+        if self._counts is None:
+            self.keep()
         assert self._counts is not None
         slot = _FIRST + 2 * REASONS.index(reason)
         self._counts[slot] += lines
@@ -134,21 +145,22 @@ def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]
         sums[reason] = (had[0] + lines, had[1] + size_bytes)
 
 
-def _make(path: str) -> tuple[memoryview, bool]:
-    """A page for counts, and whether it is a file's."""
-    is_kept = True
+def _make(path: str) -> tuple[memoryview, int]:
+    """A page for counts, and the inode of its file; -1 where there is no room for one."""
+    inode = -1
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
             page = mmap(descriptor, PAGE_BYTES)
+            inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
     except OSError:
-        page, is_kept = mmap(-1, PAGE_BYTES), False
+        page = mmap(-1, PAGE_BYTES)
     counts = memoryview(page).cast("Q")
     counts[0] = MAGIC
-    return counts, is_kept
+    return counts, inode
 
 
 def _read(counts: memoryview) -> dict[str, tuple[int, int]]:

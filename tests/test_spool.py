@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from sumo_internal import spool as spool_module
+from sumo_internal.files import FolderRefused
 from sumo_internal.spool import (
     HEADER_BYTES,
     INFO,
     LINE_MAX_BYTES,
     SEGMENT_BYTES,
     WARNING,
-    FolderRefused,
     Segment,
     Shelf,
     Slice,
@@ -32,7 +35,7 @@ from sumo_internal.spool import (
     is_alive,
     list_segments,
 )
-from sumo_internal.tally import SPOOL_FULL, TOO_LONG, totals
+from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders"}
 
@@ -418,10 +421,196 @@ def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Pat
     os.rmdir(spool.folder)
     assert spool.segments[-1].is_unlinked
 
-    spool.start_over()
+    spool.mend()
     spool.append(start("after"))
 
     assert drain(Shelf(spool.folder, spool)) == ["before", "after"]
+
+
+def empty(folder: str) -> None:
+    """What a function does that empties /tmp; it may be disturbed in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_segment_that_was_left_and_drained_is_not_written_to(tmp_path: Path) -> None:
+    """Left because its file is gone, then drained and closed, a segment is not the one that the next line goes to.
+
+    It was, and each line from there on raised inside the recorder, where nobody counts it.
+    """
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    spool.append(start("before"))
+    empty(spool.folder)
+    spool.mend()
+    assert drain(shelf) == ["before"] and not spool.segments
+
+    spool.append(start("after"))
+
+    assert drain(shelf) == ["after"]
+
+
+def test_a_new_segment_makes_its_folder_itself(tmp_path: Path) -> None:
+    """/tmp emptied in the middle of an invocation: lines do not wait for the sidecar's next look, none is refused."""
+    spool = make(tmp_path / "spool")
+    for number in range(3000):
+        if number == 100:
+            empty(spool.folder)
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+
+    assert is_locked(spool)  # else an extension that looks for dead writers would take it for one
+    assert [int(line[:8]) for line in drain(Shelf(spool.folder, spool))] == list(range(3000))
+    assert totals(spool.folder) == {}
+
+
+def is_locked(spool: Spool) -> bool:
+    """Does another process see the writer alive?"""
+    code = "import sys; from sumo_internal.spool import is_alive; print(is_alive(*sys.argv[1:]))"
+    command = [sys.executable, "-c", code, spool.folder, spool.writer]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_a_segment_made_before_the_loss_is_noticed_has_its_lock_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emptied, gone on to a new segment, and only then looked after: the new one is kept, locked and drained."""
+    monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.0)
+    spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
+    for number in range(3000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+    refused = totals(spool.folder)[SPOOL_FULL]
+    assert len(drain(Shelf(spool.folder, spool))) + refused[0] == 3000
+    empty(spool.folder)
+    assert totals(spool.folder, spool.tally)[SPOOL_FULL] == refused  # a count outlives its file
+
+    for number in range(500):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+    current = spool.segments[-1]
+    spool.mend()
+
+    assert spool.segments[-1] is current and not current.is_unlinked and is_locked(spool)
+    assert totals(spool.folder)[SPOOL_FULL] == refused
+    assert len(drain(Shelf(spool.folder, spool))) == 500
+
+
+def test_counts_are_written_again_when_their_file_is_gone(tmp_path: Path) -> None:
+    """A count of lost lines is no line: nothing is appended, and it must be there for the extension all the same."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("x" * LINE_MAX_BYTES))
+    empty(spool.folder)
+
+    spool.mend()
+
+    assert totals(spool.folder)[TOO_LONG][0] == 1
+
+
+def test_a_folder_that_is_somebody_elses_now_is_refused(tmp_path: Path) -> None:
+    """Emptied and made again by the function with another mode: lines for a new segment are refused, and counted."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    empty(spool.folder)
+    os.mkdir(spool.folder, 0o755)
+    os.chmod(spool.folder, 0o755)
+
+    with pytest.raises(FolderRefused):
+        spool.mend()
+    spool.append(start("after"))
+
+    assert os.listdir(spool.folder) == []
+    assert drain(Shelf(spool.folder, spool)) == ["before"]
+    assert totals(spool.folder, spool.tally)[DISK_FULL][0] == 1
+
+
+def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/tmp emptied in a loop beside threads that log, a drainer and a life-cycle thread: delivered, or counted.
+
+    Among the instants that this meets: between a segment's making and its name, between name and lock, while the
+    drainer closes what was left, and while the counts are copied to a new file.
+    """
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+    monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.001)
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    got: list[str] = []
+    is_done = threading.Event()
+
+    def beside(body: Callable[[], object]) -> threading.Thread:
+        def loop() -> None:
+            while not is_done.is_set():
+                body()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        return thread
+
+    def mend() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            spool.mend()
+        is_done.wait(0.0005)
+
+    def clear() -> None:
+        empty(spool.folder)
+        is_done.wait(0.001)
+
+    def write(writer: int) -> None:
+        for number in range(4000):
+            spool.append(start(f"{writer} {number:06d} {'x' * 300}"))
+
+    others = [beside(body) for body in (mend, clear, lambda: got.extend(drain(shelf)))]
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in writers:
+            thread.start()
+        for thread in writers:
+            thread.join()
+    finally:
+        is_done.set()
+        sys.setswitchinterval(previous)
+        for thread in others:
+            thread.join()
+    got += drain(shelf)
+
+    refused = totals(spool.folder, spool.tally)
+    assert set(refused) <= {DISK_FULL, SPOOL_FULL}
+    assert len(got) == len(set(got)) == 12_000 - sum(lines for lines, _ in refused.values())
+    assert len(got) > 6000
+    for writer in range(3):
+        numbers = [int(line.split()[1]) for line in got if line.startswith(f"{writer} ")]
+        assert numbers == sorted(numbers)
+
+
+def test_a_childs_lines_outlive_their_file_where_the_sidecar_has_them_mapped(tmp_path: Path) -> None:
+    """/tmp is emptied while a forked child lives: what its mapped segment holds then, and gets later, is still taken.
+
+    Its lock went with the file, so that it looked dead, and its segment was given up as soon as it was empty.
+    """
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    told, heard = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            spool.append(start("child before"))
+            os.write(heard[1], b"1")
+            os.read(told[0], 1)
+            spool.append(start("child after"))
+        finally:
+            os._exit(0)
+    os.read(heard[0], 1)
+    assert drain(shelf) == ["child before"]
+    empty(spool.folder)
+    assert drain(shelf) == []
+
+    os.write(told[1], b"1")
+    os.waitpid(child, 0)
+
+    assert drain(shelf) == ["child after"]
+    assert not shelf._foreign
+    for descriptor in (*told, *heard):
+        os.close(descriptor)
 
 
 def test_a_spool_that_is_dropped_leaves_no_descriptors_behind(tmp_path: Path) -> None:
