@@ -5,7 +5,7 @@ current thread is writing about: a log record whose handler runs (so a line writ
 gets its level, logger, fields and exception), an error that is being reported, or nothing in particular. Each text
 comes here after it has gone where it goes without us.
 
-The main path: :meth:`Recorder.written` (a stream was written to) puts lines together, :meth:`Recorder.record` adds
+The main path: :meth:`Recorder.written` (a stream was written to) has lines put together, :meth:`Recorder.record` adds
 what a log record knows, ``_put`` makes one line of JSON of it, and the spool has it. This is the hot path: what can be
 known before is rendered before.
 
@@ -18,14 +18,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import threading
 from _thread import get_ident
-from collections import deque
 from logging import LogRecord
 from time import time
 
 from sumo_internal import guard, rendering
 from sumo_internal.rendering import RECORD_MAX_BYTES, legible, quote, time_text
+from sumo_internal.streams import Lines, current, need_room, too_deep
 from sumo_internal.tally import LOSSES
 
 TYPE_CHECKING = False
@@ -38,40 +37,17 @@ if TYPE_CHECKING:
 _LOGGERS_MAX = 1_000
 """Pairs of level and logger name whose text is kept; a program with more loggers renders it each time."""
 
-_PARTIAL_MAX_CHARS = 64 * 1024
-"""Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
-
 _SHORT_CHARS = 5_000
 """A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
 
 _NESTING_MAX = 8
 """Log records that the values of log records log, when they are asked for their text; deeper ones go without values."""
 
-_STREAMS = ("awslambdaric.bootstrap", "sumo_internal.streams")
-"""Modules of the classes that text for the two streams passes on its way here."""
-
 _ENDING_BYTES = 100
 """Room for what the spool adds to a line: its id, of about 50."""
 
 _ATTRIBUTES_COUNT = len(LogRecord("", 0, "", 0, "", (), None).__dict__)
 """What each log record has before anybody adds to it; Python 3.12 has one more than 3.11."""
-
-
-class Current(threading.local):
-    """What the running thread is in the middle of; the class attributes are every thread's beginning."""
-
-    subject: LogRecord | list[str] | None = None
-    """What it writes about: a log record, an error that is being reported (then the report so far), or nothing in
-    particular. One attribute for all of these, because to look one up takes a tenth of the time for a line."""
-    nesting = 0
-    """How many log records' values it is rendering."""
-
-
-current = Current()
-
-too_deep: deque[tuple[float, str, int, int, LogRecord | list[str] | None]] = deque()
-"""Texts that came at the end of the stack (with time, stream, thread, subject): a recursion without end that logs finds
-room for its last write, but not for recording it. They are recorded when the invocation ends."""
 
 
 unended: dict[LogRecord, tuple[Recorder, str]] = {}
@@ -109,17 +85,6 @@ def note_records() -> None:
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
 
 
-def _is_writing(thread: int) -> bool:
-    """Is another thread in the middle of a ``print``? One that is not has left its line without an end."""
-    frame = sys._current_frames().get(thread)
-    while frame is not None:
-        # The runtime's stream around ours, or ours alone. Only they give way to another thread between two writes.
-        if frame.f_globals.get("__name__") in _STREAMS:
-            return True
-        frame = frame.f_back
-    return False
-
-
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
@@ -140,8 +105,7 @@ class Recorder:
         self._is_cold = True
         self._tracing: Any = None
         self._is_plain = False
-        self._partials: tuple[dict[int, str], ...] = ({}, {}, {})
-        """Text without a line end that is no log record's: by stream (1 and 2) and thread."""
+        self._lines = Lines(self.line)
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
         self._context = ""
@@ -174,31 +138,18 @@ class Recorder:
         is left to it.
         """
         self._is_cold = False
-        self._flush(is_final=False)
+        self._catch_up_all()
+        self._lines.flush(is_final=False)
 
     def flush(self) -> None:
         """Record all text that waits for its line end."""
-        self._flush(is_final=True)
-
-    def _flush(self, is_final: bool) -> None:
-        while too_deep:
-            created_s, text, stream, thread, subject = too_deep.popleft()
-            if isinstance(subject, LogRecord):
-                self.record(text.removesuffix("\n"), subject)
-            elif "\n" in text:
-                self._lines(self._partials[stream].pop(thread, "") + text.removesuffix("\n"), created_s)
-            else:
-                self._hold(self._partials[stream], thread, text)
-        for partials in self._partials:
-            for thread in list(partials):
-                if is_final or thread == get_ident() or not _is_writing(thread):
-                    self._lines(partials.pop(thread, ""))
+        self._catch_up_all()
+        self._lines.flush(is_final=True)
 
     def _forget_unwritten(self) -> None:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
         too_deep.clear()
-        for partials in self._partials:
-            partials.clear()
+        self._lines = Lines(self.line)
 
     # What was written.
 
@@ -206,59 +157,28 @@ class Recorder:
         """Record what was written to a stream, by this thread.
 
         Without a subject each line is a record; a log record's text is one, line ends inside included, and so is the
-        report of an error. Text waits for its line end: ``print`` writes text and end apart, and threads do so in
-        between each other.
+        report of an error.
 
         Args:
             text: What was written; bytes in it as surrogates (``surrogateescape``).
             stream: The stream's number, 1 or 2: their texts are kept apart.
         """
+        if too_deep:
+            self.catch_up(get_ident())
         subject = current.subject
         if subject is None:
-            self._print(text, stream)
+            if type(text) is str or not self._of_loguru(text):
+                self._lines.add(text, stream, get_ident())
         elif isinstance(subject, list):
-            subject.append(self._partials[stream].pop(get_ident(), "") + text)
+            subject += [self._lines.take(stream) + text]
         else:
             if unended and subject in unended:
-                text = unended.pop(subject)[1] + text
+                text = unended[subject][1] + text
             if text[-1:] == "\n":
-                self._emit(text, subject)
+                self.record((text if text.isascii() else legible(text)).removesuffix("\n"), subject)
+                unended.pop(subject, None)
             else:
                 unended[subject] = (self, text)
-
-    def _print(self, text: str, stream: int) -> None:
-        partials, thread = self._partials[stream], get_ident()
-        if "\n" not in text:
-            self._hold(partials, thread, text)
-        elif type(text) is str or thread in partials or not self._of_loguru(text):
-            lines, _, rest = (partials.pop(thread, "") + text).rpartition("\n")
-            try:
-                self._lines(lines)
-            except RecursionError:
-                too_deep.append((time(), f"{lines}\n", stream, thread, None))
-            if rest:
-                self._hold(partials, thread, rest)
-
-    def _emit(self, text: str, record: LogRecord) -> None:
-        try:
-            self.record((text if text.isascii() else legible(text)).removesuffix("\n"), record)
-        except RecursionError:
-            too_deep.append((time(), text, 0, 0, record))
-
-    def _hold(self, partials: dict[int, str], thread: int, text: str) -> None:
-        text = partials.pop(thread, "") + text
-        while (held := partials.setdefault(thread, text)) is not text:
-            text = partials.pop(thread, held) + text  # an interruption has put it there, just now
-        if len(text) >= _PARTIAL_MAX_CHARS:
-            self._lines(partials.pop(thread, ""))
-
-    def _lines(self, text: str, created_s: float | None = None) -> None:
-        """Record each line of a text that does not end with a line end, unless it is blank."""
-        if not text.isascii():
-            text = legible(text)
-        for line in text.split("\n") if "\n" in text else (text,):
-            if line and not line.isspace():
-                self.line(line, created_s)
 
     def _of_loguru(self, text: str) -> bool:
         """Record a text that loguru wrote, as the one record that it is; False for any other."""
@@ -267,6 +187,27 @@ class Recorder:
             text = text.rstrip("\n")
             self._put(time(), text, rendering.message_text(text)[0], details, logging.INFO)
         return details != ""
+
+    def catch_up(self, thread: int) -> None:
+        """Record what a thread has written and could not be recorded.
+
+        Raises:
+            RecursionError: Here is too little room as well. The thread's next text must wait, too.
+        """
+        late = too_deep.pop(thread, [])
+        for number, (created_s, text, stream, subject) in enumerate(late):
+            try:
+                if isinstance(subject, LogRecord):
+                    self.record(legible(text).removesuffix("\n"), subject)
+                else:
+                    self._lines.add(text, stream, thread, created_s)
+            except RecursionError:
+                too_deep[thread] = late[number:]
+                raise
+
+    def _catch_up_all(self) -> None:
+        for thread in list(too_deep):
+            self.catch_up(thread)
 
     def record(self, text: str, record: LogRecord) -> None:
         """Record the text that a logging handler made of a log record."""
@@ -354,6 +295,7 @@ class Recorder:
                 self._append(start, level)
                 return
             text += moved
+        need_room()
         for part, numbers in rendering.parts(text):
             self._append(self._start(created_s, part, details) + numbers, level)
 

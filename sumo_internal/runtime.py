@@ -27,8 +27,8 @@ from logging import LogRecord
 from time import time
 
 from sumo_internal import guard, rendering
-from sumo_internal.recorder import Recorder, current, too_deep
-from sumo_internal.streams import not_recorded
+from sumo_internal.recorder import Recorder
+from sumo_internal.streams import current, not_recorded, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,13 +162,16 @@ class _Sink:
     def log(self, message: str, frame_type: Any = None) -> None:
         self._log(message, frame_type)  # raises what it raises without us
         try:
+            if too_deep:
+                self._recorder.catch_up(get_ident())
             subject = current.subject
             if subject.__class__ is LogRecord:
                 self._record(message.removesuffix("\n"), subject)
             else:
                 self._hear(message.removesuffix("\n"), subject)
         except RecursionError:
-            too_deep.append((time(), f"{message}\n", 1, get_ident(), current.subject))
+            line = message.removesuffix("\n") + "\n"
+            too_deep.setdefault(get_ident(), []).append((time(), line, 1, current.subject))
         except Exception as error:
             not_recorded(error)
 

@@ -354,10 +354,10 @@ class Spool:
                 return
             begin = self._cursors[_COMMITTED]
             end = begin + len(line)
+        if end >= self.wake_offset and self.on_backlog is not None:
+            self.on_backlog()  # before the line is committed: at the end of the stack it raises
         self._map[begin:end] = line  # type: ignore[index]  # _roll has made one
         self._cursors[_COMMITTED] = end
-        if end >= self.wake_offset and self.on_backlog is not None:
-            self.on_backlog()
 
     def _make_room(self, size_bytes: int, level: int) -> bool:
         """Find room for a line where there seems to be none, or refuse it. Returns whether there is room now."""

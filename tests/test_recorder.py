@@ -22,12 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumo_internal import recorder as recorder_module
-from sumo_internal import rendering
-from sumo_internal.recorder import Recorder, current, note_records
+from sumo_internal import rendering, streams
+from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.rendering import RECORD_MAX_BYTES
 from sumo_internal.runtime import Report
 from sumo_internal.spool import Shelf, Spool
-from sumo_internal.streams import Stream
+from sumo_internal.streams import Stream, current
 
 STDOUT, STDERR = 1, 2
 KEYS: dict[str, str | bool | None] = {
@@ -220,7 +220,7 @@ def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Reco
         stream: Any = Stream(file, STDOUT, recording.recorder.written)
         worker = threading.Thread(target=print, args=("first", "second"), kwargs={"file": stream})
         worker.start()
-        while recording.recorder._partials[STDOUT].get(worker.ident or 0) != "first ":
+        while recording.recorder._lines._partials[STDOUT].get(worker.ident or 0) != "first ":
             time.sleep(0.001)
         recording.recorder.leave_invocation()
         assert recording.messages() == []
@@ -232,7 +232,7 @@ def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Reco
 
 def test_half_a_line_has_a_bound(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """A progress bar never ends its line: at the bound what is there becomes a record."""
-    monkeypatch.setattr(recorder_module, "_PARTIAL_MAX_CHARS", 10)
+    monkeypatch.setattr(streams, "_PARTIAL_MAX_CHARS", 10)
     recording.recorder.written("123456789", STDOUT)
     assert recording.messages() == []
     recording.recorder.written("0", STDOUT)

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -17,6 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layer.build import ROOT
+from layer.interpreters import Interpreter, find
 from sumo_internal import guard, rendering
 from sumo_internal.recorder import Recorder
 from sumo_internal.spool import Shelf, Spool
@@ -179,6 +182,135 @@ def test_a_listener_that_fails_does_not_reach_the_function(
     assert (tmp_path / "stdout").read_text().count("production\n") == 3
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1 and "JSONDecodeError: Expecting value" in said[0]
+
+
+TIME_LIMITS_SCRIPT = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.recorder import Recorder
+from sumo_internal.spool import Spool
+from sumo_internal.streams import Stream
+
+class TooLate(Exception):
+    pass
+
+def give_up(number, frame):
+    global given_up
+    given_up += 1
+    raise TooLate
+
+def work():
+    while given_up == attempt:
+        print("working", file=stream)
+
+stream = Stream(open("/dev/null", "w"), 1, Recorder(Spool(sys.argv[2], {}, 64_000_000), {}).written)
+signal.signal(signal.SIGALRM, give_up)
+given_up = noticed = 0
+for attempt in range(300):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + attempt * 0.000_003)
+        work()
+    except TooLate:
+        noticed += 1
+print(given_up, noticed)
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_a_time_limit_of_the_functions_own_is_never_swallowed(tmp_path: Path, interpreter: Interpreter) -> None:
+    """A signal handler raises at any instruction, in the middle of recording too: the function has to see it."""
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", TIME_LIMITS_SCRIPT, str(ROOT), str(tmp_path / "s")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "300 300\n"
+
+
+END_OF_STACK_SCRIPT = """
+import io, json, logging, os, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.recorder import Recorder, note_records
+from sumo_internal.runtime import _Sink
+from sumo_internal.spool import Shelf, Spool
+from sumo_internal.streams import Stream
+
+class Frames:
+    def log(self, message, frame_type=None):
+        file.write(message)
+
+class FramesHandler(logging.Handler):
+    def emit(self, record):
+        sink.log(self.format(record) + "\\n", 7)
+
+def wake(levels=8):
+    spool.wake_offset = 0 if levels else 10**9  # so that the next line does so again
+    if levels:
+        wake(levels - 1)
+
+def descend(ways, depth):
+    way = ways[depth % len(ways)]
+    if way == "print":
+        print("print", depth, file=stream)
+    elif way == "lines":
+        stream.write(f"so far {depth}: \\n{{\\"depth\\":{depth}}}\\nthree\\nbegun ")
+    elif way == "bytes":
+        stream.buffer.write(b"bytes %d\\n" % depth)
+    elif way == "long":
+        stream.write("x" * 100_000 + f" long {depth}\\n")
+    else:
+        logging.getLogger(way).warning("logged %d", depth)
+    descend(ways, depth + 1)
+
+def at_depth(depth, ways):
+    if depth:
+        return at_depth(depth - 1, ways)
+    descend(ways, 0)
+
+spool = Spool(sys.argv[2], {}, 64_000_000)
+shelf = Shelf(sys.argv[2], spool)
+file = io.TextIOWrapper(open(sys.argv[3], "wb", buffering=0), write_through=True)
+recorder = Recorder(spool, {})
+stream = Stream(file, 1, recorder.written)
+sink = _Sink(Frames(), recorder)
+for name, handler in (("log", logging.StreamHandler(stream)), ("frame", FramesHandler())):
+    logging.getLogger(name).propagate = False
+    logging.getLogger(name).addHandler(handler)
+note_records()
+mixed = ["lines", "print", "bytes", "log", "frame"]
+sys.setrecursionlimit(220)
+for ways in (["print"], ["lines"], ["log"], ["frame"], ["bytes"], ["print", "log"], mixed, ["long"]):
+    for depth in range(20 if ways != ["long"] else 6):
+        if depth % 3 == 0:
+            spool.on_backlog, spool.wake_offset = wake, 0
+        try:
+            at_depth(depth, ways)
+        except RecursionError:
+            pass
+        print("back again", file=stream)
+        file.flush()
+        with open(sys.argv[3]) as shown:
+            written = shown.read().splitlines()
+        file.seek(0)
+        file.truncate()
+        messages = []
+        while slices := shelf.take(1_000_000):
+            for piece in slices:
+                for record in map(json.loads, bytes(piece.data()).splitlines()):
+                    message = record["message"]
+                    message = message if type(message) is str else json.dumps(message, separators=(",", ":"))
+                    if record.get("part", 1) == 1:
+                        messages.append("")
+                    messages[-1] += message
+                piece.acknowledge()
+        ends = [[line[-20:] for line in lines[-9:]] for lines in (messages, written)]
+        assert len(written) > 20 and messages == written, (ways, depth, ends)
+print("all there")
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_lines_at_the_end_of_the_stack_are_there_once(tmp_path: Path, interpreter: Interpreter) -> None:
+    """A recursion without end finds room to write but not to record, at each instruction of recording in turn."""
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", END_OF_STACK_SCRIPT, str(ROOT)]
+    done = subprocess.run([*command, str(tmp_path / "s"), str(tmp_path / "out")], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("all there\n", "")
 
 
 def test_layers_below_are_heard_too(heard: Heard) -> None:
