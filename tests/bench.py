@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench_cases import CASES, GOALS, Figure, figures
+from bench_cases import CASES, figures
+from bench_goals import GOALS, Figure, is_met, show
 from bench_stage import say, stage
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
@@ -34,22 +36,20 @@ def main() -> int:
     with stage(QUICK_SHARE if options.quick else 1.0, say) as on:
         for name, figure in figures(on, names):
             measured[name] = figure
-            say(f"{name}: {figure.value:.2f} {GOALS[name].unit} ({figure.detail})\n")
+            say(f"{name}: {show(name, figure.value)} ({figure.detail})\n")
     Console(width=None if sys.stdout.isatty() else 140).print(_table(measured))
     return 0
 
 
 def _table(measured: dict[str, Figure]) -> Table:
     table = Table(title="What the layer costs", title_justify="left")
-    for name in ("", "goal", "measured", "made of"):
+    for name in ("", "at most", "measured", "made of"):
         table.add_column(name, justify="left" if name in ("", "made of") else "right")
     for name, figure in measured.items():
-        goal = GOALS[name]
-        limit = "" if goal.most is None else f"{goal.most:g} {goal.unit}"
-        is_met = goal.most is None or figure.value <= goal.most
-        colour = "" if goal.most is None else "green" if is_met else "red"
-        value = f"[{colour}]{figure.value:.2f} {goal.unit}[/]" if colour else f"{figure.value:.2f} {goal.unit}"
-        table.add_row(goal.what, limit, value, figure.detail)
+        most = GOALS[name].most
+        colour = "default" if most is None else "green" if is_met(name, figure) else "red"
+        limit = "" if most is None else show(name, most)
+        table.add_row(GOALS[name].what, limit, Text(show(name, figure.value), colour), figure.detail)
     return table
 
 

@@ -1,113 +1,110 @@
-"""What the benchmark measures: one function for each row or group of rows of the table of goals.
+"""What the benchmark measures: one function for each row, or group of rows, of the table of goals.
 
-A case compares contenders in one alternating run and returns figures; where nothing else is said a figure is made of
-medians. What the rows mean and how much is allowed stands in ``GOALS``.
+A case compares contenders in one alternating run and returns figures by the names of ``bench_goals.GOALS``; they are
+made of medians where the goal says nothing else.
 
 Separate from ``bench``, which plans and reports, and from ``bench_stage``, which runs the environments.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
+from bench_goals import Figure
 from bench_stage import CORE_MB, Contender, Stage, answer, invoke, started
-from sumo_source import SumoSource
-
-LINES = 500
-"""Lines in a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured
-is the line itself; shipping has a row of its own."""
-
-
-class Figure(NamedTuple):
-    """One measured figure, in its goal's unit, with what it was made of in words."""
-
-    value: float
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A row of the table."""
-
-    what: str
-    unit: str
-    most: float | None
-    """None where a figure is only reported."""
-    slack: float
-    """By how much a figure of the same code may differ from one run to the next: what is worse by more is worse."""
-
-
-GOALS: Mapping[str, Goal] = {
-    "cold_start": Goal("cold start added, two cores, best of 20", "ms", 4.0, 1.0),
-    "cold_start_median": Goal("… median", "ms", None, 2.0),
-    "cold_start_one_core": Goal("… on one core, median", "ms", None, 3.0),
-    "cold_start_128": Goal("… with 128 MB, median", "ms", None, 40.0),
-    "registered": Goal("until the external extension has registered", "ms", 3.0, 0.5),
-    "log_info": Goal("a `log.info`, over StreamHandler(/dev/null) - NullHandler", "x", 1.0, 0.15),
-    "print": Goal("a `print`, likewise", "x", 1.5, 0.2),
-}
-"""By figure; a case may give several."""
+from model import Environment, Invocation
+from sumo_source import HANG, Fault, SumoSource
 
 Figures = dict[str, Figure]
 Case = Callable[[Stage], Figures]
+Samples = defaultdict[str, list[float]]
 
-
-# Cold start
+WITHOUT = Contender("without")
+LINES = 500
+"""In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the
+line itself; shipping has a row of its own."""
+MIB_LINES = 2_400
+"""About 1 MiB of records."""
+BURST_LINES = 100_000
+SLOW_S = 0.08
+"""A Sumo that takes this long for an answer is not slow."""
+NAMELESS = f"https://{'n' * 64}.invalid/receiver/v1/http/token"
+"""An address whose name does not resolve: too long for any name server to be asked."""
+NEVER = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "60"}
 
 
 def cold_start(stage: Stage) -> Figures:
     """Start with the layer and without in turn, on both cores, on one, and with the share of 128 MB."""
     figures: Figures = {}
-    for name, rounds, memory_mb in (("", 20, None), ("_one_core", 10, CORE_MB), ("_128", 5, 128)):
-        starts_ms: dict[str, list[float]] = defaultdict(list)
-        registered_ms: list[float] = []
-        with SumoSource() as source:
-            for _ in stage.rounds(rounds, f"cold_start{name}"):
-                for contender in (Contender("without"), stage.with_layer):
-                    environment = stage.environment(
-                        contender, source.url, memory_mb=memory_mb or CORE_MB, has_share=memory_mb is not None
-                    )
-                    with environment:
-                        init = environment.start()
-                        starts_ms[contender.name].append(init.duration_s * 1000)
-                        registered_ms += [s * 1000 for n, s in init.extensions.items() if n.endswith("extension")]
-        if memory_mb is None:
-            figures["cold_start"] = _difference(starts_ms, min)
-            figures["cold_start_median"] = _difference(starts_ms, median)
-            best = f"best {min(registered_ms):.2f}"
-            figures["registered"] = Figure(median(registered_ms), best)
+    for name, rounds, memory_mb in (
+        ("cold_start", 20, 0),
+        ("cold_start_one_core", 10, CORE_MB),
+        ("cold_start_128", 5, 128),
+    ):
+        starts_ms, registered_ms = starts(stage, (WITHOUT, stage.with_layer), name, rounds, memory_mb)
+        if memory_mb:
+            figures[name] = _added(starts_ms, median)
         else:
-            figures[f"cold_start{name}"] = _difference(starts_ms, median)
+            figures["cold_start"] = _added(starts_ms, min)
+            figures["cold_start_median"] = _added(starts_ms, median)
+            registered = registered_ms["with"]
+            figures["registered"] = Figure(
+                median(registered), f"best {min(registered):.2f}, most {max(registered):.2f}"
+            )
     return figures
 
 
-def _difference(samples_ms: Mapping[str, Sequence[float]], measure: Callable[[Sequence[float]], float]) -> Figure:
-    with_it, without = measure(samples_ms["with"]), measure(samples_ms["without"])
-    return Figure(with_it - without, f"{without:.1f} without, {with_it:.1f} with")
+def starts(
+    stage: Stage, contenders: Sequence[Contender], what: str, rounds: int, memory_mb: int
+) -> tuple[Samples, Samples]:
+    """Return milliseconds for each cold start of each contender, and until its external extension had registered.
+
+    Args:
+        stage: Where.
+        contenders: Who.
+        what: Is shown as being done.
+        rounds: The usual number.
+        memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
+    """
+    starts_ms, registered_ms = Samples(list), Samples(list)
+    with SumoSource(connections=2) as source:
+        for _ in stage.rounds(rounds, what):
+            for contender in contenders:
+                environment = stage.environment(
+                    contender, source, memory_mb=memory_mb or CORE_MB, has_share=memory_mb > 0
+                )
+                with environment:
+                    init = started(environment)
+                    starts_ms[contender.name].append(init.duration_s * 1000)
+                    files = contender.extensions
+                    registered_ms[contender.name] += [s * 1000 for n, s in init.extensions.items() if n in files]
+    return starts_ms, registered_ms
 
 
-# The cost of a line
+def _added(samples: Mapping[str, Sequence[float]], measure: Callable[[Sequence[float]], float]) -> Figure:
+    """Return what the layer adds."""
+    with_it, without = measure(samples["with"]), measure(samples["without"])
+    return Figure(with_it - without, f"{without:.2f} without, {with_it:.2f} with")
 
 
 def log_info(stage: Stage) -> Figures:
     """Log with the layer and without, and with the two handlers that make up the yardstick, in turn."""
-    return {"log_info": _per_line(stage, "log")}
+    return {"log_info": _per_line(stage, "log"), "log_info_one_core": _per_line(stage, "log", has_share=True)}
 
 
 def print_(stage: Stage) -> Figures:
     """Print, against the same yardstick."""
-    return {"print": _per_line(stage, "print")}
+    return {"print": _per_line(stage, "print"), "print_one_core": _per_line(stage, "print", has_share=True)}
 
 
-def _per_line(stage: Stage, action: str) -> Figure:
-    contenders = {"without": Contender("without"), "with": stage.with_layer}
-    yardstick = {name: Contender(name, setup=name) for name in ("null", "stream")}
-    cost_us = line_costs_us(stage, contenders | yardstick, action)
+def _per_line(stage: Stage, action: str, *, has_share: bool = False) -> Figure:
+    yardstick = [Contender(name, setup=name) for name in ("null", "stream")]
+    cost_us = line_costs_us(stage, [WITHOUT, stage.with_layer, *yardstick], action, has_share=has_share)
     extra_us = cost_us["with"] - cost_us["without"]
     yard_us = cost_us["stream"] - cost_us["null"]
     detail = f"{cost_us['without']:.2f} µs without, {cost_us['with']:.2f} with; yardstick {yard_us:.2f} µs"
@@ -115,31 +112,331 @@ def _per_line(stage: Stage, action: str) -> Figure:
 
 
 def line_costs_us(
-    stage: Stage, contenders: Mapping[str, Contender], action: str, rounds: int = 120
+    stage: Stage,
+    contenders: Sequence[Contender],
+    action: str,
+    *,
+    rounds: int = 120,
+    length: int = 0,
+    has_share: bool = False,
 ) -> dict[str, float]:
-    """Return the CPU time that a line costs the thread that writes it, with each contender, median of all rounds.
+    """Return the CPU time that a line costs the thread that writes it, for each contender, median of all rounds.
 
     CPU time and not the clock's, because another program on the machine costs nobody anything. Null and stream have
     `log` lines whatever the action is: they are the yardstick of both.
+
+    Args:
+        stage: Where.
+        contenders: Who.
+        action: ``log`` or ``print``.
+        rounds: The usual number.
+        length: Characters that a line has beyond the usual 55.
+        has_share: One core, instead of all.
     """
-    costs_us: dict[str, list[float]] = defaultdict(list)
+    costs_us = Samples(list)
+    count = LINES if length < 1_000 else LINES // 10
     with ExitStack() as stack:
         source = stack.enter_context(SumoSource(connections=len(contenders)))
         environments = {}
-        for name, contender in contenders.items():
+        for each in contenders:
             variables = {"SUMO_FLUSH": "end"}
-            environment = stage.environment(contender, source.url, variables=variables, is_quiet=True)
-            environments[name] = stack.enter_context(environment)
+            environment = stage.environment(each, source, variables=variables, has_share=has_share, is_quiet=True)
+            environments[each.name] = stack.enter_context(environment)
             started(environment)
             invoke(environment, {"log": LINES})
         for _ in stage.rounds(rounds, f"{action} per line"):
             for name, environment in environments.items():
                 kind = "log" if name in ("null", "stream") else action
-                costs_us[name].append(answer(environment, {kind: LINES})["cpu_ns"] / 1000)
+                event = {kind: count, "with": {"length": length}}
+                costs_us[name].append(answer(environment, event)["cpu_ns"] / 1000)
     return {name: median(values) for name, values in costs_us.items()}
 
 
-CASES: Mapping[str, Case] = {"cold_start": cold_start, "registered": cold_start, "log_info": log_info, "print": print_}
+def shipping(stage: Stage) -> Figures:
+    """Ship 1 MiB of lines, then compress the same bytes, in the same process, in turn.
+
+    What shipping costs is the CPU time of all threads of the environment but the one that wrote the lines.
+    """
+    ratios = []
+    for shipped_ms, zlib_ms, _ in shippings_ms(stage, stage.with_layer):
+        ratios.append(shipped_ms / zlib_ms)
+    return {"shipping": Figure(median(ratios), f"{shipped_ms:.1f} ms, zlib alone {zlib_ms:.1f} ms (last round)")}
+
+
+def shippings_ms(stage: Stage, contender: Contender) -> Iterator[tuple[float, float, int]]:
+    """Yield, for each round, milliseconds of CPU for shipping about 1 MiB, for compressing it, and its bytes."""
+    kept = stage.folder / "kept"
+    kept.touch()
+    with SumoSource(tls=True, connections=2, keep=kept) as source:
+        environment = stage.environment(contender, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True)
+        with environment:
+            started(environment)
+            invoke(environment, {"log": MIB_LINES})
+            for _ in stage.rounds(10, "shipping"):
+                arrived, before_ns = kept.stat().st_size, _others_cpu_ns(environment)
+                invoke(environment, {"log": MIB_LINES})
+                shipped_ns = _others_cpu_ns(environment) - before_ns
+                with kept.open("rb") as file:
+                    file.seek(arrived)
+                    body = file.read()
+                (environment.tmp / "body").write_bytes(body)
+                path = "/tmp/body" if stage.is_isolated else str(environment.tmp / "body")
+                yield shipped_ns / 1e6, answer(environment, {"compress": path})["cpu_ns"] / 1e6, len(body)
+
+
+def _others_cpu_ns(environment: Environment) -> int:
+    """Return the CPU time of all living threads in the environment but the runtime's main thread."""
+    tasks = [task for pid in environment.pids() for task in Path(f"/proc/{pid}/task").iterdir()]
+    others = [task for task in tasks if task.name != str(environment.runtime_pid)]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in others)
+
+
+def memory(stage: Stage) -> Figures:
+    """Compare PSS after the cold start, and after shipping over TLS with boto3 in the function and without."""
+    boto3 = stage.packages("boto3")
+    idle, shipped = Samples(list), Samples(list)
+    for _ in stage.rounds(5, "memory"):
+        for setup, packages in (("as_is", None), ("boto3", boto3)):
+            for each in (WITHOUT, stage.with_layer):
+                contender = Contender(f"{each.name} {setup}", setup, each.layer, each.variables, packages)
+                before_mb, after_mb = memory_mb(stage, contender)
+                idle[contender.name].append(before_mb)
+                shipped[contender.name].append(after_mb)
+
+    def added(samples: Samples, setup: str) -> Figure:
+        return _added({name: samples[f"{name} {setup}"] for name in ("with", "without")}, median)
+
+    return {
+        "memory_idle": added(idle, "as_is"),
+        "memory_boto3": added(shipped, "boto3"),
+        "memory_bare": added(shipped, "as_is"),
+    }
+
+
+def memory_mb(stage: Stage, contender: Contender, lines: int = 1_000) -> tuple[float, float]:
+    """Return the PSS of an environment's processes when it has started, and when it has shipped so many lines."""
+    with SumoSource(tls=True, connections=2) as source:
+        with stage.environment(contender, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True) as environment:
+            started(environment)
+            before_mb = environment.memory_pss_bytes() / 1e6
+            invoke(environment, {"log": lines})
+            if contender.layer == stage.layer:
+                source.wait_for(lines)
+            return before_mb, environment.memory_pss_bytes() / 1e6
+
+
+def goodbye(stage: Stage) -> Figures:
+    """Leave 1 MiB to SHUTDOWN, in a 128 MB function, over TLS: count what arrives, and stop the time."""
+    lost, took_s = [], []
+    for _ in stage.rounds(5, "goodbye"):
+        with SumoSource(tls=True, connections=2) as source:
+            environment = stage.environment(
+                stage.with_layer, source, variables=NEVER, memory_mb=128, has_share=True, is_quiet=True
+            )
+            with environment:
+                started(environment)
+                source.pause_listening()
+                invoke(environment, {"log": MIB_LINES})
+                source.resume_listening()
+                took_s.append(environment.shutdown().duration_s)
+            lost.append(MIB_LINES - lines_at(source))
+    return {
+        "goodbye": Figure(max(lost), f"of {MIB_LINES}, worst of {len(lost)}"),
+        "goodbye_s": Figure(median(took_s), f"most {max(took_s):.2f}"),
+    }
+
+
+def lines_at(source: SumoSource) -> int:
+    """Return how many of the function's lines are there, each counted once."""
+    return len({record["id"] for record in source.records if record["type"] == "function"})
+
+
+def response(stage: Stage) -> Figures:
+    """Answer with 100 lines, with the layer and without: what is added beside the lines' own CPU time."""
+    times_ms, lines_ms = Samples(list), Samples(list)
+    with SumoSource() as source, _pair(stage, source, {}) as pair:
+        for _ in stage.rounds(100, "response"):
+            for name, environment in pair.items():
+                invocation = invoke(environment, {"log": 100})
+                times_ms[name].append(_response_ms(invocation.response_s))
+                lines_ms[name].append(invocation.payload["cpu_ns"] * 100 / 1e6)
+    total, own = _added(times_ms, median), _added(lines_ms, median)
+    return {"response": Figure(total.value - own.value, f"{total.detail}; the lines {own.value:.2f} ms")}
+
+
+@contextmanager
+def _pair(stage: Stage, source: SumoSource | str, variables: Mapping[str, str]) -> Iterator[dict[str, Environment]]:
+    """Give an environment with the layer and one without, started and warm."""
+    with ExitStack() as stack:
+        pair = {}
+        for each in (WITHOUT, stage.with_layer):
+            environment = stage.environment(each, source, variables=variables, is_quiet=True)
+            pair[each.name] = stack.enter_context(environment)
+            started(environment)
+            for _ in range(3):
+                invoke(environment, {"log": 3})
+        yield pair
+
+
+def _response_ms(response_s: float | None) -> float:
+    assert response_s is not None, "it was a success"
+    return response_s * 1000
+
+
+def flush_next(stage: Stage) -> Figures:
+    """Invoke with ``next`` and a Sumo that is slow, that hangs, that has no name: how much longer does it take?"""
+    added = {}
+    for what, fault in (("slow", Fault(delay_s=SLOW_S)), ("hanging", HANG), ("nameless", None)):
+        times_ms = Samples(list)
+        with SumoSource(connections=20) as source:
+            source.default = fault or source.default
+            with _pair(stage, source if fault else NAMELESS, {"SUMO_FLUSH": "next"}) as pair:
+                for _ in stage.rounds(30, f"next, {what}"):
+                    for name, environment in pair.items():
+                        times_ms[name].append(invoke(environment, {"log": 3}).duration_s * 1000)
+        added[what] = _added(times_ms, median).value
+    return {"next": Figure(max(added.values()), ", ".join(f"{what} {value:+.2f}" for what, value in added.items()))}
+
+
+def flush_end(stage: Stage) -> Figures:
+    """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, and who waits?"""
+    missing, responses_ms, held_ms = 0, Samples(list), []
+    with SumoSource() as source, _pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
+        source.default = Fault(delay_s=SLOW_S)
+        for _ in stage.rounds(30, "end"):
+            for name, environment in pair.items():
+                before = lines_at(source)
+                invocation = invoke(environment, {"log": 3})
+                responses_ms[name].append(_response_ms(invocation.response_s))
+                if name == "with":
+                    missing += 3 - (lines_at(source) - before)
+                    held_ms.append(_held_ms(invocation))
+    return {
+        "end_missing": Figure(missing, f"of {3 * len(held_ms)}"),
+        "end_response": _added(responses_ms, median),
+        "end_held": Figure(median(held_ms), f"most {max(held_ms):.1f}"),
+    }
+
+
+def first_held(stage: Stage) -> Figures:
+    """Invoke a new 128 MB environment with ``end`` over TLS: how long is it held, first and second time?"""
+    first_ms, second_ms = [], []
+    for _ in stage.rounds(5, "first post"):
+        first, second = holds_ms(stage, stage.with_layer, 128)
+        first_ms.append(first)
+        second_ms.append(second)
+    return {"first_held_128": Figure(median(first_ms), f"the second {median(second_ms):.0f}")}
+
+
+def holds_ms(stage: Stage, contender: Contender, size_mb: int, *, is_quiet: bool = True) -> tuple[float, float]:
+    """Return how long a new environment is held after its first and its second response, over TLS."""
+    with SumoSource(tls=True, connections=2) as source:
+        environment = stage.environment(
+            contender, source, variables={"SUMO_FLUSH": "end"}, memory_mb=size_mb, has_share=True, is_quiet=is_quiet
+        )
+        with environment:
+            started(environment)
+            first, second = (invoke(environment, {"log": 1}) for _ in range(2))
+            return _held_ms(first), _held_ms(second)
+
+
+def _held_ms(invocation: Invocation) -> float:
+    return invocation.duration_s * 1000 - _response_ms(invocation.response_s)
+
+
+def burst(stage: Stage) -> Figures:
+    """Log 100,000 lines in one invocation: what arrives, what memory it takes, how long the function had to wait.
+
+    Pauses and memory are measured in runs of their own: who looks at a process's memory holds up its memory calls.
+    """
+    lost, added_mb, pauses_ms = [], [], Samples(list)
+    for _ in stage.rounds(3, "burst"):
+        for each in (WITHOUT, stage.with_layer):
+            with SumoSource() as source:
+                with stage.environment(each, source, is_quiet=True) as environment:
+                    started(environment)
+                    pauses_ms[each.name].append(answer(environment, {"timed": BURST_LINES})["slowest_ms"])
+                    environment.shutdown()
+                if each is not WITHOUT:
+                    lost.append(BURST_LINES - lines_at(source))
+        added_mb.append(burst_mb(stage, stage.with_layer))
+    pauses = (
+        f"best of {len(lost)}, most {max(pauses_ms['with']):.1f}; without the layer {min(pauses_ms['without']):.1f}"
+    )
+    return {
+        "burst_lost": Figure(max(lost), f"worst of {len(lost)}"),
+        "burst_memory": Figure(median(added_mb), "above the idle function"),
+        "burst_pause": Figure(min(pauses_ms["with"]), pauses),
+    }
+
+
+def burst_mb(stage: Stage, contender: Contender, *, is_quiet: bool = True) -> float:
+    """Return how much memory 100,000 lines in one invocation take at most, above that of the idle environment."""
+    with SumoSource(connections=2) as source:
+        with stage.environment(contender, source, is_quiet=is_quiet) as environment:
+            started(environment)
+            before_mb = environment.memory_pss_bytes() / 1e6
+            with _peak_mb(environment) as peaks:
+                invoke(environment, {"log": BURST_LINES})
+                invoke(environment, {"log": 1})
+            return max(peaks) - before_mb
+
+
+@contextmanager
+def _peak_mb(environment: Environment) -> Iterator[list[float]]:
+    """Collect the PSS of the environment's processes, ten times a second, until the block ends."""
+    samples: list[float] = []
+    is_over = threading.Event()
+
+    def sample() -> None:
+        while True:
+            samples.append(environment.memory_pss_bytes() / 1e6)
+            if is_over.wait(0.1):
+                return
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def busy(stage: Stage) -> Figures:
+    """Work in pure Python while what was logged meanwhile is shipped, 1 MiB each second."""
+    times_ms = Samples(list)
+    with SumoSource(tls=True) as source, _pair(stage, source, {"SUMO_FLUSH": "next"}) as pair:
+        for _ in stage.rounds(50, "busy"):
+            for name, environment in pair.items():
+                times_ms[name].append(
+                    answer(environment, {"spin": 1_000, "with": {"lines": MIB_LINES // 10}})["wall_ms"]
+                )
+    added = _added(times_ms, median)
+    return {"busy": Figure(added.value / median(times_ms["without"]) * 100, f"{added.detail} (ms)")}
+
+
+def zip_size(stage: Stage) -> Figures:
+    """Weigh the zip."""
+    return {"zip": Figure(stage.zip_bytes / 1024)}
+
+
+CASES: Mapping[str, Case] = {
+    "cold_start": cold_start,
+    "registered": cold_start,
+    "log_info": log_info,
+    "print": print_,
+    "shipping": shipping,
+    "memory": memory,
+    "goodbye": goodbye,
+    "response": response,
+    "next": flush_next,
+    "end": flush_end,
+    "first_held": first_held,
+    "burst": burst,
+    "busy": busy,
+    "zip": zip_size,
+}
 """By name, as ``ONLY=`` has it."""
 
 

@@ -20,19 +20,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model import Environment, Invocation
+from model import Environment, InitResult, Invocation
 from model.configuration import FRAMES_FD
+from model.generation import find_extensions
 from runtimes import ROOT, Runtime, interpreters, typical
+from sumo_source import SumoSource
 
 from layer.build import build, unpack
 
 FUNCTION = ROOT / "tests/functions/bench"
 CACHE = ROOT / ".cache/bench"
+TIMEOUT_S = 60.0
+"""Of the measured function."""
 CORE_MB = 1769
 """The memory size at which Lambda gives a function one core."""
 
@@ -50,9 +54,9 @@ class Contender:
     """A folder with packages that the function brings along."""
 
     @property
-    def has_layer(self) -> bool:
-        """Does it come with an /opt?"""
-        return self.layer is not None
+    def extensions(self) -> set[str]:
+        """The names of its external extensions."""
+        return set() if self.layer is None else {file.name for file in find_extensions(self.layer)}
 
 
 @dataclass
@@ -73,6 +77,30 @@ class Stage:
         """The function with our layer."""
         return Contender("with", layer=self.layer, variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"})
 
+    def packages(self, *requirements: str) -> Path:
+        """Return a folder with packages from PyPI, for the measured interpreter; named after the first of them.
+
+        Raises:
+            subprocess.CalledProcessError: pip could not install them; its words are in ``stderr``.
+        """
+        folder = CACHE / "packages" / requirements[0]
+        if not folder.exists():
+            self.tell(f"installing {' '.join(requirements)}")
+            unfinished = folder.with_name(f"{folder.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "--python", str(self.runtime.interpreter.executable), "install"]
+            quiet = [
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--no-compile",
+                "--root-user-action=ignore",
+            ]
+            command = [*pip, *quiet, f"--target={unfinished}", *requirements]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            unfinished.rename(folder)
+        return folder
+
     def rounds(self, usual: int, what: str) -> Iterator[int]:
         """Count the rounds of a case, and show how far it is; at least three, whatever the share."""
         count = max(3, round(usual * self.share))
@@ -85,38 +113,52 @@ class Stage:
     def environment(
         self,
         contender: Contender,
-        url: str | None = None,
+        source: SumoSource | str = "",
         *,
         variables: Mapping[str, str] | None = None,
         memory_mb: int = CORE_MB,
         has_share: bool = False,
         is_quiet: bool = False,
-        timeout_s: float = 60.0,
     ) -> Environment:
         """Return an environment of a contender's function.
 
         Args:
             contender: Whose.
-            url: Of the source that takes its lines.
+            source: What takes its lines, or an address where nobody may be.
             variables: For all contenders of a case alike.
             memory_mb: The memory size.
             has_share: Whether it gets the CPU share of that size; without, every core is its.
             is_quiet: Whether what it writes goes to /dev/null instead of the model's log stream.
-            timeout_s: The function's timeout.
         """
-        sink = {} if url is None else {"SUMO_HTTP_ENDPOINT": url, "BENCH_SINK": url}
+        root = self._task_root(contender)
         quiet = {"BENCH_QUIET": "1", "BENCH_FRAMES_FD": str(FRAMES_FD)} if is_quiet else {}
         setup = {"BENCH_SETUP": contender.setup}
         return Environment(
             self.runtime,
-            self._task_root(contender),
+            root,
             layer=contender.layer,
-            variables={**setup, **quiet, **sink, **contender.variables, **(variables or {})},
+            variables={**setup, **quiet, **self._address(source, root), **contender.variables, **(variables or {})},
             memory_mb=memory_mb,
             cpu_limited=has_share,
-            timeout_s=timeout_s,
-            isolated=Environment.isolation_available() is None,
+            timeout_s=TIMEOUT_S,
+            isolated=self.is_isolated,
         )
+
+    @property
+    def is_isolated(self) -> bool:
+        """Do the processes have a file system of their own?"""
+        return Environment.isolation_available() is None
+
+    def _address(self, source: SumoSource | str, root: Path) -> dict[str, str]:
+        """Return the variables that name the source and, where it speaks TLS, whom to trust."""
+        if isinstance(source, str):
+            return {"SUMO_HTTP_ENDPOINT": source}
+        variables = {"SUMO_HTTP_ENDPOINT": source.url}
+        if source.url.startswith("https"):
+            name = f"{source.ca_file.parent.name}.pem"
+            shutil.copyfile(source.ca_file, root / name)
+            variables["SSL_CERT_FILE"] = str(Path("/var/task" if self.is_isolated else root, name))
+        return variables
 
     def _task_root(self, contender: Contender) -> Path:
         """Return the folder of a contender's function, compiled; made at its first call."""
@@ -180,8 +222,8 @@ def invoke(environment: Environment, event: Any) -> Invocation:
     return invocation
 
 
-def started(environment: Environment) -> float:
-    """Start an environment and return how long that took, in seconds.
+def started(environment: Environment) -> InitResult:
+    """Start an environment and return what happened.
 
     Raises:
         RuntimeError: It failed; a comparison makes no sense then.
@@ -190,12 +232,9 @@ def started(environment: Environment) -> float:
     if init.error is not None:
         said = [line.text for line in environment.cloudwatch[-5:]]
         raise RuntimeError(f"the cold start failed: {init.error}; it said last: {said}")
-    return init.duration_s
+    return init
 
 
 def say(text: str) -> None:
     """Show progress on stderr, in place where that is a terminal."""
     print(f"\r\x1b[K{text}" if sys.stderr.isatty() else text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr)
-
-
-Samples = Mapping[str, Sequence[float]]

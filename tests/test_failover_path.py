@@ -117,9 +117,7 @@ def test_the_last_lines_go_to_the_bucket_at_shutdown(
     assert got == ["loaded", "last words"]
 
 
-def test_failover_is_accounted_for(
-    source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str
-) -> None:
+def test_failover_is_accounted_for(source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str) -> None:
     """When Sumo is back it is told how many lines are in the bucket instead."""
     source.script([Fault(401)])
     with environment(source, layer_folder, aws_server, bucket) as env:

@@ -374,9 +374,7 @@ def test_the_dropin_ships_log_records(
     shutil.copytree(layer_folder, layer)
     if not beside:
         shutil.rmtree(layer / "extensions")
-    with environment(
-        source, layer, task_root=FUNCTIONS / "dropin", variables={"AWS_LAMBDA_EXEC_WRAPPER": None}
-    ) as env:
+    with environment(source, layer, task_root=FUNCTIONS / "dropin", variables={"AWS_LAMBDA_EXEC_WRAPPER": None}) as env:
         env.start()
         ids = [env.invoke({"number": number}).request_id for number in range(3)]
         env.shutdown()
@@ -490,5 +488,3 @@ def test_lambdas_own_paths_and_a_user_without_rights(source: SumoSource, layer_f
     texts = [text.rpartition("\t")[2] for text in messages(source)]
     assert texts == ["loaded", "0", "p0", "1", "p1", "2", "p2"]
     assert_each_once(source)
-
-

@@ -27,9 +27,7 @@ def source() -> Iterator[SumoSource]:
 
 def emulator(source: SumoSource, layer: Path, runtime: Runtime, timeout_s: int = 10) -> Emulator:
     variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end"}
-    return Emulator(
-        runtime, PROBE, layer=layer, wrapper="/opt/sumo_wrapper", variables=variables, timeout_s=timeout_s
-    )
+    return Emulator(runtime, PROBE, layer=layer, wrapper="/opt/sumo_wrapper", variables=variables, timeout_s=timeout_s)
 
 
 def texts(source: SumoSource) -> list[str]:
@@ -38,9 +36,7 @@ def texts(source: SumoSource) -> list[str]:
 
 
 @pytest.mark.parametrize("runtime", runtimes(), ids=lambda runtime: runtime.id)
-def test_every_line_of_three_invocations_arrives_once(
-    source: SumoSource, layer_folder: Path, runtime: Runtime
-) -> None:
+def test_every_line_of_three_invocations_arrives_once(source: SumoSource, layer_folder: Path, runtime: Runtime) -> None:
     """Both extensions register with the real API, three invocations are shipped before they end, SHUTDOWN is quiet."""
     with emulator(source, layer_folder, runtime) as env:
         for number in range(3):
