@@ -437,12 +437,12 @@ class TestResets:
 
     def test_timeout(self, task: Callable[[str], Path], layer: Callable[..., Path]) -> None:
         """The clock ends an invocation, SIGKILL the runtime; a new generation comes with the next one, /tmp stays."""
-        with Environment(runtimes.typical(), task(self.SLEEPER), layer=layer(patient=PATIENT), timeout_s=0.5) as env:
+        with Environment(runtimes.typical(), task(self.SLEEPER), layer=layer(patient=PATIENT), timeout_s=1.0) as env:
             env.start()
             late, next_one = env.invoke(60), env.invoke(0)
 
         assert (late.status, late.body, late.response_s) == ("timeout", None, None)
-        assert 0.5 <= late.duration_s < 1.5
+        assert 1.0 <= late.duration_s < 2.0
         assert late.shutdown is not None and late.shutdown.reason == "timeout"
         assert late.shutdown.ended["runtime"].how == "SIGKILL"
         assert late.shutdown.ended["patient"].how == "exit 0"
@@ -451,7 +451,7 @@ class TestResets:
         assert [event["eventType"] for event in messages(env, "patient")] == ["INVOKE", "SHUTDOWN", "INVOKE"]
         assert messages(env, "patient")[1]["shutdownReason"] == "TIMEOUT"
         platform = texts(env, "platform")
-        assert any(text.endswith(f"Z {late.request_id} Task timed out after 0.50 seconds") for text in platform)
+        assert any(text.endswith(f"Z {late.request_id} Task timed out after 1.00 seconds") for text in platform)
         assert any(text.startswith("REPORT") and "\tStatus: timeout\t" in text for text in platform)
 
     def test_sigkill_in_mid_invocation(self, task: Callable[[str], Path], layer: Callable[..., Path]) -> None:
