@@ -34,15 +34,31 @@ class Attempt:
     """What came of one attempt.
 
     ``status`` is 0 where there was no answer; ``problem`` says what is wrong with it in a few words, without the
-    endpoint; ``retry_after_s`` is what the source asked for.
+    endpoint; ``retry_after_s`` is what the source asked for; ``is_out``: no answer came to what had been sent whole;
+    ``is_sent_again``: that had happened once before in this attempt, on a connection that was kept.
     """
 
-    __slots__ = ("status", "problem", "retry_after_s")
+    __slots__ = ("status", "problem", "retry_after_s", "is_out", "is_sent_again")
 
-    def __init__(self, status: int, problem: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        problem: str = "",
+        retry_after_s: float | None = None,
+        *,
+        is_out: bool = False,
+        is_sent_again: bool = False,
+    ) -> None:
         self.status = status
         self.problem = problem
         self.retry_after_s = retry_after_s
+        self.is_out = is_out
+        self.is_sent_again = is_sent_again
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Is the batch perhaps where it was sent to?"""
+        return 200 <= self.status < 300 or self.is_out or self.is_sent_again
 
     @property
     def is_ours(self) -> bool:
@@ -115,17 +131,21 @@ class Breaker:
     A value: what happens makes a new one. Closed, every batch is tried as often as the policy allows; open, none is;
     when the pause is over one attempt is a trial, and decides. The pause is drawn between half and one and a half of
     its average, which doubles with each failure, so that a fleet does not come back at the same instant.
+
+    Its times are the wall clock's, because no other goes on while an environment is frozen. A clock that is set back
+    to before the failure ends the pause: nobody knows how long the rest would be.
     """
 
-    __slots__ = ("failures", "until_s")
+    __slots__ = ("failures", "since_s", "until_s")
 
-    def __init__(self, failures: int = 0, until_s: float = 0.0) -> None:
+    def __init__(self, failures: int = 0, since_s: float = 0.0, until_s: float = 0.0) -> None:
         self.failures = failures
+        self.since_s = since_s
         self.until_s = until_s
 
     def is_open(self, now_s: float) -> bool:
         """Is no batch to be tried now?"""
-        return now_s < self.until_s
+        return self.since_s <= now_s < self.until_s
 
     @property
     def is_trial(self) -> bool:
@@ -144,4 +164,5 @@ class Breaker:
             random: A number between 0 and 1, drawn by the caller.
         """
         average_s = min(BREAKER_MAX_S, BREAKER_FIRST_S * 2.0 ** min(self.failures, 30))
-        return Breaker(self.failures + 1, now_s + max(average_s * (0.5 + random), retry_after_s or 0.0))
+        pause_s = max(average_s * (0.5 + random), retry_after_s or 0.0)
+        return Breaker(self.failures + 1, now_s, now_s + pause_s)

@@ -171,7 +171,7 @@ class Drainer:
         attempts = 0
         attempt = Attempt(0, "no time")
         while (left_s := until_s - time.time()) >= _ATTEMPT_MIN_S:
-            attempt = self._source.post(batch.body(), batch.envelope, min(REQUEST_TIMEOUT_S, left_s))
+            attempt = self._attempt(batch, self._source.post, min(REQUEST_TIMEOUT_S, left_s))
             attempts += 1
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
                 continue
@@ -189,6 +189,28 @@ class Drainer:
             self._mind_breaker(given_up, attempt)
         return (Verdict.FAIL_OVER if has_bucket else Verdict.AGAIN), attempt
 
+    def _attempt(self, batch: Batch, send: Callable[..., Attempt], *arguments: float) -> Attempt:
+        """Send a batch, and note which of its lines may be there although they will be sent again.
+
+        Noted and counted first: what kills the process in between must not make a line come twice that nobody has
+        counted. What goes wrong in our own code is an attempt that failed: the policy has an end for those.
+        """
+        lines, size_bytes = batch.mark_sent()
+        if lines:
+            self._counts.add(tally.SENT_AGAIN, lines, size_bytes)
+        try:
+            attempt = send(batch.body(), batch.envelope, *arguments)
+        except Exception as error:
+            if guard.IS_STRICT:
+                raise
+            attempt = Attempt(0, f"{type(error).__name__} in our own code", is_out=True)
+        if attempt.is_sent_again:
+            self._count(tally.SENT_AGAIN, batch)
+        if not attempt.may_have_arrived:
+            batch.unmark_sent()
+            self._counts.add(tally.SENT_AGAIN, -lines, -size_bytes)
+        return attempt
+
     def _mind_breaker(self, verdict: Verdict, attempt: Attempt) -> None:
         """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker."""
         if verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status not in (400, 413):
@@ -204,7 +226,7 @@ class Drainer:
         if self._bucket is None:
             assert self._connect_bucket is not None, "nobody says FAIL_OVER without a bucket"
             self._bucket = self._connect_bucket()
-        put = self._bucket.put(batch.body(), batch.envelope, now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+        put = self._attempt(batch, self._bucket.put, now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
         if 200 <= put.status < 300:
             self._count(tally.FAILED_OVER, batch)
             guard.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); the failover bucket does")
@@ -221,8 +243,9 @@ class Drainer:
 
     def _report_damage(self) -> None:
         while self._shelf.damaged:
-            self._counts.add(tally.DAMAGED, 0, 0)
-            guard.say("error", f"{self._shelf.damaged.pop()}; renamed to *.damaged, its lines are not shipped")
+            problem, size_bytes = self._shelf.damaged.pop()
+            self._counts.add(tally.DAMAGED, 0, size_bytes)
+            guard.say("error", f"{problem}; renamed to *.damaged, its lines are not shipped")
 
 
 class Batch:
@@ -231,6 +254,7 @@ class Batch:
     def __init__(self, slices: list[Slice]) -> None:
         self._slices = slices
         self._body: bytes | None = None
+        self._sent_before: list[int] = []
         self.size_bytes = sum(piece.size_bytes for piece in slices)
         self.is_single = len(slices) == 1 and slices[0].is_single
         self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
@@ -249,6 +273,17 @@ class Batch:
     def count(self) -> int:
         """How many lines these are; reads them all."""
         return sum(piece.count() for piece in self._slices)
+
+    def mark_sent(self) -> tuple[int, int]:
+        """They go out now. Returns how many lines and bytes of them may have arrived already."""
+        marks = [piece.mark_sent() for piece in self._slices]
+        self._sent_before = [before for before, _, _ in marks]
+        return sum(lines for _, lines, _ in marks), sum(size_bytes for _, _, size_bytes in marks)
+
+    def unmark_sent(self) -> None:
+        """They have not arrived, that is certain."""
+        for piece, before in zip(self._slices, self._sent_before, strict=True):
+            piece.unmark_sent(before)
 
     def acknowledge(self) -> None:
         """They are somebody else's now, or dropped and counted."""

@@ -83,8 +83,10 @@ class Bucket:
                 now_s=now_s,
                 timeout_s=timeout_s,
             )
-        except (Unsent, aws.NoCredentials) as error:
+        except aws.NoCredentials as error:
             return Attempt(0, f"S3: {error}")
+        except Unsent as error:
+            return Attempt(0, f"S3: {error}", is_out=error.is_out)
         return Attempt(answer.status, self._problem(answer))
 
     def _problem(self, answer: http1.Answer) -> str:

@@ -23,7 +23,7 @@ from _thread import allocate_lock, start_new_thread
 from sumo_internal import flushing, guard
 from sumo_internal.files import FolderRefused
 from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
-from sumo_internal.spool import SEGMENT_BYTES
+from sumo_internal.spool import SEGMENT_BYTES, has_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ class Sidecar:
         self._asked += 1
         self.ship()
         while self._served < self._asked:
-            if not self._done.wait(until_s - time.time()):
+            # Never longer, should the clock be set back meanwhile.
+            if not self._done.wait(min(flushing.HOLD_MAX_S, until_s - time.time())):
                 guard.say_once("warn", "Sumo Logic is slow: invocations are not held any more until it answers in time")
                 return False
         return self._is_hold_worthwhile
@@ -223,7 +224,7 @@ class Sidecar:
         while True:
             is_asked = self._wake.wait(self._config.flush_max_age_s)
             asked = self._asked
-            if is_asked or self._spool.pending_bytes:
+            if is_asked or self._spool.pending_bytes or has_others(self._spool):
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 

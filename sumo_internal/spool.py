@@ -20,6 +20,7 @@ offset   size   field                   owner    meaning
 8        8      committed offset        writer   lines are whole and final up to here (an offset in this file)
 16       8      sealed                  writer   1 when nothing more will be appended to this segment
 24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
+32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under
 16,384   *      lines                   writer   records, each one line of JSON with its newline
@@ -44,7 +45,8 @@ Invariants
 
 1. Each field has one owner, and an owner is one thread at a time: the writer under its own lock, the drainer under
    ``drain.lock``.
-2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases.
+2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases. The sent offset goes back
+   when the answer is that nothing was taken; who sends a line below it again counts it as sent again.
 3. Bytes below the committed offset never change.
 4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
 5. A writer never removes anything, and never waits for anything but its own lock.
@@ -98,7 +100,7 @@ LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 LEFTOVER_AGE_S = 60
 """Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
 
-_COMMITTED, _SEALED, _ACKNOWLEDGED = 1, 2, 3
+_COMMITTED, _SEALED, _ACKNOWLEDGED, _SENT = 1, 2, 3, 4
 _ENVELOPE_OFFSET = 64
 SEGMENTS_MIN = 3
 """One that is full, one that is being filled, one in reserve: with fewer, full once would be full for ever."""
@@ -176,6 +178,8 @@ class Segment:
                 raise SegmentDamaged(f"{path}: unknown format")
             if not HEADER_BYTES <= cursors[_ACKNOWLEDGED] <= cursors[_COMMITTED] <= SEGMENT_BYTES:
                 raise SegmentDamaged(f"{path}: acknowledged {cursors[_ACKNOWLEDGED]}, committed {cursors[_COMMITTED]}")
+            if not _is_envelope(segment.envelope):
+                raise SegmentDamaged(f"{path}: its request headers cannot be read")
         finally:
             os.close(descriptor)
         return segment
@@ -253,6 +257,17 @@ class Slice:
     def data(self) -> memoryview:
         """The lines themselves, in the map: release it before the segment is closed."""
         return memoryview(self.segment.map)[self.begin : self.end]
+
+    def mark_sent(self) -> tuple[int, int, int]:
+        """They go out now. Returns the sent offset as it was, and lines and bytes of these that lie below it."""
+        before = self.segment.cursors[_SENT]
+        self.segment.cursors[_SENT] = max(before, self.end)
+        again = self.segment.map[self.begin : min(before, self.end)]
+        return before, again.count(b"\n"), len(again)
+
+    def unmark_sent(self, before: int) -> None:
+        """They have not been taken, that is certain: the sent offset is what it was before."""
+        self.segment.cursors[_SENT] = before
 
     def acknowledge(self) -> None:
         """These lines are somebody else's now (or dropped, and counted): they are not taken again."""
@@ -471,6 +486,11 @@ def list_segments(folder: str) -> list[str]:
         return []
 
 
+def has_others(own: Spool) -> bool:
+    """Is there a segment of another writer (a forked child, a process that has died)?"""
+    return any(not os.path.basename(path).startswith(f"{own.writer}.") for path in list_segments(own.folder))
+
+
 def is_alive(folder: str, writer: str) -> bool:
     """Does the writer's process still live? Never ask about this process's own (it would drop its lock)."""
     try:
@@ -515,8 +535,8 @@ class Shelf:
         self._marks: dict[str, int] | None = None
         self.envelope = b""
         """Of the last segment of another process that was found here."""
-        self.damaged: list[str] = []
-        """What was set aside, one sentence each, to be said by the caller; cleared by nobody."""
+        self.damaged: list[tuple[str, int]] = []
+        """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
 
     def acquire(self) -> bool:
         """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
@@ -606,8 +626,9 @@ class Shelf:
             self._foreign[path] = Segment.open(path)
             self.envelope = self._foreign[path].envelope
         except SegmentDamaged as error:
-            self.damaged.append(str(error))
+            size_bytes = os.stat(path).st_size - HEADER_BYTES
             os.rename(path, f"{path}.damaged")
+            self.damaged.append((str(error), max(0, size_bytes)))
         except OSError:
             pass  # removed between listing and opening, or a symbolic link, which is none of ours
 
@@ -647,6 +668,15 @@ def _locked(path: str) -> LockFile:
     file.acquire()
     file.rename(path)
     return file
+
+
+def _is_envelope(text: bytes) -> bool:
+    """Are these request headers, each one line of Latin-1 text?"""
+    try:
+        pairs = [text for pair in json.loads(text).items() for text in pair]
+        return "".join(pairs).encode("latin-1").translate(None, b"\r\n\0") == "".join(pairs).encode("latin-1")
+    except (ValueError, TypeError, AttributeError):
+        return False
 
 
 def _verified_bytes(lines: bytes) -> int:

@@ -38,6 +38,8 @@ class HttpSource:
     def __init__(self, vault: Vault, sender: Sender) -> None:
         self._vault = vault
         self._sender = sender
+        self._is_sent_again = False
+        """In this post: what had been sent whole, over a kept connection, was sent once more."""
 
     def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt:
         """Send a gzipped batch.
@@ -45,27 +47,35 @@ class HttpSource:
         Args:
             body: Lines, gzipped.
             envelope: The headers it travels under (``X-Sumo-Host``, …).
-            timeout_s: Seconds for all of it, each redirect anew; a name look-up cannot be bounded.
+            timeout_s: Seconds for all of it, each redirect anew.
         """
         headers = {**envelope, **_HEADERS}
+        self._is_sent_again = False
         try:
-            url = self._vault.endpoint(time.time(), timeout_s)
-            for _ in range(REDIRECTS_MAX + 1):
-                answer = self._send(url, headers, body, timeout_s)
-                if answer.status not in (301, 302, 303, 307, 308):
-                    return _attempt(answer, url)
-                following = _redirect(url, answer.headers.get("location", ""))
-                if following is None:
-                    return Attempt(answer.status, "redirect to an address that is not Sumo Logic's")
-                url = following
-        except (Unsent, Unavailable) as error:
-            return Attempt(0, str(error))
-        return Attempt(0, "too many redirects")
+            attempt = self._follow(self._vault.endpoint(time.time(), timeout_s), headers, body, timeout_s)
+        except Unavailable as error:
+            attempt = Attempt(0, str(error))
+        except Unsent as error:
+            attempt = Attempt(0, str(error), is_out=error.is_out)
+        attempt.is_sent_again = self._is_sent_again
+        return attempt
 
     def renew(self) -> bool:
         """Fetch the address anew after it was refused. False: it stands in the settings, and would be the same."""
         self._vault.forget()
         return not self._vault.is_plain
+
+    def _follow(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Attempt:
+        """Post to an address, and to where it leads."""
+        for _ in range(REDIRECTS_MAX + 1):
+            answer = self._send(url, headers, body, timeout_s)
+            if answer.status not in (301, 302, 303, 307, 308):
+                return _attempt(answer, url)
+            following = _redirect(url, answer.headers.get("location", ""))
+            if following is None:
+                return Attempt(answer.status, "redirect to an address that is not Sumo Logic's")
+            url = following
+        return Attempt(0, "too many redirects")
 
     def _send(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> http1.Answer:
         try:
@@ -73,7 +83,14 @@ class HttpSource:
         except Unsent as error:
             if not error.is_stale:
                 raise
-            return self._sender.send("POST", url, headers, body, timeout_s)
+            first = error
+        try:
+            answer = self._sender.send("POST", url, headers, body, timeout_s)
+        except Unsent as error:
+            self._is_sent_again |= first.is_out and error.is_out
+            raise Unsent(str(error), is_out=first.is_out or error.is_out) from None
+        self._is_sent_again |= first.is_out
+        return answer
 
 
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")

@@ -66,7 +66,7 @@ class PooledSender:
             url: Where to.
             headers: Each one line of Latin-1 text.
             body: The body.
-            timeout_s: Seconds for all of it, name look-up excepted.
+            timeout_s: Seconds for all of it; the look-up of a proxy's name excepted.
 
         Raises:
             Unsent: No whole answer came; its text says why, without the address.
@@ -145,7 +145,7 @@ class _Wire:
         try:
             answer = self._call.make(self.sock)
         except (OSError, http1.BadAnswer) as error:
-            raise wire.broken(error, self._is_kept) from None
+            raise wire.broken(error, self._call, self._is_kept) from None
         self._is_kept = True
         if wire.is_last(answer):
             self.close()  # type: ignore[attr-defined]  # urllib3's
@@ -182,7 +182,7 @@ class PlainSender:
             answer = call.make(self._connection)
         except (OSError, http1.BadAnswer) as error:
             self.close()
-            raise wire.broken(error, was_kept) from None
+            raise wire.broken(error, call, was_kept) from None
         if wire.is_last(answer):
             self.close()
         return answer

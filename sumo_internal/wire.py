@@ -6,8 +6,8 @@ a host's addresses, a proxy's tunnel), and the words for what went wrong. What p
 
 Rules:
 
-* A timeout is for all of a request, name look-up excepted (nothing can interrupt one): a peer that sends a byte now and
-  then gets no more time.
+* A timeout is for all of a request: a peer that sends a byte now and then gets no more time. A name look-up, which
+  nothing can interrupt, is left behind on a thread of its own (urllib3's, to a proxy, excepted).
 * TLS is 1.2 or newer, and the peer is verified, against the authorities that OpenSSL finds: those of SSL_CERT_FILE and
   SSL_CERT_DIR, or else the machine's.
 * No text made here contains an address, or a proxy's password.
@@ -17,6 +17,7 @@ It keeps nothing: whether a connection is used again is the senders' business.
 
 from __future__ import annotations
 
+from _thread import allocate_lock, start_new_thread
 from time import monotonic
 
 from sumo_internal import http1, proxies
@@ -34,11 +35,13 @@ much is granted once to read it, or a batch that has arrived would be sent again
 
 
 class Unsent(Exception):
-    """No whole answer came. ``is_stale``: it broke on a kept connection, which says nothing about the source."""
+    """No whole answer came. ``is_stale``: it broke on a kept connection, which says nothing about the source.
+    ``is_out``: the request had been sent whole, and may have been taken."""
 
-    def __init__(self, reason: str, *, is_stale: bool = False) -> None:
+    def __init__(self, reason: str, *, is_stale: bool = False, is_out: bool = False) -> None:
         super().__init__(reason)
         self.is_stale = is_stale
+        self.is_out = is_out
 
 
 class Target:
@@ -91,12 +94,13 @@ class Target:
 
 
 class Call:
-    """A request on its way, and the time it has."""
+    """A request on its way, and the time it has. ``is_out``: it has been sent whole."""
 
-    __slots__ = ("until_s", "_request", "_is_late")
+    __slots__ = ("until_s", "is_out", "_request", "_is_late")
 
     def __init__(self, request: bytes, timeout_s: float) -> None:
         self.until_s = monotonic() + timeout_s
+        self.is_out = False
         self._request = request
         self._is_late = False
 
@@ -116,6 +120,7 @@ class Call:
                 return self._read(connection)  # perhaps a 413, given before all was read
             except (OSError, http1.BadAnswer):
                 raise error from None
+        self.is_out = True
         return self._read(connection)
 
     def _read(self, connection: Any) -> http1.Answer:
@@ -149,10 +154,7 @@ def dial(host: str, port: int, until_s: float) -> Any:
     """
     import socket
 
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise OSError(0, "no name that a host can have") from None
+    found = _look_up(host, port, until_s)
     problem = OSError(0, "a name without an address")
     for number, (family, kind, protocol, _, address) in enumerate(found):
         connection = socket.socket(family, kind, protocol)
@@ -165,6 +167,33 @@ def dial(host: str, port: int, until_s: float) -> Any:
             connection.close()
             problem = error
     raise problem
+
+
+def _look_up(host: str, port: int, until_s: float) -> list[Any]:
+    """The addresses of a host. A resolver that hangs keeps its thread, and nobody else."""
+    import socket
+
+    outcomes: list[Any] = []
+    is_over = allocate_lock()
+    is_over.acquire()
+
+    def ask() -> None:
+        try:
+            outcomes.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except UnicodeError:
+            outcomes.append(OSError(0, "no name that a host can have"))
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            is_over.release()
+
+    start_new_thread(ask, ())
+    if not is_over.acquire(timeout=left_s(until_s)):
+        raise TimeoutError(0, "the name look-up takes too long")
+    if isinstance(outcomes[0], Exception):
+        raise outcomes[0]
+    found: list[Any] = outcomes[0]
+    return found
 
 
 def open_tunnel(connection: Any, to: str, headers: Mapping[str, str], until_s: float) -> None:
@@ -212,9 +241,9 @@ def is_last(answer: http1.Answer) -> bool:
     return answer.headers.get("connection", "").lower() == "close" or "content-length" not in answer.headers
 
 
-def broken(error: Exception, was_kept: bool) -> Unsent:
+def broken(error: Exception, call: Call, was_kept: bool) -> Unsent:
     """What to raise for a connection that broke. Slow is not stale, and not to be tried again at once."""
-    return Unsent(reason(error), is_stale=was_kept and not isinstance(error, TimeoutError))
+    return Unsent(reason(error), is_stale=was_kept and not isinstance(error, TimeoutError), is_out=call.is_out)
 
 
 def reason(error: BaseException) -> str:

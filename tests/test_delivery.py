@@ -144,6 +144,7 @@ def test_a_breaker_is_open_within_its_bounds(
     asked_s = retry_after_s or 0.0
     assert max(asked_s, BREAKER_FIRST_S / 2) - 1e-3 <= pause <= max(asked_s, BREAKER_MAX_S * 1.5) + 1e-3
     assert breaker.is_open(now_s) and not breaker.is_open(breaker.until_s)
+    assert not breaker.is_open(now_s - 1.0)  # the clock was set back: who knows for how long the rest would be
     assert breaker.failures == failures + 1
 
 

@@ -16,11 +16,11 @@ from sumo_source import ACCEPT, HANG, LOSE_ANSWER, Fault, Point, SumoSource, com
 
 from layer.build import ROOT
 from sumo_internal import config as configuration
-from sumo_internal import delivery, tally
+from sumo_internal import delivery, guard, tally
 from sumo_internal.delivery import Drained
 from sumo_internal.destinations import make_drainer
 from sumo_internal.drainer import BATCH_MAX_BYTES
-from sumo_internal.spool import SEGMENT_BYTES, Segment, Shelf, Spool, list_segments
+from sumo_internal.spool import HEADER_BYTES, SEGMENT_BYTES, Segment, Shelf, Spool, list_segments
 from sumo_internal.web import PlainSender
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
@@ -351,6 +351,73 @@ def test_a_lost_answer_sends_again_with_the_same_ids(bench: Bench) -> None:
     assert bench.drain() is Drained.EMPTY
     assert numbers(bench.source) == [1, 2, 1, 2]
     assert list(bench.source.ids().values()) == [2, 2]
+    assert bench.counts == {tally.RETRIED: 2, tally.SENT_AGAIN: 2}
+
+
+def test_a_lost_answer_over_a_kept_connection_is_counted_too(bench: Bench) -> None:
+    """Tried again at once, which is no attempt; but the lines may be there twice."""
+    append(bench.spool, 1)
+    assert bench.drain() is Drained.EMPTY
+    append(bench.spool, 2, 3)
+    bench.source.script([LOSE_ANSWER])
+
+    assert bench.drain() is Drained.EMPTY
+
+    assert numbers(bench.source) == [1, 2, 3, 2, 3]
+    assert bench.counts == {tally.SENT_AGAIN: 2}
+
+
+def test_what_was_refused_is_not_counted_as_sent_again(bench: Bench) -> None:
+    """An answer that nothing was taken, or no connection at all: then nothing can come twice."""
+    append(bench.spool, 1, 2)
+    bench.source.script([Fault(503), Fault(429)])
+    assert bench.drain() is Drained.EMPTY
+    bench.source.pause_listening()
+    bench.source.drop_connections()
+    append(bench.spool, 3)
+    assert bench.drain() is Drained.KEPT  # over the kept connection it may have arrived, but it was not sent again
+
+    assert tally.SENT_AGAIN not in bench.counts
+
+
+def test_an_unanswered_batch_stays_marked_when_a_later_attempt_is_refused(bench: Bench) -> None:
+    """Kept and not answered, then refused, then taken: it is there twice, and the refusal changes nothing."""
+    append(bench.spool, 1, 2)
+    bench.source.script([LOSE_ANSWER, Fault(503)])
+
+    assert bench.drain() is Drained.EMPTY
+
+    assert numbers(bench.source) == [1, 2, 1, 2]
+    assert bench.counts == {tally.RETRIED: 4, tally.SENT_AGAIN: 2}
+
+
+def test_what_goes_wrong_in_our_own_code_is_a_failed_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A batch that our own code trips over takes its way through the policy; it does not end the drain for ever."""
+    append(bench.spool, 1)
+    monkeypatch.setattr(guard, "IS_STRICT", False)
+    monkeypatch.setattr("sumo_internal.sumo.Attempt", None)
+
+    assert bench.drain() is Drained.KEPT
+    assert "TypeError in our own code" in capfd.readouterr().err
+
+    monkeypatch.undo()
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 3600)  # beyond the breaker
+    assert bench.drain(left_s=7200) is Drained.EMPTY
+    assert set(numbers(bench.source)) == {1}
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_shipping(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The breaker of a source that failed an hour ago tomorrow: nobody would wait for that to be over."""
+    append(bench.spool, 1)
+    bench.source.script([Fault(401)])
+    assert bench.drain() is Drained.KEPT
+
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() - 86_400)
+
+    assert bench.drain() is Drained.EMPTY
+    assert numbers(bench.source) == [1]
 
 
 def test_lines_travel_under_their_writers_headers(bench: Bench, tmp_path: Path) -> None:
@@ -381,6 +448,7 @@ def test_a_damaged_segment_is_said_and_does_not_stop_the_others(
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1 and path in said[0]
     assert os.path.exists(f"{path}.damaged")
+    assert bench.tally.counts()[tally.DAMAGED] == (0, SEGMENT_BYTES - 1 - HEADER_BYTES)
 
 
 WRITER = """
@@ -486,6 +554,8 @@ def test_a_killed_drainer_loses_nothing(tmp_path: Path, fault: Fault) -> None:
         assert {record["number"] for record in source.records} == set(range(1500))
         assert all(counts[record["id"]] == 1 for record in first)
         assert sum(counts.values()) == 1500 if fault is HANG else 1500 < sum(counts.values()) < 2200
+        counted, _ = tally.totals(str(folder))[tally.SENT_AGAIN]
+        assert 0 < counted == sum(counts.values()) - 1500 or fault is HANG
 
 
 def test_a_living_writer_elsewhere_is_drained_too(tmp_path: Path) -> None:

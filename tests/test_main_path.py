@@ -322,6 +322,17 @@ def test_a_forked_child_is_shipped(source: SumoSource, layer_folder: Path) -> No
     assert_each_once(source)
 
 
+def test_children_alone_are_watched_live_too(source: SumoSource, layer_folder: Path) -> None:
+    """Where only forked children log, as in a pool of processes, their lines are no older than others'."""
+    variables = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "0.3"}
+    with environment(source, layer_folder, timeout_s=20, variables=variables) as env:
+        env.start()
+        env.invoke(steps({"sleep": 0.5}))
+        handle = env.begin_invoke(steps({"fork": "child"}, {"sleep": 4}))
+        source.wait_for(lambda source: "child" in "".join(messages(source)), 3)
+        assert handle.finish().status == "success"
+
+
 def test_without_an_endpoint_the_function_runs_and_one_line_says_so(source: SumoSource, layer_folder: Path) -> None:
     """A forgotten setting costs nothing but the lines, and is named."""
     with environment(source, layer_folder, variables={"SUMO_HTTP_ENDPOINT": None}) as env:

@@ -662,11 +662,17 @@ def damage_offsets(path: str) -> None:
         file.write((SEGMENT_BYTES + 1).to_bytes(8, "little"))
 
 
+def damage_envelope(path: str) -> None:
+    with open(path, "r+b") as file:
+        file.seek(64 + 4)
+        file.write(b"[1")
+
+
 def damage_size(path: str) -> None:
     os.truncate(path, HEADER_BYTES)
 
 
-@pytest.mark.parametrize("damage", [damage_magic, damage_offsets, damage_size])
+@pytest.mark.parametrize("damage", [damage_magic, damage_offsets, damage_envelope, damage_size])
 def test_damage_is_set_aside_and_reported(tmp_path: Path, damage: object) -> None:
     """A segment of another version, with offsets out of range or cut off is not guessed at; the evidence is kept."""
     folder = str(tmp_path / "spool")
@@ -678,7 +684,7 @@ def test_damage_is_set_aside_and_reported(tmp_path: Path, damage: object) -> Non
 
     assert shelf.take(1_000_000) == []
     assert os.listdir(folder) == ["0123456789ab-p1.000001.spool.damaged"]
-    assert len(shelf.damaged) == 1 and path in shelf.damaged[0]
+    assert len(shelf.damaged) == 1 and path in shelf.damaged[0][0]
 
 
 def test_files_are_ours_alone(tmp_path: Path) -> None:

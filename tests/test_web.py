@@ -451,6 +451,31 @@ def test_all_addresses_of_a_name_are_tried(make_sender: MakeSender) -> None:
         assert post(sender, f"http://localhost:{server.port}").status == 200
 
 
+def test_a_name_that_does_not_resolve_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver that hangs for half a minute would take all of a goodbye's two seconds, the bucket's part too."""
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(30))
+    begun_s = monotonic()
+
+    with pytest.raises(Unsent, match="name look-up takes too long") as caught:
+        PlainSender({}).send("POST", "https://collectors.test/x", {}, b"lines", 0.1)
+
+    is_over.set()
+    assert monotonic() - begun_s < PATIENT_S
+    assert not caught.value.is_out
+
+
+def test_what_was_sent_whole_may_have_arrived(make_sender: MakeSender) -> None:
+    """Without an answer it is known of a request whether it was out: only then can what it carries come twice."""
+    with ScriptedServer(End.CLOSE) as server:
+        with pytest.raises(Unsent) as caught:
+            post(make_sender({}), server.url)
+        assert caught.value.is_out
+    with pytest.raises(Unsent) as caught:
+        post(make_sender({}), server.url)
+    assert not caught.value.is_out
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
