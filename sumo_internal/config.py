@@ -24,8 +24,22 @@ _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 """What Go's strconv.ParseBool takes: users bring their settings from a Go program."""
 
 
+LOG_TYPES = ("platform", "function", "extension")
+"""What the Telemetry API has, and SUMO_LOG_TYPES names."""
+
+WRAPPER = "sumo_wrapper"
+"""The file name by which AWS_LAMBDA_EXEC_WRAPPER is known to be ours, wherever the layer lies."""
+
+
 class Invalid(ValueError):
-    """A value that a setting cannot take; its text completes the sentence "SUMO_X … "."""
+    """A value that a setting cannot take; its text completes the sentence "SUMO_X … ".
+
+    ``instead`` is the value to be used; None where that is the setting's default.
+    """
+
+    def __init__(self, problem: str, instead: object = None) -> None:
+        super().__init__(problem)
+        self.instead = instead
 
 
 class Setting:
@@ -60,6 +74,29 @@ def _number(least: float, most: float, unit: str, kind: type[int] | type[float] 
         return value
 
     return parse
+
+
+def _clamped(least: int, most: int, unit: str) -> Callable[[str], int]:
+    """A whole number; beyond the limits, which are AWS's, the nearest one counts, as in the Go extension."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise Invalid(f"is not a number of {unit}") from None
+        if not least <= value <= most:
+            raise Invalid(f"is not between {least} and {most} {unit}", max(least, min(value, most)))
+        return value
+
+    return parse
+
+
+def _log_types(text: str) -> tuple[str, ...]:
+    types = [word.strip().lower() for word in text.split(",") if word.strip()]
+    for word in types:
+        if word not in LOG_TYPES:
+            raise Invalid(f"has {word[:20]!r}, which is none of {', '.join(LOG_TYPES)}")
+    return tuple(name for name in LOG_TYPES if name in types)
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -160,7 +197,57 @@ SETTINGS = (
     Setting("SUMO_SOURCE_NAME", "source_name", _header, "", "X-Sumo-Name instead of the log stream."),
     Setting("SUMO_SOURCE_HOST", "source_host", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>."),
     Setting("SUMO_FIELDS", "fields", _fields, "", "X-Sumo-Fields of every request: key=value pairs, comma separated."),
+    Setting(
+        "SUMO_LOG_TYPES",
+        "log_types",
+        _log_types,
+        ("platform", "function"),
+        "What is shipped: the platform's events (START, REPORT, …), the function's lines, lines of extensions.",
+    ),
+    Setting(
+        "SUMO_FUNCTION_LOGS",
+        "function_logs",
+        _choice("auto", "process", "telemetry"),
+        "auto",
+        "Where the function's lines are taken from: in its process, or from Lambda's Telemetry API.",
+    ),
+    Setting(
+        "SUMO_ENHANCE_JSON_LOGS",
+        "is_enhanced",
+        _bool,
+        True,
+        'Off: the function\'s texts are sent as {"message": …} and its objects as they are, without any key of ours.',
+    ),
+    Setting("SUMO_SPAN_DROP", "is_span_dropped", _bool, False, "platform.runtimeDone is sent without its spans."),
+    Setting(
+        "TELEMETRY_TIMEOUT_MS",
+        "telemetry_timeout_ms",
+        _clamped(25, 30_000, "milliseconds"),
+        1_000,
+        "How long Lambda keeps events of the Telemetry API together before it delivers them.",
+    ),
+    Setting(
+        "TELEMETRY_MAX_BYTES",
+        "telemetry_max_bytes",
+        _clamped(262_144, 1_048_576, "bytes"),
+        262_144,
+        "... unless they are so many bytes already.",
+    ),
+    Setting(
+        "TELEMETRY_MAX_ITEMS",
+        "telemetry_max_items",
+        _clamped(1_000, 10_000, "events"),
+        10_000,
+        "... or so many events.",
+    ),
 )
+
+WITHOUT_MEANING = {
+    "SUMO_MAX_DATAQUEUE_LENGTH": "there is no queue in memory; SUMO_SPOOL_MAX_MB bounds what waits in /tmp",
+    "SUMO_MAX_CONCURRENT_REQUESTS": "one request at a time is what Sumo Logic asks its senders for",
+    "SUMO_MAX_RETRY": "the Go extension does not read it either; SUMO_NUM_RETRIES counts",
+}
+"""Settings of the Go extension that are taken and do nothing, and why."""
 
 
 class Config:
@@ -187,6 +274,13 @@ class Config:
     source_name: str
     source_host: str
     fields: str
+    log_types: tuple[str, ...]
+    function_logs: str
+    is_enhanced: bool
+    is_span_dropped: bool
+    telemetry_timeout_ms: int
+    telemetry_max_bytes: int
+    telemetry_max_items: int
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -215,7 +309,10 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
         try:
             values[setting.attribute] = setting.parse(text)
         except Invalid as problem:
-            instead = f"{setting.default!r} is used instead" if setting.default != "" else "it is left out"
+            if problem.instead is not None:
+                values[setting.attribute] = problem.instead
+            used = values[setting.attribute]
+            instead = f"{used!r} is used instead" if used != "" else "it is left out"
             shown = "" if setting.attribute == "endpoint" else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
     problems += _check(values)
@@ -239,6 +336,22 @@ def _check(values: dict[str, Any]) -> list[str]:
             values["has_failover"] = False
             problems.append(f"SUMO_ENABLE_FAILOVER is on, and {variable} is not set; there is no failover")
     return problems
+
+
+def remarks(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each setting of the Go extension that is there and has no meaning here."""
+    return [f"{name} has no meaning here: {why}" for name, why in WITHOUT_MEANING.items() if environ.get(name)]
+
+
+def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
+    """Are the function's lines taken in its own process, as far as its settings tell?
+
+    Under SnapStart and on Managed Instances the wrapper only starts the runtime.
+    """
+    if config.function_logs != "auto":
+        return config.function_logs == "process"
+    is_started_plainly = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "lambda-managed-instances")
+    return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and not is_started_plainly
 
 
 def envelope(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:

@@ -21,13 +21,14 @@ MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
 RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
-SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED = (
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED = (
     "spoolFull",
     "diskFull",
     "tooLong",
     "refused",
     "tooLarge",
     "damaged",
+    "platformDropped",
 )
 
 LOSSES = {
@@ -37,6 +38,7 @@ LOSSES = {
     REFUSED: "Sumo Logic refuses them for good (400)",
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
+    PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
 }
 """Reasons for which lines are lost, in words for people."""
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal import __version__
-from sumo_internal.config import SETTINGS, Config, dashboard_stream, envelope, read
+from sumo_internal.config import SETTINGS, Config, dashboard_stream, envelope, is_in_process, read, remarks
 
 ENDPOINT = "https://collectors.sumologic.com/receiver/v1/http/ZaVnC4dhaV0secret=="
 
@@ -45,6 +45,16 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_FIELDS", " team=shop , env=prod,", "team=shop,env=prod"),
     ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(30)), ",".join(f"k{n}=v" for n in range(30))),
     ("SUMO_FIELDS", f"{'k' * 255}={'v' * 200}", f"{'k' * 255}={'v' * 200}"),
+    ("SUMO_LOG_TYPES", "function, platform", ("platform", "function")),
+    ("SUMO_LOG_TYPES", "Extension", ("extension",)),
+    ("SUMO_LOG_TYPES", ",", ()),
+    ("SUMO_FUNCTION_LOGS", "Telemetry", "telemetry"),
+    ("SUMO_FUNCTION_LOGS", "process", "process"),
+    ("SUMO_ENHANCE_JSON_LOGS", "f", False),
+    ("SUMO_SPAN_DROP", "1", True),
+    *[("TELEMETRY_TIMEOUT_MS", f"{value}", value) for value in (25, 30_000)],
+    *[("TELEMETRY_MAX_BYTES", f"{value}", value) for value in (262_144, 1_048_576)],
+    *[("TELEMETRY_MAX_ITEMS", f"{value}", value) for value in (1_000, 10_000)],
 ]
 
 INVALID = [
@@ -84,6 +94,13 @@ INVALID = [
     ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(31)), "31 fields; Sumo Logic takes 30"),
     ("SUMO_FIELDS", f"{'k' * 256}=v", "over 255"),
     ("SUMO_FIELDS", f"k={'v' * 201}", "over 200"),
+    ("SUMO_LOG_TYPES", "platform,functions", "has 'functions', which is none of platform, function, extension"),
+    ("SUMO_FUNCTION_LOGS", "cloudwatch", "none of auto, process, telemetry"),
+    ("SUMO_ENHANCE_JSON_LOGS", "no", "neither true nor false"),
+    ("SUMO_SPAN_DROP", "on", "neither true nor false"),
+    ("TELEMETRY_TIMEOUT_MS", "1s", "not a number of milliseconds"),
+    ("TELEMETRY_MAX_BYTES", "1e6", "not a number of bytes"),
+    ("TELEMETRY_MAX_ITEMS", "all", "not a number of events"),
 ]
 
 ATTRIBUTES = {setting.variable: setting.attribute for setting in SETTINGS}
@@ -105,6 +122,78 @@ def test_invalid(variable: str, text: str, problem: str) -> None:
     (sentence,) = problems
     assert sentence.startswith(variable) and problem in sentence
     assert sentence.endswith(("used instead", "left out", "no failover"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "used"),
+    [
+        ("TELEMETRY_TIMEOUT_MS", "24", 25),
+        ("TELEMETRY_TIMEOUT_MS", "30001", 30_000),
+        ("TELEMETRY_MAX_BYTES", "0", 262_144),
+        ("TELEMETRY_MAX_BYTES", "9999999", 1_048_576),
+        ("TELEMETRY_MAX_ITEMS", "-1", 1_000),
+        ("TELEMETRY_MAX_ITEMS", "10001", 10_000),
+    ],
+)
+def test_what_aws_limits_is_clamped(variable: str, text: str, used: int) -> None:
+    """Beyond AWS's limits the nearest value counts, as in the Go extension, and a sentence says so."""
+    config, (sentence,) = read({variable: text})
+    assert getattr(config, ATTRIBUTES[variable]) == used
+    assert sentence.startswith(f"{variable}='{text}' is not between") and sentence.endswith(f"{used} is used instead")
+
+
+GO_SETTINGS = {
+    "SUMO_HTTP_ENDPOINT": ENDPOINT,
+    "SUMO_LOG_TYPES": "platform,function,extension",
+    "SUMO_ENABLE_FAILOVER": "true",
+    "SUMO_S3_BUCKET_NAME": "lines",
+    "SUMO_S3_BUCKET_REGION": "us-east-1",
+    "SUMO_NUM_RETRIES": "5",
+    "SUMO_RETRY_SLEEP_TIME_MS": "100",
+    "SUMO_LOG_LEVEL": "debug",
+    "SUMO_MAX_DATAQUEUE_LENGTH": "20",
+    "SUMO_MAX_CONCURRENT_REQUESTS": "3",
+    "SUMO_MAX_RETRY": "0",
+    "SOURCE_CATEGORY_OVERRIDE": "prod/orders",
+    "SUMO_ENHANCE_JSON_LOGS": "false",
+    "SUMO_SPAN_DROP": "true",
+    "KMS_KEY_ID": "alias/sumo",
+    "KMS_CACHE_SECONDS": "5",
+    "TELEMETRY_TIMEOUT_MS": "500",
+    "TELEMETRY_MAX_BYTES": "524288",
+    "TELEMETRY_MAX_ITEMS": "5000",
+}
+"""All that the Go extension and its help page know, each with a value that is not its default."""
+
+
+@pytest.mark.parametrize("variable", GO_SETTINGS)
+def test_every_setting_of_the_go_extension_is_taken_or_answered(variable: str) -> None:
+    """Users swap the layer and keep their settings: each has its effect, or one line says why it has none."""
+    config, problems = read(GO_SETTINGS)
+    said = [remark for remark in remarks({variable: GO_SETTINGS[variable]}) if remark.startswith(variable)]
+    has_effect = variable in ATTRIBUTES and getattr(config, ATTRIBUTES[variable]) != getattr(
+        read({})[0], ATTRIBUTES[variable]
+    )
+    assert problems == []
+    assert has_effect is (said == [])
+    assert all("has no meaning here: " in remark for remark in said)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, False),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}, True),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}, False),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_FUNCTION_LOGS": "telemetry"}, False),
+        ({"SUMO_FUNCTION_LOGS": "process"}, True),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, False),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, True),
+    ],
+)
+def test_where_the_function_is_heard(environ: dict[str, str], expected: bool) -> None:
+    """In its process where our wrapper starts it; a user of the Go layer who only swaps layers loses nothing."""
+    assert is_in_process(read(environ)[0], environ) is expected
 
 
 def test_failover_needs_a_bucket_and_its_region() -> None:
@@ -146,6 +235,13 @@ def test_defaults() -> None:
         "SUMO_SOURCE_NAME": "",
         "SUMO_SOURCE_HOST": "",
         "SUMO_FIELDS": "",
+        "SUMO_LOG_TYPES": ("platform", "function"),
+        "SUMO_FUNCTION_LOGS": "auto",
+        "SUMO_ENHANCE_JSON_LOGS": True,
+        "SUMO_SPAN_DROP": False,
+        "TELEMETRY_TIMEOUT_MS": 1_000,
+        "TELEMETRY_MAX_BYTES": 262_144,
+        "TELEMETRY_MAX_ITEMS": 10_000,
     }
 
 
