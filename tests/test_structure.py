@@ -14,8 +14,8 @@ from layer.build import ROOT
 FLOORS = {
     "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
     "drive": {"assembly", "destinations", "streams", "runtime", "recorder", "sidecar", "drainer"},
-    "edges": {"spool", "tally", "files", "sumo", "web", "wire", "aws", "s3", "vault", "lambda_api", "guard"},
-    "pure": {"rendering", "delivery", "flushing", "config", "http1", "proxies", "sigv4"},
+    "edges": {"spool", "tally", "files", "sumo", "web", "wire", "aws", "s3", "vault", "lambda_api", "telemetry", "guard"},
+    "pure": {"rendering", "platform_events", "delivery", "flushing", "config", "http1", "proxies", "sigv4"},
 }
 """From top to bottom. A module may import its own floor and those below it."""
 

@@ -1,0 +1,251 @@
+"""Platform events as records: the shapes, the REPORT line, one record per timeout, and that nothing raises."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal.platform_events import PlatformEvents
+from sumo_internal.rendering import RECORD_MAX_BYTES
+
+TIME = "2026-11-21T08:22:03.123Z"
+NOW = "2026-11-21T09:00:00.000Z"
+KEYS = {"logGroup": "/aws/lambda/orders", "logStream": "2026/11/21/[$LATEST]0123", "LayerVersion": "sumo:1"}
+ALL = ("platform", "function", "extension")
+METRICS = {"durationMs": 12.5, "billedDurationMs": 13, "memorySizeMB": 128, "maxMemoryUsedMB": 40}
+
+
+def made(*types: str, is_span_dropped: bool = False, is_enhanced: bool = True) -> PlatformEvents:
+    return PlatformEvents(types or ALL, KEYS, is_span_dropped=is_span_dropped, is_enhanced=is_enhanced)
+
+
+def event(kind: str, record: Any, time: str = TIME) -> dict[str, Any]:
+    return {"time": time, "type": kind, "record": record}
+
+
+def start(request_id: str, **more: str) -> dict[str, Any]:
+    return event("platform.start", {"requestId": request_id, "version": "$LATEST", **more})
+
+
+def records(events: PlatformEvents, *delivered: object) -> list[dict[str, Any]]:
+    """The records of these events, as the spool would finish them."""
+    return [json.loads(f"{text}}}") for each in delivered for text, _ in events.lines(each, NOW)]
+
+
+def report(request_id: str, metrics: object, status: str = "success") -> dict[str, Any]:
+    return event("platform.report", {"requestId": request_id, "status": status, "metrics": metrics})
+
+
+def test_a_platform_event_is_a_record_with_what_lambda_sent() -> None:
+    """``record`` as it came, and the keys of the function's own records beside it; time stands first."""
+    content = {"requestId": "r1", "version": "$LATEST", "tenantId": "t1", "tracing": {"type": "X", "value": "Root=1"}}
+    (record,) = records(made(), event("platform.start", content))
+    assert list(record.items()) == [
+        ("time", TIME),
+        ("type", "platform.start"),
+        ("record", content),
+        ("requestID", "r1"),
+        ("tenantId", "t1"),
+        *KEYS.items(),
+        ("IsColdStart", True),
+    ]
+
+
+def test_the_tenant_is_that_of_the_invocation() -> None:
+    """Only platform.start has it in some schemas; the REPORT, which comes beside the next invocation, keeps it."""
+    events = made()
+    got = records(events, start("r1", tenantId="t1"), report("r1", METRICS), start("r2"), report("r2", METRICS))
+    assert [record.get("tenantId") for record in got] == ["t1", "t1", None, None]
+
+
+def test_only_the_first_invocation_is_cold() -> None:
+    """Init and first invocation, its late REPORT included; the Go extension says false for all of them."""
+    init = event("platform.initStart", {"phase": "init"})
+    got = records(made(), init, start("r1"), start("r2"), report("r1", METRICS), report("r2", METRICS), init)
+    assert [record["IsColdStart"] for record in got] == [True, True, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        (METRICS, "Duration: 12.5 ms\tBilled Duration: 13 ms \tMemory Size: 128 MB\tMax Memory Used: 40 MB"),
+        (
+            {**METRICS, "durationMs": 12.0, "initDurationMs": 101.349},
+            "Duration: 12 ms\tBilled Duration: 13 ms \tMemory Size: 128 MB\tMax Memory Used: 40 MB"
+            "\tInit Duration: 101.35 ms",
+        ),
+        ({"durationMs": 7}, "Duration: 7 ms"),
+        ({"durationMs": None, "memorySizeMB": "128", "billedDurationMs": True, "maxMemoryUsedMB": 1e300}, ""),
+        ({}, ""),
+        (None, ""),
+        ([1], ""),
+    ],
+)
+def test_the_report_line(metrics: object, line: str) -> None:
+    """As CloudWatch has it, with the Go extension's spacing; Managed Instances have no numbers, and no <nil> either."""
+    (record,) = records(made(), report("r1", metrics))
+    assert record["message"] == "\t".join(filter(None, ["REPORT RequestId: r1", line]))
+    assert record["record"]["metrics"] == metrics
+
+
+def test_a_report_of_nothing_has_no_line() -> None:
+    """Without metrics, or without a request id, there is nothing to say; the Go extension panics."""
+    got = records(made(), event("platform.report", {"status": "success"}), event("platform.report", "text"))
+    assert ["message" in record for record in got] == [False, False]
+
+
+def test_spans_are_dropped_where_that_is_asked_for() -> None:
+    """SUMO_SPAN_DROP is for platform.runtimeDone alone, as in the Go extension."""
+    content = {"requestId": "r1", "status": "success", "spans": [{"name": "responseLatency"}]}
+    got = records(made(is_span_dropped=True), event("platform.runtimeDone", content), event("platform.report", content))
+    assert ["spans" in record["record"] for record in got] == [False, True]
+
+
+def test_what_is_not_wanted_has_no_record_but_is_followed() -> None:
+    """SUMO_LOG_TYPES=function needs platform.start all the same: it tells whose lines are whose."""
+    got = records(made("function"), start("r1"), event("function", "a line\n"), event("extension", "another"))
+    assert [(record["message"], record["requestID"]) for record in got] == [("a line", "r1")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "more"),
+    [
+        ("[INFO]\t2026\tr1\ttext\n", "[INFO]\t2026\tr1\ttext", {}),
+        ("  indented\r\n", "  indented", {}),
+        ('{"level":"WARN","n":1}\n', {"level": "WARN", "n": 1}, {"level": "WARN"}),
+        ("[1,2]", "[1,2]", {}),
+        ({"message": "m", "requestId": "r7"}, {"message": "m", "requestId": "r7"}, {}),
+        (17, "17", {}),
+    ],
+)
+def test_a_line_of_the_functions(content: object, message: object, more: dict[str, str]) -> None:
+    """Text is text, an object an object, whichever log format sent it; both have the request's id."""
+    _, record = records(made(), start("r1"), event("function", content))
+    assert record["message"] == message
+    assert record["requestID"] == (content["requestId"] if isinstance(content, dict) else "r1")
+    assert {key: record[key] for key in ("level", "logger") if key in record} == more
+
+
+def test_blank_lines_are_left_out() -> None:
+    """As they are in process."""
+    assert records(made(), event("function", "\n"), event("function", "  \r\n")) == []
+
+
+def test_without_enhancement_lines_are_as_the_function_wrote_them() -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: no key of ours in the function's records; platform events keep theirs."""
+    lines = [event("function", text) for text in ("text\n", '{"a":{"b":1},"level":"INFO"}', "{}")]
+    got = [f"{text}}}" for each in lines for text, _ in made(is_enhanced=False).lines(each, NOW)]
+    assert got == ['{"message":"text"}', '{"a":{"b":1},"level":"INFO"}', "{}"]
+    assert records(made(is_enhanced=False), start("r1"))[0]["logGroup"] == KEYS["logGroup"]
+
+
+def test_an_extensions_line_is_the_record() -> None:
+    """Without a message, as the Go extension has it."""
+    (record,) = records(made(), event("extension", "said\n"))
+    assert record["record"] == "said" and "message" not in record
+
+
+def test_a_long_line_is_sent_in_parts() -> None:
+    """Lambda delivers lines of up to 256 KiB; Sumo takes 64."""
+    text = "ä" * 100_000
+    got = records(made(), start("r1"), event("function", text))[1:]
+    assert "".join(record["message"] for record in got) == text
+    assert [(record["part"], record["parts"]) for record in got] == [(n, len(got)) for n in range(1, len(got) + 1)]
+    assert all(len(json.dumps(record, ensure_ascii=False).encode()) < RECORD_MAX_BYTES for record in got)
+
+
+def test_drops_are_counted() -> None:
+    """What Lambda says that it has dropped adds up, whatever the numbers look like."""
+    events = made("function")
+    for content in ({"droppedRecords": 3, "droppedBytes": 700}, {"droppedRecords": -1}, {"droppedBytes": "x"}, None):
+        assert records(events, event("platform.logsDropped", content)) == []
+    records(events, event("platform.logsDropped", {"droppedRecords": 1, "droppedBytes": 50.0}))
+    assert events.dropped == [4, 750]
+
+
+def done(request_id: str, status: str = "timeout", duration_ms: float = 3003.2) -> dict[str, Any]:
+    content = {"requestId": request_id, "status": status, "metrics": {"durationMs": duration_ms}}
+    return event("platform.runtimeDone", content)
+
+
+def timeouts(got: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(record["message"], record["requestID"]) for record in got if record["type"] == "function"]
+
+
+def test_a_timeout_has_one_record() -> None:
+    """Told by runtimeDone, REPORT and SHUTDOWN, it is one line of the function's, in CloudWatch's words."""
+    events = made()
+    got = records(events, start("r1"), done("r1"), report("r1", METRICS, "timeout"))
+    got += [json.loads(f"{text}}}") for text, _ in events.timeout(None, NOW)]
+    assert timeouts(got) == [(f"{TIME} r1 Task timed out after 3.00 seconds", "r1")]
+
+
+def test_a_timeout_told_by_shutdown_alone() -> None:
+    """Whose it was is known from its start; how long it took is not, and not made up."""
+    events = made()
+    got = records(events, start("r1"), done("r1", "success"), start("r2"))
+    got += [json.loads(f"{text}}}") for text, _ in events.timeout(None, NOW)]
+    assert timeouts(got) == [(f"{NOW} r2 Task timed out after the function's timeout", "r2")]
+
+
+def test_a_timeout_of_the_generation_before() -> None:
+    """Its REPORT may come here: it has its record already, and a timeout of our own has another."""
+    events = made()
+    events.timed_out_id = "r1"
+    got = records(events, report("r1", METRICS, "timeout"), start("r2"), done("r2"))
+    got += [json.loads(f"{text}}}") for text, _ in events.timeout(None, NOW)]
+    assert [request_id for _, request_id in timeouts(got)] == ["r2"]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("2026-11-21T08:22:03Z", "2026-11-21T08:22:03.000Z"),
+        ("2026-11-21T08:22:03.1Z", "2026-11-21T08:22:03.100Z"),
+        ("2026-11-21T08:22:03.123456789Z", TIME),
+        ("yesterday", NOW),
+        ('"},{"', NOW),
+        (1732177323123, NOW),
+    ],
+)
+def test_times(time: Any, expected: str) -> None:
+    """Sumo reads milliseconds; what is no time does not get into a record's text."""
+    assert records(made(), event("platform.start", {}, time))[0]["time"] == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+KNOWN = st.sampled_from(
+    ["platform.start", "platform.runtimeDone", "platform.report", "platform.logsDropped", "function", "extension"]
+)
+CONTENT = JSON | st.fixed_dictionaries(
+    {},
+    optional={
+        "requestId": st.sampled_from(["r1", "r2"]) | JSON,
+        "status": st.sampled_from(["timeout", "success"]) | JSON,
+        "metrics": st.dictionaries(st.sampled_from([*METRICS, "initDurationMs"]), JSON) | JSON,
+        "spans": JSON,
+        "tenantId": JSON,
+        "droppedRecords": JSON,
+        "droppedBytes": JSON,
+    },
+)
+EVENT = JSON | st.fixed_dictionaries({"time": st.just(TIME) | JSON, "type": KNOWN | JSON, "record": CONTENT})
+
+
+@given(st.lists(EVENT, max_size=6), st.booleans(), st.booleans())
+def test_any_event_gives_lines_of_json(delivered: list[object], is_span_dropped: bool, is_enhanced: bool) -> None:
+    """Whatever Lambda may come to send: no exception, and each record is one line of JSON within the limit."""
+    events = made(is_span_dropped=is_span_dropped, is_enhanced=is_enhanced)
+    for each in delivered:
+        for text, _ in events.lines(each, NOW):
+            line = f"{text}}}".encode("utf-8", "backslashreplace")
+            assert b"\n" not in line and b"\r" not in line and len(line) < RECORD_MAX_BYTES
+            assert isinstance(json.loads(line, parse_constant=pytest.fail), dict)
