@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from bench_goals import Figure
-from bench_stage import CORE_MB, Contender, Stage, answer, invoke, started
+from bench_stage import CORE_MB, Contender, Source, Stage, answer, invoke, started
 from model import Environment, Invocation
 from sumo_source import HANG, Fault, SumoSource
 
@@ -60,7 +60,7 @@ def cold_start(stage: Stage) -> Figures:
 
 
 def starts(
-    stage: Stage, contenders: Sequence[Contender], what: str, rounds: int, memory_mb: int
+    stage: Stage, contenders: Sequence[Contender], what: str, rounds: int, memory_mb: int, sink: Source | None = None
 ) -> tuple[Samples, Samples]:
     """Return milliseconds for each cold start of each contender, and until its external extension had registered.
 
@@ -70,9 +70,11 @@ def starts(
         what: Is shown as being done.
         rounds: The usual number.
         memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
+        sink: What takes the lines; a Sumo source by default.
     """
     starts_ms, registered_ms = Samples(list), Samples(list)
-    with SumoSource(connections=2) as source:
+    with ExitStack() as stack:
+        source = sink or stack.enter_context(SumoSource(connections=2))
         for _ in stage.rounds(rounds, what):
             for contender in contenders:
                 environment = stage.environment(
@@ -119,6 +121,7 @@ def line_costs_us(
     rounds: int = 120,
     length: int = 0,
     has_share: bool = False,
+    sink: Source | None = None,
 ) -> dict[str, float]:
     """Return the CPU time that a line costs the thread that writes it, for each contender, median of all rounds.
 
@@ -132,11 +135,12 @@ def line_costs_us(
         rounds: The usual number.
         length: Characters that a line has beyond the usual 55.
         has_share: One core, instead of all.
+        sink: What takes the lines; a Sumo source by default.
     """
     costs_us = Samples(list)
     count = LINES if length < 1_000 else LINES // 10
     with ExitStack() as stack:
-        source = stack.enter_context(SumoSource(connections=len(contenders)))
+        source = sink or stack.enter_context(SumoSource(connections=len(contenders)))
         environments = {}
         for each in contenders:
             variables = {"SUMO_FLUSH": "end"}
@@ -213,15 +217,17 @@ def memory(stage: Stage) -> Figures:
     }
 
 
-def memory_mb(stage: Stage, contender: Contender, lines: int = 1_000) -> tuple[float, float]:
+def memory_mb(
+    stage: Stage, contender: Contender, *, lines: int = 1_000, sink: Source | None = None
+) -> tuple[float, float]:
     """Return the PSS of an environment's processes when it has started, and when it has shipped so many lines."""
-    with SumoSource(tls=True, connections=2) as source:
-        with stage.environment(contender, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True) as environment:
+    with ExitStack() as stack:
+        source = sink or stack.enter_context(SumoSource(tls=True, connections=2))
+        environment = stage.environment(contender, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True)
+        with environment:
             started(environment)
             before_mb = environment.memory_pss_bytes() / 1e6
             invoke(environment, {"log": lines})
-            if contender.layer == stage.layer:
-                source.wait_for(lines)
             return before_mb, environment.memory_pss_bytes() / 1e6
 
 
@@ -258,7 +264,7 @@ def response(stage: Stage) -> Figures:
         for _ in stage.rounds(100, "response"):
             for name, environment in pair.items():
                 invocation = invoke(environment, {"log": 100})
-                times_ms[name].append(_response_ms(invocation.response_s))
+                times_ms[name].append(response_ms(invocation))
                 lines_ms[name].append(invocation.payload["cpu_ns"] * 100 / 1e6)
     total, own = _added(times_ms, median), _added(lines_ms, median)
     return {"response": Figure(total.value - own.value, f"{total.detail}; the lines {own.value:.2f} ms")}
@@ -278,9 +284,10 @@ def _pair(stage: Stage, source: SumoSource | str, variables: Mapping[str, str]) 
         yield pair
 
 
-def _response_ms(response_s: float | None) -> float:
-    assert response_s is not None, "it was a success"
-    return response_s * 1000
+def response_ms(invocation: Invocation) -> float:
+    """Return how long the caller waited."""
+    assert invocation.response_s is not None, "it was a success"
+    return invocation.response_s * 1000
 
 
 def flush_next(stage: Stage) -> Figures:
@@ -300,21 +307,21 @@ def flush_next(stage: Stage) -> Figures:
 
 def flush_end(stage: Stage) -> Figures:
     """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, and who waits?"""
-    missing, responses_ms, held_ms = 0, Samples(list), []
+    missing, responses_ms, holds = 0, Samples(list), []
     with SumoSource() as source, _pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
         source.default = Fault(delay_s=SLOW_S)
         for _ in stage.rounds(30, "end"):
             for name, environment in pair.items():
                 before = lines_at(source)
                 invocation = invoke(environment, {"log": 3})
-                responses_ms[name].append(_response_ms(invocation.response_s))
+                responses_ms[name].append(response_ms(invocation))
                 if name == "with":
                     missing += 3 - (lines_at(source) - before)
-                    held_ms.append(_held_ms(invocation))
+                    holds.append(held_ms(invocation))
     return {
-        "end_missing": Figure(missing, f"of {3 * len(held_ms)}"),
+        "end_missing": Figure(missing, f"of {3 * len(holds)}"),
         "end_response": _added(responses_ms, median),
-        "end_held": Figure(median(held_ms), f"most {max(held_ms):.1f}"),
+        "end_held": Figure(median(holds), f"most {max(holds):.1f}"),
     }
 
 
@@ -337,11 +344,12 @@ def holds_ms(stage: Stage, contender: Contender, size_mb: int, *, is_quiet: bool
         with environment:
             started(environment)
             first, second = (invoke(environment, {"log": 1}) for _ in range(2))
-            return _held_ms(first), _held_ms(second)
+            return held_ms(first), held_ms(second)
 
 
-def _held_ms(invocation: Invocation) -> float:
-    return invocation.duration_s * 1000 - _response_ms(invocation.response_s)
+def held_ms(invocation: Invocation) -> float:
+    """Return how long the environment ran on after the response."""
+    return invocation.duration_s * 1000 - response_ms(invocation)
 
 
 def burst(stage: Stage) -> Figures:

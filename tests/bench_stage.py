@@ -23,13 +23,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from model import Environment, InitResult, Invocation
 from model.configuration import FRAMES_FD
 from model.generation import find_extensions
 from runtimes import ROOT, Runtime, interpreters, typical
-from sumo_source import SumoSource
 
 from layer.build import build, unpack
 
@@ -39,6 +38,19 @@ TIMEOUT_S = 60.0
 """Of the measured function."""
 CORE_MB = 1769
 """The memory size at which Lambda gives a function one core."""
+
+TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "OTEL_EXPORTER_OTLP_CERTIFICATE")
+"""The variables that name the authority to trust, for one library or another."""
+
+
+class Source(Protocol):
+    """What takes lines."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def ca_file(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +125,7 @@ class Stage:
     def environment(
         self,
         contender: Contender,
-        source: SumoSource | str = "",
+        source: Source | str = "",
         *,
         variables: Mapping[str, str] | None = None,
         memory_mb: int = CORE_MB,
@@ -149,16 +161,16 @@ class Stage:
         """Do the processes have a file system of their own?"""
         return Environment.isolation_available() is None
 
-    def _address(self, source: SumoSource | str, root: Path) -> dict[str, str]:
+    def _address(self, source: Source | str, root: Path) -> dict[str, str]:
         """Return the variables that name the source and, where it speaks TLS, whom to trust."""
         if isinstance(source, str):
             return {"SUMO_HTTP_ENDPOINT": source}
-        variables = {"SUMO_HTTP_ENDPOINT": source.url}
-        if source.url.startswith("https"):
-            name = f"{source.ca_file.parent.name}.pem"
-            shutil.copyfile(source.ca_file, root / name)
-            variables["SSL_CERT_FILE"] = str(Path("/var/task" if self.is_isolated else root, name))
-        return variables
+        variables = {"SUMO_HTTP_ENDPOINT": source.url, "BENCH_SINK": source.url}
+        if not source.url.startswith("https"):
+            return variables
+        name = f"{source.ca_file.parent.name}.pem"
+        shutil.copyfile(source.ca_file, root / name)
+        return variables | dict.fromkeys(TRUST, str(Path("/var/task" if self.is_isolated else root, name)))
 
     def _task_root(self, contender: Contender) -> Path:
         """Return the folder of a contender's function, compiled; made at its first call."""

@@ -5,6 +5,8 @@ has the effects of AWS's file, written anew: which folders come onto sys.path, i
 layer's folders appear twice, which users' debug logs show), and what becomes of PYTHONPATH. A layer's packages are
 within reach only where PYTHONPATH is not set: what a wrapper exports here, every function feels.
 
+The runtime client goes by AWS's name for it, because Sentry looks for that in ``__main__``.
+
 It does not know the model, except that a layer which is not mounted at /opt is found through ``_MODEL_OPT``, removed
 before anybody else can see it.
 """
@@ -13,7 +15,7 @@ import os
 import site
 import sys
 
-import awslambdaric.__main__ as runtime_client  # type: ignore[import-not-found]  # installed for the function's interpreter only
+import awslambdaric.__main__ as awslambdaricmain  # type: ignore[import-not-found]  # installed for the function's interpreter only
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
     site.addsitedir(task_root)
     if not is_path_given:
         os.environ["PYTHONPATH"] = os.environ["LAMBDA_RUNTIME_DIR"]
-    runtime_client.main([task_root, os.environ["_HANDLER"]])
+    awslambdaricmain.main([task_root, os.environ["_HANDLER"]])
 
 
 if __name__ == "__main__":

@@ -38,3 +38,96 @@ def boto3(handler):
 
     boto3.client("s3")
     return handler
+
+
+def queue(handler):
+    """The standard library's way out of the caller's thread."""
+    import logging.handlers
+    import queue
+
+    lines = queue.SimpleQueue()
+    logging.handlers.QueueListener(lines, logging.StreamHandler(open("/dev/null", "w"))).start()
+    logging.getLogger().addHandler(logging.handlers.QueueHandler(lines))
+    return handler
+
+
+def powertools(handler):
+    """Its Logger takes the place of the runtime's handler; here it is the one that ``getLogger("orders")`` returns."""
+    from aws_lambda_powertools import Logger
+
+    return Logger(service="orders").inject_lambda_context(handler)
+
+
+def opentelemetry(handler):
+    import warnings
+
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    provider = LoggerProvider()
+    provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{os.environ['BENCH_SINK']}/v1/logs")))
+    logging.getLogger().addHandler(LoggingHandler(logger_provider=provider))
+    return _then(handler, provider.force_flush)
+
+
+def sentry(handler):
+    import sentry_sdk
+    from sentry_sdk.integrations.aws_lambda import AwsLambdaIntegration
+
+    dsn = os.environ["BENCH_SINK"].replace("://", "://key@") + "/1"
+    sentry_sdk.init(dsn, enable_logs=True, integrations=[AwsLambdaIntegration()])
+    return handler
+
+
+def datadog(handler):
+    from datadog_lambda.wrapper import datadog_lambda_wrapper
+
+    return datadog_lambda_wrapper(handler)
+
+
+def newrelic(handler):
+    import newrelic.agent
+    from newrelic_lambda.lambda_handler import lambda_handler
+
+    newrelic.agent.initialize()
+    return lambda_handler()(handler)
+
+
+def lumigo(handler):
+    from lumigo_tracer import lumigo_tracer
+
+    return lumigo_tracer(token="t_0123456789abcdef01234", edge_host=os.environ["BENCH_SINK"].partition("://")[2])(
+        handler
+    )
+
+
+def watchtower(handler):
+    import boto3
+    import watchtower
+
+    client = boto3.client("logs", endpoint_url=os.environ["BENCH_SINK"])
+    shipper = watchtower.CloudWatchLogHandler("orders", boto3_client=client)
+    logging.getLogger().addHandler(shipper)
+    return _then(handler, shipper.flush)
+
+
+def logzio(handler):
+    from logzio.handler import LogzioHandler
+
+    shipper = LogzioHandler("token", url=os.environ["BENCH_SINK"], backup_logs=False)
+    logging.getLogger().addHandler(shipper)
+    return _then(handler, shipper.flush)
+
+
+def _then(handler, flush):
+    """What these libraries ask of a function that is frozen after its response."""
+
+    def flushing(event, context):
+        try:
+            return handler(event, context)
+        finally:
+            flush()
+
+    return flushing

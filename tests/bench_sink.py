@@ -1,0 +1,101 @@
+"""A server on loopback that takes whatever the benchmark's contenders send, over TLS, and says that all is well.
+
+A process of its own: it must not compete with the model of Lambda for an interpreter lock. It prints its address and
+the authority to trust, and serves until it is told to stop. ``GET`` tells how many posts there were.
+"""
+
+from __future__ import annotations
+
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+from faulty_http import Authority
+
+ANSWER = b"{}"
+"""Good JSON, and what does not read it will not mind."""
+
+
+class Sink:
+    """The server, as its user sees it; a context manager."""
+
+    def __enter__(self) -> Sink:
+        self._process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url, ca_file = self._process.stdout.readline().split()
+        self.ca_file = Path(ca_file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def posts(self) -> int:
+        """Return how many there have been."""
+        with urlopen(self.url, context=ssl.create_default_context(cafile=self.ca_file)) as response:
+            return int(response.read())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads what there is and answers."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.posts += 1
+        self._answer(ANSWER)
+
+    def do_GET(self) -> None:
+        self._answer(str(self.server.posts).encode())
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody asks."""
+
+
+class Server(ThreadingHTTPServer):
+    """Begins TLS on the connection's own thread."""
+
+    daemon_threads = True
+
+    def __init__(self, authority: Authority) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self._authority = authority
+        self.posts = 0
+
+    def finish_request(self, request: object, client_address: object) -> None:
+        try:
+            super().finish_request(self._authority.wrap(request), client_address)  # type: ignore[arg-type]  # a socket
+        except (OSError, ssl.SSLError):
+            pass  # it hung up, or was frozen for too long
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    authority = Authority()
+    server = Server(authority)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(f"https://127.0.0.1:{server.server_address[1]}", authority.ca_file, flush=True)
+    signal.sigwait(stop)
+    server.shutdown()
+    authority.close()
+
+
+if __name__ == "__main__":
+    main()
