@@ -45,7 +45,7 @@ from runtimes import ROOT, Runtime, interpreters, typical
 from sumo_source import SumoSource
 
 from layer.build import build, unpack
-from sumo_internal.flushing import HISTORY_LENGTH
+from sumo_internal.flushing import EVIDENCE_LENGTH
 
 FUNCTION = ROOT / "tests/functions/orders"
 STRUCTLOG = "structlog==23.1.0"
@@ -161,7 +161,7 @@ def visits() -> Iterator[Visit]:
     yield visit("", items=4)
     yield visit(", 40 items: SIGKILL", items=40, payment="card")
     yield visit(", in a new process")
-    for items in range(HISTORY_LENGTH + 2):
+    for items in range(EVIDENCE_LENGTH + 2):
         yield visit("", items=1 + items % 3)
 
 
