@@ -1,0 +1,324 @@
+"""What can be wrong with a function's set-up. Pure: functions of what is known about one function.
+
+:data:`CHECKS` is the list; each check takes a :class:`Subject` and yields what it finds. What only a request can tell
+(does the source answer, does the bucket take an object) is asked by :mod:`sumo_internal.cli.doctor` and judged here;
+the words are in :mod:`sumo_internal.cli.findings`.
+
+Values are read by :mod:`sumo_internal.config` and by nothing else: what the doctor says is what the function does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sumo_internal import config as configuration
+from sumo_internal import flushing, s3
+from sumo_internal.cli.findings import LEVELS, Finding, find
+from sumo_internal.delivery import Attempt
+
+WRAPPER = "/opt/sumo_wrapper"
+EXTENSION = "/opt/extensions/sumo-internal-extension"
+PACKAGE = "/opt/python/sumo_internal/start.py"
+FILES = (WRAPPER, EXTENSION, PACKAGE)
+"""What the layer has to put below /opt, the first two with a run bit."""
+
+SLOT = "AWS_LAMBDA_EXEC_WRAPPER"
+NEXT = "SUMO_NEXT_WRAPPER"
+LOGS = "SUMO_FUNCTION_LOGS"
+
+RUNTIMES = ("3.10", "3.11", "3.12", "3.13", "3.14")
+
+SMALL_MEMORY_MB = 128
+"""With 7 % of a core; from twice that on, a first request over TLS is nothing to speak of."""
+DISK_MB = 512
+"""Of /tmp, where a configuration does not say."""
+
+NAME_CUTOFF = 0.85
+"""difflib's ratio above which somebody's variable is taken for a misspelt one; KMS_KEY_ARN and KMS_KEY_ID have 0.76."""
+OWN_NAME_CUTOFF = 0.6
+"""... where it begins with SUMO, and so is meant for us."""
+PATH_CUTOFF = 0.8
+
+_TELEMETRY = "Lines come from inside the process, without the Telemetry API's buffer."
+GO_ONLY = {
+    "SUMO_LOG_TYPES": "Every line of the function is shipped.",
+    "SUMO_MAX_DATAQUEUE_LENGTH": "There is no queue: lines wait in the spool, bounded by SUMO_SPOOL_MAX_MB.",
+    "SUMO_MAX_CONCURRENT_REQUESTS": "Requests go one after the other, as Sumo Logic asks of a sender.",
+    "SUMO_MAX_RETRY": "The Go extension does not read it either; SUMO_NUM_RETRIES is what its page means.",
+    "SUMO_ENHANCE_JSON_LOGS": "Every record has its metadata.",
+    "SUMO_SPAN_DROP": "Platform records are sent as Lambda gives them.",
+    "TELEMETRY_TIMEOUT_MS": _TELEMETRY,
+    "TELEMETRY_MAX_BYTES": _TELEMETRY,
+    "TELEMETRY_MAX_ITEMS": _TELEMETRY,
+}
+"""Variables of Sumo's Go extension, and why they have no effect here; those that are settings here do not count."""
+
+VENDORS = {
+    "/opt/otel-instrument": "OpenTelemetry's",
+    "/opt/otel-handler": "OpenTelemetry's",
+    "/opt/datadog_wrapper": "Datadog's",
+    "/opt/dynatrace": "Dynatrace's",
+    "/opt/bootstrap": "the Lambda Web Adapter's",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known about a function.
+
+    Attributes:
+        variables: its environment variables.
+        function: its configuration, as ``aws lambda get-function-configuration`` prints it; empty where only the
+            variables are known.
+        modes: permission bits of :data:`FILES`, None for one that is missing; empty where nobody has looked.
+    """
+
+    variables: Mapping[str, str]
+    function: Mapping[str, Any] = field(default_factory=dict)
+    modes: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def config(self) -> configuration.Config:
+        return configuration.read(self.variables)[0]
+
+    @property
+    def name(self) -> str:
+        """The function's, or what stands for it in a command."""
+        return str(self.function.get("FunctionName") or self.variables.get("AWS_LAMBDA_FUNCTION_NAME") or "FUNCTION")
+
+    @property
+    def is_image(self) -> bool:
+        return self.function.get("PackageType") == "Image"
+
+
+def check(subject: Subject) -> list[Finding]:
+    """All findings, the worst first."""
+    found = [finding for each in CHECKS for finding in each(subject)]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def check_names(subject: Subject) -> Iterator[Finding]:
+    """Variables that nobody reads, though they were probably meant to be read."""
+    settings = {setting.variable for setting in configuration.SETTINGS}
+    known = {*settings, *GO_ONLY, SLOT, NEXT, LOGS}
+    for name in sorted(subject.variables.keys() - known):
+        is_ours = name.upper().startswith("SUMO")
+        cutoff = OWN_NAME_CUTOFF if is_ours else NAME_CUTOFF
+        if near := difflib.get_close_matches(name.upper(), sorted(known - subject.variables.keys()), 1, cutoff):
+            yield find("variable-misspelt", name=name, near=near[0])
+        elif is_ours:
+            yield find("variable-unknown", name=name)
+    for name in sorted((GO_ONLY.keys() - settings) & subject.variables.keys()):
+        yield find("variable-of-go", name=name, why=GO_ONLY[name])
+
+
+def check_values(subject: Subject) -> Iterator[Finding]:
+    """What the settings' own reader complains about, in its words."""
+    defaults = {setting.variable: setting.default for setting in configuration.SETTINGS}
+    for problem in configuration.read(subject.variables)[1]:
+        name = next(name for name in sorted(defaults, key=len, reverse=True) if problem.startswith(name))
+        missing = [variable for variable in defaults if f"{variable} is not set" in problem]
+        if name == "SUMO_HTTP_ENDPOINT":
+            yield find("endpoint-value", problem=problem)
+        elif name == "SUMO_ENABLE_FAILOVER" and missing:
+            yield find("failover-incomplete", problem=problem, missing=missing[0])
+        else:
+            yield find("variable-value", problem=problem, name=name, default=defaults[name])
+
+
+def check_endpoint(subject: Subject) -> Iterator[Finding]:
+    """Where lines are to go, as far as its form tells."""
+    config = subject.config
+    scheme, _, address = config.endpoint.partition("://")
+    if config.is_disabled:
+        yield find("disabled")
+    if not subject.variables.get("SUMO_HTTP_ENDPOINT", "").strip():
+        yield find("endpoint-missing")
+    if config.endpoint.startswith("arn:") and config.endpoint.split(":")[2] not in ("secretsmanager", "ssm"):
+        yield find("endpoint-arn")
+    if address:
+        if scheme.lower() == "http":
+            yield find("endpoint-http")
+        if "/receiver/v1/http/" not in address:
+            yield find("endpoint-path")
+        yield find("endpoint-plain")
+
+
+def check_secrets(subject: Subject) -> Iterator[Finding]:
+    """Settings of secrets that do not go together."""
+    config = subject.config
+    if config.kms_key_id and config.endpoint and not _is_ciphertext(config):
+        yield find("kms-unused")
+    if config.kms_cache_s is not None and not config.kms_key_id:
+        yield find("kms-cache-unused")
+
+
+def _is_ciphertext(config: configuration.Config) -> bool:
+    return bool(config.endpoint) and not config.endpoint.startswith("arn:") and "://" not in config.endpoint
+
+
+def check_failover(subject: Subject) -> Iterator[Finding]:
+    """Is there a bucket, where one is meant?"""
+    config = subject.config
+    is_asked_for = subject.variables.get("SUMO_ENABLE_FAILOVER", "").strip().lower() in ("1", "t", "true")
+    if config.has_failover or is_asked_for:  # incomplete, it is a matter of values
+        return
+    yield find("failover-off" if config.bucket_name or config.bucket_region else "failover-none")
+
+
+def check_wrapper(subject: Subject) -> Iterator[Finding]:
+    """What is in Lambda's single slot for a wrapper."""
+    slot, after = subject.variables.get(SLOT, ""), subject.variables.get(NEXT, "")
+    if after and slot != WRAPPER:
+        yield find("wrapper-next")
+    elif after == WRAPPER:
+        yield find("wrapper-loop")
+    if slot == WRAPPER or subject.is_image or subject.variables.get(LOGS, "auto").lower() != "auto":
+        return
+    file_name = slot.rpartition("/")[2].replace("-", "_").lower()
+    if not slot:
+        yield find("wrapper-missing")
+    elif difflib.get_close_matches(file_name, ["sumo_wrapper"], 1, PATH_CUTOFF):
+        yield find("wrapper-path", slot=slot)
+    else:
+        yield find("wrapper-taken", slot=slot, whose=VENDORS.get(slot, "another"))
+
+
+def check_files(subject: Subject) -> Iterator[Finding]:
+    """The layer's files, where somebody has looked."""
+    for path, mode in subject.modes.items():
+        if mode is None:
+            yield find("file-missing", path=path)
+        elif path != PACKAGE and not mode & 0o111:
+            yield find("file-mode", path=path, mode=f"{mode & 0o777:03o}")
+
+
+def check_runtime(subject: Subject) -> Iterator[Finding]:
+    """What the function runs on, and what Lambda calls."""
+    function = subject.function
+    runtime = function.get("Runtime") or ""
+    if runtime and runtime.removeprefix("python") not in RUNTIMES:
+        yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
+    if subject.is_image and WRAPPER not in _entry_point(function):
+        yield find("image")
+    if (function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
+        yield find("runtime-kind", kind="SnapStart")
+    if function.get("CapacityProviderConfig"):
+        yield find("runtime-kind", kind="Managed Instances")
+    handler = function.get("Handler") or subject.variables.get("_HANDLER", "")
+    if handler and not subject.is_image and ("." not in handler.strip(".") or handler.startswith("sumo_internal")):
+        yield find("handler", handler=handler)
+
+
+def _entry_point(function: Mapping[str, Any]) -> list[str]:
+    image = (function.get("ImageConfigResponse") or {}).get("ImageConfig") or {}
+    return list(image.get("EntryPoint") or [])
+
+
+def check_resources(subject: Subject) -> Iterator[Finding]:
+    """Time, memory, disk and network against what the settings ask for."""
+    config, function = subject.config, subject.function
+    enough_s = flushing.HOLD_MAX_S + flushing.DEADLINE_MARGIN_S
+    if config.flush != "next":
+        timeout_s, memory_mb = function.get("Timeout"), function.get("MemorySize")
+        if timeout_s is not None and timeout_s < enough_s:
+            margin_s = flushing.DEADLINE_MARGIN_S
+            ceiling_s = int(enough_s) + 1
+            yield find("timeout", timeout_s=timeout_s, flush=config.flush, margin_s=margin_s, enough_s=ceiling_s)
+        if memory_mb is not None and memory_mb <= SMALL_MEMORY_MB:
+            yield find("memory", memory_mb=memory_mb, flush=config.flush)
+    if not f"{config.spool_dir}/".startswith("/tmp/"):
+        yield find("spool-folder", folder=config.spool_dir)
+    disk_mb = (function.get("EphemeralStorage") or {}).get("Size", DISK_MB)
+    if config.spool_max_mb > disk_mb:
+        yield find("spool-size", spool_mb=config.spool_max_mb, disk_mb=disk_mb, half_mb=disk_mb // 2)
+    if (function.get("VpcConfig") or {}).get("SubnetIds"):
+        yield find("vpc")
+
+
+def check_layers(subject: Subject) -> Iterator[Finding]:
+    """Our layer is there, once, and Sumo's other one is not."""
+    if not subject.function or subject.is_image:
+        return
+    layers = [layer["Arn"] for layer in subject.function.get("Layers") or []]
+    names = {arn: arn.split(":")[6] for arn in layers}
+    ours = [arn for arn in layers if names[arn].startswith("sumo-internal")]
+    of_go = [arn for arn in layers if names[arn].startswith("sumologic-extension")]
+    if not ours:
+        yield find("layer-unknown" if len(layers) > len(of_go) else "layer-missing", function=subject.name)
+    if len(ours) > 1:
+        yield find("layer-twice", count=len(ours), layers=", ".join(ours), surplus=", ".join(ours[:-1]))
+    if of_go:
+        yield find("layer-go", layers=", ".join(of_go), function=subject.name)
+
+
+CHECKS = (
+    check_names,
+    check_values,
+    check_endpoint,
+    check_secrets,
+    check_failover,
+    check_wrapper,
+    check_files,
+    check_runtime,
+    check_resources,
+    check_layers,
+)
+
+
+def permissions(subject: Subject) -> list[dict[str, str]]:
+    """What the function's role has to be allowed, as statements of a policy."""
+    config = subject.config
+    region = config.bucket_region or subject.variables.get("AWS_REGION", "")
+    partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
+    service = config.endpoint.split(":")[2] if config.endpoint.startswith("arn:") else ""
+    needed = {}
+    if config.has_failover:
+        needed["s3:PutObject"] = f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*"
+    if service in ("secretsmanager", "ssm"):
+        action = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}[service]
+        needed[action] = config.endpoint
+    if config.kms_key_id and _is_ciphertext(config):
+        is_arn = config.kms_key_id.startswith("arn:")
+        needed["kms:Decrypt"] = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
+    return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed.items()]
+
+
+def judge_source(attempt: Attempt, duration_s: float) -> Finding:
+    """What the source's answer to a request without lines means.
+
+    Args:
+        attempt: What it answered.
+        duration_s: Seconds until it had.
+    """
+    if 200 <= attempt.status < 300:
+        problem = f"{attempt.status}, and reports {attempt.problem}" if attempt.problem else attempt.status
+        return find("source", status=problem, duration_s=duration_s)
+    if attempt.is_ours:
+        return find("source-refuses", problem=attempt.problem)
+    return find("source-busy" if attempt.status else "source-silent", problem=attempt.problem)
+
+
+def judge_bucket(code: str, bucket: str, region: str, who: str) -> Finding:
+    """What a bucket's answer to an empty object means.
+
+    Args:
+        code: S3's error, empty where it took the object.
+        bucket: Its name.
+        region: SUMO_S3_BUCKET_REGION.
+        who: Whose credentials were used.
+    """
+    fixes = {
+        "NoSuchBucket": f"aws s3 mb s3://{bucket} --region {region}; or correct SUMO_S3_BUCKET_NAME.",
+        "PermanentRedirect": "Set SUMO_S3_BUCKET_REGION to the bucket's region: aws s3api get-bucket-location "
+        f"--bucket {bucket}.",
+        "AccessDenied": f"Allow s3:PutObject on {bucket}/{s3.PREFIX}/*, and kms:GenerateDataKey if the bucket encrypts "
+        "with a key of its own.",
+    }
+    if not code:
+        return find("bucket", bucket=bucket, who=who)
+    fix = fixes.get(code, "See the S3 user guide on this error.")
+    return find("bucket-refuses", bucket=bucket, who=who, code=code, fix=fix)

@@ -1,0 +1,50 @@
+"""The HTTP source that the settings name, for somebody who is not the function.
+
+The address may be a secret. The function asks for it with its role's credentials, which are in its environment; here
+it is whoever boto3 finds (a profile, a session of IAM Identity Center, a role).
+"""
+
+from __future__ import annotations
+
+import os
+
+import boto3
+
+from sumo_internal.aws import Aws
+from sumo_internal.config import Config
+from sumo_internal.sumo import HttpSource
+from sumo_internal.vault import Vault
+from sumo_internal.web import PlainSender
+
+
+def connect(config: Config, sender: PlainSender, function_name: str, region: str = "") -> HttpSource:
+    """Make the source; nothing is asked for yet.
+
+    Args:
+        config: The settings.
+        sender: For the requests to it, and for its address; the caller's to close.
+        function_name: Of the function that an address was encrypted for.
+        region: The function's, for KMS; by default boto3's.
+    """
+    vault = Vault(
+        config.endpoint,
+        config.kms_key_id,
+        function_name,
+        config.secret_cache_s,
+        lambda: Aws(_environ(region), sender),
+    )
+    return HttpSource(vault, sender)
+
+
+def _environ(region: str) -> dict[str, str]:
+    """This process's environment, with the credentials that boto3 finds in it or elsewhere."""
+    session = boto3.Session()
+    environ = {**os.environ, "AWS_REGION": region or session.region_name or ""}
+    if found := session.get_credentials():
+        keys = found.get_frozen_credentials()
+        environ |= {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token or "",
+        }
+    return environ

@@ -1,0 +1,206 @@
+"""The doctor's checks: each finding has a set-up that it is made for, and a sound set-up has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sumo_rules
+from hypothesis import given
+from hypothesis import strategies as st
+
+from layer.build import ROOT
+from sumo_internal import config
+from sumo_internal.cli import checks
+from sumo_internal.cli.checks import Subject
+from sumo_internal.cli.findings import LEVELS, WORDS
+from sumo_internal.delivery import Attempt
+
+LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:sumo-internal-extension:7"
+OTHER_LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:pandas:3"
+GO_LAYER = "arn:aws:lambda:eu-west-1:956882708938:layer:sumologic-extension-arm64:12"
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-AbCdEf"
+ADDRESS = f"https://endpoint4.collection.eu.sumologic.com{sumo_rules.PATH}"
+
+VARIABLES = {
+    "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+    "SUMO_HTTP_ENDPOINT": SECRET,
+    "SUMO_ENABLE_FAILOVER": "true",
+    "SUMO_S3_BUCKET_NAME": "failover",
+    "SUMO_S3_BUCKET_REGION": "eu-west-1",
+    "PATH": "/usr/bin",
+    "KMS_KEY_ARN": "the function's own",
+}
+FUNCTION = {
+    "FunctionName": "orders",
+    "FunctionArn": "arn:aws:lambda:eu-west-1:123456789012:function:orders",
+    "PackageType": "Zip",
+    "Runtime": "python3.12",
+    "Handler": "app.handler",
+    "Timeout": 10,
+    "MemorySize": 512,
+    "EphemeralStorage": {"Size": 512},
+    "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
+    "Layers": [{"Arn": OTHER_LAYER}, {"Arn": LAYER}],
+}
+MODES: dict[str, int | None] = dict.fromkeys(checks.FILES, 0o100755)
+
+
+def subject(
+    variables: dict[str, str] | None = None,
+    function: dict[str, Any] | None = None,
+    modes: dict[str, int | None] | None = None,
+) -> Subject:
+    """A sound set-up, with changes; an empty variable is removed."""
+    changed = {**VARIABLES, **(variables or {})}
+    return Subject(
+        {name: value for name, value in changed.items() if value},
+        {**FUNCTION, **(function or {})},
+        {**MODES, **(modes or {})},
+    )
+
+
+NO_FAILOVER = {"SUMO_ENABLE_FAILOVER": "", "SUMO_S3_BUCKET_NAME": "", "SUMO_S3_BUCKET_REGION": ""}
+IMAGE: dict[str, Any] = {"PackageType": "Image", "Runtime": None, "Handler": None, "Layers": None}
+ENTRY: dict[str, Any] = {"ImageConfigResponse": {"ImageConfig": {"EntryPoint": ["/opt/sumo_wrapper", "python"]}}}
+
+TABLE = {
+    "sound": (subject(), []),
+    "only variables": (Subject(VARIABLES), []),
+    "a misspelt name": (subject({"SUMO_FLUSHH": "end"}), ["variable-misspelt"]),
+    "a misspelt name that is not ours": (subject({"SOURCE_CATEGORY_OVERIDE": "x"}), ["variable-misspelt"]),
+    "a name in small letters": (subject({"sumo_flush": "end"}), ["variable-misspelt"]),
+    "somebody's own name": (subject({"SUMO_ACCESS_ID": "x"}), ["variable-unknown"]),
+    "a setting of the Go extension": (subject({"SUMO_SPAN_DROP": "true"}), ["variable-of-go"]),
+    "a wrong value": (subject({"SUMO_FLUSH": "sometimes"}), ["variable-value"]),
+    "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
+    "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
+    "an endpoint that is none": (subject({"SUMO_HTTP_ENDPOINT": "endpoint4"}), ["endpoint-value"]),
+    "an ARN of something else": (subject({"SUMO_HTTP_ENDPOINT": "arn:aws:s3:::bucket:secret"}), ["endpoint-arn"]),
+    "http": (subject({"SUMO_HTTP_ENDPOINT": ADDRESS.replace("https", "http")}), ["endpoint-http", "endpoint-plain"]),
+    "an API's address": (
+        subject({"SUMO_HTTP_ENDPOINT": "https://api.eu.sumologic.com/api/v1"}),
+        ["endpoint-path", "endpoint-plain"],
+    ),
+    "a plain endpoint": (subject({"SUMO_HTTP_ENDPOINT": ADDRESS}), ["endpoint-plain"]),
+    "a key and no ciphertext": (subject({"KMS_KEY_ID": "alias/sumo"}), ["kms-unused"]),
+    "a key's cache without a key": (subject({"KMS_CACHE_SECONDS": "60"}), ["kms-cache-unused"]),
+    "a ciphertext": (subject({"SUMO_HTTP_ENDPOINT": "AQICAHh=", "KMS_KEY_ID": "k", "KMS_CACHE_SECONDS": "60"}), []),
+    "no bucket": (subject(NO_FAILOVER), ["failover-none"]),
+    "a bucket that is not used": (subject({"SUMO_ENABLE_FAILOVER": ""}), ["failover-off"]),
+    "failover without a region": (subject({"SUMO_S3_BUCKET_REGION": ""}), ["failover-incomplete"]),
+    "failover that is neither on nor off": (
+        subject({"SUMO_ENABLE_FAILOVER": "maybe"}),
+        ["variable-value", "failover-off"],
+    ),
+    "a spool elsewhere": (subject({"SUMO_SPOOL_DIR": "/var/spool"}), ["spool-folder"]),
+    "a spool larger than /tmp": (subject({"SUMO_SPOOL_MAX_MB": "600"}), ["spool-size"]),
+    "no wrapper": (subject({"AWS_LAMBDA_EXEC_WRAPPER": ""}), ["wrapper-missing"]),
+    "no wrapper, on purpose": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_FUNCTION_LOGS": "telemetry"}), []),
+    "the wrapper's path": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo-wrapper"}), ["wrapper-path"]),
+    "another wrapper": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}), ["wrapper-taken"]),
+    "another wrapper behind ours": (subject({"SUMO_NEXT_WRAPPER": "/opt/otel-instrument"}), []),
+    "another wrapper behind nothing": (
+        subject({"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_NEXT_WRAPPER": "/opt/otel-instrument"}),
+        ["wrapper-next", "wrapper-missing"],
+    ),
+    "ours behind ours": (subject({"SUMO_NEXT_WRAPPER": "/opt/sumo_wrapper"}), ["wrapper-loop"]),
+    "a file that is missing": (subject(modes={checks.PACKAGE: None}), ["file-missing"]),
+    "a wrapper without run bit": (subject(modes={checks.WRAPPER: 0o100644, checks.PACKAGE: 0o100644}), ["file-mode"]),
+    "another language": (subject(function={"Runtime": "nodejs22.x"}), ["runtime"]),
+    "an old Python": (subject(function={"Runtime": "python3.9"}), ["runtime"]),
+    "an image": (subject(function=IMAGE), ["image"]),
+    "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
+    "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["runtime-kind"]),
+    "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}}), ["runtime-kind"]),
+    "a handler without a module": (subject(function={"Handler": "handler"}), ["handler"]),
+    "a handler of ours": (subject(function={"Handler": "sumo_internal.handler"}), ["handler"]),
+    "a short timeout": (subject(function={"Timeout": 2}), ["timeout"]),
+    "a short timeout, flush next": (subject({"SUMO_FLUSH": "next"}, {"Timeout": 1, "MemorySize": 128}), []),
+    "a small function": (subject(function={"MemorySize": 128}), ["memory"]),
+    "a VPC": (subject(function={"VpcConfig": {"SubnetIds": ["subnet-1"]}}), ["vpc"]),
+    "no layer at all": (subject(function={"Layers": []}), ["layer-missing"]),
+    "no layer that is known": (subject(function={"Layers": [{"Arn": OTHER_LAYER}]}), ["layer-unknown"]),
+    "the layer twice": (subject(function={"Layers": [{"Arn": LAYER}, {"Arn": LAYER[:-1] + "8"}]}), ["layer-twice"]),
+    "the Go layer beside ours": (subject(function={"Layers": [{"Arn": LAYER}, {"Arn": GO_LAYER}]}), ["layer-go"]),
+    "the Go layer instead of ours": (subject(function={"Layers": [{"Arn": GO_LAYER}]}), ["layer-missing", "layer-go"]),
+}  # fmt: skip
+
+ANSWERS = {
+    "taken": (Attempt(200), "source"),
+    "taken, with a complaint": (Attempt(200, "HTTP 200 {…}"), "source"),
+    "refused": (Attempt(401, "HTTP 401"), "source-refuses"),
+    "throttled": (Attempt(429, "HTTP 429"), "source-busy"),
+    "ill": (Attempt(503, "HTTP 503"), "source-busy"),
+    "silent": (Attempt(0, "TimeoutError"), "source-silent"),
+}
+BUCKET_CODES = {
+    "": "bucket",
+    "AccessDenied": "bucket-refuses",
+    "NoSuchBucket": "bucket-refuses",
+    "Odd": "bucket-refuses",
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_found(name: str) -> None:
+    """Exactly the findings that a set-up deserves: one that cries wolf is switched off."""
+    given_subject, expected = TABLE[name]
+    assert sorted(finding.name for finding in checks.check(given_subject)) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_the_source_answers(name: str) -> None:
+    """Only what is wrong with the address is an error for CI; an outage of Sumo Logic's passes."""
+    attempt, expected = ANSWERS[name]
+    assert checks.judge_source(attempt, 0.1).name == expected
+
+
+@pytest.mark.parametrize("code", BUCKET_CODES)
+def test_what_the_bucket_answers(code: str) -> None:
+    """Every error of S3's ends in something to do."""
+    finding = checks.judge_bucket(code, "failover", "eu-west-1", "me")
+    assert finding.name == BUCKET_CODES[code] and finding.fix
+
+
+def test_each_finding_is_tried_and_explained() -> None:
+    """No finding without a set-up that has it, a level that is one, and its place in the troubleshooting page."""
+    tried = {name for _, names in TABLE.values() for name in names}
+    tried |= {name for _, name in ANSWERS.values()} | {*BUCKET_CODES.values(), "bucket-marker"}
+    assert tried == WORDS.keys()
+    assert {words.level for words in WORDS.values()} == set(LEVELS)
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    assert [name for name in WORDS if f"`{name}`" not in page] == []
+
+
+def test_the_worst_stands_first() -> None:
+    """Whoever reads one line only reads the one that matters most."""
+    found = checks.check(subject({"SUMO_ACCESS_ID": "x", "SUMO_FLUSH": "?", "SUMO_HTTP_ENDPOINT": ""}))
+    assert [finding.level for finding in found] == ["error", "warning", "note"]
+
+
+def test_permissions_are_the_least_that_serve() -> None:
+    """One statement for each thing that the settings use, on that thing alone, in the region's partition."""
+    both = checks.permissions(subject({"SUMO_S3_BUCKET_REGION": "cn-north-1"}))
+    assert both == [
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws-cn:s3:::failover/sumologic-extension/*"},
+        {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET},
+    ]
+    parameter = SECRET.replace("secretsmanager", "ssm").replace("secret:", "parameter/")
+    assert (
+        checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": parameter}))[0]["Action"] == "ssm:GetParameter"
+    )
+    (decrypt,) = checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": "AQIC", "KMS_KEY_ID": "1234"}))
+    assert decrypt["Resource"] == "arn:aws:kms:*:*:key/1234"
+    assert checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": ADDRESS})) == []
+
+
+@given(
+    st.dictionaries(st.sampled_from([*(s.variable for s in config.SETTINGS), "SUMO_HTTP_ENDPONT"]), st.text()),
+    st.text(),
+)
+def test_no_value_stops_the_doctor_or_shows_the_token(variables: dict[str, str], text: str) -> None:
+    """Whatever the variables hold there are findings, and none has the endpoint, even under a misspelt name."""
+    for name in ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_ENDPONT"):
+        found = checks.check(Subject({**variables, name: text[:3] + ADDRESS}))
+        assert sumo_rules.TOKEN not in repr(found)
