@@ -18,7 +18,7 @@ from importlib import import_module
 
 from sumo_internal import __version__
 
-COMMANDS = ("fleet", "publish", "doctor")
+COMMANDS = ("fleet", "publish", "doctor", "replay")
 """The modules of this package with commands, in the order in which ``--help`` lists them."""
 
 EXTRA = ("boto3", "botocore", "rich")

@@ -1,0 +1,217 @@
+"""``sumo-internal replay``: failover objects, from a bucket or a folder, to the source that did not take them then.
+
+The door to the parts that do it: :mod:`~sumo_internal.cli.backlog` has the objects, :mod:`~sumo_internal.cli.resend`
+sends, :mod:`~sumo_internal.cli.ledger` remembers. Settings are the function's own, from the environment: the
+endpoint above all, which as an argument every user of the machine could read.
+
+Objects go one after the other, the oldest first, over one connection, as Sumo Logic asks of a sender. A replay can be
+broken off anywhere and begun again with the same command.
+
+Exit codes: 0 everything was sent, 1 something is left, 2 nothing could be begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, timezone
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+
+from sumo_internal import config as configuration
+from sumo_internal.cli import source
+from sumo_internal.cli.backlog import Backlog, Bucket, Damaged, Folder, Item
+from sumo_internal.cli.ledger import Ledger, StateFile, Tags, Unusable, digest
+from sumo_internal.cli.resend import (
+    BYTES_PER_S,
+    REQUESTS_PER_S,
+    Pace,
+    Refused,
+    Resender,
+    Unreachable,
+    send_item,
+)
+from sumo_internal.web import PlainSender
+
+STATE = Path("sumo-internal-replay.state")
+
+STALE_DAYS = 1
+"""Sumo Logic sets lines that are further from their source's other lines than that to the time of receipt."""
+
+_AGE = re.compile(r"(\d+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "replay",
+        help="send failover objects to a source",
+        description="Sends failover objects to the HTTP source that SUMO_HTTP_ENDPOINT names (in the environment, like "
+        "the other settings: KMS_KEY_ID, SUMO_NUM_RETRIES, HTTPS_PROXY, …). Nothing goes twice: what was sent is "
+        "remembered. If an S3 source of Sumo Logic's reads the same objects, do not replay them.",
+    )
+    parser.add_argument("place", metavar="PLACE", help="s3://BUCKET/PREFIX, or a folder with copies of objects")
+    parser.add_argument(
+        "--since", type=_time, metavar="TIME", help="of objects from then on: 2026-11-21T08:00Z, or 36h"
+    )
+    parser.add_argument("--until", type=_time, metavar="TIME", help="of objects before then")
+    parser.add_argument("--function", action="append", metavar="PATTERN", help="of these functions: orders, 'shop-*'")
+    parser.add_argument("--dry-run", action="store_true", help="count, and send nothing")
+    parser.add_argument(
+        "--state", type=Path, default=STATE, metavar="FILE", help="what was sent (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--tag", action="store_true", help="remember what was sent by tags of the objects, not in a file"
+    )
+    parser.add_argument("--bytes-per-s", type=_positive, default=BYTES_PER_S, metavar="N", help="before compression")
+    parser.add_argument("--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N")
+    parser.set_defaults(run=run)
+
+
+def _time(text: str) -> datetime:
+    """A time, or an age: in UTC, unless it says otherwise."""
+    if age := _AGE.fullmatch(text):
+        return datetime.now(timezone.utc) - timedelta(**{_UNITS[age[2]]: int(age[1])})
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a time like 2026-11-21T08:00Z nor an age like 36h"
+        ) from None
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay."""
+    config, problems = configuration.read(os.environ)
+    for problem in problems:
+        _say(problem)
+    if not config.endpoint:
+        _say("SUMO_HTTP_ENDPOINT is not set; set it to the source's address, or to the ARN of a secret")
+        return 2
+    with ExitStack() as owned:
+        try:
+            backlog = _open(arguments)
+            items = sorted(_wanted(backlog, arguments), key=lambda item: (item.at, item.key))
+            ledger = _remember(arguments, backlog, digest(config.endpoint), owned)
+        except (BotoCoreError, ClientError, Unusable) as problem:
+            _say(str(problem))
+            return 2
+        if arguments.dry_run:
+            _count(items, ledger)
+            return 0
+        _warn(items, backlog)
+        sender = owned.enter_context(closing(PlainSender()))
+        way = source.connect(config, sender, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
+        resender = Resender(way, config, Pace(arguments.bytes_per_s, arguments.requests_per_s))
+        return _replay(items, backlog, ledger, resender, config)
+
+
+def _open(arguments: argparse.Namespace) -> Backlog:
+    scheme, _, rest = arguments.place.partition("s3://")
+    if not scheme and rest:
+        bucket, _, prefix = rest.partition("/")
+        return Bucket(boto3.client("s3"), bucket, prefix)
+    if arguments.tag:
+        raise Unusable("--tag is for objects in S3; files in a folder have no tags")
+    if not Path(arguments.place).is_dir():
+        raise Unusable(f"{arguments.place} is neither s3://BUCKET/PREFIX nor a folder")
+    return Folder(Path(arguments.place))
+
+
+def _wanted(backlog: Backlog, arguments: argparse.Namespace) -> Iterator[Item]:
+    """The objects that pass the filters."""
+    for item in backlog.items():
+        is_late_enough = arguments.since is None or item.at >= arguments.since
+        is_early_enough = arguments.until is None or item.at < arguments.until
+        is_named = any(fnmatchcase(item.function, pattern) for pattern in arguments.function or ["*"])
+        if is_late_enough and is_early_enough and is_named:
+            yield item
+
+
+def _remember(arguments: argparse.Namespace, backlog: Backlog, to: str, owned: ExitStack) -> Ledger:
+    if arguments.tag and isinstance(backlog, Bucket):
+        return Tags(backlog.client, backlog.name, to)
+    return owned.enter_context(closing(StateFile(arguments.state, to)))
+
+
+def _count(items: list[Item], ledger: Ledger) -> None:
+    """Show what there is, by function."""
+    by_function = defaultdict(list)
+    for item in items:
+        by_function[item.function].append(item)
+    table = Table("function", *(Column(name, no_wrap=True) for name in ("objects", "bytes", "first", "last", "sent")))
+    for function, group in sorted(by_function.items()):
+        sent = sum(ledger.sent_bytes(item) is None for item in group)
+        size_bytes = sum(item.size_bytes for item in group)
+        first, last = (f"{item.at:%Y-%m-%dT%H:%MZ}" for item in (group[0], group[-1]))
+        table.add_row(function, str(len(group)), f"{size_bytes:,}", first, last, str(sent))
+    Console().print(table)
+
+
+def _warn(items: list[Item], backlog: Backlog) -> None:
+    """Say what a replay can spoil."""
+    if isinstance(backlog, Bucket):
+        _say(
+            f"if an S3 source of Sumo Logic's reads s3://{backlog.name}, every line will be there twice: pause it, or "
+            "do not replay. Lines sent twice have the same id (| dedup by id)"
+        )
+    if items and items[0].at < datetime.now(timezone.utc) - timedelta(days=STALE_DAYS):
+        _say(
+            f"the oldest objects are of {items[0].at:%Y-%m-%d}. Where a source has newer lines, too, Sumo Logic may "
+            "take a line's time for wrong and file it under now: replay to an HTTP source of its own"
+        )
+
+
+def _replay(
+    items: list[Item],
+    backlog: Backlog,
+    ledger: Ledger,
+    resender: Resender,
+    config: configuration.Config,
+) -> int:
+    """Send one after the other, and say what has become of them."""
+    done: Counter[str] = Counter()
+    columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=sum(item.size_bytes for item in items))
+        for item in items:
+            try:
+                lines = send_item(item, backlog, ledger, resender, config)
+                done["lines"] += lines or 0
+                done["sent before" if lines is None else "sent"] += 1
+            except (Damaged, Refused) as problem:
+                done["left"] += 1
+                _say(f"{item.key} is left where it is: {problem}")
+            except (Unreachable, ClientError, BotoCoreError) as problem:
+                _say(f"broken off: {problem}; the same command goes on from here")
+                done["left"] = len(items) - done["sent"] - done["sent before"]
+                break
+            progress.advance(bar, item.size_bytes)
+    sent = f"{done['sent']} objects sent ({done['lines']} lines)"
+    print(f"{sent}, {done['sent before']} sent before, {done['left']} left")
+    return int(done["left"] > 0)
+
+
+def _say(text: str) -> None:
+    print(f"sumo-internal replay: {text}", file=sys.stderr)
