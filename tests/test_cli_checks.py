@@ -8,6 +8,7 @@ import pytest
 import sumo_rules
 from hypothesis import given
 from hypothesis import strategies as st
+from test_structure import OUTSIDE, imports
 
 from layer.build import ROOT
 from sumo_internal import config
@@ -71,7 +72,7 @@ TABLE = {
     "a misspelt name that is not ours": (subject({"SOURCE_CATEGORY_OVERIDE": "x"}), ["variable-misspelt"]),
     "a name in small letters": (subject({"sumo_flush": "end"}), ["variable-misspelt"]),
     "somebody's own name": (subject({"SUMO_ACCESS_ID": "x"}), ["variable-unknown"]),
-    "a setting of the Go extension": (subject({"SUMO_SPAN_DROP": "true"}), ["variable-of-go"]),
+    "a setting of the Go extension": (subject({"SUMO_MAX_RETRY": "3"}), ["variable-of-go"]),
     "a wrong value": (subject({"SUMO_FLUSH": "sometimes"}), ["variable-value"]),
     "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
     "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
@@ -171,6 +172,13 @@ def test_each_finding_is_tried_and_explained() -> None:
     assert {words.level for words in WORDS.values()} == set(LEVELS)
     page = (ROOT / "docs/troubleshooting.md").read_text()
     assert [name for name in WORDS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["checks", "findings"])
+def test_the_checks_are_pure(name: str) -> None:
+    """They ask nobody and look at nothing, so that the table above can try them all."""
+    found = {module.partition(".")[0] for module in imports(ROOT / f"sumo_internal/cli/{name}.py")}
+    assert found & {*OUTSIDE, "boto3", "botocore", "rich", "pathlib", "subprocess"} == set()
 
 
 def test_the_worst_stands_first() -> None:

@@ -27,7 +27,6 @@ FILES = (WRAPPER, EXTENSION, PACKAGE)
 
 SLOT = "AWS_LAMBDA_EXEC_WRAPPER"
 NEXT = "SUMO_NEXT_WRAPPER"
-LOGS = "SUMO_FUNCTION_LOGS"
 
 RUNTIMES = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -41,20 +40,6 @@ NAME_CUTOFF = 0.85
 OWN_NAME_CUTOFF = 0.6
 """... where it begins with SUMO, and so is meant for us."""
 PATH_CUTOFF = 0.8
-
-_TELEMETRY = "Lines come from inside the process, without the Telemetry API's buffer."
-GO_ONLY = {
-    "SUMO_LOG_TYPES": "Every line of the function is shipped.",
-    "SUMO_MAX_DATAQUEUE_LENGTH": "There is no queue: lines wait in the spool, bounded by SUMO_SPOOL_MAX_MB.",
-    "SUMO_MAX_CONCURRENT_REQUESTS": "Requests go one after the other, as Sumo Logic asks of a sender.",
-    "SUMO_MAX_RETRY": "The Go extension does not read it either; SUMO_NUM_RETRIES is what its page means.",
-    "SUMO_ENHANCE_JSON_LOGS": "Every record has its metadata.",
-    "SUMO_SPAN_DROP": "Platform records are sent as Lambda gives them.",
-    "TELEMETRY_TIMEOUT_MS": _TELEMETRY,
-    "TELEMETRY_MAX_BYTES": _TELEMETRY,
-    "TELEMETRY_MAX_ITEMS": _TELEMETRY,
-}
-"""Variables of Sumo's Go extension, and why they have no effect here; those that are settings here do not count."""
 
 VENDORS = {
     "/opt/otel-instrument": "OpenTelemetry's",
@@ -103,7 +88,7 @@ def check(subject: Subject) -> list[Finding]:
 def check_names(subject: Subject) -> Iterator[Finding]:
     """Variables that nobody reads, though they were probably meant to be read."""
     settings = {setting.variable for setting in configuration.SETTINGS}
-    known = {*settings, *GO_ONLY, SLOT, NEXT, LOGS}
+    known = {*settings, *configuration.WITHOUT_MEANING, SLOT, NEXT}
     for name in sorted(subject.variables.keys() - known):
         is_ours = name.upper().startswith("SUMO")
         cutoff = OWN_NAME_CUTOFF if is_ours else NAME_CUTOFF
@@ -111,13 +96,14 @@ def check_names(subject: Subject) -> Iterator[Finding]:
             yield find("variable-misspelt", name=name, near=near[0])
         elif is_ours:
             yield find("variable-unknown", name=name)
-    for name in sorted((GO_ONLY.keys() - settings) & subject.variables.keys()):
-        yield find("variable-of-go", name=name, why=GO_ONLY[name])
+    for name, why in configuration.WITHOUT_MEANING.items():
+        if name in subject.variables:
+            yield find("variable-of-go", name=name, why=f"{why[0].upper()}{why[1:]}.")
 
 
 def check_values(subject: Subject) -> Iterator[Finding]:
     """What the settings' own reader complains about, in its words."""
-    defaults = {setting.variable: setting.default for setting in configuration.SETTINGS}
+    defaults = {setting.variable: default_text(setting) for setting in configuration.SETTINGS}
     for problem in configuration.read(subject.variables)[1]:
         name = next(name for name in sorted(defaults, key=len, reverse=True) if problem.startswith(name))
         missing = [variable for variable in defaults if f"{variable} is not set" in problem]
@@ -127,6 +113,16 @@ def check_values(subject: Subject) -> Iterator[Finding]:
             yield find("failover-incomplete", problem=problem, missing=missing[0])
         else:
             yield find("variable-value", problem=problem, name=name, default=defaults[name])
+
+
+def default_text(setting: configuration.Setting) -> str:
+    """A setting's default, as it would be written in a variable; empty where there is none."""
+    value = setting.default
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def check_endpoint(subject: Subject) -> Iterator[Finding]:
@@ -176,7 +172,7 @@ def check_wrapper(subject: Subject) -> Iterator[Finding]:
         yield find("wrapper-next")
     elif after == WRAPPER:
         yield find("wrapper-loop")
-    if slot == WRAPPER or subject.is_image or subject.variables.get(LOGS, "auto").lower() != "auto":
+    if slot == WRAPPER or subject.is_image or subject.config.function_logs != "auto":
         return
     file_name = slot.rpartition("/")[2].replace("-", "_").lower()
     if not slot:

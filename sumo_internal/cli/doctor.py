@@ -37,7 +37,7 @@ from rich.text import Text
 
 from sumo_internal import config as configuration
 from sumo_internal import s3
-from sumo_internal.cli import checks
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, checks
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.cli.source import connect
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         subject = _read(arguments.file, arguments.layer)
     except Unreadable as problem:
         print(f"sumo-internal doctor: {problem}", file=sys.stderr)
-        return 2
+        return EXIT_USAGE
     found = checks.check(subject)
     if not arguments.offline and subject.config.endpoint:
         found.append(_ask_source(subject))
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     found.sort(key=lambda finding: LEVELS.index(finding.level))
     (_show_json if arguments.json else _show)(subject, found)
     worst = ("error", "warning") if arguments.strict else ("error",)
-    return int(any(finding.level in worst for finding in found))
+    return EXIT_FAILED if any(finding.level in worst for finding in found) else EXIT_DONE
 
 
 def _read(file: str | None, layer: Path | None) -> Subject:

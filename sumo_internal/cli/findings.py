@@ -59,7 +59,7 @@ WORDS = {
         "warning",
         "{problem}",
         "The function runs, but not as the setting asks.",
-        "Correct {name}, or remove it: the default is {default!r}.",
+        "Correct {name}, or remove it (default: {default}).",
     ),
     "disabled": Words(
         "warning", "SUMO_DISABLED is on", "No lines are shipped.", "Remove SUMO_DISABLED, or set it to false."
@@ -203,10 +203,11 @@ WORDS = {
         'In the Dockerfile: ENTRYPOINT ["/opt/sumo_wrapper", "python", "-m", "awslambdaric"].',
     ),
     "runtime-kind": Words(
-        "warning",
+        "note",
         "the function uses {kind}",
-        "There the wrapper only starts the runtime, and nothing listens inside the process.",
-        "Switch {kind} off, or set SUMO_FUNCTION_LOGS=telemetry.",
+        "There the wrapper only starts the runtime: lines come from the Telemetry API, later, and without the keys "
+        "that only the process knows.",
+        "Nothing to do, if that will do (SUMO_FUNCTION_LOGS=process would lose them); else switch {kind} off.",
     ),
     "handler": Words(
         "error",

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Column, Table
 
 from sumo_internal import config as configuration
-from sumo_internal.cli import source
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, source
 from sumo_internal.cli.backlog import Backlog, Bucket, Damaged, Folder, Item
 from sumo_internal.cli.ledger import Ledger, StateFile, Tags, Unusable, digest
 from sumo_internal.cli.resend import (
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         _say(problem)
     if not config.endpoint:
         _say("SUMO_HTTP_ENDPOINT is not set; set it to the source's address, or to the ARN of a secret")
-        return 2
+        return EXIT_USAGE
     with ExitStack() as owned:
         try:
             backlog = _open(arguments)
@@ -116,10 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
             ledger = _remember(arguments, backlog, digest(config.endpoint), owned)
         except (BotoCoreError, ClientError, Unusable) as problem:
             _say(str(problem))
-            return 2
+            return EXIT_USAGE
         if arguments.dry_run:
             _count(items, ledger)
-            return 0
+            return EXIT_DONE
         _warn(items, backlog)
         sender = owned.enter_context(closing(PlainSender()))
         way = source.connect(config, sender, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
@@ -210,7 +210,7 @@ def _replay(
             progress.advance(bar, item.size_bytes)
     sent = f"{done['sent']} objects sent ({done['lines']} lines)"
     print(f"{sent}, {done['sent before']} sent before, {done['left']} left")
-    return int(done["left"] > 0)
+    return EXIT_FAILED if done["left"] else EXIT_DONE
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,88 @@
+"""docs/settings.md is what the package reads: made from its table of settings, and compared with what is committed.
+
+``WRITE_SETTINGS=1 python -m pytest tests/test_settings_page.py`` writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from layer.build import ROOT
+from sumo_internal import config
+from sumo_internal.cli.checks import default_text
+
+DOCUMENT = ROOT / "docs" / "settings.md"
+IS_WRITING = os.environ.get("WRITE_SETTINGS") == "1"
+
+TEXT = """# Settings
+
+All are environment variables of the function. Names, defaults and meaning are those of Sumo's Go extension where it has
+them, so that a function keeps its settings when its layer is swapped; true and false are written as in Go (`true`, `1`,
+`t`, …). An empty variable counts as not set. A wrong value never stops anything: one line on stderr names it, and the
+default is used. `sumo-internal doctor` finds wrong and misspelt ones, and those that do not go together.
+
+Written by `tests/test_settings_page.py` (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`.
+
+"""
+
+NOT_OURS = {
+    "AWS_LAMBDA_EXEC_WRAPPER": "`/opt/sumo_wrapper`: Lambda starts the function through our wrapper.",
+    "SUMO_NEXT_WRAPPER": "Another vendor's wrapper, whose place that was: it is started after ours.",
+    "SUMO_REPLAY_TAG": "Of the replay for S3 Batch Operations: `true` tags what was sent.",
+    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "The way out, as everywhere; also in small letters.",
+    "SSL_CERT_FILE, SSL_CERT_DIR": "The authorities that are trusted, instead of the system's.",
+    "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3, …": "Where S3, KMS, Secrets Manager and SSM are, if elsewhere.",
+    "AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT": "Which of their addresses is used.",
+}
+"""What is read elsewhere: by Lambda, by the wrapper's script, by the parts that send."""
+
+
+def _page() -> str:
+    return TEXT + "\n".join(_rows()) + "\n"
+
+
+def _rows() -> Iterator[str]:
+    yield "| variable | default | meaning |"
+    yield "| --- | --- | --- |"
+    for setting in config.SETTINGS:
+        default = default_text(setting)
+        yield f"| `{setting.variable}` | {f'`{default}`' if default else ''} | {_cell(setting.meaning)} |"
+    yield from ("", "Others that it heeds:", "", "| variable | meaning |", "| --- | --- |")
+    for names, meaning in NOT_OURS.items():
+        yield f"| {', '.join(f'`{name}`' if name != '…' else name for name in names.split(', '))} | {meaning} |"
+    yield from ("", "Of the Go extension, taken and without effect here:", "", "| variable | why |", "| --- | --- |")
+    for name, why in config.WITHOUT_MEANING.items():
+        yield f"| `{name}` | {_cell(why)} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def test_the_page_is_what_the_package_reads() -> None:
+    """A setting that is added, renamed or explained anew is so in the documentation, too."""
+    if IS_WRITING:
+        DOCUMENT.write_text(_page())
+    assert DOCUMENT.read_text() == _page(), "write it anew: WRITE_SETTINGS=1"
+
+
+def test_every_variable_in_the_papers_exists() -> None:
+    """README and docs name no SUMO_ variable that nobody reads; a renamed setting leaves no ghost behind."""
+    known = {setting.variable for setting in config.SETTINGS} | config.WITHOUT_MEANING.keys() | NOT_OURS.keys()
+    papers = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    ghosts = {
+        (paper.name, name)
+        for paper in papers
+        for name in re.findall(r"\b(?:SUMO|TELEMETRY|KMS)_[A-Z_]*[A-Z]\b", paper.read_text())
+        if name not in known
+    }
+    assert ghosts == set()
+
+
+def test_the_papers_links_lead_somewhere() -> None:
+    """A link from one page to another is to a file that is there."""
+    for paper in sorted((ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(((?!https?:)[^)#]*)", paper.read_text()):
+            assert not target or (paper.parent / target).exists(), f"{paper.name} leads to {target}"
