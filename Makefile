@@ -13,8 +13,8 @@ VENV_READY := .venv/.ready
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: $(VENV_READY) ## Run a small function with the layer on this machine, and show what reaches Sumo Logic and when
-	PYTHONPATH=. $(VENV_PYTHON) tests/demo.py
+demo: $(VENV_READY) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout)
+	PYTHONPATH=. $(VENV_PYTHON) tests/demo.py $(FAULT)
 
 # The tests start many processes: more workers than this slow each other down.
 test: $(VENV_READY) ## Run the whole test suite

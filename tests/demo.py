@@ -1,7 +1,9 @@
 """``make demo``: shows how the lines of a small function reach Sumo Logic, on this machine and without an account.
 
-What happens, and every number, comes from ``demo_story`` and ``demo_facts``; here it gets its form: rows while it
-happens, a few records, a summary. The exit code is 1 if a line was lost or arrived twice, or the source complained.
+What happens, and every number, comes from ``demo_stage`` and ``demo_facts``; here it gets its form: rows while it
+happens, a few records, a summary, and at the end a page with a picture (``demo_page``). An argument switches a fault
+on, ``make demo FAULT=outage``. The exit code is 1 if a line was lost or arrived twice, or the source complained, and 2
+for a fault that is none.
 
 It is made to be looked at in a terminal, and stays readable without colours, in 100 columns, in a log file: it prints
 from top to bottom and never rewrites what stands there.
@@ -10,22 +12,27 @@ from top to bottom and never rewrites what stands there.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from statistics import median
 
-from demo_facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served
-from demo_story import Stage, cold_starts, play, stage
+from demo_facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
+from demo_page import Run, ms, page
+from demo_stage import Stage, cold_starts, play, stage
+from demo_story import FAULTS, ORDINARY
 from model import Invocation
 from rich.console import Console, RenderableType
 from rich.json import JSON
 from rich.panel import Panel
 from rich.progress import track
 from rich.rule import Rule
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
-from runtimes import RIC_VERSIONS
+from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
 
 WIDTH = 100
@@ -36,7 +43,7 @@ LISTED_MAX = 10
 """Of what is wrong; everything is counted."""
 
 _TEXTS = (" #", 2), ("", 31), ("request", 8), ("the caller gets", 18)
-_FIGURES = ("response\nafter", 8), ("then\nheld for", 8), ("lines\nwritten", 7), ("at Sumo\nby freeze", 9)
+_FIGURES = ("response\nafter", 8), ("then\nheld for", 8), ("lines\nwritten", 7), ("delivered\nby freeze", 9)
 _COLOURS = {"sidecar": "cyan", "extension": "magenta"}
 _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the function has every core"}
 """What the demo does where the machine lacks these; it has no use for the other control groups."""
@@ -44,50 +51,81 @@ _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the 
 
 def main() -> int:
     """Run the demo and return its exit code."""
+    fault = " ".join(sys.argv[1:])
+    if fault and fault not in FAULTS:
+        print(f"make demo: there is no FAULT={shlex.quote(fault)}; choose one of: {', '.join(FAULTS)}", file=sys.stderr)
+        return 2
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     with console.status("building the layer, installing the runtime client and the function's structlog") as status:
-        with stage() as on:
-            console.print(_introduction(on))
-            for happening in play(on):
-                match happening:
-                    case Next():
-                        status.update(happening.text)
-                    case Initialised():
-                        console.print(_not_modelled(happening), _header(), _initialised(happening))
-                    case Served():
-                        console.print(_served(happening), *map(_batch, happening.traces.batches))
-                    case Ended():
-                        console.print(_ended(happening), *map(_batch, happening.traces.batches))
-                    case Account():
-                        account = happening
-            status.stop()
-            console.print(*_records(account), sep="\n")
+        run = _show(console, status, fault)
+    console.print(*_summary(run), sep="\n")
+    written = page_path(fault)
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(page(run))
+    console.print(
+        Text.assemble("\nThe same as a picture, for your browser: ", (str(_short(written)), "bold")), soft_wrap=True
+    )
+    return 0 if run.account.is_flawless else 1
+
+
+def _show(console: Console, status: Status, fault: str) -> Run:
+    """Play the story, and print it while it happens."""
+    story = FAULTS[fault] if fault else ORDINARY
+    with stage() as on:
+        console.print(_introduction(on, story.what))
+        for happening in play(on, story):
+            match happening:
+                case Next():
+                    status.update(happening.text)
+                case Initialised():
+                    footnote = _not_modelled(happening)
+                    console.print(Text(footnote + "\n", "dim"), _header(), _initialised(happening))
+                case Served():
+                    console.print(_served(happening), *map(_batch, happening.traces.batches))
+                case Ended():
+                    console.print(_ended(happening), *map(_batch, happening.traces.batches))
+                case Account():
+                    account = happening
+        status.stop()
+        console.print(*_records(account), sep="\n")
+        measured: list[ColdStart] = []
+        if not fault:
             rounds = cold_starts(on, COLD_STARTS)
             measuring = "cold starts with the layer and without, in turn"
             measured = list(track(rounds, measuring, total=2 * COLD_STARTS, console=console, transient=True))
-    console.print(*_summary(account, measured), sep="\n")
-    return 0 if account.is_flawless else 1
+    return Run(fault, story.what, account, measured, [footnote, _machine()])
+
+
+def page_path(fault: str) -> Path:
+    """Return where the page is put."""
+    return ROOT / f".cache/demo/demo{'-' if fault else ''}{fault}.html"
+
+
+def _short(path: Path) -> Path:
+    """Return a path as it is typed from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 # While it happens
 
 
-def _introduction(on: Stage) -> RenderableType:
+def _introduction(on: Stage, what: str) -> RenderableType:
     client = f"awslambdaric {RIC_VERSIONS[on.runtime.ric_major]} on Python {on.runtime.interpreter}"
     return Panel(
         f"Real: the layer as built, with its wrapper, sidecar and extension; the runtime client ({client}); processes, "
         "sockets, signals. A model: Lambda around them. Sumo Logic is a source on this machine, as strict as the real "
-        "one. Pauses between invocations are seconds instead of minutes.",
+        "one. Pauses between invocations are seconds instead of minutes.\n\n"
+        f"Now: {what}.",
         title="An order service on AWS Lambda, and its lines on their way to Sumo Logic",
     )
 
 
-def _not_modelled(started: Initialised) -> Text:
+def _not_modelled(started: Initialised) -> str:
     """What to keep in mind when reading the figures."""
     missing = started.missing
     without = [f"{text} ({missing[name]})" for name, text in _WITHOUT.items() if name in missing]
     isolation = [] if started.not_isolated is None else [started.not_isolated]
-    return Text("; ".join(["Not modelled here: the way to Sumo Logic", *isolation, *without]) + ".\n", "dim")
+    return "; ".join(["Not modelled here: the way to Sumo Logic", *isolation, *without]) + "."
 
 
 def _header() -> Table:
@@ -108,16 +146,16 @@ def _row(texts: Sequence[str | Text], figures: Sequence[str | Text], style: str 
 def _initialised(started: Initialised) -> Table:
     return _row(
         ["", "cold start", "", ""],
-        [_ms(started.init.duration_s), "", str(started.traces.written), str(started.traces.at_sumo)],
+        [ms(started.init.duration_s), "", str(started.traces.written), str(started.traces.delivered)],
     )
 
 
 def _served(served: Served) -> Table:
     invocation, traces = served.invocation, served.traces
-    at_sumo = Text(str(traces.at_sumo), "green" if traces.at_sumo == traces.written else "yellow")
+    delivered = Text(str(traces.delivered), "green" if traces.delivered == traces.written else "yellow")
     return _row(
         [f"{served.number:2}", served.what, invocation.request_id[:8], _answer(invocation)],
-        [_ms(invocation.response_s), _ms(served.held_s), str(traces.written), at_sumo],
+        [ms(invocation.response_s), ms(served.held_s), str(traces.written), delivered],
     )
 
 
@@ -128,17 +166,20 @@ def _answer(invocation: Invocation) -> Text:
 
 
 def _ended(ended: Ended) -> Table:
-    return _row(["", f"SHUTDOWN ({ended.shutdown.reason})", "", ""], [_ms(ended.shutdown.duration_s), "", "", ""])
+    return _row(["", f"SHUTDOWN ({ended.shutdown.reason})", "", ""], [ms(ended.shutdown.duration_s), "", "", ""])
 
 
 def _batch(batch: Batch) -> Text:
     at = datetime.fromtimestamp(batch.at_s, timezone.utc)
     others = f" and {batch.others} other records" if batch.others else ""
     lateness = f", the oldest {max(batch.late_s):.2f} s late" if batch.late_s else ""
+    size = f", {_kb(batch.gzipped_bytes)} gzipped (of {_kb(batch.raw_bytes)}){lateness}"
+    what = (" to S3" if batch.place == "S3" else size) if batch.is_taken else f", and Sumo Logic says {batch.status}"
     return Text.assemble(
         f"   -> {at:%H:%M:%S}.{at.microsecond // 1000:03d} ",
         (f"{batch.sender:9}", _COLOURS[batch.sender]),
-        f" {batch.lines:3} lines{others}, {_kb(batch.gzipped_bytes)} gzipped (of {_kb(batch.raw_bytes)}){lateness}",
+        f" {batch.lines:3} lines{others}",
+        (what, "" if batch.is_taken else "red"),
     )
 
 
@@ -150,7 +191,7 @@ def _records(account: Account) -> Iterator[RenderableType]:
     yield Text()
     yield Rule("Some of the records, as Sumo Logic has them")
     first: Record = {}
-    for kind, record in _kinds(account):
+    for kind, record in account.kinds():
         different = {key: value for key, value in record.items() if first.get(key) != value}
         same = "" if not first else f" (and {len(record) - len(different)} keys as above)"
         yield Text.assemble("\n", (kind, "bold yellow"), (same, "dim"))
@@ -158,32 +199,18 @@ def _records(account: Account) -> Iterator[RenderableType]:
         first = first or record
 
 
-def _kinds(account: Account) -> Iterator[tuple[str, Record]]:
-    """Yield one record of each kind that has arrived."""
-    crashed = {served.invocation.request_id for served in account.served if served.invocation.status == "crash"}
-    records = account.records
-    kinds = {
-        "logging, with fields of its own": [each for each in records if "customer" in each],
-        "structlog, as JSON on stdout": [each for each in records if isinstance(each["message"], dict)],
-        "the report of an exception": [each for each in records if "errorType" in each],
-        "print, the last line before the SIGKILL": [each for each in records[::-1] if each.get("requestID") in crashed],
-    }
-    for kind, found in kinds.items():
-        if found:
-            yield kind, found[0]
-
-
 # Summary
 
 
-def _summary(account: Account, measured: Sequence[ColdStart]) -> Iterator[RenderableType]:
+def _summary(run: Run) -> Iterator[RenderableType]:
     yield Rule("In figures")
-    yield _lines(account)
-    yield _deliveries(account)
-    yield _held(account)
-    yield _costs(measured)
-    yield _machine()
-    yield from _verdict(account)
+    yield _lines(run.account)
+    yield _deliveries(run.account)
+    yield _held(run.account)
+    if run.measured:
+        yield _costs(run.measured)
+    yield Text(_machine(), "dim")
+    yield from _verdict(run)
 
 
 def _figures(title: str, *columns: str) -> Table:
@@ -195,15 +222,16 @@ def _figures(title: str, *columns: str) -> Table:
 
 
 def _lines(account: Account) -> Table:
-    table = _figures("What became of the lines", "written", "arrived", "twice", "lost")
-    counts = (account.written.total(), account.arrived.total(), len(account.repeated), account.lost.total())
-    colours = ("", "", "red" if account.repeated else "green", "red" if account.lost else "green")
+    table = _figures("What became of the lines", "written", "at Sumo Logic", "in S3", "twice", "lost")
+    written, at_sumo, arrived = account.written.total(), account.at_sumo.total(), account.arrived.total()
+    counts = (written, at_sumo, arrived - at_sumo, len(account.repeated), account.lost.total())
+    colours = ("", "", "", "red" if account.repeated else "green", "red" if account.lost else "green")
     table.add_row("lines", *(Text(str(count), colour) for count, colour in zip(counts, colours, strict=True)))
     return table
 
 
 def _deliveries(account: Account) -> Table:
-    columns = ("requests", "lines", "gzipped", "JSON", "late, median", "late, most")
+    columns = ("taken", "refused", "lines", "gzipped", "JSON", "late, median", "late, most")
     table = _figures("Who sent them, and how late (from a line's own time to its arrival)", *columns)
     for name, colour in _COLOURS.items():
         table.add_row(Text(name, colour), *_delivery([each for each in account.batches if each.sender == name]))
@@ -213,53 +241,47 @@ def _deliveries(account: Account) -> Table:
 
 
 def _delivery(batches: Sequence[Batch]) -> Iterator[str]:
-    yield str(len(batches))
-    yield str(sum(batch.lines for batch in batches))
-    yield _kb(sum(batch.gzipped_bytes for batch in batches))
-    yield _kb(sum(batch.raw_bytes for batch in batches))
-    late_s = [each for batch in batches for each in batch.late_s]
+    taken = [batch for batch in batches if batch.is_taken]
+    yield str(len(taken))
+    yield str(len(batches) - len(taken))
+    yield str(sum(batch.lines for batch in taken))
+    yield _kb(sum(batch.gzipped_bytes for batch in taken))
+    yield _kb(sum(batch.raw_bytes for batch in taken))
+    late_s = [each for batch in taken for each in batch.late_s]
     yield f"{median(late_s):.2f} s" if late_s else "-"
     yield f"{max(late_s):.2f} s" if late_s else "-"
 
 
 def _held(account: Account) -> Text:
     """What SUMO_FLUSH=auto did, and what it cost."""
-    waits_s = [(served.held_s, served.traces.at_sumo == served.traces.written) for served in account.served]
+    waits_s = [(served.held_s, served.traces.delivered == served.traces.written) for served in account.served]
     held_s = [wait_s for wait_s, is_out in waits_s if wait_s is not None and is_out]
     free = [wait_s for wait_s, is_out in waits_s if wait_s is not None and not is_out]
-    how_long = f" ({_ms(median(held_s))} in the median, {_ms(max(held_s))} at most)" if held_s else ""
+    how_long = f" ({ms(median(held_s))} in the median, {ms(max(held_s))} at most)" if held_s else ""
     return Text(
         f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}; after "
-        f"{len(free)} it froze at once, because invocations had become dense: lines leave beside the next one, or at "
-        "SHUTDOWN."
+        f"{len(free)} it froze before: invocations had become dense, or Sumo Logic did not answer in time. Such lines "
+        "leave beside a later one, or at SHUTDOWN."
     )
 
 
 def _costs(measured: Sequence[ColdStart]) -> Table:
     """The same function with the layer and without."""
     table = _figures("What the layer costs", "without it", "with it", "more")
-    groups = [[each for each in measured if each.with_layer is with_layer] for with_layer in (False, True)]
-
-    def compare(name: str, values: Sequence[float], unit: str) -> None:
-        without, with_it = values
+    for name, unit, without, with_it in costs(measured):
         table.add_row(name, f"{without:.1f} {unit}", f"{with_it:.1f} {unit}", f"{with_it - without:+.1f} {unit}")
-
-    starts_ms = [[each.duration_s * 1000 for each in group] for group in groups]
-    compare(f"cold start, best of {COLD_STARTS}", [min(each) for each in starts_ms], "ms")
-    compare("cold start, median", [median(each) for each in starts_ms], "ms")
-    compare("memory, idle", [median(each.idle_bytes / 1e6 for each in group) for group in groups], "MB")
-    compare("memory, lines sent", [median(each.shipped_bytes / 1e6 for each in group) for group in groups], "MB")
     return table
 
 
-def _machine() -> Text:
+def _machine() -> str:
     """How far to trust the times."""
     here = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    return Text(f"Times are this machine's ({here}); on Lambda a small function has a part of one core.", "dim")
+    return f"Times are this machine's ({here}); on Lambda a small function has a part of one core."
 
 
-def _verdict(account: Account) -> Iterator[Text]:
-    """What is wrong, or that nothing is."""
+def _verdict(run: Run) -> Iterator[Text]:
+    """What is wrong, or that nothing is; with a fault the layer has reason to say something."""
+    account = run.account
     complaints = {
         "lost": list(account.lost.elements()),
         "arrived again": account.repeated,
@@ -268,18 +290,16 @@ def _verdict(account: Account) -> Iterator[Text]:
         "the layer says": account.said_by_layer,
     }
     for name, lines in complaints.items():
+        colour = "yellow" if run.fault and lines is account.said_by_layer else "red"
         for line in lines[:LISTED_MAX]:
-            yield Text(f"{name}: {line}", "red")
+            yield Text(f"{name}: {line}", colour)
         if len(lines) > LISTED_MAX:
-            yield Text(f"{name}: {len(lines) - LISTED_MAX} more", "red")
+            yield Text(f"{name}: {len(lines) - LISTED_MAX} more", colour)
     if account.is_flawless:
-        yield Text("\nEvery line is at Sumo Logic, once.", "bold green")
+        where = "at Sumo Logic or in S3" if account.stored else "at Sumo Logic"
+        yield Text(f"\nEvery line is {where}, once.", "bold green")
     else:
         yield Text("\nSomething went wrong; see above.", "bold red")
-
-
-def _ms(duration_s: float | None) -> str:
-    return "-" if duration_s is None else f"{duration_s * 1000:.1f} ms"
 
 
 def _kb(size_bytes: float) -> str:

@@ -1,11 +1,12 @@
 """The demo's facts: what happened to a function's invocations and to each of its lines, as values.
 
-Separate from ``demo_story``, which makes it happen, and from ``demo``, which shows it: other pictures can be made of
-the same facts.
+Separate from ``demo_stage``, which makes it happen, and from ``demo`` and ``demo_page``, which show it in a terminal
+and as a picture.
 
 Rules:
 
-* Every number is counted from what happened: the log stream, the requests at the source, the model's timeline.
+* Every number is counted from what happened: the log stream, the requests at the source and at the bucket, the
+  model's timeline.
 * A line is known by its text. The function numbers its lines, so no text comes twice, and a number that is missing on
   both sides is noticed too.
 
@@ -15,18 +16,17 @@ Pure: it reads what it is given, and nothing else.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from statistics import median
+from typing import Literal, get_args
 
-from model import CloudWatchLine, Event, InitResult, Invocation, ShutdownResult
+from model import Event, InitResult, Invocation, ShutdownResult
 from sumo_rules import Record
-from sumo_source import SumoRequest
 
-_LINE_NUMBER = re.compile(r"\b\d{4}/\d+\b")
+Way = Literal["sidecar", "extension", "s3", "lost"]
+"""Where a line went: to Sumo Logic by one or by the other, to the bucket, or nowhere."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,41 @@ class Next:
 
 @dataclass(frozen=True)
 class Batch:
-    """A request that the source accepted."""
+    """A request that carried lines to Sumo Logic or to the bucket, whatever became of it."""
 
+    place: Literal["Sumo Logic", "S3"]
     at_s: float
+    status: int | None
+    """None where there was no answer."""
+    is_taken: bool
+    """Its lines are there now."""
     sender: Literal["sidecar", "extension"]
-    lines: int
+    texts: Sequence[str]
+    """Its lines, as they are known."""
     others: int
     """Records that are none of the function's lines."""
     gzipped_bytes: int
     raw_bytes: int
     late_s: Sequence[float]
     """Of each of its lines, between its own time and its arrival."""
+
+    @property
+    def lines(self) -> int:
+        """How many of the function's lines it carried."""
+        return len(self.texts)
+
+    @property
+    def way(self) -> Way:
+        """Which way its lines went, if they were taken."""
+        return "s3" if self.place == "S3" else self.sender
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the function in CloudWatch."""
+
+    at_s: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -57,8 +81,8 @@ class Traces:
 
     written: int
     """Lines of the function."""
-    at_sumo: int
-    """How many of them were at Sumo at the moment when the environment froze, or the runtime died."""
+    delivered: int
+    """How many of them were at Sumo Logic, or in S3, at the moment when the environment froze, or the runtime died."""
     batches: Sequence[Batch]
 
 
@@ -107,38 +131,97 @@ class Account:
     timeline: Sequence[Event]
     records: Sequence[Record]
     """Everything at Sumo, in order of arrival."""
+    stored: Sequence[Record]
+    """Everything in the bucket, likewise."""
     said_by_layer: Sequence[str]
     """What the layer had to say on stderr: nothing, if all is well."""
     problems: Sequence[str]
     """What the source did not like about the requests."""
-    written: Counter[str]
-    """The function's lines by their text: those in CloudWatch, and those it has numbered."""
+    lines: Sequence[Line]
+    """The function's lines in CloudWatch."""
+    unseen: Sequence[str]
+    """Lines that the function has numbered, and that are not in CloudWatch."""
+
+    @property
+    def written(self) -> Counter[str]:
+        """The function's lines by their text: those in CloudWatch, and those it has numbered."""
+        return Counter([*(line.text for line in self.lines), *self.unseen])
+
+    @property
+    def at_sumo(self) -> Counter[str]:
+        """The function's lines at Sumo Logic; one that was sent again counts once."""
+        return texts({record["id"]: record for record in self.records}.values())
 
     @property
     def arrived(self) -> Counter[str]:
-        """The function's lines at Sumo; one that was sent again counts once."""
-        return _texts({record["id"]: record for record in self.records}.values())
+        """The function's lines at Sumo Logic or in the bucket; one that is in both counts once."""
+        return texts({record["id"]: record for record in [*self.records, *self.stored]}.values())
 
     @property
     def lost(self) -> Counter[str]:
-        """Lines that were written and are not at Sumo."""
+        """Lines that were written and are nowhere now."""
         return self.written - self.arrived
 
     @property
     def unknown(self) -> Counter[str]:
-        """Lines at Sumo that were not written, or not as often."""
+        """Lines that arrived and were not written, or not as often."""
         return self.arrived - self.written
 
     @property
     def repeated(self) -> list[str]:
         """The ids of records that had arrived before."""
-        ids = Counter(record["id"] for record in self.records)
+        ids = Counter(record["id"] for record in [*self.records, *self.stored])
         return list((ids - Counter(set(ids))).elements())
 
     @property
     def is_flawless(self) -> bool:
         """Every line is there once, and nobody complains."""
         return not (self.lost or self.unknown or self.repeated or self.problems)
+
+    def carriers(self) -> dict[str, int]:
+        """Return the number of the batch that has brought each line to where it is, by the line's text."""
+        found: dict[str, int] = {}
+        for number, batch in enumerate(self.batches):
+            for text in batch.texts if batch.is_taken else ():
+                found.setdefault(text, number)
+        return found
+
+    def ways(self) -> dict[Way, tuple[int, int]]:
+        """Return for each way how many lines went it at the first try, and how many at a later one."""
+        tries = Counter(text for batch in self.batches for text in batch.texts)
+        carriers = self.carriers()
+        counts: Counter[tuple[Way, bool]] = Counter()
+        for text in self.written.elements():
+            way = self.batches[carriers[text]].way if text in carriers else "lost"
+            counts[way, tries[text] > 1] += 1
+        return {way: (counts[way, False], counts[way, True]) for way in get_args(Way)}
+
+    def waiting(self) -> Iterator[tuple[float, int]]:
+        """Yield when the number of lines has changed that are written and not delivered, and what it is from then."""
+        taken_at_s = {text: self.batches[number].at_s for text, number in self.carriers().items()}
+        # A line is in the spool before CloudWatch has it, and may be delivered before that, too.
+        changes = [(min(line.at_s, taken_at_s.get(line.text, line.at_s)), 1) for line in self.lines]
+        delivered = Counter(taken_at_s[line.text] for line in self.lines if line.text in taken_at_s)
+        changes += [(at_s, -count) for at_s, count in delivered.items()]
+        level = 0
+        for at_s, change in sorted(changes, key=lambda each: (each[0], -each[1])):
+            level += change
+            yield at_s, level
+
+    def kinds(self) -> Iterator[tuple[str, Record]]:
+        """Yield one record of each kind that has arrived."""
+        crashed = {served.invocation.request_id for served in self.served if served.invocation.status == "crash"}
+        kinds = {
+            "logging, with fields of its own": [each for each in self.records if "customer" in each],
+            "structlog, as JSON on stdout": [each for each in self.records if isinstance(each["message"], dict)],
+            "the report of an exception": [each for each in self.records if "errorType" in each],
+            "print, the last line before the SIGKILL": [
+                each for each in self.records[::-1] if each.get("requestID") in crashed
+            ],
+        }
+        for kind, found in kinds.items():
+            if found:
+                yield kind, found[0]
 
 
 @dataclass(frozen=True)
@@ -155,100 +238,30 @@ class ColdStart:
 Happening = Next | Initialised | Served | Ended | Account
 
 
-# Counting
+def costs(measured: Sequence[ColdStart]) -> Iterator[tuple[str, str, float, float]]:
+    """Yield what the layer costs: of what, the unit, without the layer, with it."""
+    without, with_it = ([each for each in measured if each.with_layer is with_layer] for with_layer in (False, True))
+    starts_ms = [[each.duration_s * 1000 for each in group] for group in (without, with_it)]
+    idle_mb = [[each.idle_bytes / 1e6 for each in group] for group in (without, with_it)]
+    shipped_mb = [[each.shipped_bytes / 1e6 for each in group] for group in (without, with_it)]
+    yield f"cold start, best of {len(without)}", "ms", min(starts_ms[0]), min(starts_ms[1])
+    yield "cold start, median", "ms", median(starts_ms[0]), median(starts_ms[1])
+    yield "memory, idle", "MB", median(idle_mb[0]), median(idle_mb[1])
+    yield "memory, lines sent", "MB", median(shipped_mb[0]), median(shipped_mb[1])
 
 
-def traces(
-    lines: Iterable[CloudWatchLine],
-    requests: Sequence[SumoRequest],
-    events: Sequence[Event],
-    requests_before: int,
-    events_before: int,
-) -> Traces:
-    """Count what one step has left.
-
-    Args:
-        lines: Of the log stream, those of this step.
-        requests, events: All so far.
-        requests_before, events_before: How many of them are older than this step.
-    """
-    written = Counter(function_lines(lines))
-    halts_at_s = [event.at_s for event in events[events_before:] if _is_halt(event)]
-    in_time = [each for each in requests if each.is_kept and halts_at_s and each.received_at_s <= halts_at_s[0]]
-    at_sumo = _texts(record for each in in_time for record in each.records)
-    return Traces(written.total(), (written & at_sumo).total(), batches(requests[requests_before:], events))
-
-
-def function_lines(lines: Iterable[CloudWatchLine]) -> list[str]:
-    """Return the texts of the function's own lines."""
-    return [_text(line.text) for line in lines if line.source == "function" and not is_layers(line)]
-
-
-def is_layers(line: CloudWatchLine) -> bool:
-    """Did the layer write it, to say what is wrong?"""
-    return line.text.startswith("sumo-internal-extension:")
-
-
-def missing_numbers(lines: Iterable[str], numbered: Iterable[str]) -> set[str]:
-    """Return the numbers that no line has.
-
-    Args:
-        lines: Texts.
-        numbered: For each order the number of its last line, ``1005/42``, as the function tells it.
-    """
-    orders = (last.split("/") for last in numbered)
-    given_out = {f"{order}/{number}" for order, last in orders for number in range(1, int(last) + 1)}
-    return given_out - set(_LINE_NUMBER.findall("\n".join(lines)))
-
-
-def batches(requests: Iterable[SumoRequest], events: Sequence[Event]) -> list[Batch]:
-    """Return the accepted requests; all events are needed to tell who has sent them."""
-    return [_batch(request, events) for request in requests if request.is_kept]
-
-
-def _batch(request: SumoRequest, events: Sequence[Event]) -> Batch:
-    at_s = request.received_at_s
-    lines = [record for record in request.records if _is_line(record)]
-    return Batch(
-        at_s=at_s,
-        sender=_sender(at_s, events),
-        lines=len(lines),
-        others=len(request.records) - len(lines),
-        gzipped_bytes=request.raw_size_bytes,
-        raw_bytes=request.body_size_bytes,
-        late_s=[at_s - _time_s(record) for record in lines],
-    )
-
-
-def _sender(at_s: float, events: Sequence[Event]) -> Literal["sidecar", "extension"]:
-    """Tell who has sent a request: once the extension has its SHUTDOWN event the sidecar is dead, and before that the
-    extension sends nothing."""
-    phases = [event.kind for event in events if event.at_s <= at_s and event.kind in ("init", "shutdown-event")]
-    return "extension" if phases[-1] == "shutdown-event" else "sidecar"
-
-
-def _is_halt(event: Event) -> bool:
-    """Is it the moment after which the runtime does nothing more in its step?"""
-    return event.kind == "freeze" or (event.kind == "exit" and event.who == "runtime")
-
-
-def _texts(records: Iterable[Record]) -> Counter[str]:
+def texts(records: Iterable[Record]) -> Counter[str]:
     """Return the function's lines among the records."""
-    return Counter(_text(record["message"]) for record in records if _is_line(record))
+    return Counter(known_as(record["message"]) for record in records if is_line(record))
 
 
-def _text(message: object) -> str:
+def known_as(message: object) -> str:
     """Return what a line is known by on both sides; a line that is an object arrives as one, its spaces do not."""
     if isinstance(message, str) and message.startswith("{"):
         message = json.loads(message)
     return message.removesuffix("\n") if isinstance(message, str) else json.dumps(message, sort_keys=True)
 
 
-def _is_line(record: Record) -> bool:
+def is_line(record: Record) -> bool:
     """Is it one of the function's lines, and not the platform's word or the layer's?"""
     return bool(record["type"] == "function")
-
-
-def _time_s(record: Record) -> float:
-    """Return the record's own time."""
-    return datetime.fromisoformat(record["time"].replace("Z", "+00:00")).timestamp()  # before 3.11 it knows no Z

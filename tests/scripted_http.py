@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from faulty_http import Authority, Connection, End
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it arrived; headers by lower-case name, ``connection`` counted from 1."""
+    """A request as it arrived, and when; headers by lower-case name, ``connection`` counted from 1."""
 
     connection: int
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    received_at_s: float
 
 
 def answer(status: int, body: bytes | Mapping[str, object] = b"", **headers: str) -> bytes:
@@ -94,7 +96,7 @@ class ScriptedServer:
             while connection.wait_for_request(60):
                 method, path, _, headers = connection.read_head()
                 body = connection.read_body(headers) or b""
-                self.requests.append(Request(connection.number, method, path, headers, body))
+                self.requests.append(Request(connection.number, method, path, headers, body, time.time()))
                 what = self._script.popleft() if self._script else self.default
                 if isinstance(what, End):
                     connection.end(what)

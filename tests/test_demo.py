@@ -1,4 +1,4 @@
-"""``make demo`` as its user sees it: it ends well, and the numbers that it shows agree with each other."""
+"""``make demo`` as its user sees it: it ends well, and the numbers in the terminal and on the page agree."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import os
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from demo_facts import Account
+from browser import BROWSER, NEEDS_BROWSER, look
+from demo import page_path
+from demo_facts import Account, Line
+from demo_story import FAULTS
+from markup import Document
 from runtimes import ROOT
 
 _NOT_A_USERS = ("MAKEFLAGS", "MAKELEVEL", "FORCE_COLOR")
 """Variables that `make test` or continuous integration set, and somebody at a prompt does not."""
+_WIDTHS_PX = (390, 1280, 1440)
+"""Of a telephone, a laptop, and a laptop with more dots."""
 
 
-def run_demo() -> subprocess.CompletedProcess[str]:
+def run_demo(*faults: str) -> subprocess.CompletedProcess[str]:
     """Run ``make demo`` with this interpreter's packages in place of .venv."""
     variables = {name: value for name, value in os.environ.items() if name not in _NOT_A_USERS}
-    command = ["make", "--silent", "--old-file=.venv/.ready", f"VENV_PYTHON={sys.executable}", "demo"]
+    command = ["make", "--silent", "--old-file=.venv/.ready", f"VENV_PYTHON={sys.executable}", "demo", *faults]
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
 
 
@@ -28,9 +35,41 @@ def find(pattern: str, output: str) -> list[tuple[str, ...]]:
     return re.findall(pattern.replace(" ", r"[^\w\n]+"), output, re.MULTILINE)
 
 
+def books(output: str) -> list[int]:
+    """Return how many lines were written, are at Sumo Logic, are in S3, came twice, are lost."""
+    [counts] = find(r"^ lines (\d+) (\d+) (\d+) (\d+) (\d+) $", output)
+    return [int(count) for count in counts]
+
+
+def check_page(output: str, fault: str = "") -> Document:
+    """Check that the page says what the terminal has said, and, where there is a browser, that it can be looked at."""
+    page = page_path(fault)
+    document = Document(page.read_text())
+    shown = {name: int(number) for name, number in document.facts.items()}
+    assert [shown[name] for name in ("written", "sumo", "s3", "twice", "lost")] == books(output)
+    steps = find(r"^\W?(\d+) order .* (\d+) \d+$", output)
+    assert {f"written-{number}": int(count) for number, count in steps}.items() <= shown.items()
+    assert sum(count for name, count in shown.items() if name.startswith("way-")) == shown["written"]
+    assert document.counted("line") == shown["written"]
+    for sender in ("sidecar", "extension"):
+        [(taken, refused, lines)] = find(rf"^ {sender} (\d+) (\d+) (\d+) ", output)
+        assert shown[f"sent-{sender}"] == int(lines)
+        assert document.counted("way", sender, "taken") == int(taken)
+        assert document.counted("way", sender, "refused") == int(refused)
+    if BROWSER is not None:
+        for width_px in _WIDTHS_PX:
+            seen = look(page, width_px)
+            assert seen.errors == []
+            assert seen.overlaps == []
+            assert seen.cut_off == []
+            assert seen.facts == document.facts
+            assert seen.tip and seen.lit_up > 1
+    return document
+
+
 @pytest.mark.timeout(180)  # it takes 20 s on a machine that has nothing else to do
 def test_demo_accounts_for_every_line() -> None:
-    """The rows, the batches below them and the summary tell the same story: every line is at Sumo, once.
+    """The rows, the batches below them, the summary and the page tell the same story: every line is at Sumo, once.
 
     Guards against a summary that says what it ought to say. The lines of the crash are the ones that the extension has
     to send all by itself.
@@ -45,15 +84,60 @@ def test_demo_accounts_for_every_line() -> None:
     batches = [(sender, int(lines)) for sender, lines in find(r"^ -> \S+ (\w+) (\d+) lines ", output)]
     sent = {sender: [lines for name, lines in batches if name == sender] for sender, _ in batches}
 
-    [(written, arrived, twice, lost)] = find(r"^ lines (\d+) (\d+) (\d+) (\d+) $", output)
-    assert (arrived, twice, lost) == (written, "0", "0")
+    written, at_sumo, *others = books(output)
+    assert (at_sumo, others) == (written, [0, 0, 0])
     assert [int(number) for number, _ in invocations] == list(range(1, len(invocations) + 1))
-    assert sum(int(lines) for _, lines in cold_start + invocations) == int(written) > 100
-    assert sum(lines for _, lines in batches) == int(arrived)
+    assert sum(int(lines) for _, lines in cold_start + invocations) == written > 100
+    assert sum(lines for _, lines in batches) == at_sumo
     for sender, lines in sent.items():
-        assert find(rf"^ {sender} (\d+) (\d+) ", output) == [(str(len(lines)), str(sum(lines)))]
+        assert find(rf"^ {sender} (\d+) 0 (\d+) ", output) == [(str(len(lines)), str(sum(lines)))]
     assert len(find(r"SIGKILL .* (\d+) 0$\n -> \S+ (extension) \1 lines ", output)) == 1
-    assert output.endswith("\nEvery line is at Sumo Logic, once.\n")
+    assert "\nEvery line is at Sumo Logic, once.\n" in output
+    assert output.endswith("your browser: .cache/demo/demo.html\n")
+    check_page(output)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_demo_with_a_fault_shows_where_the_lines_went(fault: str) -> None:
+    """No line is lost, and the way that the fault was to show is shown: S3, another try, the extension."""
+    demo = run_demo(f"FAULT={fault}")
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
+    written, at_sumo, in_s3, twice, lost = books(demo.stdout)
+    assert (twice, lost) == (0, 0)
+    assert at_sumo + in_s3 == written
+
+    document = check_page(demo.stdout, fault)
+    assert f"FAULT={fault}: " in document.text
+    assert (in_s3 > 0) is (fault == "outage")
+    assert ("at a second try or later" in document.text) is (fault in ("outage", "throttle"))
+    killed = {"kill": ["SIGKILL"] * 3, "timeout": ["timeout"]}.get(fault, [])
+    assert [word for word in document.labels if word in ("SIGKILL", "timeout")] == killed
+
+
+def test_unknown_fault_is_refused_in_one_line() -> None:
+    """A typing error costs no build; the line names what there is."""
+    demo = run_demo("FAULT=outrage")
+    assert demo.returncode == 2
+    assert demo.stdout == ""
+    assert demo.stderr.splitlines()[0] == (
+        "make demo: there is no FAULT=outrage; choose one of: outage, throttle, kill, timeout"
+    )
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NEEDS_BROWSER)
+def test_browser_notices_what_is_wrong(tmp_path: Path) -> None:
+    """A script's error, labels that touch, text that is cut off. Guards against a look that sees nothing."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        "<!doctype html><html><head></head><body><figure><svg width='90' height='40'>"
+        "<text x='5' y='20'>one</text><text x='9' y='20'>two</text><text x='80' y='20'>outside</text>"
+        "<rect class='line' data-batch='0'/></svg></figure><h1 style='width:9px;white-space:nowrap'>long</h1>"
+        "<p id='tip'></p><script>nothing.there();</script></body></html>"
+    )
+    seen = look(page, 500)
+    assert ["nothing is not defined" in error for error in seen.errors] == [True]
+    assert seen.overlaps == ["one / two"]
+    assert seen.cut_off == ["outside", "long"]
 
 
 @pytest.mark.parametrize(
@@ -68,13 +152,34 @@ def test_demo_accounts_for_every_line() -> None:
     ],
     ids=["fine", "lost", "lost one of two equal lines", "sent again", "captured twice", "changed on the way"],
 )
+@pytest.mark.parametrize("in_bucket", [0, 1], ids=["Sumo Logic", "S3 for the last"])
 def test_account_tells_what_is_wrong(
-    written: list[str], records: list[tuple[str, str]], lost: list[str], repeated: list[str], unknown: list[str]
+    written: list[str],
+    records: list[tuple[str, str]],
+    lost: list[str],
+    repeated: list[str],
+    unknown: list[str],
+    in_bucket: int,
 ) -> None:
     """Each way to go wrong is counted as what it is. Guards against one that makes up for another in the totals."""
-    at_sumo = [{"id": record_id, "type": "function", "message": message} for record_id, message in records]
-    account = Account([], [], [], at_sumo, [], [], Counter(written))
+    arrived = [{"id": record_id, "type": "function", "message": message} for record_id, message in records]
+    split = len(arrived) - in_bucket
+    account = account_of([Line(0.0, text) for text in written], arrived[:split], arrived[split:])
     assert list(account.lost.elements()) == lost
     assert account.repeated == repeated
     assert list(account.unknown.elements()) == unknown
     assert account.is_flawless is (lost + repeated + unknown == [])
+
+
+def account_of(lines: Sequence[Line], at_sumo: Sequence[dict[str, str]], stored: Sequence[dict[str, str]]) -> Account:
+    return Account(
+        served=[],
+        batches=[],
+        timeline=[],
+        records=at_sumo,
+        stored=stored,
+        said_by_layer=[],
+        problems=[],
+        lines=lines,
+        unseen=[],
+    )
