@@ -224,9 +224,10 @@ class Picture:
         levels = list(self.account.waiting())
         peak = max((level for _, level in levels), default=0) or 1
         path, peaks = [f"M0 {base_px}"], []
-        for (at_s, level), after in zip(levels, [*levels[1:], (0.0, -1)], strict=True):
+        afterwards = [*(level for _, level in levels[1:]), 0]
+        for (at_s, level), after in zip(levels, afterwards, strict=False):
             path.append(f"H{self.x(at_s):.1f} V{base_px - level / peak * _SPOOL_PX:.1f}")
-            if after[1] < level and level:
+            if after < level:
                 peaks.append((self.x(at_s), level))
         yield element("path", d=" ".join([*path, f"H{WIDTH_PX} V{base_px} Z"]), class_="waiting")
         labels = _row()

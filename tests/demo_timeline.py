@@ -98,7 +98,7 @@ class Axis:
         piece = min(max(bisect_right(self._at_s, at_s), 1), len(self._at_s) - 1)
         start_s, end_s = self._at_s[piece - 1 : piece + 1]
         start_px, end_px = self._x_px[piece - 1 : piece + 1]
-        share = (at_s - start_s) / (end_s - start_s) if end_s > start_s else 1.0
+        share = (at_s - start_s) / (end_s - start_s) if end_s > start_s else float(at_s >= end_s)
         return start_px + min(max(share, 0.0), 1.0) * (end_px - start_px)
 
 
