@@ -15,11 +15,11 @@ from typing import Any
 
 from sumo_source import ACCEPT, Fault
 
-from sumo_internal.flushing import HISTORY_LENGTH
-
 TIMEOUT_S = 30.0
 """The function's, where nothing else is said."""
 
+_DENSE = 7
+"""Orders close together, after which ``SUMO_FLUSH=auto`` has found them dense; the demo's test sees that it has."""
 _BREAKER_S = 8.0
 """Longer than the first pause of the drainer's circuit breaker ever is."""
 
@@ -77,7 +77,7 @@ def _visits() -> Callable[..., Visit]:
 
 
 def _ordinary() -> Iterator[Visit]:
-    """Yield five orders up to a crash, then so many that ``SUMO_FLUSH=auto`` finds them dense."""
+    """Yield five orders up to a crash, and then some close together."""
     visit = _visits()
     yield visit(", the first one", pause_s=2.0)
     yield visit(", after 2 s frozen", items=3)
@@ -85,7 +85,7 @@ def _ordinary() -> Iterator[Visit]:
     yield visit(items=4)
     yield visit(", 40 items: SIGKILL", items=40, payment="card", is_killed=True)
     yield visit(", in a new process")
-    for items in range(HISTORY_LENGTH + 2):
+    for items in range(_DENSE):
         yield visit(items=1 + items % 3)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from browser import BROWSER, NEEDS_BROWSER, look
+from browser import BROWSER, NEEDS_BROWSER, look, photograph
 from demo import page_path
 from demo_facts import Account, Line
 from demo_story import FAULTS
@@ -19,6 +19,9 @@ from runtimes import ROOT
 
 _NOT_A_USERS = ("MAKEFLAGS", "MAKELEVEL", "FORCE_COLOR")
 """Variables that `make test` or continuous integration set, and somebody at a prompt does not."""
+_PICTURED = {"": 598, "outage": 646}
+"""Faults whose page is shown in the documentation, and how many pixels of its height (``WRITE_PICTURES=1``)."""
+_PICTURE_MAX_BYTES = 300_000
 _WIDTHS_PX = (390, 1280, 1440)
 """Of a telephone, a laptop, and a laptop with more dots."""
 
@@ -67,6 +70,15 @@ def check_page(output: str, fault: str = "") -> Document:
     return document
 
 
+def photograph_if_asked(fault: str = "") -> None:
+    """Renew the documentation's picture of this page, where it has one."""
+    picture = ROOT / "docs" / page_path(fault).with_suffix(".png").name
+    if os.environ.get("WRITE_PICTURES") == "1" and fault in _PICTURED:
+        photograph(page_path(fault), 1440, _PICTURED[fault], picture)
+    if fault in _PICTURED:
+        assert 0 < picture.stat().st_size < _PICTURE_MAX_BYTES
+
+
 @pytest.mark.timeout(180)  # it takes 20 s on a machine that has nothing else to do
 def test_demo_accounts_for_every_line() -> None:
     """The rows, the batches below them, the summary and the page tell the same story: every line is at Sumo, once.
@@ -92,9 +104,12 @@ def test_demo_accounts_for_every_line() -> None:
     for sender, lines in sent.items():
         assert find(rf"^ {sender} (\d+) 0 (\d+) ", output) == [(str(len(lines)), str(sum(lines)))]
     assert len(find(r"SIGKILL .* (\d+) 0$\n -> \S+ (extension) \1 lines ", output)) == 1
+    [(held, not_held)] = re.findall(r"After (\d+) responses .*; after (\d+)\s", output.replace("\n", " "))
+    assert int(held) > 5 and int(not_held) > 0
     assert "\nEvery line is at Sumo Logic, once.\n" in output
     assert output.endswith("your browser: .cache/demo/demo.html\n")
     check_page(output)
+    photograph_if_asked()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -107,6 +122,7 @@ def test_demo_with_a_fault_shows_where_the_lines_went(fault: str) -> None:
     assert at_sumo + in_s3 == written
 
     document = check_page(demo.stdout, fault)
+    photograph_if_asked(fault)
     assert f"FAULT={fault}: " in document.text
     assert (in_s3 > 0) is (fault == "outage")
     assert ("at a second try or later" in document.text) is (fault in ("outage", "throttle"))
