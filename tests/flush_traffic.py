@@ -161,10 +161,10 @@ _HEAD = f"""\
 # What `SUMO_FLUSH` costs and what it buys
 
 Traffic of several shapes, played through the layer's own decision (`sumo_internal/flushing.py`). *Billed* is what
-holding the environment after the response adds to an invocation, where a post takes {SHIP_S * 1000:.0f} ms. *Late* is the time
-from a line to its arrival: on average, of 99 lines in 100, of the latest (an idle environment is taken away after
-{IDLE_S / 60:.0f} minutes, and ships what waits then). *Met held* are invocations that came while the environment was held, for
-which Lambda would start another one. Made by `tests/flush_traffic.py`; a test checks it.
+holding the environment after the response adds to an invocation, where a post takes {SHIP_S * 1000:.0f} ms. *Late* is
+the time from a line to its arrival: on average, of 99 lines in 100, of the latest (an idle environment is taken away
+after {IDLE_S / 60:.0f} minutes, and ships what waits then). *Met held* are invocations that came while the
+environment was held, for which Lambda would start another one. Made by `tests/flush_traffic.py`; a test checks it.
 
 | traffic | strategy | held | billed per invocation | late, mean | late, 99 % | latest | met held |
 | --- | --- | --- | --- | --- | --- | --- | --- |
