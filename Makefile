@@ -7,7 +7,7 @@ PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test bench soak lint layer clean
+.PHONY: help demo test bench soak lint layer publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -32,6 +32,9 @@ lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 
 layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
 	$(VENV_PYTHON) -m layer.build
+
+publish: layer ## Put the layer into regions of your AWS account (REGIONS="eu-west-1 us-east-1", PUBLIC=1)
+	$(VENV_PYTHON) -m sumo_internal publish $(addprefix --region ,$(REGIONS)) $(if $(PUBLIC),--public)
 
 clean: ## Remove everything that these commands have made
 	rm -rf .cache .hypothesis .venv build layer/dist *.egg-info

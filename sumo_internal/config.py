@@ -145,6 +145,13 @@ SETTINGS = (
     Setting("SUMO_HTTP_ENDPOINT", "endpoint", _endpoint, "", "Address of the HTTP source. Required; secret."),
     Setting("SUMO_DISABLED", "is_disabled", _bool, False, "Switches all of it off."),
     Setting(
+        "SUMO_NEXT_WRAPPER",
+        "next_wrapper",  # read by the wrapper itself
+        str,
+        "",
+        "Another vendor's wrapper, which has lost AWS_LAMBDA_EXEC_WRAPPER to ours: it runs behind it.",
+    ),
+    Setting(
         "SUMO_FLUSH",
         "flush",
         _choice("auto", "end", "next"),
@@ -257,6 +264,7 @@ class Config:
 
     endpoint: str
     is_disabled: bool
+    next_wrapper: str
     flush: str
     flush_max_age_s: float
     num_retries: int

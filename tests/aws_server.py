@@ -28,9 +28,12 @@ ACCOUNT_ID = "123456789012"
 class AwsServer:
     """A running server; a context manager."""
 
+    SCRIPT = __file__
+    """What the process runs."""
+
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, self.SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())

@@ -218,6 +218,7 @@ def test_defaults() -> None:
     assert {setting.variable: getattr(config, setting.attribute) for setting in SETTINGS} == {
         "SUMO_HTTP_ENDPOINT": "",
         "SUMO_DISABLED": False,
+        "SUMO_NEXT_WRAPPER": "",
         "SUMO_FLUSH": "auto",
         "SUMO_FLUSH_MAX_AGE_S": 5.0,
         "SUMO_NUM_RETRIES": 3,

@@ -30,6 +30,10 @@ EXIT_USAGE = 2
 """As argparse has it, too."""
 
 
+class Failure(Exception):
+    """A command cannot go on; the text, one line, says why."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code.
 
@@ -42,8 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name not in EXTRA:
             raise
         return _complain(f"{error.name} is missing: pip install 'sumo-internal-extension[cli]'", EXIT_USAGE)
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         code: int = parsed.run(parsed)
+    except (Failure, BotoCoreError, ClientError) as error:
+        return _complain(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted; what was begun can be taken up again with the same command", 130)
     except BrokenPipeError:  # `sumo-internal status | head`

@@ -1,0 +1,282 @@
+"""What attaching, detaching and rolling back make of one function's configuration. Pure: nothing is asked or changed.
+
+A configuration is what Lambda's API answers for a function. Of it two things are ours to change, the layers and the
+variables, and Lambda replaces both as a whole: so each change says what was there and what shall be, and whoever
+carries it out can see that nothing else has happened in between.
+
+Rules:
+
+* What a function has, it keeps, in its order: other layers, other variables, and our own settings where it already has
+  them. A setting that attaching would give another value stays as it is, and the plan says so.
+* So taking back is exact. The names of the variables that attaching adds are themselves one, SUMO_ATTACHED: it is part
+  of the configuration that it describes, and no file that somebody has to keep.
+* The wrapper's slot goes to us; whoever had it becomes SUMO_NEXT_WRAPPER, and gets it back.
+* No text made here has a variable's value in it, except a wrapper's path.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sumo_internal import config
+
+LAYER_NAME = "sumo-internal-extension"
+"""Under which the layer is published."""
+
+WRAPPER_PATH = "/opt/sumo_wrapper"
+WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
+NEXT_WRAPPER = "SUMO_NEXT_WRAPPER"
+ATTACHED = "SUMO_ATTACHED"
+ENDPOINT = "SUMO_HTTP_ENDPOINT"
+
+RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+"""What the layer runs on."""
+
+LAYERS_MAX = 5
+VARIABLES_MAX_BYTES = 4_096
+"""Lambda's limits. It measures all variables together, as one compact JSON object."""
+
+GO_LAYER_PREFIX = "sumologic-extension-"
+"""Sumo's Go extension is published as sumologic-extension-amd64 and -arm64."""
+
+GO_SETTINGS = (
+    "KMS_CACHE_SECONDS SUMO_ENHANCE_JSON_LOGS SUMO_LOG_TYPES SUMO_MAX_CONCURRENT_REQUESTS SUMO_MAX_DATAQUEUE_LENGTH "
+    "SUMO_MAX_RETRY SUMO_SPAN_DROP TELEMETRY_MAX_BYTES TELEMETRY_MAX_ITEMS TELEMETRY_TIMEOUT_MS"
+).split()
+"""Variables of the Go extension and of its help page which may have no meaning here; see :data:`MEANINGLESS`."""
+
+SETTINGS = tuple(setting.variable for setting in config.SETTINGS)
+MEANINGLESS = tuple(name for name in GO_SETTINGS if name not in SETTINGS)
+"""What a migration removes."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Of a function's configuration, what is ours to change: its layers' ARNs, in order, and its variables."""
+
+    layers: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is, and what shall be: the same, where there is nothing to do. Notes are for whoever decides about it."""
+
+    before: State
+    after: State
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Is there nothing to do?"""
+        return self.before == self.after
+
+
+@dataclass(frozen=True)
+class Skip:
+    """The function is left alone; the reason completes the sentence "It … "."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What attaching gives to a function: a layer's version (in its region), settings, and whether Go's is replaced."""
+
+    layer: str
+    settings: Mapping[str, str]
+    migrates: bool = False
+
+
+def state(configuration: Mapping[str, Any]) -> State:
+    """Layers and variables of a configuration."""
+    layers = tuple(layer["Arn"] for layer in configuration.get("Layers", ()))
+    return State(layers, dict(configuration.get("Environment", {}).get("Variables", {})))
+
+
+def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
+    """Give a function layer, wrapper and settings."""
+    reason = _unfit(configuration) or _unreadable(configuration)
+    if reason:
+        return Skip(reason)
+    before = state(configuration)
+    variables = dict(before.variables)
+    if any(map(is_go, before.layers)):
+        if not wanted.migrates:
+            return Skip("has Sumo's Go extension, and both would ship each line (--migrate replaces it)")
+        for name in MEANINGLESS:
+            variables.pop(name, None)
+    slot = variables.get(WRAPPER) or WRAPPER_PATH
+    if slot != WRAPPER_PATH:
+        if variables.get(NEXT_WRAPPER) not in (None, "", slot):
+            return Skip(f"has {slot} in the wrapper's slot and another one in {NEXT_WRAPPER}")
+        variables[NEXT_WRAPPER] = slot
+    variables[WRAPPER] = WRAPPER_PATH
+    notes = _settle(variables, wanted.settings)
+    after = State(_with_layer(before.layers, wanted.layer), variables)
+    reason = _over_limit(after)
+    if not variables.get(ENDPOINT):
+        reason = f"would have no {ENDPOINT} (--endpoint)"
+    return Skip(reason) if reason else Change(before, after, (*notes, *config.read(variables)[1]))
+
+
+def detach(configuration: Mapping[str, Any], layer: str) -> Change | Skip:
+    """Take from a function what attaching has added.
+
+    Args:
+        configuration: The function's.
+        layer: An ARN of the layer, with or without a version; one of its usual name is always taken off.
+    """
+    reason = _unreadable(configuration)
+    if reason:
+        return Skip(reason)
+    before = state(configuration)
+    variables = dict(before.variables)
+    if variables.get(WRAPPER) == WRAPPER_PATH:
+        slot = variables.pop(NEXT_WRAPPER, "")
+        # In place, so that a wrapper that was there before stands where it stood.
+        variables = {n: slot if n == WRAPPER else v for n, v in variables.items() if n != WRAPPER or slot}
+    for name in variables.pop(ATTACHED, "").split(","):
+        variables.pop(name, None)
+    layers = tuple(each for each in before.layers if not is_ours(each, layer))
+    left = [name for name in variables if name in SETTINGS]
+    notes = (f"{', '.join(left)}: not added by attaching, and left",) if left and layers != before.layers else ()
+    return Change(before, State(layers, variables), notes)
+
+
+def restore(configuration: Mapping[str, Any], before: State, after: State) -> Change | Skip:
+    """Give a function back what it had before a change.
+
+    Args:
+        configuration: The function's, as it is now.
+        before: What it had.
+        after: What the change made of it.
+    """
+    now = state(configuration)
+    if now == before:
+        return Change(now, now)
+    return Change(now, before) if now == after else Skip("has been changed since, by somebody else")
+
+
+def status(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Who has what, as ``status --json`` prints it; of the endpoint only what kind of value it is."""
+    has = state(configuration)
+    layer = next((layer for layer in has.layers if is_ours(layer)), "")
+    slot = has.variables.get(WRAPPER, "")
+    return {
+        "function": configuration["FunctionName"],
+        "runtime": configuration.get("Runtime", ""),
+        "layer": layer,
+        "layerVersion": version_of(layer),
+        "hasGoExtension": any(map(is_go, has.layers)),
+        "hasWrapper": slot == WRAPPER_PATH,
+        "otherWrapper": has.variables.get(NEXT_WRAPPER, "") if slot == WRAPPER_PATH else slot,
+        "endpoint": _kind(has.variables),
+    }
+
+
+def _kind(variables: Mapping[str, str]) -> str:
+    """What the endpoint's variable holds."""
+    value = variables.get(ENDPOINT, "")
+    if value.startswith("arn:"):
+        return {"secretsmanager": "Secrets Manager", "ssm": "SSM"}.get(value.split(":")[2], "an ARN")
+    if variables.get("KMS_KEY_ID"):
+        return "KMS"
+    return "in the clear" if value else ""
+
+
+def is_go(layer: str) -> bool:
+    """Is this a version of Sumo's Go extension?"""
+    return name_of(layer).startswith(GO_LAYER_PREFIX)
+
+
+def is_ours(layer: str, published: str = "") -> bool:
+    """Is this a version of our layer, under its usual name or the one it was published under?"""
+    return name_of(layer) == LAYER_NAME or (published != "" and layer.split(":")[:7] == published.split(":")[:7])
+
+
+def name_of(layer: str) -> str:
+    """The name in ``arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION``."""
+    return [*layer.split(":"), *[""] * 7][6]
+
+
+def version_of(layer: str) -> str:
+    """The version in it."""
+    return [*layer.split(":"), *[""] * 8][7]
+
+
+def differences(change: Change) -> Iterator[str]:
+    """What changes, a line each, as a plan shows it."""
+    yield from (f"- layer {_short(layer)}" for layer in change.before.layers if layer not in change.after.layers)
+    yield from (f"+ layer {_short(layer)}" for layer in change.after.layers if layer not in change.before.layers)
+    before, after = change.before.variables, change.after.variables
+    for name in dict.fromkeys([*before, *after]):
+        sign = "+" if name not in before else "-" if name not in after else "~" if before[name] != after[name] else ""
+        value = f"={after[name]}" if name in (WRAPPER, NEXT_WRAPPER) and name in after else ""
+        if sign:
+            yield f"{sign} {name}{value}"
+    yield from (f"! {note}" for note in change.notes)
+
+
+def _short(layer: str) -> str:
+    return f"{name_of(layer)}:{version_of(layer)}"
+
+
+def _settle(variables: dict[str, str], settings: Mapping[str, str]) -> list[str]:
+    """Add settings to variables, and note which; return what is to be said."""
+    notes = []
+    added = [name for name in variables.get(ATTACHED, "").split(",") if name]
+    for name, value in settings.items():
+        if name not in variables:
+            added.append(name)
+        elif name not in added:
+            if variables[name] != value:
+                notes.append(f"{name} has another value, the function's own, and keeps it")
+            continue
+        variables[name] = value
+    if added:
+        variables[ATTACHED] = ",".join(dict.fromkeys(added))
+    return notes
+
+
+def _with_layer(layers: tuple[str, ...], wanted: str) -> tuple[str, ...]:
+    """Put our layer where an older one of it or Go's is, or last."""
+    replaced = [layer for layer in layers if is_ours(layer, wanted) or is_go(layer)]
+    if not replaced:
+        return (*layers, wanted)
+    place = layers.index(replaced[0])
+    kept = [layer for layer in layers if layer not in replaced]
+    return (*kept[:place], wanted, *kept[place:])
+
+
+def _unfit(configuration: Mapping[str, Any]) -> str:
+    """Why the layer is not for this function; empty if it is."""
+    if configuration.get("PackageType") == "Image":
+        return "is a container image, which takes no layers (copy the layer in its Dockerfile: layer/examples/image)"
+    runtime = configuration.get("Runtime", "")
+    if runtime not in RUNTIMES:
+        return f"runs on {runtime or 'no managed runtime'}; the layer is for {RUNTIMES[0]} to {RUNTIMES[-1]}"
+    if configuration.get("SnapStart", {}).get("ApplyOn", "None") != "None":
+        return "uses SnapStart, which is not supported yet"
+    if configuration.get("CapacityProviderConfig"):
+        return "runs on Managed Instances, which are not supported yet"
+    return ""
+
+
+def _unreadable(configuration: Mapping[str, Any]) -> str:
+    """Why its variables cannot be had; what is not known cannot be kept."""
+    error = configuration.get("Environment", {}).get("Error")
+    return f"has variables that you may not read ({error.get('ErrorCode', 'kms:Decrypt')})" if error else ""
+
+
+def _over_limit(after: State) -> str:
+    """Which of Lambda's limits a change would pass; empty if none."""
+    if len(after.layers) > LAYERS_MAX:
+        return f"would have {len(after.layers)} layers; Lambda takes {LAYERS_MAX}"
+    size_bytes = len(json.dumps(dict(after.variables), ensure_ascii=False, separators=(",", ":")).encode())
+    if size_bytes > VARIABLES_MAX_BYTES:
+        return f"would have {size_bytes:,} bytes of variables; Lambda takes {VARIABLES_MAX_BYTES:,}"
+    return ""

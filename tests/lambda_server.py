@@ -1,0 +1,100 @@
+"""AWS on loopback once more, with a Lambda that guards its functions' configurations as the real one does.
+
+moto's has no revisions, no limits and no time: an update is there at once, whoever asks. So the process puts onto it
+what somebody who changes five hundred functions has to reckon with:
+
+* a RevisionId, another one after each update and again when that has ended; a request with a stale one is refused;
+* updates that are under way for the next read, during which another is refused, and that may fail;
+* the limits of five layers and 4 KB of variables, with the error that repeats all of them;
+* a region in which nobody may publish, and permissions that are given once;
+* SnapStart and Managed Instances as configured, and variables under a key that the caller may not use.
+
+A function's tag ``behaves`` chooses: ``fails`` (each update ends as failed), ``restless`` (somebody else changes it
+between any two requests), ``unreadable`` (its variables are an error). PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aws_server
+
+DENIED_REGION = "eu-south-1"
+"""Where nobody may publish."""
+
+
+class LambdaServer(aws_server.AwsServer):
+    """A running server; a context manager."""
+
+    SCRIPT = __file__
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._post("/moto-api/reset", b"")
+
+
+def _guard() -> None:
+    """Put our functions in the place of moto's."""
+    from moto.awslambda import models
+    from moto.awslambda.exceptions import LambdaClientError
+    from moto.awslambda.policy import Policy
+
+    class Function(models.LambdaFunction):
+        __module__ = models.__name__  # moto sorts its classes by it
+
+        def __init__(self, account_id: str, spec: dict[str, Any], *others: Any, **named: Any) -> None:
+            super().__init__(account_id, spec, *others, **named)
+            self._revision = 1
+            self._reads_until_done = 0
+            self._given = {name: spec[name] for name in ("SnapStart", "CapacityProviderConfig") if name in spec}
+
+        def get_configuration(self, on_create: bool = False) -> dict[str, Any]:
+            behaves = (self.tags or {}).get("behaves")
+            found = super().get_configuration(on_create) | self._given | {"RevisionId": f"r{self._revision}"}
+            if self._reads_until_done:
+                self._reads_until_done -= 1
+                found["LastUpdateStatus"] = "InProgress"
+                self._revision += not self._reads_until_done
+            elif behaves == "fails" and self._revision > 1:
+                found |= {"LastUpdateStatus": "Failed", "LastUpdateStatusReason": "the role is gone"}
+            self._revision += behaves == "restless"
+            if behaves == "unreadable":
+                found["Environment"] = {"Error": {"ErrorCode": "AccessDeniedException", "Message": "kms:Decrypt"}}
+            return found
+
+        def update_configuration(self, config_updates: dict[str, Any]) -> dict[str, Any]:
+            current = f"r{self._revision}"
+            if self._reads_until_done:
+                raise LambdaClientError("ResourceConflictException", "An update is in progress for resource")
+            if config_updates.get("RevisionId", current) != current:
+                raise LambdaClientError("PreconditionFailedException", "The Revision Id provided does not match")
+            measured = json.dumps(config_updates.get("Environment", {}).get("Variables", {}), separators=(",", ":"))
+            if len(measured) > 4_096 or len(config_updates.get("Layers", [])) > 5:
+                raise LambdaClientError("InvalidParameterValueException", f"too much. String measured: {measured}")
+            self._revision += 1
+            self._reads_until_done = 2  # the answer, and the first look at it
+            return super().update_configuration(config_updates)
+
+    class GuardedPolicy(Policy):
+        def add_statement(self, raw: str, *others: Any) -> Any:
+            if json.loads(raw)["StatementId"] in [statement["Sid"] for statement in self.statements]:
+                raise LambdaClientError("ResourceConflictException", "The statement id provided already exists")
+            return super().add_statement(raw, *others)
+
+    class LayerVersion(models.LayerVersion):
+        __module__ = models.__name__
+
+        def __init__(self, spec: dict[str, Any], account_id: str, region: str) -> None:
+            if region == DENIED_REGION:
+                raise LambdaClientError("AccessDeniedException", "with an explicit deny in a service control policy")
+            super().__init__(spec, account_id, region)
+
+    models.LambdaFunction = Function  # type: ignore[misc]  # what this process is for
+    models.LayerVersion = LayerVersion  # type: ignore[misc]
+    vars(models)["Policy"] = GuardedPolicy  # imported there, not exported
+
+
+if __name__ == "__main__":
+    _guard()
+    aws_server.main()

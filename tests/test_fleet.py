@@ -1,0 +1,251 @@
+"""attach, detach and status, as somebody runs them, against a Lambda on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import Any
+
+import pytest
+from aws_server import ACCOUNT_ID, REGION
+from fleet_account import Fleet
+
+pytest_plugins = ["fleet_account"]
+
+ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV1dTOKEN"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:sumo-AbCdEf"
+WRAPPER = "/opt/sumo_wrapper"
+PLANNED = 3
+"""Exit code: there is something to do, and nobody said yes."""
+
+
+def test_attach_and_detach_again(fleet: Fleet) -> None:
+    """Other layers and variables keep their place; twice is once; detaching leaves what was there, to the letter."""
+    ours, other = fleet.layer(), fleet.layer("other")
+    before = [other], {"TABLE": "orders", "MODE": "live"}
+    fleet.function(Layers=before[0], Variables=before[1])
+    attach = ("attach", "orders", "--endpoint", SECRET, "--set", "SUMO_FLUSH=next", "--yes")
+    said = fleet.done(*attach)
+    assert "+ layer sumo-internal-extension:1" in said and "1 to change" in said and "1 changed, 0 not" in said
+    layers, variables = fleet.has()
+    assert layers == [other, ours]
+    assert variables == {
+        **before[1],
+        "AWS_LAMBDA_EXEC_WRAPPER": WRAPPER,
+        "SUMO_HTTP_ENDPOINT": SECRET,
+        "SUMO_FLUSH": "next",
+        "SUMO_ATTACHED": "SUMO_HTTP_ENDPOINT,SUMO_FLUSH",
+    }
+    assert "0 to change, 1 with nothing to do" in fleet.done(*attach)
+    assert len(fleet.journals) == 1
+    fleet.done("detach", "orders", "--yes")
+    assert fleet.has() == before
+
+
+def test_without_a_yes_the_plan_is_all(fleet: Fleet) -> None:
+    """In CI nobody can be asked: the plan, an exit code of its own, and no change."""
+    fleet.layer()
+    fleet.function()
+    ended = fleet.run("attach", "*", "--endpoint", ENDPOINT)
+    assert ended.returncode == PLANNED
+    assert "+ AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper" in ended.stdout and "+ SUMO_HTTP_ENDPOINT" in ended.stdout
+    assert fleet.has() == ([], {}) and fleet.journals == []
+
+
+def test_functions_are_chosen_by_pattern_and_tag_in_regions(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each region has its own layer; who fits only one of the conditions is left out."""
+    regions = REGION, "us-east-1"
+    layers = {region: fleet.layer(region=region) for region in regions}
+    for region in regions:
+        fleet.function("orders-in", region, Tags={"team": "shop"})
+        fleet.function("orders-out", region, Tags={"team": "bank"})
+        fleet.function("stock", region, Tags={"team": "shop"})
+    options = [option for region in regions for option in ("--region", region)]
+    monkeypatch.setenv("SUMO_HTTP_ENDPOINT", SECRET)
+    fleet.done("attach", "orders-*", "--tag", "team=shop", *options, "--yes")
+    has = {
+        (name, region): fleet.has(name, region)[0]
+        for name in ("orders-in", "orders-out", "stock")
+        for region in regions
+    }
+    assert has == {(name, region): [layers[region]] if name == "orders-in" else [] for name, region in has}
+
+
+def test_a_layers_arn_is_for_its_region(fleet: Fleet) -> None:
+    """Functions elsewhere are left alone: Lambda takes no layer from another region."""
+    first = fleet.layer()
+    fleet.layer()
+    fleet.function()
+    fleet.function("orders", "us-east-1")
+    said = fleet.done(
+        "attach", "*", "--layer", first, "--region", REGION, "--region", "us-east-1", "--endpoint", SECRET, "--yes"
+    )
+    assert "is in us-east-1, where no such layer is" in said
+    assert (fleet.has()[0], fleet.has(region="us-east-1")[0]) == ([first], [])
+
+
+def test_a_newer_layer_takes_the_place_of_the_older(fleet: Fleet) -> None:
+    """An upgrade changes one ARN and nothing else; settings that attaching had added may change."""
+    old, other = fleet.layer(), fleet.layer("other")
+    fleet.function(Layers=[old, other])
+    fleet.done("attach", "orders", "--endpoint", ENDPOINT, "--yes")
+    new = fleet.layer()
+    fleet.done("attach", "orders", "--endpoint", SECRET, "--yes")
+    layers, variables = fleet.has()
+    assert layers == [new, other] and variables["SUMO_HTTP_ENDPOINT"] == SECRET
+    fleet.done("detach", "orders", "--yes")
+    assert fleet.has() == ([other], {})
+
+
+def test_a_functions_own_settings_stay(fleet: Fleet) -> None:
+    """What attaching would give another value is shown and kept, and survives detaching."""
+    fleet.layer()
+    own = {"SUMO_FLUSH": "end", "SUMO_HTTP_ENDPOINT": ENDPOINT}
+    fleet.function(Variables=own)
+    said = fleet.done("attach", "orders", "--endpoint", SECRET, "--set", "SUMO_FLUSH=next", "--yes")
+    assert "SUMO_FLUSH has another value, the function's own, and keeps it" in said
+    assert fleet.has()[1] == {**own, "AWS_LAMBDA_EXEC_WRAPPER": WRAPPER}
+    assert "SUMO_HTTP_ENDPOINT: not added by attaching, and left" in fleet.done("detach", "orders", "--yes")
+    assert fleet.has() == ([], own)
+
+
+def test_another_vendors_wrapper_goes_behind_ours_and_comes_back(fleet: Fleet) -> None:
+    """The slot is one: its owner moves to SUMO_NEXT_WRAPPER, and has it again after detaching."""
+    fleet.layer()
+    before = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument", "OTEL_X": "1"}
+    fleet.function(Variables=before)
+    fleet.done("attach", "orders", "--endpoint", SECRET, "--yes")
+    variables = fleet.has()[1]
+    assert variables["AWS_LAMBDA_EXEC_WRAPPER"] == WRAPPER
+    assert variables["SUMO_NEXT_WRAPPER"] == "/opt/otel-instrument"
+    assert "ours, then /opt/otel-instrument" in fleet.done("status")
+    fleet.done("detach", "orders", "--yes")
+    assert fleet.has() == ([], before)
+
+
+def test_migration_replaces_gos_layer_and_keeps_its_settings(fleet: Fleet) -> None:
+    """Left alone without --migrate, since both would ship; what has no meaning goes; a rollback gives it back."""
+    ours, go, other = fleet.layer(), fleet.layer("sumologic-extension-amd64"), fleet.layer("other")
+    variables = {
+        "SUMO_HTTP_ENDPOINT": ENDPOINT,
+        "SUMO_ENABLE_FAILOVER": "true",
+        "SUMO_S3_BUCKET_NAME": "b",
+        "SUMO_S3_BUCKET_REGION": REGION,
+        "SUMO_MAX_RETRY": "3",
+        "TELEMETRY_TIMEOUT_MS": "1000",
+    }
+    fleet.function(Layers=[go, other], Variables=variables)
+    assert "has Sumo's Go extension" in fleet.done("attach", "orders", "--yes")
+    fleet.done("attach", "orders", "--migrate", "--yes")
+    layers, after = fleet.has()
+    assert layers == [ours, other]
+    kept = {name: value for name, value in variables.items() if name not in ("SUMO_MAX_RETRY", "TELEMETRY_TIMEOUT_MS")}
+    assert after == {**kept, "AWS_LAMBDA_EXEC_WRAPPER": WRAPPER}
+    fleet.done("attach", "--rollback", *fleet.journals, "--yes")
+    assert fleet.has() == ([go, other], variables)
+
+
+def test_rollback_gives_back_only_what_is_still_ours(fleet: Fleet) -> None:
+    """Over two commands to the state before the first; a function that somebody has changed since is left alone."""
+    fleet.layer()
+    fleet.function("orders", Variables={"A": "1"})
+    fleet.function("stock")
+    fleet.function("gone")
+    fleet.done("attach", "*", "--endpoint", ENDPOINT, "--yes")
+    fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+    assert all(stat.S_IMODE(os.stat(path).st_mode) == 0o600 for path in fleet.journals)
+    fleet.client().update_function_configuration(FunctionName="stock", Environment={"Variables": {"B": "2"}})
+    fleet.client().delete_function(FunctionName="gone")
+    said = fleet.done("detach", "--rollback", *fleet.journals, "--yes")
+    assert "it has been changed since" in said and "it is gone" in said
+    assert fleet.has() == ([], {"A": "1"}) and fleet.has("stock")[1] == {"B": "2"}
+    assert "1 with nothing to do" in fleet.done("attach", "--rollback", *fleet.journals[:2], "--yes")
+
+
+LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
+    "node": ({"Runtime": "nodejs20.x"}, "runs on nodejs20.x"),
+    "old": ({"Runtime": "python3.9"}, "runs on python3.9"),
+    "snap": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "uses SnapStart"),
+    "unreadable": ({"Tags": {"behaves": "unreadable"}}, "has variables that you may not read (AccessDeniedException)"),
+    "large": ({"Variables": {"X": "x" * 4_000}}, "bytes of variables; Lambda takes 4,096"),
+    "two": ({"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/a", "SUMO_NEXT_WRAPPER": "/opt/b"}}, "has /opt/a in the"),
+}
+
+
+def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> None:
+    """Known before anything is asked for: nothing fails half way, and unreadable variables are not emptied."""
+    fleet.layer()
+    for name, (options, _) in LEFT_ALONE.items():
+        fleet.function(name, **options)
+    fleet.function("many", Layers=[fleet.layer(f"other{number}") for number in range(5)])
+    image = {"PackageType": "Image", "Code": {"ImageUri": f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/app:1"}}
+    fleet.client().create_function(FunctionName="image", Role=f"arn:aws:iam::{ACCOUNT_ID}:role/function", **image)
+    said = fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+    for _, reason in LEFT_ALONE.values():
+        assert f"left alone: it {reason}" in said or reason in said, reason
+    assert "would have 6 layers; Lambda takes 5" in said
+    assert "is a container image" in said
+    assert "0 to change, 0 with nothing to do, 8 left alone" in said
+    fleet.function("silent")
+    assert "would have no SUMO_HTTP_ENDPOINT" in fleet.done("attach", "silent")
+
+
+def test_one_failure_stops_nobody_else(fleet: Fleet) -> None:
+    """The others are changed, the exit code says that not all are, and the same command again does the rest."""
+    fleet.layer()
+    fleet.function("fails", Tags={"behaves": "fails"})
+    fleet.function("restless", Tags={"behaves": "restless"})
+    for number in range(3):
+        fleet.function(f"orders-{number}")
+    ended = fleet.run("attach", "*", "--endpoint", SECRET, "--yes")
+    assert ended.returncode == 1
+    assert "fails: Lambda could not: the role is gone" in ended.stderr
+    assert "restless: was changed at this moment by somebody else" in ended.stderr
+    assert "3 changed, 2 not" in ended.stderr
+    assert all(fleet.has(f"orders-{number}")[0] for number in range(3))
+    fleet.client().tag_resource(
+        Resource=f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:restless", Tags={"behaves": ""}
+    )
+    assert "1 to change, 4 with nothing to do" in fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+
+
+def test_an_update_under_way_is_waited_for(fleet: Fleet) -> None:
+    """Taken up again while Lambda still works on the interrupted command's last request: no conflict."""
+    fleet.layer()
+    fleet.function()
+    fleet.client().update_function_configuration(FunctionName="orders", Environment={"Variables": {"A": "1"}})
+    fleet.done("attach", "orders", "--endpoint", SECRET, "--yes")
+    assert fleet.has()[1]["A"] == "1"
+
+
+def test_status_says_who_has_what(fleet: Fleet) -> None:
+    """For people and for programs; of an endpoint only what kind of value it is."""
+    fleet.layer()
+    fleet.function("new")
+    fleet.done("attach", "new", "--endpoint", SECRET, "--yes")
+    fleet.function("old", Layers=[fleet.layer("sumologic-extension-arm64")], Variables={"SUMO_HTTP_ENDPOINT": ENDPOINT})
+    fleet.function("none", Runtime="nodejs20.x")
+    rows = {row["function"]: row for row in json.loads(fleet.done("status", "--json"))}
+    assert (rows["new"]["layerVersion"], rows["new"]["version"]) == ("1", "0.1.0")
+    assert rows["new"]["hasWrapper"] and rows["new"]["endpoint"] == "Secrets Manager"
+    assert rows["old"]["hasGoExtension"] and rows["old"]["endpoint"] == "in the clear"
+    assert not rows["none"]["layer"]
+    assert "1 of 3 functions have the layer" in fleet.done("status", "--region", "all")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["attach"], "which functions?"),
+        (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is no setting (is SUMO_FLUSH meant?)"),
+        (["attach", "x", "--set", f"SUMO_HTTP_ENDPOINT={ENDPOINT}"], "--endpoint is for that"),
+        (["detach", "--rollback", "missing.jsonl"], "No such file"),
+        (["detach", "--rollback", __file__], "is no journal of this command"),
+    ],
+    ids=lambda value: " ".join(value)[:40],
+)
+def test_what_is_wrong_is_one_line(fleet: Fleet, arguments: list[str], complaint: str) -> None:
+    """Nothing is asked of AWS before the arguments make sense."""
+    ended = fleet.run(*arguments)
+    assert ended.returncode in (1, 2) and complaint in ended.stderr.splitlines()[-1]
