@@ -42,6 +42,10 @@ class Invalid(ValueError):
         self.instead = instead
 
 
+class Unsafe(Invalid):
+    """A value of a setting that keeps something from leaving: without it, no message may leave."""
+
+
 class Setting:
     """One variable: how it is read, and what it means to a user."""
 
@@ -141,6 +145,33 @@ def _level(text: str) -> str:
     return _choice("trace", "debug", "info", "warn", "error", "fatal", "panic")("warn" if level == "warning" else level)
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _processors(text: str) -> tuple[str, ...]:
+    for name in _words(text):
+        if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
+            raise Unsafe(f"has {name[:40]!r}, which is not module.attribute")
+    return _words(text)
+
+
+def _expressions(text: str) -> tuple[str, ...]:
+    from sumo_internal import patterns  # a start without such settings is not to pay for it
+
+    try:
+        return tuple(patterns.sources(text))
+    except patterns.Refused as problem:
+        raise Invalid(str(problem)) from None
+
+
+def _guarding(text: str) -> tuple[str, ...]:
+    try:
+        return _expressions(text)
+    except Invalid as problem:
+        raise Unsafe(str(problem)) from None
+
+
 SETTINGS = (
     Setting("SUMO_HTTP_ENDPOINT", "endpoint", _endpoint, "", "Address of the HTTP source. Required; secret."),
     Setting("SUMO_DISABLED", "is_disabled", _bool, False, "Switches all of it off."),
@@ -200,6 +231,44 @@ SETTINGS = (
         "The Go extension's name for it; where it is set it counts for KMS.",
     ),
     Setting("SUMO_LOG_LEVEL", "log_level", _level, "info", "How much the extension says of itself on stderr."),
+    Setting(
+        "SUMO_PROCESSORS",
+        "processors",
+        _processors,
+        (),
+        "structlog processors that every record of the function passes in order: module.attribute, comma separated.",
+    ),
+    Setting(
+        "SUMO_MASK_KEYS",
+        "mask_keys",
+        _words,
+        (),
+        "Keys whose values become ***, at any depth, in JSON messages and in fields: comma separated, with * and ?.",
+    ),
+    Setting(
+        "SUMO_MASK_PATTERNS",
+        "mask_patterns",
+        _guarding,
+        (),
+        "What becomes ***: a regular expression, or a JSON list of them; its groups, or the match where it has none.",
+    ),
+    Setting(
+        "SUMO_HASH_PATTERNS",
+        "hash_patterns",
+        _guarding,
+        (),
+        "The same, for what becomes 16 hexadecimal digits, equal for equal values.",
+    ),
+    Setting("SUMO_HASH_SALT", "hash_salt", str, "", "The key of these digests; required for them, and a secret."),
+    Setting("SUMO_EXCLUDE", "exclude", _expressions, (), "Messages that are not shipped: likewise, searched in them."),
+    Setting("SUMO_INCLUDE", "include", _expressions, (), "Only messages in which one of these is found are shipped."),
+    Setting(
+        "SUMO_SAMPLE",
+        "sample_rate",
+        _number(0, 1, "(a share of the invocations)", float),
+        1.0,
+        "Share of the invocations whose lines below WARNING are shipped; those of one that fails always are.",
+    ),
     Setting("SOURCE_CATEGORY_OVERRIDE", "category", _header, "", "X-Sumo-Category of every request."),
     Setting("SUMO_SOURCE_NAME", "source_name", _header, "", "X-Sumo-Name instead of the log stream."),
     Setting("SUMO_SOURCE_HOST", "source_host", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>."),
@@ -260,7 +329,7 @@ WITHOUT_MEANING = {
 class Config:
     """The settings' values; read once, never changed."""
 
-    __slots__ = tuple(setting.attribute for setting in SETTINGS)
+    __slots__ = (*(setting.attribute for setting in SETTINGS), "withheld")
 
     endpoint: str
     is_disabled: bool
@@ -278,6 +347,16 @@ class Config:
     secret_cache_s: int
     kms_cache_s: int | None
     log_level: str
+    processors: tuple[str, ...]
+    mask_keys: tuple[str, ...]
+    mask_patterns: tuple[str, ...]
+    hash_patterns: tuple[str, ...]
+    hash_salt: str
+    exclude: tuple[str, ...]
+    include: tuple[str, ...]
+    sample_rate: float
+    withheld: str
+    """Why no message may leave: what should see to that cannot be used. Mostly empty."""
     category: str
     source_name: str
     source_host: str
@@ -307,7 +386,7 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
     Returns:
         The settings, and one sentence per problem, to be said by the caller. An empty variable counts as not set.
     """
-    values = {}
+    values: dict[str, Any] = {"withheld": ""}
     problems = []
     for setting in SETTINGS:
         values[setting.attribute] = setting.default
@@ -316,11 +395,14 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
             continue
         try:
             values[setting.attribute] = setting.parse(text)
+        except Unsafe as problem:
+            values["withheld"] = f"{setting.variable} cannot be used"
+            problems.append(f"{setting.variable} {problem}; messages are withheld")
         except Invalid as problem:
             if problem.instead is not None:
                 values[setting.attribute] = problem.instead
             used = values[setting.attribute]
-            instead = f"{used!r} is used instead" if used != "" else "it is left out"
+            instead = f"{used!r} is used instead" if used not in ("", ()) else "it is left out"
             shown = "" if setting.attribute == "endpoint" else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
     problems += _check(values)
@@ -343,6 +425,9 @@ def _check(values: dict[str, Any]) -> list[str]:
         if values["has_failover"] and not values[attribute]:
             values["has_failover"] = False
             problems.append(f"SUMO_ENABLE_FAILOVER is on, and {variable} is not set; there is no failover")
+    if values["hash_patterns"] and not values["hash_salt"]:
+        values["withheld"] = "SUMO_HASH_SALT is not set"
+        problems.append("SUMO_HASH_PATTERNS is set, and SUMO_HASH_SALT is not; messages are withheld")
     return problems
 
 

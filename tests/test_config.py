@@ -39,6 +39,16 @@ VALID: list[tuple[str, str, Any]] = [
     *[("SUMO_LOG_LEVEL", text.upper(), text) for text in ("trace", "debug", "info", "warn", "error", "fatal", "panic")],
     ("SUMO_LOG_LEVEL", "Warning", "warn"),
     ("SOURCE_CATEGORY_OVERRIDE", "prod/orders ~", "prod/orders ~"),
+    ("SUMO_PROCESSORS", "orders.logs.tag, app.drop", ("orders.logs.tag", "app.drop")),
+    ("SUMO_MASK_KEYS", "password, *_token,", ("password", "*_token")),
+    ("SUMO_MASK_PATTERNS", r"[0-9]{16}", (r"[0-9]{16}",)),
+    ("SUMO_MASK_PATTERNS", '["a+", "b"]', ("a+", "b")),
+    ("SUMO_EXCLUDE", "GET /health", ("GET /health",)),
+    ("SUMO_INCLUDE", "order", ("order",)),
+    ("SUMO_HASH_SALT", "pepper", "pepper"),
+    ("SUMO_SAMPLE", "0", 0.0),
+    ("SUMO_SAMPLE", "1", 1.0),
+    ("SUMO_SAMPLE", "0.1", 0.1),
     ("SUMO_SOURCE_NAME", "orders", "orders"),
     ("SUMO_SOURCE_HOST", "orders", "orders"),
     ("SUMO_FIELDS", "team=shop", "team=shop"),
@@ -86,6 +96,13 @@ INVALID = [
     ("SOURCE_CATEGORY_OVERRIDE", "a\nX-Evil: 1", "request header"),
     ("SUMO_SOURCE_NAME", "a\tb", "request header"),
     ("SUMO_SOURCE_HOST", "a\rb", "request header"),
+    ("SUMO_EXCLUDE", "(a+)+", "unbounded repeat inside an unbounded repeat"),
+    ("SUMO_EXCLUDE", "(", "does not compile"),
+    ("SUMO_INCLUDE", '["a", "["]', "number 2"),
+    ("SUMO_SAMPLE", "1.01", "between 0 and 1"),
+    ("SUMO_SAMPLE", "-0.1", "between 0 and 1"),
+    ("SUMO_SAMPLE", "nan", "between 0 and 1"),
+    ("SUMO_SAMPLE", "10%", "not a number"),
     ("SUMO_FIELDS", "team", "not key=value"),
     ("SUMO_FIELDS", "=shop", "not key=value"),
     ("SUMO_FIELDS", "team=", "not key=value"),
@@ -196,6 +213,27 @@ def test_where_the_function_is_heard(environ: dict[str, str], expected: bool) ->
     assert is_in_process(read(environ)[0], environ) is expected
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "problem"),
+    [
+        ("SUMO_PROCESSORS", "tag", "'tag', which is not module.attribute"),
+        ("SUMO_PROCESSORS", "a.b, c d.e", "'c d.e', which is not module.attribute"),
+        ("SUMO_MASK_PATTERNS", "hunter2(", "does not compile"),
+        ("SUMO_MASK_PATTERNS", "(hunter2+)+", "unbounded repeat inside an unbounded repeat"),
+        ("SUMO_HASH_PATTERNS", "(?P<hunter2", "does not compile"),
+        ("SUMO_HASH_PATTERNS", "hunter2", "SUMO_HASH_SALT is not"),
+    ],
+)
+def test_what_cannot_guard_withholds(variable: str, text: str, problem: str) -> None:
+    """Half a mask is none: no message leaves, and one sentence says why, without what is to be masked."""
+    config, problems = read({variable: text})
+    (sentence,) = problems
+
+    assert config.withheld and variable.split("_")[1] in config.withheld
+    assert sentence.startswith(variable) and problem in sentence and sentence.endswith("messages are withheld")
+    assert "hunter2" not in sentence + config.withheld
+
+
 def test_failover_needs_a_bucket_and_its_region() -> None:
     """Both, or none: half a setting is said, and does not look like failover."""
     bucket = {"SUMO_ENABLE_FAILOVER": "true", "SUMO_S3_BUCKET_NAME": "lines"}
@@ -232,6 +270,14 @@ def test_defaults() -> None:
         "SUMO_SECRET_CACHE_SECONDS": 3600,
         "KMS_CACHE_SECONDS": None,
         "SUMO_LOG_LEVEL": "info",
+        "SUMO_PROCESSORS": (),
+        "SUMO_MASK_KEYS": (),
+        "SUMO_MASK_PATTERNS": (),
+        "SUMO_HASH_PATTERNS": (),
+        "SUMO_HASH_SALT": "",
+        "SUMO_EXCLUDE": (),
+        "SUMO_INCLUDE": (),
+        "SUMO_SAMPLE": 1.0,
         "SOURCE_CATEGORY_OVERRIDE": "",
         "SUMO_SOURCE_NAME": "",
         "SUMO_SOURCE_HOST": "",
@@ -248,7 +294,7 @@ def test_defaults() -> None:
 
 def test_the_table_is_complete() -> None:
     """Each setting is read, typed and explained, once."""
-    assert set(ATTRIBUTES.values()) == set(Config.__annotations__)
+    assert {*ATTRIBUTES.values(), "withheld"} == set(Config.__annotations__)
     assert len(ATTRIBUTES) == len(SETTINGS)
     assert all(setting.meaning.endswith(".") for setting in SETTINGS)
 

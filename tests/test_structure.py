@@ -15,7 +15,8 @@ FLOORS = {
     "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
     "drive": {"assembly", "destinations", "streams", "runtime", "recorder", "sidecar", "drainer"},
     "edges": {"spool", "tally", "files", "sumo", "web", "wire", "aws", "s3", "vault", "lambda_api", "telemetry", "guard"},
-    "pure": {"rendering", "platform_events", "delivery", "flushing", "config", "http1", "proxies", "sigv4"},
+    "pure": {"rendering", "platform_events", "patterns", "rules", "delivery", "flushing", "config"}
+    | {"http1", "proxies", "sigv4"},
 }
 """From top to bottom. A module may import its own floor and those below it."""
 

@@ -1,0 +1,231 @@
+"""The ready-made rules: Hypothesis looks for a secret that slips through, tables show what stays as it was."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal.patterns import OVERLAP_CHARS
+from sumo_internal.patterns import readings as escaped_readings
+from sumo_internal.rules import DIGEST_CHARS, MASK, Disguise, Selection, is_sampled
+
+KEYS = Disguise(["password", "authorization", "*_token"], [], [], "")
+
+
+# Keys.
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('{"password":"a1b2","user":"bo"}', '{"password":"***","user":"bo"}'),
+        ('{"user": {"Authorization": ["Bearer a1b2"]}}', '{"user": {"Authorization": "***"}}'),
+        ('{"list":[{"api_token":{"deep":"a1b2"}},"a1b2"]}', '{"list":[{"api_token":"***"},"***"]}'),
+        ('{"pass\\u0077ord":"a1b2"}', '{"password":"***"}'),
+        ('{"body":"{\\"password\\":\\"a1b2\\"}"}', '{"body":"{\\"password\\":\\"***\\"}"}'),
+        ('{"password":"a1b2","password":"c3d4"}', '{"password":"***"}'),
+        ('{"a":{"password":"a1b2"},"a":1}', '{"a":1}'),
+        ('[INFO]\tt\tid\t{"password":"a1b2"}', '[INFO]\tt\tid\t{"password":"***"}'),
+        ("got {'password': 'a1b2', 'n': 1}", "got {'password': '***', 'n': 1}"),
+        ("got {'password': {'deep': ['a1b2', '}']}, 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {'password': b'a1b2'} cut", "got {'password': ***} cut"),
+        ('cut off: {"password":"a1b2', 'cut off: {"password":***'),
+        ('cut off: {"password":{"a1b2"', 'cut off: {"password":***'),
+        ('told "{\\"password\\": \\"a\\u0031b2\\"}" a1b2', 'told "{\\"password\\": \\"***\\"}" ***'),
+        ('{"password":"a1b2 no JSON', '{"password":***'),
+        ('{"n":1,"text":"password"}', '{"n":1,"text":"password"}'),
+        ('{"password":null,"x":true}', '{"password":"***","x":true}'),
+        ("a plain text with password=a1b2", "a plain text with password=a1b2"),
+    ],
+)
+def test_the_value_of_a_masked_key(text: str, masked: str) -> None:
+    """A key is found at any depth, however it is written; what has no end is masked to the end of the text."""
+    assert KEYS.applied(text, {}) == (masked, {})
+
+
+def test_a_fields_value_is_hidden_in_the_rest_of_the_record() -> None:
+    """A formatter puts fields into the text, and an exception repeats them: there, too, the value is masked."""
+    fields = {"password": "hunter2", "extra_api_token": 77, "tries": 771, "errorMessage": "no user with hunter2"}
+    text, masked = KEYS.applied("login hunter2, token 77 of 771", fields)
+
+    assert text == "login ***, token *** of 771"
+    assert masked == {"password": MASK, "extra_api_token": MASK, "tries": 771, "errorMessage": "no user with ***"}
+
+
+def test_what_a_key_hides_may_be_a_structure() -> None:
+    """Each value in it is hidden elsewhere; its truth values and nothings are in every text and stay."""
+    secret = {"password": {"user": "hunter2", "ok": True, "none": None, "pins": [1234]}}
+    assert KEYS.applied("hunter2 1234 True None", secret) == ("*** *** True None", {"password": MASK})
+
+
+# Expressions.
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("paid with 4111111111111111 now", "paid with *** now"),
+        ("card=abc and card=def", "card=*** and card=***"),
+        ('{"n":4111111111111111}', '{"n":"***"}'),
+        ('{"n":{"4111111111111111":[1]}}', '{"n":{"***":[1]}}'),
+        ('{"n":"4111\\u00311111\\u0031111111"}', '{"n":"***"}'),
+        ('{"n":"41111\\u003111111111111","n":0}', '{"n":0}'),
+        ('told {\\"n\\":\\"4111\\u003111111\\u00311111\\"}', 'told {\\"n\\":\\"***\\"}'),
+        ("nothing to hide", "nothing to hide"),
+        ('{ "spaces" :  "stay" }', '{ "spaces" :  "stay" }'),
+    ],
+)
+def test_a_masked_expression(text: str, masked: str) -> None:
+    """Values are seen without their escapes, numbers too; a text in which nothing is found is exactly as it was."""
+    pattern = Disguise([], [r"\b\d{15,16}\b|card=(\w+)"], [], "")
+    assert pattern.applied(text, {}) == (masked, {})
+
+
+def test_an_expression_that_has_the_json_in_mind() -> None:
+    """Who writes an expression for a message sees its JSON, as Sumo Logic's own rules do; a result that is no JSON any
+    more is a text."""
+    rules = Disguise([], [r'"user":\s*"(\w+)"', r'"pin":\s*(\d+)'], [], "")
+    assert rules.applied('{"user":"bob"}', {}) == ('{"user":"***"}', {})
+    assert rules.applied('{"user":"bob","pin":12}', {}) == ('{"user":"***","pin":***}', {})
+
+
+def test_one_rule_does_not_hide_what_another_needs() -> None:
+    """All expressions see the record as it was: a mask that takes the words before a number leaves it to the other."""
+    rules = Disguise(["user"], [r"paid by \w+", r"paid by \w+ with (\d+)"], [], "")
+    assert rules.applied("paid by bob with 12345", {"user": "bob"})[0] == "*** with ***"
+
+
+def test_a_hash_is_the_same_for_the_same_value_and_salt() -> None:
+    """Values can be told apart and counted, and are not hashed twice; a mask wins where both match."""
+    rules = Disguise([], [r"pin \d+"], [r"[\w.]+@[\w.]+", r"[0-9a-f]{16}", r"\d+"], "pepper")
+    text, fields = rules.applied('{"mail":"bo@x.org","pin":"pin 12"}', {"mail": "bo@x.org"})
+    digest = fields["mail"]
+
+    assert len(digest) == DIGEST_CHARS and int(digest, 16) >= 0
+    assert json.loads(text) == {"mail": digest, "pin": MASK}
+    assert (
+        Disguise([], [], ["b."], "salt").applied("bo", {})[0] != Disguise([], [], ["b."], "pepper").applied("bo", {})[0]
+    )
+
+
+# Hypothesis looks for a secret that slips through.
+
+PASSWORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=4, max_size=40).filter(
+    lambda text: text.strip() == text and "***" not in text and not set(text) <= set('*"\\{}[]:,/ ')
+)
+
+
+def hidden_in(depth: int) -> st.SearchStrategy[Any]:
+    """Where people put a secret: under keys, in lists, in texts, in JSON in JSON, in Python's notation."""
+    secret = st.just("@SECRET@")
+    keys = st.sampled_from(["a", "user", "body", "password_hint"])
+    return st.recursive(
+        secret | st.builds("before {} after".format, secret),
+        lambda inner: (
+            st.lists(inner, min_size=1, max_size=2)
+            | st.dictionaries(keys, inner, min_size=1, max_size=2)
+            | inner.map(lambda value: json.dumps(value))
+            | inner.map(lambda value: json.dumps(value, ensure_ascii=False))
+        ),
+        max_leaves=depth,
+    )
+
+
+def put(value: Any, secret: str, forms: list[str]) -> Any:
+    """Put the secret into its places; a text that is JSON gets it as JSON writes it."""
+    if isinstance(value, str):
+        try:
+            content = json.loads(value)
+        except ValueError:
+            return value.replace("@SECRET@", secret)
+        return json.dumps(put(content, secret, forms), ensure_ascii=forms[0] == "ascii")
+    if isinstance(value, dict):
+        return {key: put(item, secret, forms) for key, item in value.items()}
+    return [put(item, secret, forms) for item in value]
+
+
+def readings(value: Any) -> list[str]:
+    """All that anybody can read out of a value, through any number of quotings."""
+    if isinstance(value, dict):
+        return [text for pair in value.items() for each in pair for text in readings(each)]
+    if isinstance(value, list):
+        return [text for each in value for text in readings(each)]
+    if not isinstance(value, str):
+        return [str(value)]
+    texts = [value, *(each.text for each in escaped_readings(value))]
+    try:
+        content = json.loads(value)
+    except ValueError:
+        return texts
+    return texts if isinstance(content, str) and content == value else [*texts, *readings(content)]
+
+
+@given(
+    hidden_in(4), st.from_regex(r"\A[2-9]{4}-[2-9]{4}-[2-9]{4}\Z"), st.sampled_from(["ascii", "plain"]), st.booleans()
+)
+def test_no_place_hides_a_secret_from_an_expression(value: Any, secret: str, form: str, is_object: bool) -> None:
+    """Nested, quoted, escaped: after the rules, nobody can read it out of the message or a field."""
+    rules = Disguise([], [r"[2-9]{4}-[2-9]{4}-[2-9]{4}"], [], "")
+    content = put(value, secret, [form])
+    text = json.dumps({"m": content}, ensure_ascii=form == "ascii")
+    message, fields = rules.applied(text if is_object else f"said {content!r} and {text}", {"field": content})
+
+    assert not [each for each in (*readings(message), *readings(fields)) if secret in each]
+
+
+@given(PASSWORDS, hidden_in(3), st.sampled_from(["ascii", "plain"]), st.booleans(), st.booleans())
+def test_no_place_hides_what_a_key_masks(secret: str, value: Any, form: str, is_object: bool, is_field: bool) -> None:
+    """A value under a masked key is nowhere in the record: not in other fields, not in a traceback's message."""
+    try:
+        raise ValueError(f"refused: {secret}")
+    except ValueError as error:
+        report = "".join(traceback.format_exception(error))
+    object_text = json.dumps({"m": put(value, secret, [form]), "password": secret}, ensure_ascii=form == "ascii")
+    text = object_text if is_object else f"login {secret}\n{report}"
+    fields = {"errorMessage": f"refused: {secret}", "stackTrace": [report], "x": [secret], "api_token": secret}
+    message, masked = KEYS.applied(text, fields if is_field or not is_object else {})
+
+    assert not [each for each in (*readings(message), *readings(masked)) if secret in each]
+
+
+@given(st.integers(0, 200_000), st.integers(1, OVERLAP_CHARS - 10))
+def test_a_secret_in_a_long_text_is_found(before: int, length: int) -> None:
+    """Wherever it lies: the border of a piece, or of a record's part, which is cut only afterwards."""
+    secret = "7" * length
+    rules = Disguise([], ["key:7+"], [], "")
+    assert rules.applied("x" * before + f"key:{secret}" + "y" * 70_000, {})[0] == "x" * before + MASK + "y" * 70_000
+
+
+# Selection and sampling.
+
+
+@pytest.mark.parametrize(
+    ("exclude", "include", "text", "is_wanted"),
+    [
+        ([], [], "anything", True),
+        (["GET /health"], [], "GET /health 200", False),
+        (["GET /health"], [], "GET /orders 200", True),
+        ([], ["order", "basket"], "a basket", True),
+        ([], ["order", "basket"], "a customer", False),
+        (["probe"], ["order"], "order probe", False),
+        (["end$"], [], "x" * 100_000 + "end", False),
+    ],
+)
+def test_exclude_and_include(exclude: list[str], include: list[str], text: str, is_wanted: bool) -> None:
+    """An excluded message is not wanted even when it is included."""
+    assert Selection(exclude, include).is_wanted(text) is is_wanted
+
+
+def test_sampling_is_decided_by_the_request() -> None:
+    """The same request has the same answer, the share is the rate's, and a higher rate takes what a lower one took."""
+    requests = [f"{number:08x}-1234-4321-9999-{number * 7919:012x}" for number in range(20_000)]
+    tenth, half = ({each for each in requests if is_sampled(each, rate)} for rate in (0.1, 0.5))
+
+    assert tenth < half and {each for each in requests if is_sampled(each, 0.1)} == tenth
+    assert 0.09 < len(tenth) / len(requests) < 0.11 and 0.48 < len(half) / len(requests) < 0.52
+    assert all(is_sampled(each, 1) for each in requests) and not any(is_sampled(each, 0) for each in requests)
