@@ -14,9 +14,32 @@ from layer.build import ROOT
 FLOORS = {
     "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
     "drive": {"assembly", "destinations", "streams", "runtime", "recorder", "sidecar", "drainer"},
-    "edges": {"spool", "tally", "files", "sumo", "web", "wire", "aws", "s3", "vault", "lambda_api", "telemetry", "guard"},
-    "pure": {"rendering", "platform_events", "patterns", "rules", "delivery", "flushing", "config"}
-    | {"http1", "proxies", "sigv4"},
+    "edges": {
+        "spool",
+        "tally",
+        "files",
+        "sumo",
+        "web",
+        "wire",
+        "aws",
+        "s3",
+        "vault",
+        "lambda_api",
+        "telemetry",
+        "guard",
+    },
+    "pure": {
+        "rendering",
+        "platform_events",
+        "patterns",
+        "rules",
+        "delivery",
+        "flushing",
+        "config",
+        "http1",
+        "proxies",
+        "sigv4",
+    },
 }
 """From top to bottom. A module may import its own floor and those below it."""
 
