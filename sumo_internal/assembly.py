@@ -126,10 +126,11 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:
     """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
     from sumo_internal import destinations
-    from sumo_internal.spool import Shelf
+    from sumo_internal.spool import DRAINER, Shelf
 
     spool = recorder.spool
-    counts = Tally(config.spool_dir, f"{spool.writer}-drainer")
+    counts = Tally(config.spool_dir, spool.writer + DRAINER)
+    counts.keep()  # while there is room
     shelf = Shelf(config.spool_dir, spool)
     return destinations.make_drainer(config, environ, shelf, counts, lambda: _make_sender(environ), recorder.account)
 

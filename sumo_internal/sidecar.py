@@ -204,8 +204,8 @@ class Sidecar:
         """Notice that the function has emptied /tmp: what is mapped is still there, but nobody else would find it."""
         try:
             self._spool.mend()
-        except FileNotFoundError:
-            pass  # it is being emptied at this moment: the next line makes the folder
+        except OSError:
+            pass  # it is being emptied at this moment, or full: the next line makes what it needs
         except FolderRefused as error:
             guard.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
@@ -221,6 +221,8 @@ class Sidecar:
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None
+        with guard.guard("looking after the spool"):
+            self._check_folder()
         while True:
             is_asked = self._wake.wait(self._config.flush_max_age_s)
             asked = self._asked

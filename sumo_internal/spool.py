@@ -50,8 +50,8 @@ Invariants
 3. Bytes below the committed offset never change.
 4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
 5. A writer never removes anything, and never waits for anything but its own lock.
-6. What a writer had not finished making when it died (``*.new``, a lock without segments) is removed by the drainer
-   once it is :data:`LEFTOVER_AGE_S` old: by then nobody can still be making it.
+6. What a writer had not finished making when it died (``*.new``, counts without a lock) is removed by the drainer once
+   it is :data:`LEFTOVER_AGE_S` old: by then nobody can still be making it.
 
 Who may trust the committed offset
 ==================================
@@ -83,8 +83,9 @@ from collections import deque
 from mmap import mmap
 from weakref import WeakSet
 
+from sumo_internal import guard
 from sumo_internal.files import FolderRefused, LockFile, is_at, open_folder, unlink
-from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, Tally, is_empty
+from sumo_internal.tally import DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ SEGMENTS_MIN = 3
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
+DRAINER = "-drainer"
+"""Stands behind a writer's name in that of its drainer's tally."""
+
 _ROLL_ATTEMPTS_MAX = 5
 """For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
@@ -305,13 +309,14 @@ class Spool:
         self._begin_life()
         _spools.add(self)
 
-    def _begin_life(self) -> None:
+    def _begin_life(self, *, is_child: bool = False) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
 
         The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock is not
         inherited at all. The child's first segment is made when it first has a line.
         """
         self.segments.clear()
+        self._is_child = is_child
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
         self._lock = RLock()
         self._is_appending = False
@@ -430,10 +435,12 @@ class Spool:
     def _refuse(self, reason: str, size_bytes: int) -> bool:
         """Count a line for which there is no room."""
         self.tally.add(reason, 1, size_bytes)
+        if self._is_child and not self.tally.is_kept:  # and it has no drainer to say so before it ends
+            guard.say_once("error", f"lines of a forked child are lost: {LOSSES[reason]}, nor can they be counted")
         return False
 
     def mend(self) -> None:
-        """Go on with new files where ours were removed under us.
+        """Go on with new files where ours were removed under us, and have room for counts before there are any.
 
         What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer.
 
@@ -448,7 +455,7 @@ class Spool:
                 # First: as soon as it is sealed the drainer, another thread, may close it.
                 self._have_no_segment()
                 cursors[_SEALED] = 1
-            if is_removed or (self.tally.counts() and not self.tally.is_kept):
+            if is_removed or not self.tally.is_kept:
                 open_folder(self.folder)
                 self.tally.keep()
 
@@ -469,7 +476,7 @@ _spools: WeakSet[Spool] = WeakSet()
 
 def _after_fork() -> None:
     for spool in list(_spools):
-        spool._begin_life()
+        spool._begin_life(is_child=True)
         if spool.on_fork is not None:
             spool.on_fork()
 
@@ -643,20 +650,19 @@ class Shelf:
         except OSError:
             return
         writers = {name.partition(".")[0] for name in names if name.endswith(".spool")}
-        for name in names:
+        for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
             writer, _, kind = name.partition(".")
             if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":
                 continue
             path = f"{self.folder}/{name}"
+            writer = writer.removesuffix(DRAINER)
             is_own = self.own is not None and writer == self.own.writer
             if is_own or writer in writers or is_alive(self.folder, writer):
                 continue
             try:
-                if kind == "tally":
-                    is_left = writer.count("-") == 1 and is_empty(path)  # a drainer's has another name, and no lock
-                else:
-                    is_left = kind == "lock" or time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
-                if is_left:
+                is_sure = kind == "lock" or (kind == "tally" and f"{writer}.lock" in names)
+                is_old = time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
+                if (is_sure or is_old) and (kind != "tally" or is_empty(path)):
                     os.unlink(path)
             except OSError:
                 pass  # gone already

@@ -15,7 +15,7 @@ import json
 import os
 from mmap import mmap
 
-from sumo_internal.files import is_at
+from sumo_internal.files import FolderRefused, is_at, open_folder
 
 MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
@@ -70,7 +70,7 @@ class Tally:
 
     def add(self, reason: str, lines: int, size_bytes: int) -> None:
         """Count lines under a reason."""
-        if self._counts is None:
+        if self._counts is None or (self._inode >= 0 and not self.is_kept):
             self.keep()
         assert self._counts is not None
         slot = _FIRST + 2 * REASONS.index(reason)
@@ -151,6 +151,7 @@ def _make(path: str) -> tuple[memoryview, int]:
     """A page for counts, and the inode of its file; -1 where there is no room for one."""
     inode = -1
     try:
+        open_folder(os.path.dirname(path))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
@@ -158,7 +159,7 @@ def _make(path: str) -> tuple[memoryview, int]:
             inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
-    except OSError:
+    except (OSError, FolderRefused):
         page = mmap(-1, PAGE_BYTES)
     counts = memoryview(page).cast("Q")
     counts[0] = MAGIC

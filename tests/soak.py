@@ -1,13 +1,14 @@
 """``make soak``: minutes of random faults, and then the books: logged = delivered + in S3 + counted.
 
 One environment of the model after the other, each with the real layer and a function that numbers its lines: the
-source throttles, fails, refuses, resets, hangs, drips and loses answers; the failover bucket refuses or is gone; the
-environment freezes at random instants; the runtime is killed, runs into its timeout, is shut down, and comes back in
-the same /tmp. What became of the lines is ``soak_books``' to say.
+source throttles, fails, refuses, redirects, resets, hangs, drips, lies and loses answers, with TLS or without; names
+do not resolve; the failover bucket refuses, is slow or is gone; a second drainer takes its turn; the function fills
+/tmp; the environment freezes at random instants; the runtime is killed, runs into its timeout, is shut down, and comes
+back in the same /tmp. What happens is ``soak_faults``', what became of the lines is ``soak_books``' to say.
 
 A seed decides what is to happen; when exactly it happens, and so what comes of it, is the machine's affair. The exit
 code is 1 if a line is missing that nobody has counted, if one was changed on its way, if more came twice than was
-under way when an answer did not come, or if the source has something to complain about.
+counted as sent again or was under way when an answer did not come, or if the source has something to complain about.
 """
 
 from __future__ import annotations
@@ -17,13 +18,9 @@ import contextlib
 import gzip
 import itertools
 import json
-import select
 import signal
-import socket
-import socketserver
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -34,15 +31,15 @@ from secrets import randbelow
 from typing import Any
 
 from aws_server import REGION, AwsServer
-from faulty_http import End
 from model import Environment, Handle, ModelStuck
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from runtimes import Runtime, interpreters, runtimes
 from soak_books import FUNCTION, Books, balance
+from soak_faults import DOORS, FAULTS, Door, Names, SecondDrainer
 from sumo_rules import Record
-from sumo_source import ACCEPT, HANG, LOSE_ANSWER, Fault, Point, SumoSource
+from sumo_source import ACCEPT, SumoSource, redirect
 
 from layer.build import build, unpack
 
@@ -55,68 +52,10 @@ INTERRUPTING = ("freeze", "exit", "SIGTERM", "SIGKILL")
 """What of the environment's timeline leaves a batch without its answer."""
 LISTED_MAX = 30
 """Of what is wrong; everything is counted."""
-
-FAULTS = {
-    "429, Retry-After": Fault(429, {"Retry-After": "1"}),
-    "500": Fault(500),
-    "503": Fault(503),
-    "401": Fault(401),
-    "400": Fault(400),
-    "reset before the headers": Fault(at=Point.BEFORE_READING, end=End.RESET),
-    "reset after the headers": Fault(at=Point.AFTER_HEADERS, end=End.RESET),
-    "reset in the body": Fault(at=Point.IN_BODY, end=End.RESET, body_read_bytes=100),
-    "batch dropped": Fault(at=Point.AFTER_BODY),
-    "hang": HANG,
-    "drip": Fault(drip_interval_s=0.05),
-    "slow": Fault(delay_s=0.3),
-    "answer lost": LOSE_ANSWER,
-    "answer lost, hang": Fault(at=Point.AFTER_KEEPING, end=End.HANG),
-}
-
-
-class Door(socketserver.ThreadingTCPServer):
-    """Stands before S3 and is open, refuses (503), or hangs up."""
-
-    daemon_threads = True
-
-    def __init__(self, behind_port: int) -> None:
-        super().__init__(("127.0.0.1", 0), Passage)
-        self.behind_port = behind_port
-        self.answers_lost = 0
-        self.state = "open"
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
-
-    def server_close(self) -> None:
-        self.shutdown()
-        super().server_close()
-
-
-class Passage(socketserver.BaseRequestHandler):
-    """One connection through the door, as long as it is open."""
-
-    server: Door
-    request: socket.socket
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind_port)) as behind:
-            ways = {self.request.fileno(): (self.request, behind), behind.fileno(): (behind, self.request)}
-            poll = select.poll()  # not select(), which knows no descriptor above 1,023
-            for descriptor in ways:
-                poll.register(descriptor, select.POLLIN)
-            while True:
-                for descriptor, _ in poll.poll():
-                    readable, other = ways[descriptor]
-                    data = readable.recv(1 << 20)
-                    self.server.answers_lost += readable is behind and self.server.state != "open"
-                    if not data or self.server.state == "gone":
-                        return
-                    if self.server.state == "refusing":
-                        self.request.sendall(
-                            b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-                        )
-                        return
-                    other.sendall(data)
+SMALL_TMP_MB = 6
+"""Where the function fills /tmp: room for a few segments, and full within milliseconds."""
+OUTSIDE = Path("/run")
+"""Where isolated environments see the machine's files: /tmp is their own."""
 
 
 class Run:
@@ -127,7 +66,11 @@ class Run:
         self._runtime = runtime
         self._layer = layer
         self._aws = aws
-        self._notes, self._tmp = folder / "notes", folder / "tmp"
+        self._folder = folder
+        self._tmp = folder / "tmp"
+        self._is_tls = draw.random() < 0.3
+        self._is_small = draw.random() < 0.2 and Environment.isolation_available() is None
+        self._has_second_drainer = draw.random() < 0.3 and not self._is_small
         self._bucket = f"soak-{number}" if draw.random() < 0.5 else None
         self._limit_bytes = draw.choice((None, None, None, 30_000, 200_000))
         self._spool_max_mb = draw.choice((None, None, 3, 8))
@@ -146,42 +89,81 @@ class Run:
                 "bucket" if self._bucket else "no bucket",
                 *([f"{self._spool_max_mb} MB of spool"] if self._spool_max_mb else []),
                 *([f"at most {self._limit_bytes} B a batch"] if self._limit_bytes else []),
+                *(["TLS"] if self._is_tls else []),
+                *([f"{SMALL_TMP_MB} MB of /tmp"] if self._is_small else []),
+                *(["a second drainer"] if self._has_second_drainer else []),
                 *([] if self._is_healed else ["never healed"]),
             ]
         )
 
     def go(self, until_s: float) -> Books:
         """Run until then, and draw up the books."""
-        self._notes.mkdir()
-        if self._bucket:
-            place = {"LocationConstraint": REGION}
-            self._aws.client("s3").create_bucket(Bucket=self._bucket, CreateBucketConfiguration=place)
-        with SumoSource(connections=CONNECTIONS, limit_bytes=self._limit_bytes) as source, Door(self._aws.port) as door:
-            self._source, self._door = source, door
-            with self._environment() as env, ThreadPoolExecutor(1) as waiting:
-                env.start()
-                for number in itertools.count():
-                    self._invoke(env, waiting, number)
-                    if time.monotonic() > until_s:
-                        break
-                    self._between(env)
-                self._end(env)
-                self._interrupted_at_s += [event.at_s for event in env.timeline if event.kind in INTERRUPTING]
-            books = balance(
-                self._notes,
-                self._tmp / "sumo-internal",
-                source.requests,
-                list(self._stored()),
-                interrupted_at_s=self._interrupted_at_s,
-                puts_unanswered=door.answers_lost,
+        with contextlib.ExitStack() as stack:
+            place = OUTSIDE if self._is_small else self._folder
+            self._notes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sumo-soak-", dir=place)))
+            self._notes.chmod(0o777)
+            self._names = Names(self._notes.with_suffix(".hang"))
+            stack.callback(self._names.resolve)
+            if self._bucket:
+                region = {"LocationConstraint": REGION}
+                self._aws.client("s3").create_bucket(Bucket=self._bucket, CreateBucketConfiguration=region)
+            self._source = stack.enter_context(
+                SumoSource(connections=CONNECTIONS, limit_bytes=self._limit_bytes, tls=self._is_tls)
             )
-            books.wrong += [f"the source complains: {problem}" for problem in source.problems]
+            self._door = stack.enter_context(Door(self._aws.port))
+            with self._environment() as env, ThreadPoolExecutor(1) as waiting:
+                self._live(env, waiting, until_s)
+                return self._books(env)
+
+    def _live(self, env: Environment, waiting: ThreadPoolExecutor, until_s: float) -> None:
+        """Have one invocation after the other, and everything that happens meanwhile."""
+        env.start()
+        second = None
+        if self._has_second_drainer:
+            second = SecondDrainer(env.tmp / "sumo-internal", self._source.url, self._trust)
+            self.happened["second drainer"] += 1
+        for number in itertools.count():
+            self._invoke(env, waiting, number)
+            if time.monotonic() > until_s:
+                break
+            self._between(env)
+        if second is not None:
+            second.close()
+        self._end(env)
+        self._interrupted_at_s += [event.at_s for event in env.timeline if event.kind in INTERRUPTING]
+
+    def _books(self, env: Environment) -> Books:
+        books = balance(
+            self._notes,
+            env.tmp / "sumo-internal",
+            self._source.requests,
+            list(self._stored()),
+            interrupted_at_s=self._interrupted_at_s,
+            puts_unanswered=self._door.answers_lost,
+        )
+        books.wrong += [f"the source complains: {problem}" for problem in self._source.problems]
         return books
+
+    @property
+    def _url(self) -> str:
+        """The endpoint, with a name that has to be looked up."""
+        return self._source.url.replace("127.0.0.1", "localhost")
+
+    @property
+    def _trust(self) -> dict[str, str]:
+        """The variable that makes a client trust the source."""
+        if not self._is_tls:
+            return {}
+        authority = self._notes.with_suffix(".pem")
+        authority.write_bytes(self._source.ca_file.read_bytes())
+        return {"SSL_CERT_FILE": str(authority)}
 
     def _environment(self) -> Environment:
         variables = {
             "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
-            "SUMO_HTTP_ENDPOINT": self._source.url,
+            "SUMO_HTTP_ENDPOINT": self._url,
+            **self._names.variables,
+            **self._trust,
             "SUMO_FLUSH": self._flush,
             "SUMO_FLUSH_MAX_AGE_S": "0.5",
             "SUMO_RETRY_SLEEP_TIME_MS": "100",
@@ -194,23 +176,33 @@ class Run:
                 "SUMO_S3_BUCKET_REGION": REGION,
                 "AWS_ENDPOINT_URL": self._door.url,
             }
+        where: dict[str, Any] = (
+            {"isolated": True, "tmp_size_mb": SMALL_TMP_MB} if self._is_small else {"tmp": self._tmp}
+        )
         return Environment(
-            self._runtime, FUNCTION, layer=self._layer, variables=variables, timeout_s=TIMEOUT_S, tmp=self._tmp
+            self._runtime, FUNCTION, layer=self._layer, variables=variables, timeout_s=TIMEOUT_S, **where
         )
 
     def _invoke(self, env: Environment, waiting: ThreadPoolExecutor, number: int) -> None:
         """Run one invocation; while it does, things happen."""
         draw = self._draw
         self._change_weather()
-        event = {
+        event: dict[str, Any] = {
             "name": f"i{number}",
             "notes": str(self._notes),
             "lines": int(300 ** draw.random()),
             "threads": draw.choice((0, 0, 1, 3)),
             "forks": draw.choice((0, 0, 0, 1, 2)),
             "sleep_s": draw.choice((0, 0, 0.05, 0.3, 0.8)) if draw.random() < 0.95 else 60.0,
+            "fills": False,
         }
         is_killed = draw.random() < 0.15
+        if self._is_small:
+            # Where there is no room for a count either, it does not outlive its process: nobody is killed, and there
+            # are no children, which would begin theirs on a full disk.
+            event |= {"fills": draw.random() < 0.5, "forks": 0, "sleep_s": min(1.0, event["sleep_s"])}
+            is_killed = False
+            self.happened["/tmp filled"] += event["fills"]
         handle: Handle = env.begin_invoke(event)
         over = waiting.submit(handle.finish)
         while not wait([over], draw.uniform(0.0, 0.3)).done:
@@ -248,7 +240,7 @@ class Run:
             self._clear_up()
             for number in range(2):
                 quiet = {"name": f"q{number}", "notes": str(self._notes), "lines": 1, "threads": 0, "forks": 0}
-                env.invoke({**quiet, "sleep_s": 0.5})
+                env.invoke({**quiet, "sleep_s": 0.5, "fills": False})
                 env.shutdown()
         self.happened["shutdown"] += 3
 
@@ -258,6 +250,7 @@ class Run:
         self._interrupted_at_s.append(time.time())
 
     def _clear_up(self) -> None:
+        self._names.resolve()
         self._source.resume_listening()
         self._source.default = ACCEPT
         self._hang_up()
@@ -265,15 +258,23 @@ class Run:
 
     def _change_weather(self) -> None:
         draw = self._draw
-        self._door.state = draw.choice(("open", "open", "refusing", "gone"))
         kind = draw.random()
         if kind < 0.4:
             self._clear_up()
+            self._door.state = draw.choice(DOORS)
+            if draw.random() < 0.2:
+                self._source.script([redirect(draw.choice((301, 302, 307, 308)), self._url)] * 3)
+                self.happened["redirect"] += 1
         elif kind < 0.5:
             self._source.pause_listening(silent=draw.random() < 0.5)
             self._hang_up()
             self.happened["nobody listens"] += 1
+        elif kind < 0.6:
+            self._names.hang()
+            self._hang_up()
+            self.happened["the name does not resolve"] += 1
         else:
+            self._door.state = draw.choice(DOORS)
             self._source.resume_listening()
             name = draw.choice(list(FAULTS))
             self._source.default = FAULTS[name]

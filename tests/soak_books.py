@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 import importlib.util
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -119,6 +120,8 @@ def balance(
     books.counted = lost[Place.REFUSED] + lost[Place.NOWHERE] - books.unexplained
     books.wrong += _mangled([*kept, *saved])
     books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
+    if books.doubled > books.counts[tally.SENT_AGAIN]:
+        books.wrong.append(f"{books.doubled} records came again; {books.counts[tally.SENT_AGAIN]} are counted")
     books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
     return books
 
@@ -126,7 +129,9 @@ def balance(
 def left(spool: Path) -> Iterator[Record]:
     """Yield the records in the spool that nobody has acknowledged."""
     for path in list_segments(str(spool)):
-        segment = Segment.open(path)
+        descriptor = os.open(path, os.O_RDWR)
+        segment = Segment(path, descriptor)  # not open(), which refuses those of an isolated environment's user
+        os.close(descriptor)
         piece = segment.take(SEGMENT_BYTES)
         if piece is not None:
             with piece.data() as lines:
@@ -198,8 +203,12 @@ def _wrongly_doubled(
     last: dict[str, SumoRequest] = {}
     for request in kept:
         again = [last[record["id"]] for record in request.records if record["id"] in last]
-        if not all(id(first) in under_way for first in again):
-            yield f"{len(again)} records came again, although the answer to them had arrived"
+        for first in {id(first): first for first in again if id(first) not in under_way}.values():
+            nearest_s = min((at_s - first.received_at_s for at_s in interrupted_at_s), key=abs, default=None)
+            yield (
+                f"{len(again)} records came again after {request.received_at_s - first.received_at_s:.3f} s, although "
+                f"their answer had left; the nearest interruption came {nearest_s} s after them"
+            )
         last |= {record["id"]: request for record in request.records}
     seen = Counter(record["id"] for records in stored for record in records)
     seen.update(last.keys())

@@ -527,7 +527,7 @@ def test_two_processes_deliver_each_line_once(tmp_path: Path) -> None:
         assert sorted(numbers(source)) == list(range(2000))
         assert set(source.ids().values()) == {1}
         assert source.problems == []
-    assert os.listdir(folder) == ["drain.lock"]
+    assert set(os.listdir(folder)) == {"drain.lock"}
 
 
 @pytest.mark.parametrize("fault", [HANG, Fault(delay_s=LATE_S)], ids=["not kept", "kept"])

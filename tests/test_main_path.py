@@ -52,7 +52,7 @@ def steps(*steps: dict[str, Any]) -> dict[str, Any]:
 
 
 def messages(source: SumoSource) -> list[str]:
-    return [record["message"] for record in source.records]
+    return [record["message"] for record in source.records if record["type"] == "function"]
 
 
 def function_lines(env: Environment) -> list[str]:

@@ -338,7 +338,12 @@ def test_what_a_dead_writer_was_still_making_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     spool = make(folder)
     spool.append(start("mine"))
-    for name in ("0123456789ab-p1.000001.spool.new", "0123456789ab-p1.lock", "0123456789ac-p1.lock.new"):
+    for name in (
+        "0123456789ab-p1.000001.spool.new",
+        "0123456789ab-p1.lock",
+        "0123456789ac-p1.lock.new",
+        "0123456789ac-p1-drainer.tally",
+    ):
         (folder / name).touch(0o600)
         os.utime(folder / name, (0, 0))
     (folder / "0123456789ad-p1.lock.new").touch(0o600)  # just being made

@@ -7,6 +7,7 @@ one whose call has returned. What a line looks like follows from its writer's na
 import logging
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,24 @@ log = logging.getLogger("soak")
 log.setLevel(logging.DEBUG)
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
+
+
+NAMES_HANG = os.environ.get("SOAK_NAMES_HANG", "")
+RESOLVER_S = 30
+"""What a resolver takes that asks name servers which do not answer."""
+
+
+def slow_getaddrinfo(host, *arguments, look_up=socket.getaddrinfo, **options):
+    until_s = time.monotonic() + RESOLVER_S
+    while host == "localhost" and os.path.exists(NAMES_HANG):
+        time.sleep(0.02)
+        if time.monotonic() > until_s:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return look_up(host, *arguments, **options)
+
+
+if NAMES_HANG:
+    socket.getaddrinfo = slow_getaddrinfo
 
 
 class Line(NamedTuple):
@@ -41,12 +60,25 @@ def handler(event, context):
     ]
     for thread in threads:
         thread.start()
+    if event["fills"]:
+        fill()
     write(f"{event['name']}m", event)
     for thread in threads:
         thread.join()
     for child in children:
         os.waitpid(child, 0)
     time.sleep(event["sleep_s"])
+    if event["fills"]:
+        os.unlink("/tmp/filler")
+
+
+def fill():
+    with open("/tmp/filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(65536))
+        except OSError:
+            pass
 
 
 def write(writer, event):

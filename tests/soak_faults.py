@@ -1,0 +1,147 @@
+"""The soak's faults: what the source answers, what stands before S3, names that do not resolve, a second drainer.
+
+Separate from the soak, which draws them: each is made here, and can be taken back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from faulty_http import End
+from sumo_source import HANG, LOSE_ANSWER, Fault, Point, redirect
+
+from layer.build import ROOT
+
+FAULTS = {
+    "429, Retry-After": Fault(429, {"Retry-After": "1"}),
+    "500": Fault(500),
+    "503": Fault(503),
+    "401": Fault(401),
+    "400": Fault(400),
+    "reset before the headers": Fault(at=Point.BEFORE_READING, end=End.RESET),
+    "reset after the headers": Fault(at=Point.AFTER_HEADERS, end=End.RESET),
+    "reset in the body": Fault(at=Point.IN_BODY, end=End.RESET, body_read_bytes=100),
+    "batch dropped": Fault(at=Point.AFTER_BODY),
+    "hang": HANG,
+    "drip": Fault(drip_interval_s=0.05),
+    "slow": Fault(delay_s=0.3),
+    "answer lost": LOSE_ANSWER,
+    "answer lost, hang": Fault(at=Point.AFTER_KEEPING, end=End.HANG),
+    "a lie about the answer's length": Fault(claimed_size_bytes=100, at=Point.AFTER_ANSWER),
+    "redirect to nowhere of Sumo's": redirect(302, "https://127.0.0.1:9/"),
+}
+DOORS = ("open", "open", "refusing", "slow", "gone")
+SLOW_S = 0.7
+"""What a slow S3 takes: more than the second drainer, and less than a request, has patience for."""
+
+
+class Door(socketserver.ThreadingTCPServer):
+    """Stands before S3 and is one of :data:`DOORS`: refuses (503), keeps its answers back, or hangs up."""
+
+    daemon_threads = True
+
+    def __init__(self, behind_port: int) -> None:
+        super().__init__(("127.0.0.1", 0), Passage)
+        self.behind_port = behind_port
+        self.answers_lost = 0
+        self.state = "open"
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def server_close(self) -> None:
+        self.shutdown()
+        super().server_close()
+
+
+class Passage(socketserver.BaseRequestHandler):
+    """One connection through the door, as long as it is open."""
+
+    server: Door
+    request: socket.socket
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind_port)) as behind:
+            ways = {self.request.fileno(): (self.request, behind), behind.fileno(): (behind, self.request)}
+            poll = select.poll()  # not select(), which knows no descriptor above 1,023
+            for descriptor in ways:
+                poll.register(descriptor, select.POLLIN)
+            while True:
+                for descriptor, _ in poll.poll():
+                    readable, other = ways[descriptor]
+                    if not self._pass_on(readable, other, is_answer=readable is behind):
+                        return
+
+    def _pass_on(self, readable: socket.socket, other: socket.socket, *, is_answer: bool) -> bool:
+        data = readable.recv(1 << 20)
+        state = self.server.state
+        self.server.answers_lost += is_answer and state != "open"
+        if not data or state == "gone":
+            return False
+        if state == "refusing":
+            self.request.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return False
+        if state == "slow" and is_answer:
+            time.sleep(SLOW_S)
+        other.sendall(data)
+        return True
+
+
+class Names:
+    """Look-ups of names by the function's process: they work, or hang for as long as a resolver's do.
+
+    The soak's function, which shares its process with the sidecar, waits in ``socket.getaddrinfo`` while a file is
+    there: to the thread that asks it is the same as a name server that does not answer.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.variables = {"SOAK_NAMES_HANG": str(file)}
+
+    def hang(self) -> None:
+        self._file.touch()
+
+    def resolve(self) -> None:
+        self._file.unlink(missing_ok=True)
+
+
+SECOND_DRAINER = """
+import os, sys, threading, time
+sys.path.insert(0, sys.argv[2])
+from sumo_internal import config, tally
+from sumo_internal.destinations import make_drainer
+from sumo_internal.spool import Shelf
+from sumo_internal.web import PlainSender
+settings, _ = config.read({"SUMO_HTTP_ENDPOINT": sys.argv[3], "SUMO_NUM_RETRIES": "0"})
+drainer = make_drainer(
+    settings, {}, Shelf(sys.argv[1]), tally.Tally(sys.argv[1], "second-p%d" % os.getpid()), PlainSender, print
+)
+is_over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), is_over.set()), daemon=True).start()
+while not is_over.wait(0.05):
+    drainer.drain(time.time() + 1)
+"""
+
+
+class SecondDrainer:
+    """A drainer in a process of its own, beside those of the environment, which takes its turn at their spool."""
+
+    def __init__(self, spool: Path, url: str, variables: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SECOND_DRAINER, str(spool), str(ROOT), url],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **variables},
+        )
+
+    def close(self) -> None:
+        """Let it finish what it has begun."""
+        self._process.communicate()
