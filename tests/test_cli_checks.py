@@ -12,7 +12,7 @@ from test_structure import OUTSIDE, imports
 
 from layer.build import ROOT
 from sumo_internal import config
-from sumo_internal.cli import checks
+from sumo_internal.cli import answers, checks
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, WORDS
 from sumo_internal.delivery import Attempt
@@ -74,6 +74,7 @@ TABLE = {
     "somebody's own name": (subject({"SUMO_ACCESS_ID": "x"}), ["variable-unknown"]),
     "a setting of the Go extension": (subject({"SUMO_MAX_RETRY": "3"}), ["variable-of-go"]),
     "a wrong value": (subject({"SUMO_FLUSH": "sometimes"}), ["variable-value"]),
+    "none of the function's lines": (subject({"SUMO_LOG_TYPES": "platform"}), ["log-types"]),
     "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
     "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
     "an endpoint that is none": (subject({"SUMO_HTTP_ENDPOINT": "endpoint4"}), ["endpoint-value"]),
@@ -130,6 +131,7 @@ TABLE = {
 ANSWERS = {
     "taken": (Attempt(200), "source"),
     "taken, with a complaint": (Attempt(200, "HTTP 200 {…}"), "source"),
+    "taken, but for the missing lines": (Attempt(400, "HTTP 400"), "source"),
     "refused": (Attempt(401, "HTTP 401"), "source-refuses"),
     "throttled": (Attempt(429, "HTTP 429"), "source-busy"),
     "ill": (Attempt(503, "HTTP 503"), "source-busy"),
@@ -154,13 +156,13 @@ def test_what_is_found(name: str) -> None:
 def test_what_the_source_answers(name: str) -> None:
     """Only what is wrong with the address is an error for CI; an outage of Sumo Logic's passes."""
     attempt, expected = ANSWERS[name]
-    assert checks.judge_source(attempt, 0.1).name == expected
+    assert answers.judge_source(attempt, 0.1).name == expected
 
 
 @pytest.mark.parametrize("code", BUCKET_CODES)
 def test_what_the_bucket_answers(code: str) -> None:
     """Every error of S3's ends in something to do."""
-    finding = checks.judge_bucket(code, "failover", "eu-west-1", "me")
+    finding = answers.judge_bucket(code, "failover", "eu-west-1", "me")
     assert finding.name == BUCKET_CODES[code] and finding.fix
 
 
@@ -174,7 +176,7 @@ def test_each_finding_is_tried_and_explained() -> None:
     assert [name for name in WORDS if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["checks", "findings"])
+@pytest.mark.parametrize("name", ["checks", "findings", "answers"])
 def test_the_checks_are_pure(name: str) -> None:
     """They ask nobody and look at nothing, so that the table above can try them all."""
     found = {module.partition(".")[0] for module in imports(ROOT / f"sumo_internal/cli/{name}.py")}

@@ -15,6 +15,7 @@ import gzip
 import io
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,10 +31,10 @@ from sumo_internal.config import Config
 OBJECT_MAX_BYTES = 256 * 1024 * 1024
 """Of an object's lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a bomb."""
 
-NAME = re.compile(
-    r"(?:^|/)(?P<name>(?P<region>[a-z0-9-]+)/(?P<function>[^/]+)/(?P<version>[^/]+)"
-    r"/(?P<time>\d{4}/\d\d/\d\d/\d\d/\d{1,2})/[^/]+\.gz)$"
+_NAME = re.compile(
+    r"(?:^|/)[a-z0-9-]+/(?P<function>[^/]+)/(?P<version>[^/]+)/(?P<time>\d{4}/\d\d/\d\d/\d\d/\d{1,2})/[^/]+\.gz$"
 )
+_NAME_PARTS = 9
 
 HEADERS = {
     "sumo-host": "X-Sumo-Host",
@@ -52,16 +53,20 @@ class Damaged(Exception):
     """An object that cannot be read; the text says why. Go on with the next one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """An object: ``key`` is where it lies, ``name`` is the same wherever it lies."""
+    """An object, by its key. There may be a million of them."""
 
     key: str
-    name: str
     function: str
     version: str
     at: datetime
     size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What is the same wherever it lies: the key from the region on."""
+        return "/".join(self.key.split("/")[-_NAME_PARTS:])
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,14 @@ class Backlog(Protocol):
 
 def item(key: str, size_bytes: int) -> Item | None:
     """What a key tells; None for what is no failover object."""
-    found = NAME.search(key)
+    found = _NAME.search(key)
     if found is None:
         return None
     try:
         at = datetime(*map(int, found["time"].split("/")), tzinfo=timezone.utc)  # type: ignore[misc, arg-type]  # five
     except ValueError:
         return None
-    return Item(key, found["name"], found["function"], found["version"], at, size_bytes)
+    return Item(key, sys.intern(found["function"]), sys.intern(found["version"]), at, size_bytes)
 
 
 def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:

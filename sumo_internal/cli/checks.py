@@ -1,8 +1,8 @@
 """What can be wrong with a function's set-up. Pure: functions of what is known about one function.
 
 :data:`CHECKS` is the list; each check takes a :class:`Subject` and yields what it finds. What only a request can tell
-(does the source answer, does the bucket take an object) is asked by :mod:`sumo_internal.cli.doctor` and judged here;
-the words are in :mod:`sumo_internal.cli.findings`.
+(does the source answer, does the bucket take an object) is asked by :mod:`sumo_internal.cli.doctor` and judged in
+:mod:`sumo_internal.cli.answers`; the words are in :mod:`sumo_internal.cli.findings`.
 
 Values are read by :mod:`sumo_internal.config` and by nothing else: what the doctor says is what the function does.
 """
@@ -17,7 +17,6 @@ from typing import Any
 from sumo_internal import config as configuration
 from sumo_internal import flushing, s3
 from sumo_internal.cli.findings import LEVELS, Finding, find
-from sumo_internal.delivery import Attempt
 
 WRAPPER = "/opt/sumo_wrapper"
 EXTENSION = "/opt/extensions/sumo-internal-extension"
@@ -131,6 +130,8 @@ def check_endpoint(subject: Subject) -> Iterator[Finding]:
     scheme, _, address = config.endpoint.partition("://")
     if config.is_disabled:
         yield find("disabled")
+    if "function" not in config.log_types:
+        yield find("log-types", types=",".join(config.log_types))
     if not subject.variables.get("SUMO_HTTP_ENDPOINT", "").strip():
         yield find("endpoint-missing")
     if config.endpoint.startswith("arn:") and config.endpoint.split(":")[2] not in ("secretsmanager", "ssm"):
@@ -281,40 +282,3 @@ def permissions(subject: Subject) -> list[dict[str, str]]:
         is_arn = config.kms_key_id.startswith("arn:")
         needed["kms:Decrypt"] = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
     return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed.items()]
-
-
-def judge_source(attempt: Attempt, duration_s: float) -> Finding:
-    """What the source's answer to a request without lines means.
-
-    Args:
-        attempt: What it answered.
-        duration_s: Seconds until it had.
-    """
-    if 200 <= attempt.status < 300:
-        problem = f"{attempt.status}, and reports {attempt.problem}" if attempt.problem else attempt.status
-        return find("source", status=problem, duration_s=duration_s)
-    if attempt.is_ours:
-        return find("source-refuses", problem=attempt.problem)
-    return find("source-busy" if attempt.status else "source-silent", problem=attempt.problem)
-
-
-def judge_bucket(code: str, bucket: str, region: str, who: str) -> Finding:
-    """What a bucket's answer to an empty object means.
-
-    Args:
-        code: S3's error, empty where it took the object.
-        bucket: Its name.
-        region: SUMO_S3_BUCKET_REGION.
-        who: Whose credentials were used.
-    """
-    fixes = {
-        "NoSuchBucket": f"aws s3 mb s3://{bucket} --region {region}; or correct SUMO_S3_BUCKET_NAME.",
-        "PermanentRedirect": "Set SUMO_S3_BUCKET_REGION to the bucket's region: aws s3api get-bucket-location "
-        f"--bucket {bucket}.",
-        "AccessDenied": f"Allow s3:PutObject on {bucket}/{s3.PREFIX}/*, and kms:GenerateDataKey if the bucket encrypts "
-        "with a key of its own.",
-    }
-    if not code:
-        return find("bucket", bucket=bucket, who=who)
-    fix = fixes.get(code, "See the S3 user guide on this error.")
-    return find("bucket-refuses", bucket=bucket, who=who, code=code, fix=fix)

@@ -37,7 +37,7 @@ from rich.text import Text
 
 from sumo_internal import config as configuration
 from sumo_internal import s3
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, checks
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, answers, checks
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.cli.source import connect
@@ -164,7 +164,7 @@ def _ask_source(subject: Subject) -> Finding:
     with closing(PlainSender()) as sender:
         source = connect(config, sender, subject.name, variables.get("AWS_REGION", ""))
         attempt = source.post(gzip.compress(b""), envelope, ANSWER_TIMEOUT_S)
-    return checks.judge_source(attempt, time.monotonic() - begun_s)
+    return answers.judge_source(attempt, time.monotonic() - begun_s)
 
 
 def _try_bucket(subject: Subject) -> Iterator[Finding]:
@@ -177,7 +177,7 @@ def _try_bucket(subject: Subject) -> Iterator[Finding]:
     credentials = session.get_credentials()
     who = f"the credentials found here ({credentials.method})" if credentials else "nobody (no credentials)"
     code = _code(lambda: client.put_object(Bucket=config.bucket_name, Key=key, Body=gzip.compress(b"")))
-    yield checks.judge_bucket(code, config.bucket_name, config.bucket_region, who)
+    yield answers.judge_bucket(code, config.bucket_name, config.bucket_region, who)
     if not code and (code := _code(lambda: client.delete_object(Bucket=config.bucket_name, Key=key))):
         yield find("bucket-marker", bucket=config.bucket_name, key=key, code=code)
 

@@ -190,6 +190,12 @@ WORDS = {
         "Lambda starts it as a program; a zip made where files have no run bit loses it.",
         "In an image, RUN chmod 755 {path}; for a layer, build it with make layer.",
     ),
+    "log-types": Words(
+        "warning",
+        "SUMO_LOG_TYPES is {types}",
+        "What the function itself writes is not shipped.",
+        "Add function to SUMO_LOG_TYPES, or remove it.",
+    ),
     "runtime": Words(
         "error",
         "the function's runtime is {runtime}",
@@ -259,7 +265,7 @@ WORDS = {
     ),
     "source": Words(
         "note",
-        "the source takes requests: {status} after {duration_s:.2f} s",
+        "the source takes requests: {answer} after {duration_s:.2f} s",
         "The address is right, and can be reached from here. A source whose ingest budget is used up answers the same, "
         "and drops lines.",
         "Nothing to do.",
