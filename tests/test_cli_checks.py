@@ -30,6 +30,7 @@ VARIABLES = {
     "SUMO_S3_BUCKET_NAME": "failover",
     "SUMO_S3_BUCKET_REGION": "eu-west-1",
     "PATH": "/usr/bin",
+    "SUMO_ATTACHED": '["SUMO_HTTP_ENDPOINT"]',
     "KMS_KEY_ARN": "the function's own",
 }
 FUNCTION = {
@@ -73,6 +74,8 @@ TABLE = {
     "a name in small letters": (subject({"sumo_flush": "end"}), ["variable-misspelt"]),
     "somebody's own name": (subject({"SUMO_ACCESS_ID": "x"}), ["variable-unknown"]),
     "a setting of the Go extension": (subject({"SUMO_MAX_RETRY": "3"}), ["variable-of-go"]),
+    "a name that anybody would think of": (subject({"SUMO_SOURCE_CATEGORY": "x"}), ["variable-misspelt"]),
+    "a key of Sumo Logic's API": (subject({"SUMO_ACCESS_KEY": "x"}), ["variable-unknown"]),
     "a wrong value": (subject({"SUMO_FLUSH": "sometimes"}), ["variable-value"]),
     "none of the function's lines": (subject({"SUMO_LOG_TYPES": "platform"}), ["log-types"]),
     "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
@@ -108,7 +111,7 @@ TABLE = {
     ),
     "ours behind ours": (subject({"SUMO_NEXT_WRAPPER": "/opt/sumo_wrapper"}), ["wrapper-loop"]),
     "a file that is missing": (subject(modes={checks.PACKAGE: None}), ["file-missing"]),
-    "a wrapper without run bit": (subject(modes={checks.WRAPPER: 0o100644, checks.PACKAGE: 0o100644}), ["file-mode"]),
+    "a wrapper without run bit": (subject(modes={checks.FILES[0]: 0o100644, checks.PACKAGE: 0o100644}), ["file-mode"]),
     "another language": (subject(function={"Runtime": "nodejs22.x"}), ["runtime"]),
     "an old Python": (subject(function={"Runtime": "python3.9"}), ["runtime"]),
     "an image": (subject(function=IMAGE), ["image"]),

@@ -16,18 +16,21 @@ from typing import Any
 
 from sumo_internal import config as configuration
 from sumo_internal import flushing, s3
+from sumo_internal.cli.changes import (
+    ATTACHED,
+    GO_LAYER_PREFIX,
+    LAYER_NAME,
+    NEXT_WRAPPER,
+    RUNTIMES,
+    WRAPPER,
+    WRAPPER_PATH,
+)
 from sumo_internal.cli.findings import LEVELS, Finding, find
 
-WRAPPER = "/opt/sumo_wrapper"
 EXTENSION = "/opt/extensions/sumo-internal-extension"
 PACKAGE = "/opt/python/sumo_internal/start.py"
-FILES = (WRAPPER, EXTENSION, PACKAGE)
+FILES = (WRAPPER_PATH, EXTENSION, PACKAGE)
 """What the layer has to put below /opt, the first two with a run bit."""
-
-SLOT = "AWS_LAMBDA_EXEC_WRAPPER"
-NEXT = "SUMO_NEXT_WRAPPER"
-
-RUNTIMES = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 SMALL_MEMORY_MB = 128
 """With 7 % of a core; from twice that on, a first request over TLS is nothing to speak of."""
@@ -36,8 +39,11 @@ DISK_MB = 512
 
 NAME_CUTOFF = 0.85
 """difflib's ratio above which somebody's variable is taken for a misspelt one; KMS_KEY_ARN and KMS_KEY_ID have 0.76."""
-OWN_NAME_CUTOFF = 0.6
-"""... where it begins with SUMO, and so is meant for us."""
+OWN_NAME_CUTOFF = 0.78
+"""... where it begins with SUMO, and so is meant for Sumo Logic; SUMO_ACCESS_KEY, of its API, and SUMO_MASK_KEYS have
+0.76."""
+MEANT = {"SUMO_SOURCE_CATEGORY": "SOURCE_CATEGORY_OVERRIDE", "SUMO_CATEGORY": "SOURCE_CATEGORY_OVERRIDE"}
+"""What looks like another setting's name, or like none."""
 PATH_CUTOFF = 0.8
 
 VENDORS = {
@@ -87,11 +93,13 @@ def check(subject: Subject) -> list[Finding]:
 def check_names(subject: Subject) -> Iterator[Finding]:
     """Variables that nobody reads, though they were probably meant to be read."""
     settings = {setting.variable for setting in configuration.SETTINGS}
-    known = {*settings, *configuration.WITHOUT_MEANING, SLOT, NEXT}
+    known = {*settings, *configuration.WITHOUT_MEANING, WRAPPER, NEXT_WRAPPER, ATTACHED}
     for name in sorted(subject.variables.keys() - known):
         is_ours = name.upper().startswith("SUMO")
         cutoff = OWN_NAME_CUTOFF if is_ours else NAME_CUTOFF
-        if near := difflib.get_close_matches(name.upper(), sorted(known - subject.variables.keys()), 1, cutoff):
+        candidates = sorted(known - {ATTACHED} - subject.variables.keys())
+        near = difflib.get_close_matches(MEANT.get(name, name).upper(), candidates, 1, cutoff)
+        if near:
             yield find("variable-misspelt", name=name, near=near[0])
         elif is_ours:
             yield find("variable-unknown", name=name)
@@ -168,12 +176,12 @@ def check_failover(subject: Subject) -> Iterator[Finding]:
 
 def check_wrapper(subject: Subject) -> Iterator[Finding]:
     """What is in Lambda's single slot for a wrapper."""
-    slot, after = subject.variables.get(SLOT, ""), subject.variables.get(NEXT, "")
-    if after and slot != WRAPPER:
+    slot, after = subject.variables.get(WRAPPER, ""), subject.variables.get(NEXT_WRAPPER, "")
+    if after and slot != WRAPPER_PATH:
         yield find("wrapper-next")
-    elif after == WRAPPER:
+    elif after == WRAPPER_PATH:
         yield find("wrapper-loop")
-    if slot == WRAPPER or subject.is_image or subject.config.function_logs != "auto":
+    if slot == WRAPPER_PATH or subject.is_image or subject.config.function_logs != "auto":
         return
     file_name = slot.rpartition("/")[2].replace("-", "_").lower()
     if not slot:
@@ -197,9 +205,9 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
     """What the function runs on, and what Lambda calls."""
     function = subject.function
     runtime = function.get("Runtime") or ""
-    if runtime and runtime.removeprefix("python") not in RUNTIMES:
+    if runtime and runtime not in RUNTIMES:
         yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
-    if subject.is_image and WRAPPER not in _entry_point(function):
+    if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
     if (function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
         yield find("runtime-kind", kind="SnapStart")
@@ -242,8 +250,8 @@ def check_layers(subject: Subject) -> Iterator[Finding]:
         return
     layers = [layer["Arn"] for layer in subject.function.get("Layers") or []]
     names = {arn: arn.split(":")[6] for arn in layers}
-    ours = [arn for arn in layers if names[arn].startswith("sumo-internal")]
-    of_go = [arn for arn in layers if names[arn].startswith("sumologic-extension")]
+    ours = [arn for arn in layers if names[arn].startswith(LAYER_NAME)]
+    of_go = [arn for arn in layers if names[arn].startswith(GO_LAYER_PREFIX)]
     if not ours:
         yield find("layer-unknown" if len(layers) > len(of_go) else "layer-missing", function=subject.name)
     if len(ours) > 1:

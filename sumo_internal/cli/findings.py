@@ -199,7 +199,7 @@ WORDS = {
     "runtime": Words(
         "error",
         "the function's runtime is {runtime}",
-        "The wrapper listens inside Python {least} to {most}; anything else it only starts.",
+        "The wrapper listens inside {least} to {most}; anything else it only starts.",
         "Use Sumo's Go extension for this function, or a newer Python.",
     ),
     "image": Words(
