@@ -69,11 +69,10 @@ def source(monkeypatch: pytest.MonkeyPatch, aws_server: AwsServer) -> Iterator[S
         }
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(batch, "_resender", None)
+        batch._parts.cache_clear()
         yield source
         assert source.problems == []
-        if batch._resender is not None:
-            batch.sender.close()
+        batch.sender.close()
 
 
 def outcome(answer: dict[str, Any]) -> tuple[str, str]:

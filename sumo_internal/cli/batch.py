@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -25,6 +26,7 @@ from sumo_internal.cli import backlog, source
 from sumo_internal.cli.backlog import Bucket, Damaged, Item
 from sumo_internal.cli.ledger import Ledger, Tags, digest
 from sumo_internal.cli.resend import BYTES_PER_S, REQUESTS_PER_S, Pace, Refused, Resender, Unreachable, send_item
+from sumo_internal.config import Config
 from sumo_internal.web import PlainSender
 
 MARGIN_S = 12.0
@@ -33,8 +35,7 @@ RESULT_MAX_CHARACTERS = 200
 """Of a task's text in the job's report."""
 
 sender = PlainSender()
-"""Kept, with its connection, while the environment lives; who loads this module elsewhere closes it."""
-_resender: Resender | None = None
+"""Of every request to the source."""
 
 
 class Untagged:
@@ -69,16 +70,15 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def _send(task: dict[str, Any], until_s: float) -> tuple[str, str]:
     """Send one object; the result's code and text."""
-    config = configuration.read(os.environ)[0]
+    config, s3, resender = _parts()
     if not config.endpoint:
         return "PermanentFailure", "SUMO_HTTP_ENDPOINT is not set"
-    key = unquote_plus(task["s3Key"])
-    item = backlog.item(key, 0)
+    item = backlog.item(unquote_plus(task["s3Key"]), 0)
     if item is None:
         return "PermanentFailure", "its key is not one of a failover object"
-    bucket = Bucket(boto3.client("s3"), task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2])
+    bucket = Bucket(s3, task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2])
     try:
-        lines = send_item(item, bucket, _ledger(bucket, config), _connect(config), config, until_s)
+        lines = send_item(item, bucket, _ledger(bucket, config), resender, config, until_s)
         return "Succeeded", "sent before" if lines is None else f"{lines} lines"
     except (Damaged, Refused) as problem:
         return "PermanentFailure", str(problem)
@@ -88,17 +88,15 @@ def _send(task: dict[str, Any], until_s: float) -> tuple[str, str]:
         return "TemporaryFailure", str(problem)
 
 
-def _ledger(bucket: Bucket, config: configuration.Config) -> Ledger:
+@cache
+def _parts() -> tuple[Config, Any, Resender]:
+    """The settings, the ways to S3 and to the source: made once per environment, as is the look at a secret."""
+    config = configuration.read(os.environ)[0]
+    way = source.connect(config, sender, os.environ["AWS_LAMBDA_FUNCTION_NAME"])
+    return config, boto3.client("s3"), Resender(way, config, Pace(BYTES_PER_S, REQUESTS_PER_S))
+
+
+def _ledger(bucket: Bucket, config: Config) -> Ledger:
     if os.environ.get("SUMO_REPLAY_TAG", "").lower() == "true":
         return Tags(bucket.client, bucket.name, digest(config.endpoint))
     return Untagged()
-
-
-def _connect(config: configuration.Config) -> Resender:
-    """The way to the source; kept, because a secret is fetched once."""
-    global _resender
-    if _resender is None:
-        pace = Pace(BYTES_PER_S, REQUESTS_PER_S)
-        way = source.connect(config, sender, os.environ["AWS_LAMBDA_FUNCTION_NAME"])
-        _resender = Resender(way, config, pace)
-    return _resender
