@@ -16,7 +16,7 @@ from typing import NamedTuple
 LEVELS = ("error", "warning", "note")
 """From worst to least."""
 
-SHOW_URL = "Sumo Logic: Manage Data > Collection > Show URL"
+SHOW_URL = "in Sumo Logic: Manage Data > Collection > Show URL"
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ WORDS = {
         "error",
         "SUMO_HTTP_ENDPOINT is not set",
         "Nobody knows where to send lines; none are shipped.",
-        "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address: "
+        "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address ("
         + SHOW_URL
-        + ".",
+        + ").",
     ),
     "endpoint-value": Words(
         "error",
         "{problem}",
         "Nobody knows where to send lines; none are shipped.",
-        "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address: "
+        "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address ("
         + SHOW_URL
-        + ".",
+        + ").",
     ),
     "endpoint-arn": Words(
         "error",

@@ -76,8 +76,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--tag", action="store_true", help="remember what was sent by tags of the objects, not in a file"
     )
-    parser.add_argument("--bytes-per-s", type=_positive, default=BYTES_PER_S, metavar="N", help="before compression")
-    parser.add_argument("--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N")
+    parser.add_argument(
+        "--bytes-per-s",
+        type=_positive,
+        default=BYTES_PER_S,
+        metavar="N",
+        help="before compression (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N", help="(default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
