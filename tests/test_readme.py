@@ -1,0 +1,167 @@
+"""README's path, as a new user takes it: each command in it is run, or this file says where else that is done."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from aws_server import REGION, AwsServer
+from demo_story import FAULTS
+from packages import package
+from runtimes import ROOT
+
+pytest_plugins = ["aws_server"]
+
+AWS_CLI = "awscli==1.46.3"
+ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV0-example_only=="
+"""With the signs that a real one's code ends with, and that AWS's command line has a meaning for."""
+
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
+
+RUN_ELSEWHERE = {
+    "make demo": "tests/test_demo.py",
+    **{f"make demo FAULT={fault}": "tests/test_demo.py" for fault in FAULTS},
+    "make lint": ".ci/run",
+    "make test": ".ci/run",
+    ".venv/bin/python -m pytest -q tests/test_spool.py": "tests/test_spool.py",
+}
+"""Commands that are run by another test, or by continuous integration: as often, but not a second time."""
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(block: str) -> Iterator[str]:
+    """Yield a block's commands, one a line, without what is said about them."""
+    for line in block.replace("\\\n", "").splitlines():
+        if command := re.sub(r"\s+# .*", "", line).strip():
+            yield command
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What a clone of this repository has that the build reads, and what is downloaded once."""
+    folder = tmp_path / "clone"
+    for name in ("sumo_internal", "wrapper", "layer", ".cache/wheels"):
+        unwanted = shutil.ignore_patterns("__pycache__", "dist")
+        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
+    for name in ("Makefile", "LICENSE", "README.md", "setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def shell_environment(tmp_path: Path, aws_server: AwsServer) -> dict[str, str]:
+    """A user's shell: AWS's own command line on PATH, credentials, a region; and this interpreter in place of .venv."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, command in {
+        "aws": f'PYTHONPATH="{package(AWS_CLI, is_complete=True)}" exec "{sys.executable}" -m awscli "$@"',
+        "make": f'exec "{shutil.which("make")}" --silent --old-file=.venv/.ready VENV_PYTHON="{sys.executable}" "$@"',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{command}\n")
+        (tools / name).chmod(0o755)
+    return {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "AWS_ENDPOINT_URL": aws_server.url,
+        "AWS_ACCESS_KEY_ID": "user",
+        "AWS_SECRET_ACCESS_KEY": "user",
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+
+def test_install_by_the_book(clone: Path, shell_environment: dict[str, str], aws_server: AwsServer) -> None:
+    """The first block, in a shell as it stands: afterwards the function has the layer, the wrapper and the endpoint.
+
+    Guards against quoting that AWS's command line takes for something else.
+    """
+    make_function(aws_server, "MY_FUNCTION")
+    [install, *_] = blocks(README, "sh")
+    script = install.replace("https://…", ENDPOINT)
+    assert script != install
+    command = ["bash", "-eu", "-o", "pipefail", "-c", script]
+    ran = subprocess.run(command, cwd=clone, env=shell_environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+    function = aws_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+    assert function["Environment"]["Variables"] == {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+        "SUMO_HTTP_ENDPOINT": ENDPOINT,
+    }
+    [layer] = function["Layers"]
+    assert ":layer:sumo-internal-extension:" in layer["Arn"]
+    assert layer["CodeSize"] == (clone / "layer/dist/sumo-internal-extension.zip").stat().st_size
+
+
+def make_function(aws_server: AwsServer, name: str) -> None:
+    """Make a function as it was before us."""
+    code = BytesIO()
+    with ZipFile(code, "w") as file:
+        file.writestr("app.py", "def handler(event, context): pass\n")
+    trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+    role = aws_server.client("iam").create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=trust)
+    aws_server.client("lambda").create_function(
+        FunctionName=name,
+        Runtime="python3.12",
+        Role=role["Role"]["Arn"],
+        Handler="app.handler",
+        Code={"ZipFile": code.getvalue()},
+    )
+
+
+def test_no_command_goes_unchecked() -> None:
+    """Every other command is one that is run elsewhere, and there it is."""
+    [_, *others] = blocks(README, "sh")
+    named = [command for block in [*others, *blocks(CONTRIBUTING, "sh")] for command in commands(block)]
+    assert named
+    assert [command for command in named if command not in RUN_ELSEWHERE] == []
+    for command in named:
+        assert (ROOT / RUN_ELSEWHERE[command]).exists()
+        if command.startswith("make "):
+            asked = ["make", "--dry-run", "--old-file=.venv/.ready", *command.split()[1:]]
+            assert subprocess.run(asked, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_wheel_brings_the_handler(clone: Path, tmp_path: Path) -> None:
+    """``pip install .`` in the repository, and the example below it: nothing to say, and nothing wrong.
+
+    Guards against a package that works from the checkout alone.
+    """
+    [example] = blocks(README, "python")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, f"--target={tmp_path / 'site'}", str(clone)], check=True)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{example}\nlogging.getLogger().warning('heard')"],
+        cwd=tmp_path,
+        env={
+            "PYTHONPATH": str(tmp_path / "site"),
+            "SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/nobody-listens",
+            "SUMO_SPOOL_DIR": str(tmp_path / "spool"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "")
+    [file] = (tmp_path / "spool").glob("*.spool")
+    assert b"heard" in file.read_bytes()
+
+
+def test_record_is_one() -> None:
+    """The example is JSON, begins with its time, and has the keys that every record has."""
+    [example] = blocks(README, "json")
+    record = json.loads(example)
+    assert next(iter(record)) == "time"
+    assert {"time", "type", "message", "requestID", "logGroup", "logStream", "IsColdStart", "id"} <= record.keys()
