@@ -187,7 +187,10 @@ def _look_up(host: str, port: int, until_s: float) -> list[Any]:
         finally:
             is_over.release()
 
-    start_new_thread(ask, ())
+    try:
+        start_new_thread(ask, ())
+    except RuntimeError:  # the interpreter is ending, from 3.12 on without new threads: last lines wait for the name
+        ask()
     if not is_over.acquire(timeout=left_s(until_s)):
         raise TimeoutError(0, "the name look-up takes too long")
     if isinstance(outcomes[0], Exception):

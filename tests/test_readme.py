@@ -17,7 +17,10 @@ import pytest
 from aws_server import REGION, AwsServer
 from demo_story import FAULTS
 from packages import package
-from runtimes import ROOT
+from runtimes import ROOT, interpreters
+from sumo_source import SumoSource
+
+from layer.interpreters import Interpreter
 
 pytest_plugins = ["aws_server"]
 
@@ -50,10 +53,8 @@ def commands(block: str) -> Iterator[str]:
             yield command
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """What a clone of this repository has that the build reads, and what is downloaded once."""
-    folder = tmp_path / "clone"
+def copy_clone(folder: Path) -> Path:
+    """Copy what a clone of this repository has that the builds read, and what is downloaded once."""
     for name in ("sumo_internal", "wrapper", "layer", ".cache/wheels"):
         unwanted = shutil.ignore_patterns("__pycache__", "dist")
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
@@ -83,11 +84,12 @@ def shell_environment(tmp_path: Path, aws_server: AwsServer) -> dict[str, str]:
     }
 
 
-def test_install_by_the_book(clone: Path, shell_environment: dict[str, str], aws_server: AwsServer) -> None:
+def test_install_by_the_book(tmp_path: Path, shell_environment: dict[str, str], aws_server: AwsServer) -> None:
     """The first block, in a shell as it stands: afterwards the function has the layer, the wrapper and the endpoint.
 
     Guards against quoting that AWS's command line takes for something else.
     """
+    clone = copy_clone(tmp_path / "clone")
     make_function(aws_server, "MY_FUNCTION")
     [install, *_] = blocks(README, "sh")
     script = install.replace("https://…", ENDPOINT)
@@ -135,28 +137,35 @@ def test_no_command_goes_unchecked() -> None:
             assert subprocess.run(asked, cwd=ROOT, capture_output=True).returncode == 0
 
 
-def test_wheel_brings_the_handler(clone: Path, tmp_path: Path) -> None:
-    """``pip install .`` in the repository, and the example below it: nothing to say, and nothing wrong.
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``pip install .`` installs, dependencies included; pure Python, for every interpreter."""
+    folder = tmp_path_factory.mktemp("site")
+    clone = copy_clone(tmp_path_factory.mktemp("to-install") / "clone")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, f"--target={folder}", str(clone)], check=True, stdin=subprocess.DEVNULL)
+    return folder
 
-    Guards against a package that works from the checkout alone.
+
+@pytest.mark.parametrize("interpreter", interpreters(), ids=str)
+def test_handler_example_works_from_the_wheel(interpreter: Interpreter, site: Path, tmp_path: Path) -> None:
+    """The example in a script of its own: its line is at Sumo Logic when the script has ended, and nothing is said.
+
+    Guards against a package that works from the checkout alone, and against what an interpreter that is ending does
+    not allow any more: threads, from 3.12 on.
     """
     [example] = blocks(README, "python")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, f"--target={tmp_path / 'site'}", str(clone)], check=True)
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"{example}\nlogging.getLogger().warning('heard')"],
-        cwd=tmp_path,
-        env={
-            "PYTHONPATH": str(tmp_path / "site"),
-            "SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/nobody-listens",
-            "SUMO_SPOOL_DIR": str(tmp_path / "spool"),
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert (ran.returncode, ran.stdout) == (0, "")
-    [file] = (tmp_path / "spool").glob("*.spool")
-    assert b"heard" in file.read_bytes()
+    with SumoSource() as source:
+        script = f"{example}\nlogging.getLogger().warning('heard')"
+        ran = subprocess.run(
+            [str(interpreter.executable), "-S", "-c", script],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(site), "SUMO_HTTP_ENDPOINT": source.url, "SUMO_SPOOL_DIR": str(tmp_path / "spool")},
+            capture_output=True,
+            text=True,
+        )
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+        assert [record["level"] for record in source.records if "heard" in record["message"]] == ["WARNING"]
 
 
 def test_record_is_one() -> None:
