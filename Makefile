@@ -7,11 +7,11 @@ PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test bench soak lint layer publish clean
+.PHONY: help demo test bench bench-check soak lint layer publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV_READY) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout)
 	PYTHONPATH=. $(VENV_PYTHON) tests/demo.py $(FAULT)
@@ -23,8 +23,12 @@ test: $(VENV_READY) ## Run the whole test suite
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=. $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV_READY) ## Measure what the layer costs, against the goals (QUICK=1, ONLY=log_info,print,…)
-	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, PEER_LAYER=FOLDER)
+	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) \
+		$(if $(PEER_LAYER),--layer '$(PEER_LAYER)' --variables '$(PEER_VARIABLES)')
+
+bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or worse than was kept? (QUICK=1, ONLY=…)
+	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py --check $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	$(VENV_PYTHON) -m ruff check

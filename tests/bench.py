@@ -1,55 +1,139 @@
-"""``make bench``: measures what the layer costs, against the goals.
+"""``make bench``: measures what the layer costs, against the goals, and beside what others cost.
 
-    make bench                          everything
-    make bench QUICK=1                  fewer rounds
-    make bench ONLY=log_info,print      some cases
+    make bench                              everything; writes docs/bench.json, docs/bench.md, docs/bench.svg
+    make bench QUICK=1                      the goals alone, with a quarter of the rounds
+    make bench ONLY=log_info,print          some cases
+    make bench PEER_LAYER=FOLDER            another layer, unpacked as at /opt, beside ours (PEER_VARIABLES="A=b …")
+    make bench-check                        the goals again: what is over them, or worse than docs/bench.json has it
 
-It shows its progress on stderr and ends with a table.
+It shows its progress on stderr and ends with tables. Only a whole run is kept. ``bench-check`` exits with 1 when a goal
+is broken or a figure has become clearly worse.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import bench_chart
+import bench_layers
+import bench_peers
+import bench_results
+import flush_traffic
 from bench_cases import CASES, figures
-from bench_goals import GOALS, Figure, is_met, show
-from bench_stage import say, stage
+from bench_curves import curves
+from bench_goals import GOALS, is_met, show, worse
+from bench_results import Results
+from bench_stage import Stage, say, stage
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from runtimes import RIC_VERSIONS, ROOT
 
 QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
+KEPT, PAGE, PICTURE = (ROOT / "docs" / name for name in ("bench.json", "bench.md", "bench.svg"))
 
 
 def main() -> int:
-    """Run the benchmark and return its exit code."""
-    parser = argparse.ArgumentParser(description="What the layer costs.")
-    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(CASES)}")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    options = parser.parse_args()
-    names = [name for name in options.only.split(",") if name] or list(CASES)
-    if unknown := set(names) - CASES.keys():
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
-    measured: dict[str, Figure] = {}
+    """Run what the arguments ask for, and return the exit code."""
+    options = _options()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     with stage(QUICK_SHARE if options.quick else 1.0, say) as on:
-        for name, figure in figures(on, names):
-            measured[name] = figure
+        if options.layer:
+            other = bench_layers.contender(Path(options.layer).resolve(), options.variables)
+            console.print(_layers(bench_layers.compare(on, other)))
+            return 0
+        results = Results(_where(on))
+        for name, figure in figures(on, options.only or list(CASES)):
+            results.figures[name] = figure
             say(f"{name}: {show(name, figure.value)} ({figure.detail})\n")
-    Console(width=None if sys.stdout.isatty() else 140).print(_table(measured))
+        is_whole = not (options.only or options.quick or options.check)
+        if is_whole:
+            results.costs, results.absent = bench_peers.compare(on)
+            results.curves.update(curves(on))
+    say("\n")
+    console.print(_goals(results))
+    if is_whole:
+        console.print(_peers(results))
+        write(results)
+    if options.check:
+        complaints = list(worse(kept_values(), results.figures))
+        console.print(*(complaints or ["No goal is broken, and nothing has become worse."]), sep="\n")
+        return 1 if complaints else 0
     return 0
 
 
-def _table(measured: dict[str, Figure]) -> Table:
-    table = Table(title="What the layer costs", title_justify="left")
-    for name in ("", "at most", "measured", "made of"):
-        table.add_column(name, justify="left" if name in ("", "made of") else "right")
-    for name, figure in measured.items():
+def write(results: Results) -> None:
+    """Keep a run, and make the page and the picture from what is kept."""
+    KEPT.write_text(bench_results.to_json(results))
+    kept = bench_results.from_json(KEPT.read_text())
+    PAGE.write_text(bench_results.page(kept))
+    PICTURE.write_text(bench_chart.draw(kept))
+    flush_traffic.main()
+
+
+def kept_values() -> dict[str, float]:
+    """Return the kept figures, none where there is no kept run."""
+    if not KEPT.exists():
+        return {}
+    return {name: figure.value for name, figure in bench_results.from_json(KEPT.read_text()).figures.items()}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What the layer costs.")
+    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(CASES)}")
+    parser.add_argument("--quick", action="store_true", help="the goals alone, fewer rounds")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is broken or a figure is worse")
+    parser.add_argument("--layer", default="", help="another layer's folder, to be measured beside ours")
+    parser.add_argument("--variables", default="", help="that layer's variables, NAME=value separated by spaces")
+    options = parser.parse_args()
+    options.only = [name for name in options.only.split(",") if name]
+    if unknown := set(options.only) - CASES.keys():
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    return options
+
+
+def _where(on: Stage) -> str:
+    client = f"awslambdaric {RIC_VERSIONS[on.runtime.ric_major]}"
+    return f"{os.cpu_count()} cores ({platform.machine()}), CPython {on.runtime.interpreter}, {client}"
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number == 0 or name == "made of" else "right")
+    return table
+
+
+def _goals(results: Results) -> Table:
+    table = _table("What the layer costs", ("", "at most", "measured", "made of"))
+    for name, figure in results.figures.items():
         most = GOALS[name].most
         colour = "default" if most is None else "green" if is_met(name, figure) else "red"
         limit = "" if most is None else show(name, most)
         table.add_row(GOALS[name].what, limit, Text(show(name, figure.value), colour), figure.detail)
+    return table
+
+
+def _peers(results: Results) -> Table:
+    columns = ("", "cold start, ms", "a line, µs", "response, ms", "held, ms", "idle, MB", "sent, MB")
+    table = _table("What the layer and its peers add", columns)
+    for name, cost in results.costs.items():
+        table.add_row(name, *(f"{value:.1f}" for value in cost))
+    for name, reason in results.absent.items():
+        table.add_row(name, reason)
+    return table
+
+
+def _layers(rows: Iterable[bench_layers.Row]) -> Table:
+    table = _table("Two layers", ("", "ours", "the other"))
+    for what, unit, ours, others in rows:
+        table.add_row(what, f"{ours:.1f} {unit}", f"{others:.1f} {unit}")
     return table
 
 

@@ -28,6 +28,10 @@ WITHOUT = Contender("without")
 LINES = 500
 """In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the
 line itself; shipping has a row of its own."""
+LINE_LENGTH = 46
+"""Characters of the usual line."""
+LINE_MARK = "accepted for customer"
+"""What each of the measured function's lines has in it, in whatever form it arrives."""
 MIB_LINES = 2_400
 """About 1 MiB of records."""
 BURST_LINES = 100_000
@@ -133,7 +137,7 @@ def line_costs_us(
         contenders: Who.
         action: ``log`` or ``print``.
         rounds: The usual number.
-        length: Characters that a line has beyond the usual 55.
+        length: Characters that a line has beyond :data:`LINE_LENGTH`.
         has_share: One core, instead of all.
         sink: What takes the lines; a Sumo source by default.
     """
@@ -177,9 +181,9 @@ def shippings_ms(stage: Stage, contender: Contender) -> Iterator[tuple[float, fl
             started(environment)
             invoke(environment, {"log": MIB_LINES})
             for _ in stage.rounds(10, "shipping"):
-                arrived, before_ns = kept.stat().st_size, _others_cpu_ns(environment)
+                arrived, before_ns = kept.stat().st_size, others_cpu_ns(environment)
                 invoke(environment, {"log": MIB_LINES})
-                shipped_ns = _others_cpu_ns(environment) - before_ns
+                shipped_ns = others_cpu_ns(environment) - before_ns
                 with kept.open("rb") as file:
                     file.seek(arrived)
                     body = file.read()
@@ -188,7 +192,7 @@ def shippings_ms(stage: Stage, contender: Contender) -> Iterator[tuple[float, fl
                 yield shipped_ns / 1e6, answer(environment, {"compress": path})["cpu_ns"] / 1e6, len(body)
 
 
-def _others_cpu_ns(environment: Environment) -> int:
+def others_cpu_ns(environment: Environment) -> int:
     """Return the CPU time of all living threads in the environment but the runtime's main thread."""
     tasks = [task for pid in environment.pids() for task in Path(f"/proc/{pid}/task").iterdir()]
     others = [task for task in tasks if task.name != str(environment.runtime_pid)]
@@ -260,7 +264,7 @@ def lines_at(source: SumoSource) -> int:
 def response(stage: Stage) -> Figures:
     """Answer with 100 lines, with the layer and without: what is added beside the lines' own CPU time."""
     times_ms, lines_ms = Samples(list), Samples(list)
-    with SumoSource() as source, _pair(stage, source, {}) as pair:
+    with SumoSource() as source, open_pair(stage, source, {}) as pair:
         for _ in stage.rounds(100, "response"):
             for name, environment in pair.items():
                 invocation = invoke(environment, {"log": 100})
@@ -271,7 +275,7 @@ def response(stage: Stage) -> Figures:
 
 
 @contextmanager
-def _pair(stage: Stage, source: SumoSource | str, variables: Mapping[str, str]) -> Iterator[dict[str, Environment]]:
+def open_pair(stage: Stage, source: SumoSource | str, variables: Mapping[str, str]) -> Iterator[dict[str, Environment]]:
     """Give an environment with the layer and one without, started and warm."""
     with ExitStack() as stack:
         pair = {}
@@ -297,7 +301,7 @@ def flush_next(stage: Stage) -> Figures:
         times_ms = Samples(list)
         with SumoSource(connections=20) as source:
             source.default = fault or source.default
-            with _pair(stage, source if fault else NAMELESS, {"SUMO_FLUSH": "next"}) as pair:
+            with open_pair(stage, source if fault else NAMELESS, {"SUMO_FLUSH": "next"}) as pair:
                 for _ in stage.rounds(30, f"next, {what}"):
                     for name, environment in pair.items():
                         times_ms[name].append(invoke(environment, {"log": 3}).duration_s * 1000)
@@ -308,7 +312,7 @@ def flush_next(stage: Stage) -> Figures:
 def flush_end(stage: Stage) -> Figures:
     """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, and who waits?"""
     missing, responses_ms, holds = 0, Samples(list), []
-    with SumoSource() as source, _pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
+    with SumoSource() as source, open_pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
         source.default = Fault(delay_s=SLOW_S)
         for _ in stage.rounds(30, "end"):
             for name, environment in pair.items():
@@ -414,7 +418,7 @@ def _peak_mb(environment: Environment) -> Iterator[list[float]]:
 def busy(stage: Stage) -> Figures:
     """Work in pure Python while what was logged meanwhile is shipped, 1 MiB each second."""
     times_ms = Samples(list)
-    with SumoSource(tls=True) as source, _pair(stage, source, {"SUMO_FLUSH": "next"}) as pair:
+    with SumoSource(tls=True) as source, open_pair(stage, source, {"SUMO_FLUSH": "next"}) as pair:
         for _ in stage.rounds(50, "busy"):
             for name, environment in pair.items():
                 times_ms[name].append(

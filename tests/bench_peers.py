@@ -83,8 +83,8 @@ class Cost(NamedTuple):
 class Comparison(NamedTuple):
     """Everybody's costs, and who could not be measured and why."""
 
-    costs: Mapping[str, Cost]
-    absent: Mapping[str, str]
+    costs: dict[str, Cost]
+    absent: dict[str, str]
 
 
 def compare(stage: Stage) -> Comparison:

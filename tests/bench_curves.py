@@ -1,0 +1,114 @@
+"""How the figures grow: with the lines of an invocation, with their length, with the function's memory size.
+
+Separate from the cases, which have goals; curves have none, and show where there is a step or a slope that a single
+figure hides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+import bench_cases as cases
+from bench_cases import WITHOUT, Samples
+from bench_stage import CORE_MB, Contender, Stage, invoke
+from sumo_source import SumoSource
+
+SIZES_MB = (128, 256, 512, 1024, CORE_MB)
+LENGTHS = (0, 100, 1_000, 10_000)
+COUNTS = (1, 10, 100, 1_000, 10_000)
+
+
+class Point(NamedTuple):
+    """One measurement of a curve."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What a panel of curves shows."""
+
+    title: str
+    x: str
+    y: str
+
+
+AXES: Mapping[str, Axes] = {
+    "cold_start": Axes("Cold start", "memory size, MB", "ms"),
+    "held": Axes("Held after a response, SUMO_FLUSH=end, TLS", "memory size, MB", "ms"),
+    "response": Axes("Response", "lines per invocation", "ms"),
+    "line": Axes("CPU of one log.info", "characters", "µs"),
+    "memory": Axes("Memory (PSS) after an invocation, shipped over TLS", "lines per invocation", "MB"),
+}
+"""By curve; both axes are logarithmic."""
+
+Series = dict[str, list[Point]]
+
+
+def curves(stage: Stage) -> Iterator[tuple[str, Series]]:
+    """Measure all curves and yield them as they come."""
+    yield "cold_start", _cold_start(stage)
+    yield "held", _held(stage)
+    yield "response", _response(stage)
+    yield "line", _line(stage)
+    yield "memory", _memory(stage)
+
+
+def _pair(stage: Stage) -> Sequence[Contender]:
+    return WITHOUT, stage.with_layer
+
+
+def _cold_start(stage: Stage) -> Series:
+    series: Series = {each.name: [] for each in _pair(stage)}
+    for size_mb in SIZES_MB:
+        starts_ms, _ = cases.starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
+        for name, points in series.items():
+            points.append(Point(size_mb, median(starts_ms[name])))
+    return series
+
+
+def _held(stage: Stage) -> Series:
+    series: Series = {"first post": [], "second": []}
+    for size_mb in SIZES_MB:
+        rounds = stage.rounds(4, f"curve: held, {size_mb} MB")
+        holds = [cases.holds_ms(stage, stage.with_layer, size_mb) for _ in rounds]
+        for points, samples in zip(series.values(), zip(*holds, strict=True), strict=True):
+            points.append(Point(size_mb, median(samples)))
+    return series
+
+
+def _response(stage: Stage) -> Series:
+    series: Series = {each.name: [] for each in _pair(stage)}
+    with SumoSource(connections=2) as source, cases.open_pair(stage, source, {}) as environments:
+        for count in COUNTS:
+            samples = Samples(list)
+            for _ in stage.rounds(12, f"curve: response, {count} lines"):
+                for name, environment in environments.items():
+                    samples[name].append(cases.response_ms(invoke(environment, {"log": count})))
+            for name, points in series.items():
+                points.append(Point(count, median(samples[name])))
+    return series
+
+
+def _line(stage: Stage) -> Series:
+    contenders = [*_pair(stage), Contender("StreamHandler", setup="stream")]
+    series: Series = {each.name: [] for each in contenders}
+    for length in LENGTHS:
+        cost_us = cases.line_costs_us(stage, contenders, "log", rounds=20, length=length)
+        for name, points in series.items():
+            points.append(Point(cases.LINE_LENGTH + length, cost_us[name]))
+    return series
+
+
+def _memory(stage: Stage) -> Series:
+    series: Series = {each.name: [] for each in _pair(stage)}
+    for count in (*COUNTS, cases.BURST_LINES):
+        for each in _pair(stage):
+            rounds = stage.rounds(3, f"curve: memory, {count} lines, {each.name}")
+            after_mb = [cases.memory_mb(stage, each, lines=count)[1] for _ in rounds]
+            series[each.name].append(Point(count, median(after_mb)))
+    return series

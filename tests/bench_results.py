@@ -1,0 +1,138 @@
+"""What a run of the benchmark has found, as it is kept in ``docs/bench.json``, and as a page for people. Pure.
+
+Separate from the measuring: the page and the picture are made from the kept figures alone, so a test can tell whether
+they belong together, and nobody writes a figure by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench_curves import AXES, Point, Series
+from bench_goals import GOALS, Figure, is_met, show
+from bench_peers import Cost
+
+DIGITS = 4
+"""That are kept of each value; more would be noise."""
+
+
+@dataclass
+class Results:
+    """One run."""
+
+    where: str
+    figures: dict[str, Figure] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, Series] = field(default_factory=dict)
+
+
+def to_json(results: Results) -> str:
+    """Return the text of ``docs/bench.json``."""
+    kept = {
+        "where": results.where,
+        "figures": {name: [_short(figure.value), figure.detail] for name, figure in results.figures.items()},
+        "costs": {name: [_short(value) for value in cost] for name, cost in results.costs.items()},
+        "absent": results.absent,
+        "curves": {
+            name: {line: [[_short(value) for value in point] for point in points] for line, points in series.items()}
+            for name, series in results.curves.items()
+        },
+    }
+    return _lines(kept)
+
+
+def from_json(text: str) -> Results:
+    """Return what was kept."""
+    kept = json.loads(text)
+    return Results(
+        kept["where"],
+        {name: Figure(*figure) for name, figure in kept["figures"].items()},
+        {name: Cost(*cost) for name, cost in kept["costs"].items()},
+        kept["absent"],
+        {
+            name: {line: [Point(*point) for point in points] for line, points in series.items()}
+            for name, series in kept["curves"].items()
+        },
+    )
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _lines(kept: Mapping[str, Any]) -> str:
+    """Return JSON with one line for each entry of a group: a change of one figure is a change of one line."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    def group(entries: Any) -> str:
+        if not isinstance(entries, dict):
+            return text(entries)
+        return "{\n" + ",\n".join(f"    {text(name)}: {text(value)}" for name, value in entries.items()) + "\n  }"
+
+    return "{\n" + ",\n".join(f"  {text(name)}: {group(value)}" for name, value in kept.items()) + "\n}\n"
+
+
+def page(results: Results) -> str:
+    """Return the text of ``docs/bench.md``."""
+    return "\n".join([*_introduction(results), *_goals(results), *_peers(results), *_curves(results)]) + "\n"
+
+
+def _introduction(results: Results) -> Iterator[str]:
+    yield f"""\
+# What the layer costs
+
+Measured by `make bench` on {results.where}, with the real runtime client, in a model of
+Lambda's environment. Contenders take turns in one run, so that whatever else the machine does meets all of them alike;
+what counts are ratios and differences. CPU of a line is that of the thread that writes it. `make bench-check` measures
+the first table again and says what has become worse. This page and the picture are made from `bench.json`.
+
+![The layer and its peers: cold start, CPU of a line, memory; and how they grow](bench.svg)
+
+## Goals
+
+| what | at most | measured | made of |
+| --- | --- | --- | --- |"""
+
+
+def _goals(results: Results) -> Iterator[str]:
+    for name, figure in results.figures.items():
+        goal = GOALS[name]
+        limit = "" if goal.most is None else show(name, goal.most)
+        value = show(name, figure.value)
+        yield f"| {goal.what} | {limit} | {value if is_met(name, figure) else f'**{value}**'} | {figure.detail} |"
+    yield "\nA figure in bold is over its goal."
+
+
+def _peers(results: Results) -> Iterator[str]:
+    yield """
+## Peers
+
+What each adds to the same function without it: to a cold start, to the CPU of a `log.info`, to a response with 100
+lines, to the time that the environment runs on after it, and to memory (PSS), idle and when 1,000 lines are sent. All
+send to one sink on this machine over TLS, set up as their documentation has it, with a flush before the response where
+that is what they ask for on Lambda. Those that leave their lines to something beside the process (QueueHandler,
+Powertools, New Relic, Datadog) are not charged for that.
+
+| | cold start, ms | a line, µs | response, ms | held, ms | idle, MB | sent, MB |
+| --- | --: | --: | --: | --: | --: | --: |"""
+    for name, cost in results.costs.items():
+        yield f"| {name} | {' | '.join(f'{value:.1f}' for value in cost)} |"
+    for name, reason in results.absent.items():
+        yield f"| {name} | {reason} | | | | | |"
+
+
+def _curves(results: Results) -> Iterator[str]:
+    yield "\n## How it grows"
+    for name, series in results.curves.items():
+        axes = AXES[name]
+        xs = [point.x for point in next(iter(series.values()))]
+        yield f"\n| {axes.title}, {axes.y}; {axes.x}: | {' | '.join(f'{x:g}' for x in xs)} |"
+        yield f"| --- |{' --: |' * len(xs)}"
+        for line, points in series.items():
+            yield f"| {line} | {' | '.join(f'{point.y:.1f}' for point in points)} |"

@@ -1,0 +1,166 @@
+"""What the layer costs, as counts: they are the same on every machine, so continuous integration can hold on to them.
+
+What needs a clock is measured by ``make bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import syscalls
+from model import Environment
+from runtimes import ROOT, Runtime, runtimes, typical
+from sumo_source import SumoSource
+
+MODULES = {
+    "_socket",
+    "fcntl",
+    "importlib.machinery",
+    "mmap",
+    "sumo_internal",
+    "sumo_internal.assembly",
+    "sumo_internal.config",
+    "sumo_internal.files",
+    "sumo_internal.flushing",
+    "sumo_internal.guard",
+    "sumo_internal.http1",
+    "sumo_internal.lambda_api",
+    "sumo_internal.launch",
+    "sumo_internal.recorder",
+    "sumo_internal.rendering",
+    "sumo_internal.runtime",
+    "sumo_internal.sidecar",
+    "sumo_internal.spool",
+    "sumo_internal.streams",
+    "sumo_internal.tally",
+}
+"""What the layer has imported before the function's first Next, beside what the runtime imports anyway. Each costs a
+cold start something: a new one is a decision, to be taken with ``make bench ONLY=cold_start``."""
+
+RECORD_OVERHEAD_BYTES = 448
+"""Of a logging record, beyond its message: keys and values that Sumo's dashboards, a query or ``dedup`` need."""
+
+LINES = 150
+"""Fewer than wake the shipping thread, whose business the system calls of the function's thread are not."""
+
+SYSCALLS_PER_LINE = 0.05
+"""That the layer may add: seven in a hundred and fifty lines, for the interpreter's own memory; a line makes none."""
+
+BLOCKS_MAX = 100
+"""Of memory that 8,000 lines may leave behind: a segment and its batch have a dozen objects, and lines have none."""
+
+FUNCTION = ROOT / "tests/functions/bench"
+
+SCRIPT = """
+import logging, sys
+logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+log = logging.getLogger("orders")
+for number in range(int(sys.argv[1])):
+    print("printed", number, flush=True)
+    log.info("order %s accepted", number)
+"""
+
+
+@pytest.fixture
+def source() -> Iterator[SumoSource]:
+    with SumoSource() as source:
+        yield source
+
+
+def environment(layer: Path | None, source: SumoSource, task_root: Path = FUNCTION, **options: Any) -> Environment:
+    """Return an environment of a function, with the layer or without."""
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end"}
+    if layer is not None:
+        variables["AWS_LAMBDA_EXEC_WRAPPER"] = "/opt/sumo_wrapper"
+    return Environment(
+        options.pop("runtime", typical()), task_root, layer=layer, variables=variables, timeout_s=30.0, **options
+    )
+
+
+def ask(environment: Environment, event: Any) -> Any:
+    invocation = environment.invoke(event)
+    assert invocation.status == "success", environment.cloudwatch
+    return invocation.payload
+
+
+@pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+def test_modules_before_the_first_next(
+    runtime: Runtime, layer_folder: Path, source: SumoSource, tmp_path: Path
+) -> None:
+    """The function's start pays for these modules and no other. Guards against an import for one small thing."""
+    (tmp_path / "app.py").write_text("import sys\nloaded = sorted(sys.modules)\ndef handler(*_): return loaded\n")
+    loaded = []
+    for layer in (layer_folder, None):
+        with environment(layer, source, tmp_path, runtime=runtime) as env:
+            assert env.start().error is None
+            loaded.append(set(ask(env, None)))
+    assert loaded[0] - loaded[1] == MODULES
+
+
+def test_system_calls_of_a_line(layer_folder: Path, source: SumoSource, tmp_path: Path) -> None:
+    """A line costs the thread that writes it no system call of ours. Guards against a lock, a clock or a flush in it.
+
+    Counted as the difference between twice as many lines and once, so that what a start costs is out of it.
+    """
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_SPOOL_DIR": str(tmp_path / "spool"), "SUMO_FLUSH": "next"}
+    python = [str(typical().interpreter.executable), str(script)]
+    per_line = []
+    for command in (["/bin/sh", str(layer_folder / "sumo_wrapper"), *python], python):
+        try:
+            once, twice = (syscalls.count([*command, str(count)], variables) for count in (LINES, 2 * LINES))
+        except syscalls.NotAllowed:
+            pytest.skip("this machine does not let a process trace its own child")
+        per_line.append((twice - once) / LINES)
+    with_layer, without = per_line
+    assert without >= 2, "a line of each kind writes"
+    assert with_layer - without < SYSCALLS_PER_LINE
+
+
+def test_bytes_of_a_record(layer_folder: Path, source: SumoSource) -> None:
+    """What a record has beside its message is bounded: it is paid for by CPU, by the spool, and at Sumo by volume."""
+    with environment(layer_folder, source) as env:
+        env.start()
+        ask(env, {"log": 10})
+    records = [record for record in source.records if record["type"] == "function"]
+    sizes_bytes = [len(compact(record)) - len(compact(record["message"])) for record in records]
+    assert len(sizes_bytes) == 10
+    assert max(sizes_bytes) <= RECORD_OVERHEAD_BYTES
+
+
+def compact(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def test_two_threads_and_no_more(layer_folder: Path, source: SumoSource) -> None:
+    """However much was shipped, the layer has its two threads in the function's process.
+
+    Counted while it is frozen: the runtime client has a thread of its own then, which comes and goes.
+    """
+    counts = []
+    for layer in (layer_folder, None):
+        with environment(layer, source) as env:
+            env.start()
+            ask(env, {"log": 3_000})
+            counts.append(len(os.listdir(f"/proc/{env.runtime_pid}/task")))
+    assert counts[0] - counts[1] == 2
+
+
+def test_nothing_stays_behind(layer_folder: Path, source: SumoSource) -> None:
+    """What the interpreter has given out does not grow with the lines. Guards against a cache without a bound."""
+    growth = []
+    for layer in (layer_folder, None):
+        with environment(layer, source) as env:
+            env.start()
+            for _ in range(3):
+                ask(env, {"log": 1_000})
+                before = ask(env, {"blocks": None})
+            ask(env, {"log": 8_000})
+            growth.append(ask(env, {"blocks": None}) - before)
+    assert growth[0] - growth[1] <= BLOCKS_MAX
