@@ -52,6 +52,7 @@ def main() -> int:
         for name, figure in figures(on, options.only or list(CASES)):
             results.figures[name] = figure
             say(f"{name}: {show(name, figure.value)} ({figure.detail})\n")
+        results.figures = {name: results.figures[name] for name in GOALS if name in results.figures}
         is_whole = not (options.only or options.quick or options.check)
         if is_whole:
             results.costs, results.absent = bench_peers.compare(on)

@@ -37,11 +37,12 @@ def draw(results: Results) -> str:
     """Return the picture as SVG."""
     bars_height = 60 + ROW * len(results.costs)
     rows = ceil(len(results.curves) / 3)
-    height = bars_height + rows * (CURVE_HEIGHT + 90)
+    height = bars_height + rows * (CURVE_HEIGHT + 95) + 30
     parts = [*_bars(results)]
     for number, (name, series) in enumerate(results.curves.items()):
-        x, y = 60 + number % 3 * 315, bars_height + 40 + number // 3 * (CURVE_HEIGHT + 90)
+        x, y = 60 + number % 3 * 315, bars_height + 50 + number // 3 * (CURVE_HEIGHT + 95)
         parts += _panel(name, series, Box(x, y, 230, CURVE_HEIGHT))
+    parts.append(_text(24, height - 8, f"make bench, on {results.where}: everybody in turn, in one run.", fill=TEXT))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
     style = f'font-family="system-ui, sans-serif" font-size="12" fill="{TEXT}"'
     return "\n".join([f"{head} {style}>", *parts, "</svg>", ""])
@@ -82,12 +83,11 @@ class Scale(NamedTuple):
         return self.start + (log10(max(value, self.least)) - log10(self.least)) / span * self.length
 
     def ticks(self) -> list[float]:
-        """Return the values that get a label: powers of ten, and what lies between where these are few."""
+        """Return round values that get a label: fewer of them where there is much to cover."""
         decades = range(floor(log10(self.least)), ceil(log10(self.most)) + 1)
-        steps = (1, 2, 5) if len(decades) <= 3 else (1,)
-        return [
-            step * 10.0**power for power in decades for step in steps if self.least <= step * 10**power <= self.most
-        ]
+        steps = (1, 2, 5) if len(decades) <= 4 else (1,)
+        values = (step * 10.0**power for power in decades for step in steps)
+        return [value for value in values if self.least <= value <= self.most]
 
 
 def _scale(values: Sequence[float], start: float, length: float) -> Scale:
@@ -100,19 +100,25 @@ def _panel(name: str, series: Series, box: Box) -> Iterator[str]:
     points = [point for line in series.values() for point in line]
     across = _scale([point.x for point in points], box.x, box.width)
     up = _scale([point.y for point in points], box.y + box.height, -box.height)
-    yield _text(box.x - 36, box.y - 14, f"{axes.title}, {axes.y}", weight="600")
+    yield _text(box.x - 36, box.y - 26, f"{axes.title}, {axes.y}", weight="600")
     for value in up.ticks():
         yield _line([Point(box.x, up.at(value)), Point(box.x + box.width, up.at(value))], FAINT, 1)
         yield _text(box.x - 6, up.at(value) + 4, f"{value:g}", anchor="end")
-    for value in across.ticks():
-        yield _text(across.at(value), box.y + box.height + 16, f"{value:,g}", anchor="middle")
+    for value in sorted({point.x for point in points}):
+        yield _text(across.at(value), box.y + box.height + 16, _count(value), anchor="middle")
     yield _text(box.x + box.width / 2, box.y + box.height + 33, axes.x, anchor="middle")
     for line, colour in zip(series.values(), COLOURS, strict=False):
         places = [Point(across.at(point.x), up.at(point.y)) for point in line]
         yield _line(places, colour, 2)
         yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in places)
-    for number, (label, colour) in enumerate(zip(series, COLOURS, strict=False)):
-        yield _text(box.x + 6 + number * 75, box.y + 4, label, fill=colour, weight="600")
+    x = box.x
+    for label, colour in zip(series, COLOURS, strict=False):
+        yield _text(x, box.y - 8, label, fill=colour, weight="600")
+        x += 7 * len(label) + 16
+
+
+def _count(value: float) -> str:
+    return f"{value / 1000:.3g}k" if value >= 10_000 else f"{value:g}"
 
 
 # Shapes

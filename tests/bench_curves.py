@@ -39,10 +39,10 @@ class Axes:
 
 AXES: Mapping[str, Axes] = {
     "cold_start": Axes("Cold start", "memory size, MB", "ms"),
-    "held": Axes("Held after a response, SUMO_FLUSH=end, TLS", "memory size, MB", "ms"),
+    "held": Axes("Held with SUMO_FLUSH=end, over TLS", "memory size, MB", "ms"),
     "response": Axes("Response", "lines per invocation", "ms"),
     "line": Axes("CPU of one log.info", "characters", "µs"),
-    "memory": Axes("Memory (PSS) after an invocation, shipped over TLS", "lines per invocation", "MB"),
+    "memory": Axes("Memory (PSS), lines sent over TLS", "lines per invocation", "MB"),
 }
 """By curve; both axes are logarithmic."""
 

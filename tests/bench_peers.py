@@ -10,7 +10,7 @@ to the same function without anything. A peer that cannot be installed or does n
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from statistics import median
@@ -70,6 +70,7 @@ class Cost(NamedTuple):
     """What one contender adds to the bare function."""
 
     cold_start_ms: float
+    """The best of its rounds, against the best without: under load a median says more about the load."""
     line_us: float
     """CPU of the thread that logs."""
     response_ms: float
@@ -133,12 +134,12 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
             idle_mb[each.name].append(before_mb)
             shipped_mb[each.name].append(after_mb)
 
-    def added(samples: Samples, name: str) -> float:
-        return median(samples[name]) - median(samples[WITHOUT.name])
+    def added(samples: Samples, name: str, measure: Callable[[Iterable[float]], float] = median) -> float:
+        return measure(samples[name]) - measure(samples[WITHOUT.name])
 
     return {
         each.name: Cost(
-            added(starts_ms, each.name),
+            added(starts_ms, each.name, min),
             lines_us[each.name] - lines_us[null.name if each.name in replaced else WITHOUT.name],
             added(responses_ms, each.name),
             added(held_ms, each.name),

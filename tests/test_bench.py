@@ -1,0 +1,136 @@
+"""``make bench``: its verdicts, its page and picture, and that it still measures.
+
+The figures themselves are no business of a test: they are the machine's. What they are made into is.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from xml.etree import ElementTree
+
+import bench
+import bench_chart
+import bench_results
+import pytest
+from bench_cases import CASES
+from bench_curves import Point
+from bench_goals import GOALS, Figure, show, worse
+from bench_layers import contender
+from bench_peers import PEERS, Cost
+from bench_results import Results
+from runtimes import ROOT
+
+
+def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmark as ``make bench`` does."""
+    command = [sys.executable, "tests/bench.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("kept", "measured", "expected"),
+    [
+        ({}, {"log_info": 0.9}, []),
+        ({}, {"log_info": 1.1}, ["log_info is over its goal: 1.10 x, at most 1.00 x (made of)"]),
+        ({"log_info": 0.5}, {"log_info": 0.69}, []),
+        ({"log_info": 0.5}, {"log_info": 0.8}, ["log_info has become worse: 0.50 x was kept, now 0.80 x"]),
+        ({"log_info": 0.9}, {"log_info": 0.1}, []),
+        ({"goodbye": 0.0}, {"goodbye": 1.0}, ["goodbye is over its goal", "goodbye has become worse"]),
+        ({"end_held": 80.0}, {"end_held": 5_000.0}, ["end_held has become worse: 80.0 ms was kept, now 5000 ms"]),
+        ({"log_info": 0.5}, {}, []),
+    ],
+)
+def test_what_is_worse(kept: Mapping[str, float], measured: Mapping[str, float], expected: list[str]) -> None:
+    """Over its goal, or worse than was kept by more than its slack; better is never worse, and nor is what is noise."""
+    complaints = list(worse(kept, {name: Figure(value, "made of") for name, value in measured.items()}))
+    assert [any(text in complaint for complaint in complaints) for text in expected] == [True] * len(expected)
+    assert len(complaints) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("log_info", 0.994, "0.99 x"), ("cold_start", 12.34, "12.3 ms"), ("zip", 701.4, "701 KiB"), ("goodbye", 3.0, "3")],
+)
+def test_values_are_short(name: str, value: float, expected: str) -> None:
+    """Three digits at most before they are noise, and a count is a count."""
+    assert show(name, value) == expected
+
+
+@pytest.fixture
+def results() -> Results:
+    """A small run with awkward words in it."""
+    return Results(
+        "2 cores",
+        {"log_info": Figure(1.23456, "a < b"), "goodbye": Figure(0.0)},
+        {"this layer": Cost(-0.5, 0.0, 1, 2, 3, 4), "A & B": Cost(100, 20, 3, 4, 5, 6)},
+        {"C": "cannot be installed: <no wheel>"},
+        {"response": {"without": [Point(1, 0.5), Point(100, 2)], "with": [Point(1, 0.0), Point(100, 3)]}},
+    )
+
+
+def test_a_run_is_kept(results: Results) -> None:
+    """What comes back is what was written, but for digits that nobody would trust; and a line is one figure."""
+    text = bench_results.to_json(results)
+    kept = bench_results.from_json(text)
+    assert kept.figures["log_info"] == Figure(1.235, "a < b")
+    assert (kept.costs, kept.absent, kept.curves) == (results.costs, results.absent, results.curves)
+    assert bench_results.to_json(kept) == text
+    assert sum('"log_info"' in line for line in text.splitlines()) == 1
+
+
+def test_page_and_picture_show_everything(results: Results) -> None:
+    """Each figure, each peer and each curve is there; what could not be measured is there with the reason."""
+    page = bench_results.page(results)
+    for text in ("**1.23 x**", "| A & B | 100.0 |", "| C | cannot be installed: <no wheel> |", "| with | 0.0 | 3.0 |"):
+        assert text in page
+    picture = ElementTree.fromstring(bench_chart.draw(results))
+    words = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"this layer", "A & B", "with", "without", "lines per invocation"} <= words
+    numbers = [float(value) for part in picture.iter() for name, value in part.items() if name in ("x", "y", "width")]
+    assert all(-1 <= number <= bench_chart.WIDTH for number in numbers[1:])
+
+
+def test_page_and_picture_are_the_kept_runs() -> None:
+    """README's picture comes from ``make bench``. Guards against figures that somebody has written by hand."""
+    kept = bench_results.from_json(bench.KEPT.read_text())
+    assert bench.PAGE.read_text() == bench_results.page(kept)
+    assert bench.PICTURE.read_text() == bench_chart.draw(kept)
+
+
+def test_the_kept_run_is_whole() -> None:
+    """Every goal has a figure, and every peer a row or a reason."""
+    kept = json.loads(bench.KEPT.read_text())
+    assert list(kept["figures"]) == list(GOALS)
+    assert {*kept["costs"], *kept["absent"]} == {"this layer", *(peer.name for peer in PEERS)}
+
+
+def test_peers_are_pinned() -> None:
+    """A new version of a peer is no reason for a figure to change between two runs."""
+    assert all("==" in requirement for peer in PEERS for requirement in peer.requirements)
+
+
+def test_bench_measures() -> None:
+    """A case runs from the command line to its row, and ``--check`` ends as the goals say."""
+    check = run_bench("--quick", "--check", "--only", "response,zip")
+    assert "the zip" in check.stdout, check.stderr
+    assert check.returncode == ("No goal is broken" not in check.stdout)
+
+
+def test_bench_knows_its_cases() -> None:
+    """A misspelt case is said, with those that there are. Guards against a run that measures nothing."""
+    unknown = run_bench("--only", "log_infos")
+    assert unknown.returncode == 2
+    assert "there is no case log_infos" in unknown.stderr
+    assert all(name in unknown.stderr for name in CASES)
+
+
+def test_another_layer_is_described_by_variables() -> None:
+    """Names and values are split at the first sign of equality: an endpoint has more of them."""
+    other = contender(ROOT, "AWS_LAMBDA_EXEC_WRAPPER=/opt/other_wrapper ENDPOINT=https://127.0.0.1/?a=b")
+    assert other.variables == {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/opt/other_wrapper",
+        "ENDPOINT": "https://127.0.0.1/?a=b",
+    }
