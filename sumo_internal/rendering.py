@@ -61,19 +61,26 @@ _OF_STRUCTLOG = frozenset("level logger timestamp exception stack".split()) | _S
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
 
-_kept_time = (-1, -1, "")
+TWO_DIGITS = tuple(f"{number:02d}" for number in range(100))
+"""To look a number's text up takes a twentieth of the time to format it."""
+
+_kept_time = (0.0, 0.0, 0, "1970-01-01T00:00:00.", "")
 
 
 def time_text(epoch_s: float) -> str:
     """``2026-11-21T08:22:03.123Z`` of a POSIX time in seconds: the one of Sumo's formats that JSON people expect."""
     global _kept_time
-    kept = _kept_time
+    begin_s, end_s, second, start, text = _kept_time
+    if begin_s <= epoch_s < end_s:
+        return text
     epoch_ms = int(epoch_s * 1000)
-    if epoch_ms != kept[0]:
-        second, rest_ms = divmod(epoch_ms, 1000)
-        start = kept[2][:20] if second == kept[1] else strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
-        _kept_time = kept = (epoch_ms, second, f"{start}{rest_ms:03d}Z")
-    return kept[2]
+    if epoch_ms // 1000 != second:
+        second = epoch_ms // 1000
+        start = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
+    rest_ms = epoch_ms % 1000
+    text = f"{start}{TWO_DIGITS[rest_ms // 10]}{rest_ms % 10}Z"
+    _kept_time = (epoch_s, (epoch_ms + 1) / 1000 - 0.000_001, second, start, text)  # less what floats are off by
+    return text
 
 
 def context_text(keys: Mapping[str, str | bool | None]) -> str:

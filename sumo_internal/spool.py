@@ -85,11 +85,13 @@ from weakref import WeakSet
 
 from sumo_internal import guard
 from sumo_internal.files import FolderRefused, LockFile, is_at, open_folder, unlink
+from sumo_internal.rendering import TWO_DIGITS
 from sumo_internal.tally import DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 MAGIC = int.from_bytes(b"SUMOSPL1", "little")
 HEADER_BYTES = 16_384
@@ -299,7 +301,7 @@ class Spool:
         """Called, under the writer's lock, when :attr:`wake_offset` is passed. Must not block."""
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
-        self.wake_offset = SEGMENT_BYTES
+        self._wake_offset = SEGMENT_BYTES
         self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
         self._reserved_segments = -(-self._max_segments // 10)
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
@@ -318,11 +320,11 @@ class Spool:
         self.segments.clear()
         self._is_child = is_child
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
-        self._lock = RLock()
+        self._lock: Any = RLock()  # with ``_is_owned``, which its type does not show
         self._is_appending = False
         self._nested: deque[tuple[str, int]] = deque()
-        self._sequence = 0
-        self._id = f',"id":"{self.writer}-'
+        self._hundreds = -1
+        self._number = self._next_hundred()
         self._segment_number = 0
         self._life: LockFile | None = None
         self._retry_at_s = 0.0
@@ -336,6 +338,10 @@ class Spool:
         self._end_offset = 0
         """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
         self._limit_offset = 0
+        self._offset = 0
+        """The committed offset."""
+        self._clear_offset = 0
+        """A line that ends before it need only be copied."""
         self._map: mmap | None = None
         self._cursors = memoryview(bytearray(_ENVELOPE_OFFSET)).cast("Q")
 
@@ -351,40 +357,70 @@ class Spool:
                 JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
             level: As in ``logging``. From WARNING on a line may use the room that is reserved for such.
         """
-        with self._lock:
-            if self._is_appending:
-                self._nested.append((start, level))
-                return
+        # Every line passes here, so this is one piece, and the lock is taken and given back by hand, in a third of the
+        # time that a ``with`` takes. A signal handler may raise anywhere: then it is given back by whoever has it.
+        lock = self._lock
+        if self._is_appending and lock._is_owned():
+            self._nested.append((start, level))
+            return
+        try:
+            lock.acquire()
             self._is_appending = True
-            try:
-                self._commit(start, level)
-                while self._nested:
-                    self._commit(*self._nested.popleft())
-            finally:
+            while True:
+                # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
+                self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
+                line = f'{start}{self._id}{TWO_DIGITS[number]}"}}\n'.encode("utf-8", "backslashreplace")
+                begin = self._offset
+                if begin + len(line) >= self._clear_offset:
+                    begin = self._make_way(len(line), level)
+                if begin:
+                    end = begin + len(line)
+                    self._map[begin:end] = line  # type: ignore[index]  # there is room, so there is a map
+                    self._offset = end
+                    self._cursors[_COMMITTED] = end
+                if not self._nested:
+                    break
+                start, level = self._nested.popleft()
+            self._is_appending = False
+            lock.release()
+        except BaseException:
+            if lock._is_owned():
                 self._is_appending = False
+                lock.release()
+            raise
 
-    def _commit(self, start: str, level: int) -> None:
-        # The number is used up before anything else can go wrong: a gap is harmless, the same number twice is not.
-        self._sequence = sequence = self._sequence + 1
-        line = f'{start}{self._id}{sequence:010d}"}}\n'.encode("utf-8", "backslashreplace")
-        begin = self._cursors[_COMMITTED]
-        end = begin + len(line)
-        if end > self._end_offset:
-            if not self._make_room(len(line), level):
-                return
-            begin = self._cursors[_COMMITTED]
-            end = begin + len(line)
-        if end >= self.wake_offset and self.on_backlog is not None:
+    def _make_way(self, size_bytes: int, level: int) -> int:
+        """Do what a line may need besides being copied; return where it begins, 0 where there is no room for it."""
+        if self._offset + size_bytes > self._end_offset and not self._make_room(size_bytes, level):
+            return 0
+        if self._offset + size_bytes >= self._wake_offset and self.on_backlog is not None:
             self.on_backlog()  # before the line is committed: at the end of the stack it raises
-        self._map[begin:end] = line  # type: ignore[index]  # _roll has made one
-        self._cursors[_COMMITTED] = end
+        wake_offset, end_offset = self._wake_offset, self._end_offset
+        self._clear_offset = wake_offset if wake_offset < end_offset else end_offset
+        return self._offset
+
+    @property
+    def wake_offset(self) -> int:
+        """Committed offset from which on :attr:`on_backlog` is called."""
+        return self._wake_offset
+
+    @wake_offset.setter
+    def wake_offset(self, offset: int) -> None:
+        self._wake_offset = offset
+        self._clear_offset = 0
+
+    def _next_hundred(self) -> int:
+        """Go on with the ids, whose text is made a hundred at a time; return the first number's last two digits."""
+        self._hundreds += 1
+        self._id = f',"id":"{self.writer}-{self._hundreds:08d}'
+        return 0
 
     def _make_room(self, size_bytes: int, level: int) -> bool:
         """Find room for a line where there seems to be none, or refuse it. Returns whether there is room now."""
         if size_bytes > LINE_MAX_BYTES:
             return self._refuse(TOO_LONG, size_bytes)
         is_urgent = level >= WARNING
-        if is_urgent and self._cursors[_COMMITTED] + size_bytes <= self._limit_offset:
+        if is_urgent and self._offset + size_bytes <= self._limit_offset:
             return True  # a reserved segment, which is shut to lesser lines
         now_s = time.monotonic()
         if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
@@ -423,6 +459,7 @@ class Spool:
         number = self._segment_number + 1
         segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
+        self._offset, self._clear_offset = HEADER_BYTES, 0
         self._limit_offset = SEGMENT_BYTES
         self._end_offset = 0 if is_reserved else SEGMENT_BYTES
         self._segment_number = number

@@ -12,8 +12,11 @@ import stat
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -285,6 +288,7 @@ def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> No
                 is_armed = False
             except TimeLimit:
                 is_armed = False
+            assert not spool._lock._is_owned()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -293,6 +297,61 @@ def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> No
     assert hits > 10
     assert len(got) == len(set(got))
     assert set(returned) <= set(got)
+
+
+@pytest.mark.parametrize("is_raising", [False, True], ids=["logs", "raises"])
+def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, is_raising: bool) -> None:
+    """What a signal handler does in the middle of an append: the lock is free afterwards, no line or id comes twice."""
+    spool = make(tmp_path / "spool")
+    shelf = Shelf(spool.folder, spool)
+    spool.append(start("first"))
+    codes = {Spool.append.__code__, Spool._make_way.__code__, Spool._next_hundred.__code__}
+    left = 0
+
+    class TimeLimit(Exception):
+        pass
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code not in codes:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if event == "opcode" and left == 0:
+            if is_raising:
+                raise TimeLimit
+            spool.append(start(f"inner {number}"))
+        return trace
+
+    previous = sys.gettrace()
+    for number in range(1, 500):
+        left = number
+        spool.wake_offset = 0 if number % 2 else HEADER_BYTES * 10
+        try:
+            sys.settrace(trace)
+            spool.append(start(f"outer {number}"))
+        except TimeLimit:
+            pass
+        finally:
+            sys.settrace(previous)
+        assert not spool._lock._is_owned()
+        if left > 0:
+            break
+        spool.append(start(f"after {number}"))
+
+    assert 60 < number < 400
+    records = [json.loads(line) for piece in shelf.take(1_000_000) for line in bytes(piece.data()).splitlines()]
+    ids = [record["id"] for record in records]
+    got = Counter(record["line"] for record in records)
+    assert ids == sorted(set(ids))
+    assert got.pop("first") == got.pop(f"outer {number}") == 1
+    for each in range(1, number):
+        assert got.pop(f"after {each}") == 1
+        if is_raising:
+            assert got.pop(f"outer {each}", 1) == 1
+        else:
+            assert got.pop(f"outer {each}") == got.pop(f"inner {each}") == 1
+    assert not got
 
 
 WRITER = """
