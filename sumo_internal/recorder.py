@@ -61,8 +61,8 @@ def note_records() -> None:
     # Stands in for logging's own, word by word but for the note, because the record that is emitted may be another one
     # than was asked for (a filter may hand it on with less in it), and only in here is it known.
     def handle(self: logging.Handler, record: LogRecord) -> Any:
-        passed = self.filter(record)
-        if isinstance(passed, LogRecord):
+        passed: Any = self.filter(record)
+        if passed is not record and isinstance(passed, LogRecord):
             record = passed
         if passed:
             self.acquire()
@@ -85,6 +85,10 @@ def note_records() -> None:
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
 
 
+_ADDED_ATTRIBUTES = ("message", "asctime", "aws_request_id", "tenant_id", "_frame_type")
+"""What formatters and the runtime add to a log record."""
+
+
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
@@ -101,7 +105,7 @@ class Recorder:
         self._append = spool.append
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
-        self._loggers: dict[tuple[str, str], str] = {}
+        self._loggers: dict[str, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
         self._is_plain = False
@@ -175,7 +179,7 @@ class Recorder:
             if unended and subject in unended:
                 text = unended[subject][1] + text
             if text[-1:] == "\n":
-                self.record((text if text.isascii() else legible(text)).removesuffix("\n"), subject)
+                self.record(text if text.isascii() else legible(text), subject)
                 unended.pop(subject, None)
             else:
                 unended[subject] = (self, text)
@@ -198,7 +202,7 @@ class Recorder:
         for number, (created_s, text, stream, subject) in enumerate(late):
             try:
                 if isinstance(subject, LogRecord):
-                    self.record(legible(text).removesuffix("\n"), subject)
+                    self.record(legible(text), subject)
                 else:
                     self._lines.add(text, stream, thread, created_s)
             except RecursionError:
@@ -210,13 +214,17 @@ class Recorder:
             self.catch_up(thread)
 
     def record(self, text: str, record: LogRecord) -> None:
-        """Record the text that a logging handler made of a log record."""
-        details = self._loggers.get((record.levelname, record.name)) or self._logger_text(record)
+        """Record the text that a logging handler made of a log record, with or without its line end."""
+        text = text.removesuffix("\n")
+        try:
+            details = self._loggers[record.levelname][record.name]
+        except KeyError:
+            details = self._logger_text(record)
         attributes = record.__dict__
-        known = _ATTRIBUTES_COUNT + ("message" in attributes) + ("asctime" in attributes)
-        known += ("aws_request_id" in attributes) + ("tenant_id" in attributes) + ("_frame_type" in attributes)
-        has_details = len(attributes) != known or record.exc_info
-        if not has_details and text[:1] != "{" and len(text) < _SHORT_CHARS and self._is_plain:
+        # The runtime's handler leaves four more; with any other number it is looked up which there are.
+        is_usual = len(attributes) == _ATTRIBUTES_COUNT + 4 and "asctime" in attributes and "tenant_id" in attributes
+        has_details = record.exc_info or not (is_usual or self._is_bare(attributes))
+        if not has_details and text < "{" and len(text) < _SHORT_CHARS and self._is_plain:
             # Nearly always: what ``_put`` does, but for that which there is nothing of here.
             self._append(
                 f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
@@ -229,10 +237,15 @@ class Recorder:
             details += self._details(record, text)
         self._put(record.created, text, message, details, record.levelno)
 
+    @staticmethod
+    def _is_bare(attributes: dict[str, object]) -> bool:
+        """Has nobody added fields to a log record?"""
+        return len(attributes) == _ATTRIBUTES_COUNT + sum(name in attributes for name in _ADDED_ATTRIBUTES)
+
     def _logger_text(self, record: LogRecord) -> str:
         details = rendering.logger_text(record.levelname, record.name)
-        if len(self._loggers) < _LOGGERS_MAX:
-            self._loggers[record.levelname, record.name] = details
+        if sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
+            self._loggers.setdefault(record.levelname, {})[record.name] = details
         return details
 
     def _details(self, record: LogRecord, text: str) -> str:

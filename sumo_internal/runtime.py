@@ -126,8 +126,12 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
 
     def heard_sink() -> Any:
         sink = create_log_sink()
-        # Without frames it writes to sys.stdout, where we are already.
-        return _Sink(sink, recorder) if isinstance(sink, bootstrap.FramedTelemetryLogSink) else sink
+        if not isinstance(sink, bootstrap.FramedTelemetryLogSink):
+            return sink  # it writes to sys.stdout, where we are already
+        for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
+            if hasattr(bootstrap, name):
+                getattr(bootstrap, name).handle = _handle
+        return _Sink(sink, recorder)
 
     def noted_error(error_result: Any, log_sink: Any) -> None:
         def details() -> str:
@@ -143,6 +147,30 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
     atexit.register(recorder.flush)
 
 
+def _handle(self: Any, record: LogRecord) -> Any:
+    """``handle`` of the runtime's own handlers, on a framed sink: the sink is told the record.
+
+    What :func:`recorder.note_records` has for all handlers does so thread by thread, which takes ten times as long; in
+    here the handler's lock keeps other threads away from its sink.
+    """
+    if self.log_sink.__class__ is not _Sink:
+        return logging.Handler.handle(self, record)
+    passed = self.filter(record)
+    if passed is not record and isinstance(passed, LogRecord):
+        record = passed
+    if passed:
+        self.acquire()
+        sink = self.log_sink
+        outer = sink.record  # a value that logs when it is asked for its text
+        sink.record = record
+        try:
+            self.emit(record)
+        finally:
+            sink.record = outer
+            self.release()
+    return passed
+
+
 class _Sink:
     """The runtime's framed log sink, and then the recorder."""
 
@@ -151,6 +179,8 @@ class _Sink:
         self._log = sink.log
         self._recorder = recorder
         self._record = recorder.record
+        self.record: LogRecord | None = None
+        """What is being logged."""
 
     def __enter__(self) -> _Sink:
         self._sink.__enter__()
@@ -164,14 +194,14 @@ class _Sink:
         try:
             if too_deep:
                 self._recorder.catch_up(get_ident())
-            subject = current.subject
-            if subject.__class__ is LogRecord:
-                self._record(message.removesuffix("\n"), subject)
+            record = self.record
+            if record is not None:
+                self._record(message, record)
             else:
-                self._hear(message.removesuffix("\n"), subject)
+                self._hear(message.removesuffix("\n"), current.subject)
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
-            too_deep.setdefault(get_ident(), []).append((time(), line, 1, current.subject))
+            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or current.subject))
         except Exception as error:
             not_recorded(error)
 

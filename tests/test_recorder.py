@@ -441,7 +441,7 @@ def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.Mo
     for name in [f"logger.{number}" for number in range(6)] * 2:
         recording.recorder.record("x", logging.LogRecord(name, logging.INFO, "", 0, "x", (), None))
     assert [record["logger"] for record in recording.records()] == [f"logger.{number}" for number in range(6)] * 2
-    assert len(recording.recorder._loggers) == 3
+    assert len(recording.recorder._loggers["INFO"]) == 3
 
 
 def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
