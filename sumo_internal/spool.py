@@ -141,8 +141,14 @@ class Segment:
         self.envelope = self.map[_ENVELOPE_OFFSET + 4 : min(_ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)]
 
     @classmethod
-    def create(cls, path: str, envelope: bytes) -> Segment:
+    def create(cls, path: str, envelope: bytes, *, is_filled: bool = False) -> Segment:
         """Make a new, empty segment; its name appears when it is complete.
+
+        Args:
+            path: Its path.
+            envelope: Its request headers, as a JSON object.
+            is_filled: Write all of it once. That takes 0.2 ms, and of each line to come a tenth of its cost: the first
+                store into a page whose block is only reserved takes 2 µs.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
@@ -156,6 +162,8 @@ class Segment:
             cursors = memoryview(header).cast("Q")
             cursors[0], cursors[_COMMITTED], cursors[_ACKNOWLEDGED] = MAGIC, HEADER_BYTES, HEADER_BYTES
             os.pwrite(descriptor, bytes(header) + len(envelope).to_bytes(4, "little") + envelope, 0)
+            if is_filled:
+                os.pwritev(descriptor, [bytes((SEGMENT_BYTES - HEADER_BYTES) // 16)] * 16, HEADER_BYTES)
             segment = cls(path, descriptor)
             os.rename(unfinished, path)
         except BaseException:
@@ -457,7 +465,9 @@ class Spool:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.tally.keep()
         number = self._segment_number + 1
-        segment = Segment.create(f"{self.folder}/{self.writer}.{number:06d}.spool", self._envelope)
+        path = f"{self.folder}/{self.writer}.{number:06d}.spool"
+        # Most environments never fill their first one, whose making is part of their start.
+        segment = Segment.create(path, self._envelope, is_filled=number > 1)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
         self._offset, self._clear_offset = HEADER_BYTES, 0
         self._limit_offset = SEGMENT_BYTES
