@@ -10,7 +10,7 @@ import sys
 import time
 
 from sumo_internal import config as configuration
-from sumo_internal import guard, runtime, streams
+from sumo_internal import guard, notes, runtime, streams
 from sumo_internal.lambda_api import ExtensionsApi
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.sidecar import Sidecar
@@ -39,7 +39,7 @@ def install() -> None:
     global _is_wrapped
     _is_wrapped = True
     config = _read_config()
-    if config is None:
+    if config is None or not _is_heard(config):
         return
     recorder, sidecar = _assemble(config)
     streams.listen(recorder.written)
@@ -64,7 +64,7 @@ def start_dropin() -> Recorder | None:
     if _recorder is not None:
         return _recorder
     config = _read_config()
-    if config is None:
+    if config is None or not _is_heard(config):
         return None
     recorder, sidecar = _assemble(config)
     if runtime.BOOTSTRAP in sys.modules:
@@ -102,13 +102,19 @@ def _read_config() -> Config | None:
     return config
 
 
+def _is_heard(config: Config) -> bool:
+    """Are the function's lines wanted, and wanted from its own process? If not, the extension does without us."""
+    return "function" in config.log_types and config.function_logs != "telemetry"
+
+
 def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
     global _recorder
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
     headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
-    spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000)
+    spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
+    notes.tell_function(config.spool_dir, stream, headers)
     recorder = Recorder(
         spool,
         {
@@ -118,6 +124,7 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
             "LayerVersion": configuration.CLIENT,
             "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
         },
+        is_enhanced=config.is_enhanced,
     )
     _recorder = recorder
     return recorder, Sidecar(config, recorder, lambda: make_drainer(config, environ, recorder))

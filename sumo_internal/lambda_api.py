@@ -8,7 +8,6 @@ Source of the formats: AWS, "Using the Lambda Extensions API".
 
 from __future__ import annotations
 
-import json
 from _socket import AF_INET, SOCK_STREAM, socket
 
 from sumo_internal import http1
@@ -55,9 +54,8 @@ class ExtensionsApi:
             ApiRefused: Too many extensions, too late, or a name that is taken.
             OSError: Nobody answers there.
         """
-        answer = self._call(
-            "POST", "/register", {"Lambda-Extension-Name": name}, json.dumps({"events": events}), REGISTER_TIMEOUT_S
-        )
+        body = '{"events":["' + '","'.join(events) + '"]}'
+        answer = self._call("POST", "/register", {"Lambda-Extension-Name": name}, body, REGISTER_TIMEOUT_S)
         self._identifier = answer.headers.get("lambda-extension-identifier", "")
 
     def next(self) -> Event:
@@ -67,7 +65,31 @@ class ExtensionsApi:
             ApiRefused: Not registered.
             OSError: The environment is going away.
         """
-        body = json.loads(self._call("GET", "/event/next", {}).body)
+        return self.receive(self.ask())
+
+    def ask(self) -> socket:
+        """Ask for the next event, and do not wait: the answer is there when the connection has something to read.
+
+        Raises:
+            OSError: The environment is going away.
+        """
+        connection = socket(AF_INET, SOCK_STREAM)
+        try:
+            self._send(connection, "GET", "/event/next", {})
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def receive(self, connection: socket) -> Event:
+        """Read the event that was asked for, and close the connection.
+
+        Raises:
+            As :meth:`next`.
+        """
+        import json  # 7 ms of the extension's start, where nothing else needs it before the first event
+
+        body = json.loads(self._receive(connection, "/event/next").body)
         return Event(
             body.get("eventType", ""),
             body.get("deadlineMs", 0) / 1000,
@@ -75,16 +97,23 @@ class ExtensionsApi:
             body.get("shutdownReason", "").lower(),
         )
 
-    def _call(
-        self, method: str, path: str, headers: dict[str, str], body: str = "", timeout_s: float | None = None
-    ) -> http1.Answer:
-        if self._identifier:
-            headers = {**headers, "Lambda-Extension-Identifier": self._identifier}
+    def _call(self, method: str, path: str, headers: dict[str, str], body: str, timeout_s: float) -> http1.Answer:
         connection = socket(AF_INET, SOCK_STREAM)
         try:
             connection.settimeout(timeout_s)
-            connection.connect(self._address)
-            connection.sendall(http1.request(method, _PATH + path, self._host, headers, body.encode()))
+            self._send(connection, method, path, headers, body)
+            return self._receive(connection, path)
+        finally:
+            connection.close()
+
+    def _send(self, connection: socket, method: str, path: str, headers: dict[str, str], body: str = "") -> None:
+        if self._identifier:
+            headers = {**headers, "Lambda-Extension-Identifier": self._identifier}
+        connection.connect(self._address)
+        connection.sendall(http1.request(method, _PATH + path, self._host, headers, body.encode()))
+
+    def _receive(self, connection: socket, path: str) -> http1.Answer:
+        try:
             answer = http1.read_answer(connection.recv)
         except http1.BadAnswer as error:
             raise OSError(f"{path}: {error}") from None

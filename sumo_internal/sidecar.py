@@ -39,6 +39,8 @@ NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
 WAKE_BYTES = 256 * 1024
 """Unsent bytes that start shipping in the middle of an invocation: a good batch, long before the spool is full."""
+LOOK_AGAIN_S = 0.1
+"""After shipping beside an invocation, until the extension has what Lambda tells it of the one before: its REPORT."""
 _NEVER_S = float("inf")
 _NEXT_RETRY_S = 0.05
 _NEXT_ATTEMPTS_MAX = 20
@@ -186,7 +188,7 @@ class Sidecar:
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):
                 return
-        if self._spool.pending_bytes:
+        if self._spool.pending_bytes or has_others(self._spool):
             self._is_hold_worthwhile = self._hold(flushing.hold_until_s(time.time(), event.deadline_s))
 
     def _hold(self, until_s: float) -> bool:
@@ -221,12 +223,13 @@ class Sidecar:
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None
+        is_asked = False
         with guard.guard("looking after the spool"):
             self._check_folder()
         while True:
-            is_asked = self._wake.wait(self._config.flush_max_age_s)
+            was_asked, is_asked = is_asked, self._wake.wait(LOOK_AGAIN_S if is_asked else self._config.flush_max_age_s)
             asked = self._asked
-            if is_asked or self._spool.pending_bytes or has_others(self._spool):
+            if is_asked or has_others(self._spool) or (self._spool.pending_bytes and not was_asked):
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 

@@ -58,8 +58,11 @@ Who may trust the committed offset
 
 - The process itself: the interpreter lock is handed over between copying a line and reading the offset.
 - Another process, once the writer is dead (its lock is free): the kernel has seen all its stores.
-- Another process while the writer lives: on x86-64 stores become visible in program order; on arm64 (Graviton) they
-  need not, so it takes what it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON.
+- Another process while the writer lives (the sidecar drains what the extension writes, the extension what a forked
+  child writes): on x86-64 stores become visible in program order; on arm64 (Graviton) they need not, so it takes what
+  it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON objects. That is enough, without
+  a lock around each append: a byte that is not visible yet is zero, because each segment is a new file, and there is
+  no zero byte in a JSON text. What does not parse yet is taken next time.
 
 When the function empties the folder
 ====================================
@@ -85,7 +88,6 @@ from weakref import WeakSet
 
 from sumo_internal import guard
 from sumo_internal.files import FolderRefused, LockFile, is_at, open_folder, unlink
-from sumo_internal.rendering import TWO_DIGITS
 from sumo_internal.tally import DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Tally, is_empty
 
 TYPE_CHECKING = False
@@ -105,6 +107,8 @@ LEFTOVER_AGE_S = 60
 
 _COMMITTED, _SEALED, _ACKNOWLEDGED, _SENT = 1, 2, 3, 4
 _ENVELOPE_OFFSET = 64
+_ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
+"""Ends of lines, with the last two digits of their ids."""
 SEGMENTS_MIN = 3
 """One that is full, one that is being filled, one in reserve: with fewer, full once would be full for ever."""
 
@@ -239,6 +243,11 @@ class Segment:
             end = begin + _verified_bytes(self.map[begin:end])
         return Slice(self, begin, end) if end > begin else None
 
+    def last_line(self) -> bytes:
+        """The line committed last; empty where there is none. Acknowledged lines stay where they are."""
+        end = max(HEADER_BYTES, self.cursors[_COMMITTED] - 1)
+        return self.map[max(HEADER_BYTES, self.map.rfind(b"\n", HEADER_BYTES, end) + 1) : end]
+
     def close(self) -> None:
         """Give the mapping back at once; slices of it must be gone."""
         self.cursors.release()
@@ -291,13 +300,14 @@ class Slice:
 class Spool:
     """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
 
-    def __init__(self, folder: str, envelope: dict[str, str], max_bytes: int) -> None:
+    def __init__(self, folder: str, envelope: dict[str, str], max_bytes: int, *, has_ids: bool = True) -> None:
         """Make the folder, the lock and the first segment.
 
         Args:
             folder: Path of the spool's folder; made if it is not there.
             envelope: Request headers under which this writer's lines travel.
             max_bytes: Bound on what all segments of the folder may take together.
+            has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
 
         Raises:
             FolderRefused: The folder is not ours alone. Do without a spool.
@@ -310,6 +320,8 @@ class Spool:
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
         self._wake_offset = SEGMENT_BYTES
+        self._has_ids = has_ids
+        self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
         self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
         self._reserved_segments = -(-self._max_segments // 10)
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
@@ -377,7 +389,7 @@ class Spool:
             while True:
                 # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
                 self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
-                line = f'{start}{self._id}{TWO_DIGITS[number]}"}}\n'.encode("utf-8", "backslashreplace")
+                line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
                 begin = self._offset
                 if begin + len(line) >= self._clear_offset:
                     begin = self._make_way(len(line), level)
@@ -420,7 +432,7 @@ class Spool:
     def _next_hundred(self) -> int:
         """Go on with the ids, whose text is made a hundred at a time; return the first number's last two digits."""
         self._hundreds += 1
-        self._id = f',"id":"{self.writer}-{self._hundreds:08d}'
+        self._id = f',"id":"{self.writer}-{self._hundreds:08d}' if self._has_ids else ""
         return 0
 
     def _make_room(self, size_bytes: int, level: int) -> bool:
@@ -541,8 +553,34 @@ def list_segments(folder: str) -> list[str]:
 
 
 def has_others(own: Spool) -> bool:
-    """Is there a segment of another writer (a forked child, a process that has died)?"""
-    return any(not os.path.basename(path).startswith(f"{own.writer}.") for path in list_segments(own.folder))
+    """Has another writer (the extension, a forked child, a process that has died) lines that are not acknowledged?"""
+    others = [path for path in list_segments(own.folder) if not os.path.basename(path).startswith(f"{own.writer}.")]
+    return any(_is_pending(path) for path in others)
+
+
+def _is_pending(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False  # removed meanwhile: somebody has delivered it
+    try:
+        cursors = memoryview(os.pread(descriptor, _ENVELOPE_OFFSET, 0).ljust(_ENVELOPE_OFFSET, b"\0")).cast("Q")
+    finally:
+        os.close(descriptor)
+    return cursors[_COMMITTED] > cursors[_ACKNOWLEDGED]
+
+
+def last_lines(folder: str) -> list[bytes]:
+    """The last committed line of each segment, delivered or not."""
+    lines = []
+    for path in list_segments(folder):
+        try:
+            segment = Segment.open(path)
+        except (SegmentDamaged, OSError):
+            continue  # set aside, or removed, by whoever drains
+        lines.append(segment.last_line())
+        segment.close()
+    return lines
 
 
 def is_alive(folder: str, writer: str) -> bool:

@@ -164,6 +164,7 @@ class Run:
             "SUMO_HTTP_ENDPOINT": self._url,
             **self._names.variables,
             **self._trust,
+            "SUMO_LOG_TYPES": "function",
             "SUMO_FLUSH": self._flush,
             "SUMO_FLUSH_MAX_AGE_S": "0.5",
             "SUMO_RETRY_SLEEP_TIME_MS": "100",

@@ -285,7 +285,7 @@ def run(
     tenant_id: str | None = None,
 ) -> Run:
     """Start a case's function, invoke it with each payload, shut it down; without a layer, without us altogether."""
-    variables = {"SUMO_HTTP_ENDPOINT": source.url, **(WRAPPER if layer else {})}
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function", **(WRAPPER if layer else {})}
     shutil.copyfile(FUNCTIONS / f"{case.function}.py", task / f"{case.function}.py")
     for requirement in case.packages:
         for path in package(requirement, is_complete=True).iterdir():

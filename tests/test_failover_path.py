@@ -45,6 +45,7 @@ def environment(source: SumoSource, layer: Path, aws: AwsServer, bucket: str, **
     variables = {
         "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
         "SUMO_HTTP_ENDPOINT": source.url,
+        "SUMO_LOG_TYPES": "function",
         "SUMO_FLUSH": "end",
         "SUMO_NUM_RETRIES": "1",
         "SUMO_RETRY_SLEEP_TIME_MS": "10",

@@ -118,6 +118,7 @@ class Stage:
         given = {
             "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
             "SUMO_HTTP_ENDPOINT": self.source.url,
+            "SUMO_LOG_TYPES": "function",
             "SUMO_FLUSH": "next",
             "SUMO_FLUSH_MAX_AGE_S": "0.1",
             "SUMO_NUM_RETRIES": "1",

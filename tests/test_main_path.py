@@ -37,7 +37,8 @@ def source() -> Iterator[SumoSource]:
 
 def environment(source: SumoSource, layer: Path | None, runtime: Runtime | None = None, **options: Any) -> Environment:
     """An environment of the probe with the wrapper, unless said otherwise."""
-    variables = {**WRAPPER, "SUMO_HTTP_ENDPOINT": source.url, **options.pop("variables", {})}
+    variables = {**WRAPPER, "SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function"}
+    variables |= options.pop("variables", {})
     return Environment(
         runtime or typical(),
         options.pop("task_root", PROBE),
@@ -170,7 +171,7 @@ def test_what_breaks_breaks_as_without_us(
     (tmp_path / "broken.py").write_text(code)
     seen = []
     for wrapper in (None, "/opt/sumo_wrapper"):
-        variables = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper}
+        variables = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper, "SUMO_FUNCTION_LOGS": "process"}
         options: dict[str, Any] = {"entry": entry, "framed": framed, "handler": handler, "task_root": tmp_path}
         with environment(source, layer_folder, variables=variables, **options) as env:
             init = env.start()
@@ -224,7 +225,7 @@ def test_a_killed_runtime_loses_no_line(
 def test_a_timeout_loses_no_line_and_the_next_generation_goes_on(
     source: SumoSource, layer_folder: Path, runtime: Runtime
 ) -> None:
-    """After a timeout the extension ships the rest while the environment is reset; a second generation goes on."""
+    """After a timeout the extension ships the rest, and says that it was one; a second generation goes on."""
     with environment(source, layer_folder, runtime, timeout_s=1.0) as env:
         env.start()
         first = env.invoke(steps({"log": "before"}, {"sleep": 5}))
@@ -232,9 +233,11 @@ def test_a_timeout_loses_no_line_and_the_next_generation_goes_on(
         env.shutdown()
 
         assert (first.status, second.status) == ("timeout", "success")
-        assert os.listdir(env.tmp / "sumo-internal") == ["drain.lock"]
+        assert sorted(os.listdir(env.tmp / "sumo-internal")) == ["drain.lock", "function.json", "timed-out"]
     texts = [text.rpartition("\t")[2] for text in messages(source)]
+    timeout = texts.pop(2)
     assert texts == ["loaded", "before", "loaded", "after"]
+    assert re.fullmatch(rf"\S+Z {first.request_id} Task timed out after the function's timeout", timeout)
     assert_each_once(source)
 
 
