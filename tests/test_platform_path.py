@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model import Environment
+from model import Environment, Invocation
 from runtimes import typical
-from sumo_source import SumoSource
+from sumo_source import HANG, Fault, SumoSource
 
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"
@@ -87,3 +91,247 @@ def test_the_events_of_three_invocations_arrive_once(source: SumoSource, layer_f
     assert [numbers(record["message"]) for record in of_type(source, "platform.report")] == reports
     assert [text.rpartition("\t")[2] for text in texts(source)] == ["loaded", "0", "1", "2"]
     assert {request.headers["x-sumo-name"] for request in source.requests} == {env.log_stream}
+
+
+GAP_S = 0.05
+"""Longer than what Lambda keeps events together, which counts while the environment is frozen, too."""
+
+
+def run(env: Environment, *events: dict[str, Any]) -> list[Invocation]:
+    """Start the environment and invoke it with each event, a gap after each."""
+    assert env.start().error is None
+    invocations = []
+    for event in events:
+        invocations.append(env.invoke(event))
+        time.sleep(GAP_S)
+    return invocations
+
+
+def reported(source: SumoSource) -> list[str]:
+    return [record["requestID"] for record in of_type(source, "platform.report")]
+
+
+@pytest.mark.parametrize("strategy", ["end", "next", "auto"])
+def test_a_report_is_there_when_the_next_invocation_ends(source: SumoSource, layer_folder: Path, strategy: str) -> None:
+    """REPORT of N comes into being after the freeze: it is at Sumo by the end of N+1, the last one by SHUTDOWN's."""
+    with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": strategy}) as env:
+        (first,) = run(env, steps({"log": "first"}))
+        assert reported(source) == []
+        second = env.invoke(steps({"sleep": 0.5}))
+        assert reported(source) == [first.request_id]
+        env.shutdown()
+    assert reported(source) == [first.request_id, second.request_id]
+    assert_each_once(source)
+
+
+def test_a_function_that_logs_nothing_is_not_held_for_nothing(source: SumoSource, layer_folder: Path) -> None:
+    """With SUMO_FLUSH=next no invocation is prolonged, whatever Lambda tells the extension meanwhile."""
+    source.default = Fault(delay_s=0.5)
+    with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": "next"}) as env:
+        invocations = run(env, *[steps({"sleep": 0.15})] * 4)
+        env.shutdown()
+    assert max(invocation.duration_s for invocation in invocations) < 0.5
+    # A request that is under way when the environment freezes is sent again.
+    assert list(dict.fromkeys(reported(source))) == [invocation.request_id for invocation in invocations]
+
+
+def test_one_request_carries_lines_and_events(source: SumoSource, layer_folder: Path) -> None:
+    """The extension's lines travel under the function's headers, so that they share its requests."""
+    with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": "end"}) as env:
+        run(env, steps({"log": "one"}), steps({"log": "two"}))
+        env.shutdown()
+    kinds = [{record["type"].partition(".")[0] for record in request.records} for request in source.requests]
+    assert {"function", "platform"} in kinds
+
+
+@pytest.mark.parametrize("wrapper", [True, False])
+def test_without_a_telemetry_api_the_rest_works(source: SumoSource, layer_folder: Path, wrapper: bool) -> None:
+    """The emulator's refusal is no reason to say anything; that no line of the function's can be had is."""
+    with environment(source, layer_folder, wrapper=wrapper, telemetry_supported=False) as env:
+        run(env, steps({"log": "a line"}))
+        ended = env.shutdown()
+
+        assert ended.ended[EXTENSION].how == "exit 0"
+        assert said(env) == []
+    assert [text.rpartition("\t")[2] for text in texts(source)] == (["loaded", "a line"] if wrapper else [])
+
+
+@pytest.mark.parametrize("types", ["platform,function", "function"])
+@pytest.mark.parametrize("wrapper", [True, False])
+def test_a_timeout_is_one_record(source: SumoSource, layer_folder: Path, types: str, wrapper: bool) -> None:
+    """Told by status, REPORT and SHUTDOWN, in two generations: CloudWatch's line, once for each timeout."""
+    variables = {**AT_ONCE, "SUMO_LOG_TYPES": types}
+    with environment(source, layer_folder, wrapper=wrapper, timeout_s=2.0, variables=variables) as env:
+        invocations = run(env, *[steps({"log": "before"}, {"sleep": 9}), steps({"log": "after"})] * 2)
+        env.shutdown()
+
+        assert [invocation.status for invocation in invocations] == ["timeout", "success"] * 2
+        expected = [line.text for line in env.cloudwatch if "Task timed out" in line.text]
+    got = [text for text in texts(source) if "Task timed out" in text]
+    is_told = not wrapper or "platform" in types
+    length = r"2\.00 seconds" if is_told else "the function's timeout"
+    for line, invocation in zip(got, invocations[::2], strict=True):
+        assert re.fullmatch(rf"\S+Z {invocation.request_id} Task timed out after {length}", line)
+    if is_told:
+        assert [line.split()[1:] for line in got] == [line.split()[1:] for line in expected]
+    assert_each_once(source)
+
+
+def test_platform_alone(source: SumoSource, layer_folder: Path) -> None:
+    """SUMO_LOG_TYPES=platform: nothing of ours is in the function's process, and the extension ships what it gets."""
+    variables = {**AT_ONCE, "SUMO_LOG_TYPES": "platform"}
+    with environment(source, layer_folder, variables=variables) as env:
+        first, _ = run(env, steps({"log": "not wanted"}), steps({"surroundings": None}, {"sleep": 0.3}))
+        source.wait_for(lambda source: reported(source) == [first.request_id], 3)
+        assert [event.who for event in env.timeline if event.kind == "register"] == [EXTENSION]
+        env.shutdown()
+    assert texts(source) == [] and len(reported(source)) == 2
+    assert_each_once(source)
+
+
+def test_function_alone(source: SumoSource, layer_folder: Path) -> None:
+    """SUMO_LOG_TYPES=function with the wrapper needs no Telemetry API, and asks for none."""
+    with environment(source, layer_folder, variables={"SUMO_LOG_TYPES": "function"}) as env:
+        run(env, steps({"log": "a line"}))
+        env.shutdown()
+
+        assert [event for event in env.timeline if event.kind == "subscribe"] == []
+    assert {record["type"] for record in source.records} == {"function"}
+
+
+def test_lines_of_extensions(source: SumoSource, layer_folder: Path) -> None:
+    """SUMO_LOG_TYPES=extension: what extensions say, ours above all, has a type of its own."""
+    variables = {**AT_ONCE, "SUMO_LOG_TYPES": "extension", "SUMO_MAX_DATAQUEUE_LENGTH": "5"}
+    with environment(source, layer_folder, variables=variables) as env:
+        run(env, steps({"log": "a line"}))
+        env.shutdown()
+        lines = [line.text for line in env.cloudwatch if line.source == f"extension:{EXTENSION}"]
+    assert [record["record"] for record in of_type(source, "extension")] == lines
+    assert len(lines) == 1 and "SUMO_MAX_DATAQUEUE_LENGTH has no meaning here" in lines[0]
+
+
+@pytest.mark.parametrize("strategy", ["auto", "end"])
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+def test_without_the_wrapper_lines_come_from_the_telemetry_api(
+    source: SumoSource, layer_folder: Path, log_format: str, strategy: str
+) -> None:
+    """A user of the Go layer who swaps layers loses nothing: what CloudWatch got is at Sumo once, with request ids."""
+    variables = {**AT_ONCE, "SUMO_FLUSH": strategy}
+    with environment(source, layer_folder, wrapper=False, log_format=log_format, variables=variables) as env:
+        lines = ({"log": "log"}, {"print": "print"}, {"stderr": "stderr"}, {"raw": "raw\n"}, {"json": {"order": 7}})
+        invocations = run(env, steps(*lines), steps(*lines, {"fail": "no such item"}), steps(*lines))
+        if strategy == "end":
+            assert sum("stderr" in text for text in texts(source)) == 3  # before the freeze
+        env.shutdown()
+
+        expected = [line.text for line in env.cloudwatch if line.source == "function" and line.text.strip()]
+        costs = [line for line in said(env) if "are taken from Lambda's Telemetry API" in line]
+    assert_each_once(source)
+    assert len(costs) == 1 and costs[0].startswith("info: ")
+    messages = [record["message"] for record in of_type(source, "function")]
+    if log_format == "Text":
+        as_text = Counter(json.dumps(text) if isinstance(text, dict) else text.strip() for text in messages)
+        assert as_text == Counter(text.strip() for text in expected)
+    else:
+        assert len(messages) == len(expected) and all(isinstance(message, dict) for message in messages)
+    ids = [invocation.request_id for invocation in invocations]
+    assert set(ids) <= {record.get("requestID") for record in of_type(source, "function")} <= {None, *ids}
+    assert reported(source) == ids
+
+
+def test_without_the_wrapper_a_burst_arrives(source: SumoSource, layer_folder: Path) -> None:
+    """Lines of many deliveries, each once, in batches."""
+    with environment(source, layer_folder, wrapper=False, timeout_s=30) as env:
+        assert env.start().error is None
+        assert env.invoke(steps({"many": 5_000})).status == "success"
+        env.shutdown()
+    numbers = [int(text.rpartition(" ")[2]) for text in texts(source) if "\tline " in text]
+    assert numbers == list(range(5_000))
+    assert_each_once(source)
+
+
+def test_without_the_wrapper_a_hanging_source_holds_nobody(source: SumoSource, layer_folder: Path) -> None:
+    """The extension's own sending is bounded, beside the function and at SHUTDOWN, and it ends in time."""
+    source.default = HANG
+    with environment(source, layer_folder, wrapper=False, variables=AT_ONCE) as env:
+        invocations = run(env, steps({"log": "one"}), steps({"log": "two"}, {"sleep": 0.2}))
+        assert all(invocation.duration_s < 1 for invocation in invocations)
+        ended = env.shutdown()
+        assert ended.ended[EXTENSION].how == "exit 0"
+
+
+def test_two_generations(source: SumoSource, layer_folder: Path) -> None:
+    """After a crash the next extension subscribes anew, with a spool of its own: each event once, cold again."""
+    with environment(source, layer_folder, variables=AT_ONCE) as env:
+        invocations = run(env, steps({"log": "one"}), steps({"log": "two"}, {"kill": None}), steps({"log": "three"}))
+        env.shutdown()
+
+        assert [invocation.status for invocation in invocations] == ["success", "crash", "success"]
+    assert_each_once(source)
+    assert reported(source) == [invocation.request_id for invocation in invocations]
+    assert [record["IsColdStart"] for record in of_type(source, "platform.report")] == [True, False, True]
+    assert len(of_type(source, "platform.initStart")) == 2
+
+
+GO_USER = {
+    "SUMO_LOG_TYPES": "platform,function",
+    "SUMO_LOG_LEVEL": "info",
+    "SUMO_NUM_RETRIES": "3",
+    "SUMO_MAX_DATAQUEUE_LENGTH": "20",
+    "SUMO_MAX_CONCURRENT_REQUESTS": "3",
+    "SOURCE_CATEGORY_OVERRIDE": "prod/orders",
+    "SUMO_SPAN_DROP": "true",
+    "TELEMETRY_TIMEOUT_MS": "10",
+    "TELEMETRY_MAX_ITEMS": "20000",
+}
+
+
+@pytest.mark.parametrize("wrapper", [True, False])
+def test_the_settings_of_a_go_extension_user(source: SumoSource, layer_folder: Path, wrapper: bool) -> None:
+    """They work unchanged, with our wrapper and without it, and what has no meaning or is clamped is said once."""
+    with environment(source, layer_folder, wrapper=wrapper, variables=GO_USER) as env:
+        invocations = run(env, steps({"log": "one"}), steps({"log": "two"}))
+        env.shutdown()
+        lines = said(env)
+    assert reported(source) == [invocation.request_id for invocation in invocations]
+    assert [text.rpartition("\t")[2].strip() for text in texts(source)] == ["loaded", "one", "two"]
+    assert {request.headers["x-sumo-category"] for request in source.requests} == {"prod/orders"}
+    for start in (
+        "info: SUMO_MAX_DATAQUEUE_LENGTH has no meaning here",
+        "info: SUMO_MAX_CONCURRENT_REQUESTS has no meaning here",
+        "warn: TELEMETRY_TIMEOUT_MS='10' is not between 25 and 30000 milliseconds; 25 is used instead",
+        "warn: TELEMETRY_MAX_ITEMS='20000' is not between 1000 and 10000 events; 10000 is used instead",
+    ):
+        assert [line for line in lines if line.startswith(start)] != []
+    assert len(lines) == 4 + (not wrapper)
+
+
+@pytest.mark.parametrize("wrapper", [True, False])
+def test_without_enhancement(layer_folder: Path, wrapper: bool) -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: a text as {"message": …}, an object as itself, and no key of ours, no id either."""
+    variables = {**AT_ONCE, "SUMO_ENHANCE_JSON_LOGS": "false", "SUMO_LOG_TYPES": "function"}
+    with SumoSource() as source, environment(source, layer_folder, wrapper=wrapper, variables=variables) as env:
+        run(env, steps({"print": "text"}, {"json": {"time": "now", "order": 7}}))
+        env.shutdown()
+        assert list(source.records) == [{"message": "loaded"}, {"message": "text"}, {"time": "now", "order": 7}]
+
+
+def test_what_lambda_drops_is_counted(source: SumoSource, layer_folder: Path) -> None:
+    """platform.logsDropped is a record, and stands in the accounts."""
+    with environment(source, layer_folder, variables=AT_ONCE) as env:
+        run(env, steps({"log": "one"}))
+        env.publish("platform.logsDropped", {"reason": "slow", "droppedRecords": 3, "droppedBytes": 700})
+        env.shutdown()
+    assert len(of_type(source, "platform.logsDropped")) == 1
+    (account,) = of_type(source, "sumo.accounting")
+    assert account["accounting"]["lost"] == {"platformDropped": {"lines": 3, "bytes": 700}}
+
+
+def test_a_function_that_empties_tmp_loses_no_event(source: SumoSource, layer_folder: Path) -> None:
+    """What is in the extension's map comes with SHUTDOWN, what follows in a new file beside the invocations."""
+    with environment(source, layer_folder, variables=AT_ONCE) as env:
+        spool = str(env.tmp / "sumo-internal")
+        invocations = run(env, steps({"sleep": 0.1}), steps({"sleep": 0.1}, {"remove_tmp": spool}), steps({"log": "x"}))
+        env.shutdown()
+    assert sorted(reported(source)) == sorted(invocation.request_id for invocation in invocations)
+    assert_each_once(source)

@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -35,8 +36,12 @@ from sumo_internal.spool import (
     Shelf,
     Slice,
     Spool,
+    has_pending,
     is_alive,
+    last_lines,
+    leave_note,
     list_segments,
+    read_note,
 )
 from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
 
@@ -440,6 +445,68 @@ def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None
     taken = segment.take(1_000_000, is_verified=True)
 
     assert taken is not None and lines([taken]) == ["whole"]
+
+
+@given(st.sets(st.integers(0, 90), min_size=1))
+def test_a_line_of_which_a_byte_is_not_visible_yet_is_not_taken(places: set[int]) -> None:
+    """A new file is all zeros, and no JSON text has one: whichever bytes of a line are late, it waits as a whole."""
+    with tempfile.TemporaryDirectory() as folder:
+        spool = make(Path(folder) / "spool")
+        spool.append(start("whole"))
+        segment = spool.segments[0]
+        begin = segment.committed_offset
+        spool.append(start("late ä"))
+        size_bytes = segment.committed_offset - begin
+        for place in places:
+            segment.map[begin + place % size_bytes] = 0
+
+        taken = segment.take(1_000_000, is_verified=True)
+
+        assert taken is not None and lines([taken]) == ["whole"]
+
+
+def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
+    """The sidecar asks whether the extension has written anything: lines that nobody has acknowledged, of others."""
+    spool = make(tmp_path / "spool")
+    assert not has_pending(spool.folder, "other")
+    spool.append(start("line"))
+    assert has_pending(spool.folder, "other") and not has_pending(spool.folder, spool.writer)
+    drain(Shelf(spool.folder, spool))
+    assert not has_pending(spool.folder, "other")
+    (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
+    assert not has_pending(spool.folder, "other")
+
+
+def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_path: Path) -> None:
+    """It tells whose a timeout was, where nothing else does."""
+    spool = make(tmp_path / "spool")
+    assert last_lines(spool.folder) == []
+    spool.append(start("first"))
+    assert [json.loads(line)["line"] for line in last_lines(spool.folder)] == ["first"]
+    spool.append(start("last"))
+    drain(Shelf(spool.folder, spool))
+    assert [json.loads(line)["line"] for line in last_lines(spool.folder)] == ["last"]
+
+
+def test_a_note_is_read_by_another_process(tmp_path: Path) -> None:
+    """The log stream and the headers, which the extension cannot know; a damaged note is none."""
+    spool = make(tmp_path / "spool")
+    assert read_note(spool.folder) is None
+    leave_note(spool.folder, "stream", ENVELOPE)
+    assert read_note(spool.folder) == ("stream", ENVELOPE)
+    for damaged in (b"", b"[", b"[1]", b'["a", 7]', b"\xff"):
+        (tmp_path / "spool" / "function.json").write_bytes(damaged)
+        assert read_note(spool.folder) is None
+    leave_note(f"{spool.folder}/nowhere", "stream", ENVELOPE)  # no room, no note, and no exception
+
+
+def test_without_ids_lines_are_committed_as_they_come(tmp_path: Path) -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: an object of the function's stays what it was, an empty one too."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, has_ids=False)
+    spool.append('{"a":1')
+    spool.append("{")
+    (piece,) = Shelf(spool.folder, spool).take(1_000)
+    assert bytes(piece.data()) == b'{"a":1}\n{}\n'
 
 
 def test_only_one_process_drains(tmp_path: Path) -> None:

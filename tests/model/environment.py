@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,7 @@ from model.generation import RUNTIME, Generation, find_extensions
 from model.life_cycle import WAIT_BOUND_S, Handle, LifeCycle
 from model.monitor import ModelStuck, Monitor
 from model.sandbox import Process, Sandbox
+from model.telemetry_delivery import TelemetryEvent
 from model.values import (
     CloudWatchLine,
     Event,
@@ -191,6 +193,13 @@ class Environment:
         if line is None:
             raise ModelStuck(f"no line with {fragment!r}; the last ones: {self.cloudwatch[-10:]}")
         return line
+
+    def publish(self, event_type: str, record: Mapping[str, Any]) -> None:
+        """Have the platform tell its subscribers of something that does not happen here by itself."""
+        generation = self._life_cycle.generation
+        if generation is None:
+            raise ModelStuck("there is nobody to be told")
+        generation.telemetry.publish(TelemetryEvent(time.time(), event_type, record))
 
     # What a test sees
 

@@ -100,6 +100,7 @@ def fork(text):
 
 STEPS = {
     "log": log_line,
+    "error": log.error,
     "print": print_line,
     "stderr": write_stderr,
     "fail": fail,
