@@ -361,4 +361,3 @@ _COST_OF_TELEMETRY = (
     "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece; "
     "AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"
 )
-

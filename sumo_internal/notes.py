@@ -1,7 +1,7 @@
 """What the function's process and the extension tell each other, in small files beside the spool.
 
-Separate from the spool, whose files are lines: these are read once, may be missing (a function that empties /tmp, a full
-disk), and then something is less exact, and nothing is lost.
+Separate from the spool, whose files are lines: these are read once, may be missing (a function empties /tmp, a disk is
+full), and then something is less exact, and nothing is lost.
 
 * ``function.json``: that the function is heard in its own process, the name of its log stream, and the headers of its
   requests. An extension cannot know them: no variable of its tells.
@@ -35,7 +35,7 @@ def function(folder: str) -> tuple[str, dict[str, str]] | None:
     try:
         log_stream, headers = json.loads(_read(f"{folder}/{_FUNCTION}"))
         return str(log_stream), {str(name): str(value) for name, value in headers.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return None
 
 

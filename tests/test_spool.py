@@ -36,12 +36,10 @@ from sumo_internal.spool import (
     Shelf,
     Slice,
     Spool,
-    has_pending,
+    has_others,
     is_alive,
     last_lines,
-    leave_note,
     list_segments,
-    read_note,
 )
 from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
 
@@ -467,14 +465,14 @@ def test_a_line_of_which_a_byte_is_not_visible_yet_is_not_taken(places: set[int]
 
 def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
     """The sidecar asks whether the extension has written anything: lines that nobody has acknowledged, of others."""
-    spool = make(tmp_path / "spool")
-    assert not has_pending(spool.folder, "other")
-    spool.append(start("line"))
-    assert has_pending(spool.folder, "other") and not has_pending(spool.folder, spool.writer)
-    drain(Shelf(spool.folder, spool))
-    assert not has_pending(spool.folder, "other")
+    spool, other = make(tmp_path / "spool"), make(tmp_path / "spool")
+    assert not has_others(spool)
+    other.append(start("line"))
+    assert has_others(spool) and not has_others(other)
+    drain(Shelf(spool.folder, other))
+    assert not has_others(spool)
     (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
-    assert not has_pending(spool.folder, "other")
+    assert not has_others(spool)
 
 
 def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_path: Path) -> None:
@@ -486,18 +484,6 @@ def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_pa
     spool.append(start("last"))
     drain(Shelf(spool.folder, spool))
     assert [json.loads(line)["line"] for line in last_lines(spool.folder)] == ["last"]
-
-
-def test_a_note_is_read_by_another_process(tmp_path: Path) -> None:
-    """The log stream and the headers, which the extension cannot know; a damaged note is none."""
-    spool = make(tmp_path / "spool")
-    assert read_note(spool.folder) is None
-    leave_note(spool.folder, "stream", ENVELOPE)
-    assert read_note(spool.folder) == ("stream", ENVELOPE)
-    for damaged in (b"", b"[", b"[1]", b'["a", 7]', b"\xff"):
-        (tmp_path / "spool" / "function.json").write_bytes(damaged)
-        assert read_note(spool.folder) is None
-    leave_note(f"{spool.folder}/nowhere", "stream", ENVELOPE)  # no room, no note, and no exception
 
 
 def test_without_ids_lines_are_committed_as_they_come(tmp_path: Path) -> None:

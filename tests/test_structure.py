@@ -18,6 +18,7 @@ FLOORS = {
         "spool",
         "tally",
         "files",
+        "notes",
         "sumo",
         "web",
         "wire",
