@@ -44,12 +44,13 @@ HOLD_TIMEOUT_MS = 25
 """How long Lambda keeps events together where the end of an invocation is waited for: its least."""
 
 
-def main(address: str, identifier: str) -> None:
+def main(address: str, identifier: str, asked: int | None = None) -> None:
     """Live as the extension until SHUTDOWN.
 
     Args:
         address: AWS_LAMBDA_RUNTIME_API.
         identifier: What the registration answered.
+        asked: Descriptor of a connection on which the script has asked for a subscription, with telemetry.PORT.
 
     Raises:
         Exception: Whatever went wrong; the caller falls back to an idle loop, because an extension that exits before
@@ -66,7 +67,7 @@ def main(address: str, identifier: str) -> None:
             guard.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
     extension = Extension(config, ExtensionsApi(address, identifier))
     if config.endpoint:
-        extension.listen(address, identifier)
+        extension.listen(address, identifier, asked)
     event = extension.live()
     if config.endpoint:
         with guard.guard("shipping at SHUTDOWN"):
@@ -92,7 +93,7 @@ class Extension:
         """Does the function's process ship what is in the spool?"""
         return self._is_in_process and "function" in self._config.log_types
 
-    def listen(self, address: str, identifier: str) -> None:
+    def listen(self, address: str, identifier: str, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
         config = self._config
         types = set(config.log_types)
@@ -107,7 +108,9 @@ class Extension:
         missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
         try:
             self._receiver = telemetry.Receiver(config.telemetry_max_bytes, self._take)
-            telemetry.subscribe(address, identifier, self._receiver.port, sorted(types), buffering)
+            if self._receiver.port != telemetry.PORT:
+                asked = None  # asked anew, which replaces what was asked
+            telemetry.subscribe(address, identifier, self._receiver.port, sorted(types), buffering, asked)
         except (OSError, telemetry.Refused) as error:
             is_expected = isinstance(error, telemetry.Refused) and not error.is_supported
             level = "warn" if "function" in types else "info"

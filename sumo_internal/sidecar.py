@@ -223,13 +223,14 @@ class Sidecar:
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None
-        is_asked = False
+        waits_s: list[float] = []
         with guard.guard("looking after the spool"):
             self._check_folder()
         while True:
-            was_asked, is_asked = is_asked, self._wake.wait(LOOK_AGAIN_S if is_asked else self._config.flush_max_age_s)
+            wait_s = waits_s.pop() if waits_s else self._config.flush_max_age_s
+            is_asked = self._wake.wait(wait_s)
             asked = self._asked
-            if is_asked or has_others(self._spool) or (self._spool.pending_bytes and not was_asked):
+            if is_asked or has_others(self._spool) or (self._spool.pending_bytes and not waits_s):
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
@@ -238,6 +239,9 @@ class Sidecar:
                     drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
                     self._watch_backlog()
+            if is_asked:
+                is_beside = asked == self._served  # and not at the end of an invocation, which is held for it
+                waits_s = [self._config.flush_max_age_s - LOOK_AGAIN_S, LOOK_AGAIN_S] if is_beside else []
             self._served = asked
             self._done.set()
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PATH = "/2022-07-01/telemetry"
+PORT = 24_243
+"""Where we listen, if it is free: below what the kernel gives to connections that go out. The extension's script knows
+it too."""
 SCHEMA_VERSIONS = ("2025-01-29", "2022-12-13", "2022-07-01")
 """In the order in which they are tried; a region may not know the newest."""
 SUBSCRIBE_TIMEOUT_S = 1.0
@@ -57,7 +60,14 @@ class NotNow(Exception):
     """A delivery that cannot be put away: Lambda may keep it, or count it as dropped."""
 
 
-def subscribe(address: str, identifier: str, port: int, types: Iterable[str], buffering: tuple[int, int, int]) -> None:
+def subscribe(
+    address: str,
+    identifier: str,
+    port: int,
+    types: Iterable[str],
+    buffering: tuple[int, int, int],
+    asked: int | None = None,
+) -> None:
     """Subscribe; possible after registering and while the init phase lasts.
 
     Args:
@@ -66,12 +76,14 @@ def subscribe(address: str, identifier: str, port: int, types: Iterable[str], bu
         port: Where a :class:`Receiver` listens.
         types: Which of ``platform``, ``function``, ``extension``.
         buffering: Milliseconds, bytes and events that Lambda keeps together.
+        asked: Descriptor of a connection on which the same was asked already.
 
     Raises:
         Refused: No. Go on without; say what is missing.
     """
     for version in SCHEMA_VERSIONS:
-        answer = _put(address, identifier, _subscription(version, port, types, buffering))
+        answer = _put(address, identifier, _subscription(version, port, types, buffering), asked)
+        asked = None
         if answer.status == 200:
             return
         if answer.status != 400:
@@ -91,14 +103,15 @@ def _subscription(version: str, port: int, types: Iterable[str], buffering: tupl
     ).encode()
 
 
-def _put(address: str, identifier: str, body: bytes) -> http1.Answer:
+def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1.Answer:
     host, _, port = address.partition(":")
     headers = {"Lambda-Extension-Identifier": identifier, "Content-Type": "application/json"}
-    connection = socket(AF_INET, SOCK_STREAM)
+    connection = socket(AF_INET, SOCK_STREAM) if asked is None else socket(fileno=asked)
     try:
         connection.settimeout(SUBSCRIBE_TIMEOUT_S)
-        connection.connect((host, int(port or 80)))
-        connection.sendall(http1.request("PUT", PATH, address, headers, body))
+        if asked is None:
+            connection.connect((host, int(port or 80)))
+            connection.sendall(http1.request("PUT", PATH, address, headers, body))
         return http1.read_answer(connection.recv)
     except (OSError, http1.BadAnswer) as error:
         raise Refused(f"{type(error).__name__}: {error}") from None
@@ -110,7 +123,7 @@ class Receiver:
     """Where Lambda delivers its events."""
 
     def __init__(self, max_bytes: int, take: Callable[[bytes], None]) -> None:
-        """Listen on a port that is free.
+        """Listen on :data:`PORT`, or where that is taken on one that is free.
 
         Args:
             max_bytes: TELEMETRY_MAX_BYTES, of which a body's bound is made.
@@ -122,11 +135,10 @@ class Receiver:
         self._body_max_bytes = 2 * max_bytes + BODY_SLACK_BYTES
         self._take = take
         self._connections: dict[int, _Connection] = {}
-        self._listener = socket(AF_INET, SOCK_STREAM)
-        self._listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        self._listener.bind(("", 0))
-        self._listener.listen(CONNECTIONS_MAX)
-        self._listener.setblocking(False)
+        try:
+            self._listener = _listen(PORT)
+        except OSError:
+            self._listener = _listen(0)
         self.port: int = self._listener.getsockname()[1]
 
     def descriptors(self) -> list[int]:
@@ -188,6 +200,19 @@ class Receiver:
         except OSError:
             pass  # it has gone already
         connection.socket.close()
+
+
+def _listen(port: int) -> socket:
+    listener = socket(AF_INET, SOCK_STREAM)
+    try:
+        listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        listener.bind(("", port))
+        listener.listen(CONNECTIONS_MAX)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
 
 
 class _Connection:

@@ -138,7 +138,7 @@ def test_a_function_that_logs_nothing_is_not_held_for_nothing(source: SumoSource
 def test_one_request_carries_lines_and_events(source: SumoSource, layer_folder: Path) -> None:
     """The extension's lines travel under the function's headers, so that they share its requests."""
     with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": "end"}) as env:
-        run(env, steps({"log": "one"}), steps({"log": "two"}))
+        run(env, steps({"log": "one"}), steps({"sleep": 0.3}, {"log": "two"}))
         env.shutdown()
     kinds = [{record["type"].partition(".")[0] for record in request.records} for request in source.requests]
     assert {"function", "platform"} in kinds

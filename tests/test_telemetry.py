@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import select
 import socket
 import threading
@@ -11,8 +13,18 @@ from collections.abc import Callable, Iterator
 import pytest
 from model.web import Request, Response, Server, json_response
 
+from layer.build import ROOT
 from sumo_internal import telemetry
-from sumo_internal.telemetry import BODY_SLACK_BYTES, CONNECTIONS_MAX, HEAD_MAX_BYTES, Receiver, Refused, subscribe
+from sumo_internal.config import read
+from sumo_internal.telemetry import (
+    BODY_SLACK_BYTES,
+    CONNECTIONS_MAX,
+    HEAD_MAX_BYTES,
+    PORT,
+    Receiver,
+    Refused,
+    subscribe,
+)
 
 MAX_BYTES = 1_000
 TIMEOUT_S = 5.0
@@ -234,6 +246,33 @@ def test_the_subscription_says_what_is_wanted() -> None:
         "buffering": {"timeoutMs": 25, "maxBytes": 262_144, "maxItems": 1_000},
         "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4567"},
     }
+
+
+def test_what_the_script_has_asked_is_not_asked_again() -> None:
+    """Its connection is inherited, and its answer counts; an older schema is asked for on another."""
+    for answers, versions in ([OK], []), ([OLD, OK], ["2022-12-13"]):
+        with Lambda(*answers) as api:
+            host, _, port = api.address.partition(":")
+            with socket.create_connection((host, int(port))) as asked:
+                asked.sendall(b"PUT /2022-07-01/telemetry HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+                subscribe(api.address, "identifier", 1, ["platform"], (25, 1, 1), os.dup(asked.fileno()))
+        assert [json.loads(request.body)["schemaVersion"] for request in api.asked[1:]] == versions
+
+
+def test_the_script_asks_for_the_defaults() -> None:
+    """What it asks for before Python runs is, byte for byte, what Python would ask for with the settings' defaults."""
+    config, _ = read({})
+    buffering = (config.telemetry_timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
+    with Lambda(OK) as api:
+        subscribe(api.address, "identifier", PORT, ["platform"], buffering)
+    script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
+    assert f"asked='{api.asked[0].body.decode()}'" in script
+
+
+def test_a_port_that_is_taken_is_left_alone(stand: Stand) -> None:
+    """The function, another layer or the generation before may listen there: then any other port serves."""
+    with contextlib.closing(Receiver(MAX_BYTES, stand.take)) as second:
+        assert second.port != stand.receiver.port and second.port != PORT
 
 
 def test_an_older_schema_is_asked_for_where_the_newest_is_not_known() -> None:
