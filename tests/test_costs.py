@@ -31,6 +31,7 @@ MODULES = {
     "sumo_internal.http1",
     "sumo_internal.lambda_api",
     "sumo_internal.launch",
+    "sumo_internal.notes",
     "sumo_internal.recorder",
     "sumo_internal.rendering",
     "sumo_internal.runtime",
