@@ -138,6 +138,7 @@ ANSWERS = {
     "refused": (Attempt(401, "HTTP 401"), "source-refuses"),
     "throttled": (Attempt(429, "HTTP 429"), "source-busy"),
     "ill": (Attempt(503, "HTTP 503"), "source-busy"),
+    "an address that is a secret": (Attempt(0, "SUMO_HTTP_ENDPOINT: KMS answers X"), "source-secret"),
     "silent": (Attempt(0, "TimeoutError"), "source-silent"),
 }
 BUCKET_CODES = {

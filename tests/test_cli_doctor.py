@@ -14,7 +14,7 @@ from aws_server import REGION, AwsServer
 from scripted_http import ScriptedServer, answer
 from sumo_source import Fault, SumoSource
 
-from sumo_internal.cli import main
+from sumo_internal.cli import doctor, main
 
 pytest_plugins = ["aws_server"]
 
@@ -83,7 +83,8 @@ def test_a_process_says_it_to_people_and_to_ci(tmp_path: Path) -> None:
     env_file = tmp_path / ".env"
     env_file.write_text(
         "# a comment\nexport AWS_LAMBDA_EXEC_WRAPPER='/opt/sumo_wrapper'\n\n"
-        'SUMO_HTTP_ENDPOINT="arn:aws:secretsmanager:eu-west-1:1:secret:x" # another\nSUMO_FLUSH=sometimes\n'
+        'SUMO_HTTP_ENDPOINT="arn:aws:secretsmanager:eu-west-1:1:secret:x" # another\n'
+        "SUMO_FLUSH=sometimes # it is\nSALT=#a'b c#\n"
     )
     for options, code in (([], 0), (["--strict"], 1)):
         done = subprocess.run([*command[:-1], *options, env_file], capture_output=True, text=True, timeout=30)
@@ -98,7 +99,8 @@ def test_a_process_says_it_to_people_and_to_ci(tmp_path: Path) -> None:
         ('{"Functions": []}', "there is no FunctionName in it"),
         ('{"FunctionName": "f", "Environment": {"Error": {"ErrorCode": "AccessDeniedException"}}}', "AccessDenied"),
         ("SUMO_FLUSH end\n", "line 1 is not NAME=VALUE"),
-        ("A='b\n", "line 1: No closing quotation"),
+        ("\n# A=1\nA B=1\n", "line 3 is not NAME=VALUE"),
+        ("\n", "there is nothing to check"),
     ],
 )
 def test_what_cannot_be_read_is_no_verdict(
@@ -110,6 +112,23 @@ def test_what_cannot_be_read_is_no_verdict(
     said = capsys.readouterr()
     assert said.out == "" and problem in said.err and said.err.count("\n") == 1
     assert main(["doctor", str(tmp_path / "missing")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("A=1", "1"),
+        ("export A='x # y' # z", "x # y"),
+        ('  A = "a b"', "a b"),
+        ("A=b c # d", "b c"),
+        ("A=#x", "#x"),
+        ("A=it's=so", "it's=so"),
+        ("A=", ""),
+    ],
+)
+def test_values_of_env_files(line: str, value: str) -> None:
+    """As the tools that load such files read them: a salt with a # in it is not cut, a quoted one not quoted."""
+    assert dict(doctor._of_lines(line)) == {"A": value}
 
 
 def test_the_token_is_shown_nowhere(
@@ -151,7 +170,7 @@ def test_a_secret_is_fetched_as_the_function_does(
 
         gone = arn.replace("doctor", "gone")
         code, found = examine(capsys, tmp_path / "f.json", configuration(SUMO_HTTP_ENDPOINT=gone))
-        assert code == 1 and "ResourceNotFoundException" in found["source-silent"]["what"]
+        assert code == 1 and "ResourceNotFoundException" in found["source-secret"]["what"]
 
 
 def test_the_bucket_is_tried_and_left_as_it_was(

@@ -150,7 +150,7 @@ class Folder:
 
     def items(self) -> Iterator[Item]:
         for path in self._path.rglob("*.gz"):
-            if found := item(str(path), path.stat().st_size):
+            if path.is_file() and (found := item(str(path), path.stat().st_size)):
                 yield found
 
     def read(self, item: Item) -> Content:

@@ -18,7 +18,7 @@ import argparse
 import gzip
 import json
 import os
-import shlex
+import re
 import sys
 import time
 import uuid
@@ -105,6 +105,8 @@ def _read(file: str | None, layer: Path | None) -> Subject:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise Unreadable(f"{file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+    if not text.strip():
+        raise Unreadable("there is nothing to check")
     if text.lstrip().startswith("{"):
         return _of_configuration(text, modes)
     return Subject(dict(_of_lines(text)), modes=modes)
@@ -143,15 +145,20 @@ def _of_configuration(text: str, modes: Mapping[str, int | None]) -> Subject:
 def _of_lines(text: str) -> Iterator[tuple[str, str]]:
     """A .env file's variables: NAME=VALUE, with or without quotes and ``export``; # begins a comment."""
     for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            words = [word for word in shlex.split(line, comments=True) if word != "export"]
-        except ValueError as error:
-            raise Unreadable(f"line {number}: {error}") from None
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not equals or not name.isidentifier():
-                raise Unreadable(f"line {number} is not NAME=VALUE")
-            yield name, value
+        entry = line.strip().removeprefix("export ")
+        if not entry or entry.startswith("#"):
+            continue
+        name, equals, value = entry.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise Unreadable(f"line {number} is not NAME=VALUE")
+        yield name.strip(), _unquoted(value.strip())
+
+
+def _unquoted(value: str) -> str:
+    quote = value[:1]
+    if quote in ("'", '"') and quote in value[1:]:
+        return value[1:].partition(quote)[0]
+    return re.split(r"\s#", value, maxsplit=1)[0].rstrip()
 
 
 def _ask_source(subject: Subject) -> Finding:

@@ -282,6 +282,13 @@ WORDS = {
         "The account is throttled, or Sumo Logic has a problem; the address may be right.",
         "Try again later; https://status.sumologic.com says more.",
     ),
+    "source-secret": Words(
+        "error",
+        "the source's address cannot be had: {problem}",
+        "It was asked for with the credentials that are here. Where the function's role fails, too, lines go to the "
+        "failover bucket, or are lost.",
+        "See that the secret, its region and its key are the right ones, and that the role has the permissions below.",
+    ),
     "source-silent": Words(
         "error",
         "no answer from the source: {problem}",
