@@ -79,10 +79,3 @@ def test_every_variable_in_the_papers_exists() -> None:
         if name not in known
     }
     assert ghosts == set()
-
-
-def test_the_papers_links_lead_somewhere() -> None:
-    """A link from one page to another is to a file that is there."""
-    for paper in sorted((ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\(((?!https?:)[^)#]*)", paper.read_text()):
-            assert not target or (paper.parent / target).exists(), f"{paper.name} leads to {target}"
