@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import pytest
 from aws_server import REGION, AwsServer
+from botocore.validate import ParamValidator
 from sumo_source import Fault, SumoSource
 
 from layer.build import ROOT
@@ -153,3 +156,22 @@ def test_the_template_deploys_this_handler() -> None:
     assert f"Handler: {batch.handler.__module__}.{batch.handler.__name__}" in text
     assert "SUMO_REPLAY_TAG: !Ref Tag" in text and "SUMO_HTTP_ENDPOINT: !Ref EndpointSecretArn" in text
     assert 'Resource: "*"' not in text and "Action: s3:*" not in text
+
+
+def test_the_jobs_command_has_the_services_shape() -> None:
+    """What the template tells people to type is a job as botocore knows them."""
+    comment = (ROOT / "layer/examples/replay-batch.yaml").read_text().partition("AWSTemplateFormatVersion")[0]
+    typed = re.findall(r"--(operation|manifest-generator|report) '(.*?)' *(?:\\|\n#\n)", comment, re.DOTALL)
+    given = {name: json.loads(text.replace("\n#", "\n")) for name, text in typed}
+    job = {
+        "AccountId": "123456789012",
+        "Operation": given["operation"],
+        "ManifestGenerator": given["manifest-generator"],
+        "Report": given["report"],
+        "Priority": 1,
+        "RoleArn": "arn:aws:iam::123456789012:role/job",
+        "ClientRequestToken": "token",
+    }
+    shape = boto3.client("s3control", REGION).meta.service_model.operation_model("CreateJob").input_shape
+    assert ParamValidator().validate(job, shape).generate_report() == ""
+    assert given["operation"]["LambdaInvoke"]["InvocationSchemaVersion"] == "2.0"
