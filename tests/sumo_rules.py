@@ -135,8 +135,7 @@ def _parse(body: bytes) -> tuple[list[Record], list[str]]:
     """Return the lines that are JSON objects, and what is wrong with any line."""
     records: list[Record] = []
     problems: list[str] = []
-    lines = body.removesuffix(b"\n").split(b"\n") if body else []  # a request without lines is harmless
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(body.removesuffix(b"\n").split(b"\n"), start=1):
         try:
             record = _parse_line(line)
         except ValueError as error:

@@ -67,7 +67,7 @@ def test_a_sound_function_is_said_to_be(
         assert found["source"]["level"] == "note"
         (request,) = source.requests
         assert request.status == 200 and request.headers["x-sumo-fields"] == "team=pay"
-        assert source.records == [] and source.problems == []
+        assert source.records == [] and source.problems == ["connection 1: line 1: blank"], "no line is what is meant"
     assert code == 0 and {name for name in found if found[name]["level"] == "error"} == set()
 
 
