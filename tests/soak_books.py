@@ -34,6 +34,8 @@ from sumo_internal.spool import SEGMENT_BYTES, Segment, list_segments
 FUNCTION = Path(__file__).parent / "functions" / "soak"
 _MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
 _FULL = (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG, tally.DAMAGED)
+READ_LATE_S = 1.0
+"""After an interruption: what its sender had sent by then, a source on a busy machine may not have read."""
 _REFUSED = (tally.REFUSED, tally.TOO_LARGE)
 
 Mark = tuple[str, int]
@@ -195,11 +197,12 @@ def _wrongly_doubled(
     puts_unanswered: int,
 ) -> Iterator[str]:
     """Say which batches came again although their sender had its answer: at most the one under way may."""
-    kept = [request for request in requests if request.is_kept]
+    kept = sorted((request for request in requests if request.is_kept), key=lambda request: request.received_at_s)
     under_way = {id(request) for request in kept if request.fault != ACCEPT}
     for at_s in interrupted_at_s:
         before = [request for request in kept if request.received_at_s <= at_s]
-        under_way |= {id(request) for request in sorted(before, key=lambda request: request.received_at_s)[-1:]}
+        behind = [request for request in kept if at_s < request.received_at_s <= at_s + READ_LATE_S]
+        under_way |= {id(request) for request in (*before[-1:], *behind[:1])}
     last: dict[str, SumoRequest] = {}
     for request in kept:
         again = [last[record["id"]] for record in request.records if record["id"] in last]

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -25,8 +26,9 @@ from aws_server import REGION, AwsServer
 from faulty_http import End
 from model import Environment
 from runtimes import ROOT, typical
+from soak_faults import SecondDrainer
 from sumo_rules import Record
-from sumo_source import HANG, Fault, Point, SumoSource
+from sumo_source import HANG, Fault, Point, SumoSource, redirect
 
 from sumo_internal import tally
 from sumo_internal.spool import Segment, list_segments
@@ -35,12 +37,13 @@ pytest_plugins = ["aws_server"]
 
 DOCUMENT = ROOT / "docs" / "failures.md"
 IS_WRITING = os.environ.get("WRITE_FAILURES") == "1"
+NAME_SERVER = "127.0.0.153"
 _BOUND_S = 15.0
 _SHIP = ["sleep", 0.4]
 """Long enough for the lines before it to leave, which are old after a tenth of a second."""
 
 FUNCTION = '''
-import logging, os, time
+import logging, os, shutil, time
 
 log = logging.getLogger()
 log.setLevel(logging.INFO)
@@ -73,13 +76,13 @@ STEPS = {
     "log": lambda number: log.info("<%d>", number),
     "many": lambda first: many(first, None),
     "endless": lambda note: [many(first, note) for first in range(0, 100_000, 1000)],
+    "large": lambda size_bytes: print("<0>" + "x" * size_bytes + "<1>"),
+    "empty": lambda _: shutil.rmtree(os.environ.get("SUMO_SPOOL_DIR", "/tmp/sumo-internal")),
     "sleep": time.sleep,
     "allocate": lambda size_bytes: log.info("<2> %d", len(bytearray(os.urandom(1)) * size_bytes)),
     "fill": fill,
     "free": lambda _: os.unlink("/tmp/filler"),
 }
-if "FILL" in os.environ:
-    fill(None)
 '''
 _NUMBER = re.compile(r"<(\d+)>")
 
@@ -92,7 +95,10 @@ PHASES = {
     "kept, answer unread": Fault(at=Point.AFTER_KEEPING),
     "answered": Fault(at=Point.AFTER_ANSWER),
 }
-ANSWERS = {str(status): Fault(status) for status in (429, 500, 503, 401, 403, 404, 400)}
+LASTING = ("before the headers", "body half out", "kept, answer unread")
+"""The phases in which a fault that does not end makes a difference."""
+ANSWERS = {str(status): Fault(status) for status in (429, 503, 401, 404, 400)}
+"""Of each kind; ``test_delivery`` has them all."""
 
 
 @dataclass
@@ -131,6 +137,8 @@ class Stage:
                 "SUMO_S3_BUCKET_REGION": REGION,
                 "AWS_ENDPOINT_URL": self.aws.url,
             }
+        if self.source.url.startswith("https"):
+            given["SSL_CERT_FILE"] = str(self.source.ca_file)
         given |= variables or {}
         return Environment(typical(), task, layer=self.layer, variables=given, **{"timeout_s": 10.0, **options})
 
@@ -329,8 +337,11 @@ def disk_full(stage: Stage) -> None:
 
 
 def disk_full_from_the_start(stage: Stage) -> None:
-    """The function fills /tmp before its first line, and never frees it."""
-    with stage.environment({"FILL": "1"}, isolated=True, tmp_size_mb=2) as env:
+    """Not a byte is left in /tmp, and never will be."""
+    with stage.environment(isolated=True, tmp_size_mb=2) as env:
+        with contextlib.suppress(OSError), (env.tmp / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
         env.start()
         assert env.invoke([["log", 0], ["log", 1]]).status == "success"
         assert env.invoke([["sleep", 0.3]]).status == "success"
@@ -370,6 +381,80 @@ def no_name(stage: Stage) -> None:
     stage.logged = 1
 
 
+def no_name_server(stage: Stage) -> None:
+    """The name server that is asked does not answer, for half a minute and more."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server:
+        name_server.bind((NAME_SERVER, 53))
+        where = {"isolated": True, "name_server": NAME_SERVER}
+        with stage.environment({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver"}, **where) as env:
+            env.start()
+            assert env.invoke([["log", 0], _SHIP]).status == "success"
+            assert env.invoke([["log", 1]]).status == "success"
+            stage.end(env)
+    stage.logged = 2
+
+
+def redirected(stage: Stage) -> None:
+    """To another path of the same host, for each request; then it is taken."""
+    stage.source.script([redirect(status, stage.source.url) for status in (301, 302, 307, 308)])
+    _two_invocations(stage)
+
+
+def redirected_elsewhere(stage: Stage) -> None:
+    """To an address that is not Sumo Logic's."""
+    stage.source.default = redirect(302, "https://127.0.0.1:9/receiver")
+    _two_invocations(stage)
+
+
+def tls(stage: Stage) -> None:
+    """Each request has its connection broken once, under TLS."""
+    stage.source.script([PHASES["body half out"], Fault(), PHASES["headers out"]])
+    _two_invocations(stage)
+
+
+def tls_unknown(stage: Stage) -> None:
+    """Nobody vouches for the source's certificate."""
+    with stage.environment({"SSL_CERT_FILE": "/etc/hostname"}) as env:
+        env.start()
+        assert env.invoke([["log", 0], _SHIP]).status == "success"
+        stage.end(env)
+    stage.logged = 1
+
+
+def tmp_emptied(stage: Stage) -> None:
+    """The function empties /tmp between its lines, twice, before anybody has taken them."""
+    with stage.environment({"SUMO_FLUSH_MAX_AGE_S": "0.3"}) as env:
+        env.start()
+        env.invoke([["log", 0], ["empty", 0], ["log", 1], ["sleep", 0.6]])
+        env.invoke([["log", 2], ["empty", 0], ["log", 3]])
+        env.invoke([["log", 4], ["sleep", 0.6]])
+        stage.end(env)
+    stage.logged = 5
+
+
+def two_drainers(stage: Stage) -> None:
+    """Another process drains the same spool, all the time."""
+    with stage.environment() as env:
+        env.start()
+        other = SecondDrainer(env.tmp / "sumo-internal", stage.source.url, {})
+        for number in range(6):
+            env.invoke([["log", number], ["sleep", 0.15]])
+        _settle(env)
+        other.close()
+        stage.end(env)
+    stage.logged = 6
+
+
+def large_line(stage: Stage) -> None:
+    """One line of 5 MiB: more than five requests."""
+    with stage.environment({"SUMO_FLUSH": "end"}) as env:
+        env.start()
+        assert env.invoke([["large", 5 << 20]]).status == "success"
+        _settle(env)
+        stage.end(env)
+    stage.logged = 2
+
+
 FAULTS: dict[str, Callable[[Stage, Fault], None]] = {
     "the connection breaks once": source_breaks_once,
     "every connection breaks, to the end": source_breaks_always,
@@ -386,12 +471,21 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "the spool is full (SUMO_SPOOL_MAX_MB), S3 is gone": spool_full,
     "SHUTDOWN, and Sumo Logic cannot be reached": source_unreachable_at_shutdown,
     "the endpoint's name does not resolve": no_name,
+    "the name server does not answer": no_name_server,
+    "redirected on the same host, each time": redirected,
+    "redirected elsewhere, to the end": redirected_elsewhere,
+    "TLS, each connection breaks once": tls,
+    "TLS, nobody vouches for the source": tls_unknown,
+    "the function empties /tmp, twice": tmp_emptied,
+    "two drainers": two_drainers,
+    "a line of 5 MiB": large_line,
 }
 ROWS: dict[tuple[str, str], Callable[[Stage], None]] = {
     **{
         (name, phase): lambda stage, play=play, fault=fault: play(stage, fault)  # type: ignore[misc]  # defaults bind
         for name, play in FAULTS.items()
         for phase, fault in PHASES.items()
+        if phase in LASTING or not name.endswith("to the end")
     },
     **{
         (f"{name}, to the end", "answer"): lambda stage, fault=fault: source_breaks_always(stage, fault)  # type: ignore[misc]
@@ -401,7 +495,12 @@ ROWS: dict[tuple[str, str], Callable[[Stage], None]] = {
     **{(name, ""): play for name, play in OTHERS.items()},
 }
 COLUMNS = {"with a bucket": True, "without": False}
-NEED_ROOT = ("/tmp is full for a while", "/tmp is full from the start", "out of memory")
+NEED_ROOT = (
+    "/tmp is full for a while",
+    "/tmp is full from the start",
+    "out of memory",
+    "the name server does not answer",
+)
 
 TEXT = """# What becomes of the lines when something fails
 
@@ -460,7 +559,7 @@ def test_what_becomes_of_the_lines(
             place = {"LocationConstraint": REGION}
             aws_server.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
         limit_bytes = 100 if row[0].startswith("413") else None
-        source = stack.enter_context(SumoSource(connections=4, limit_bytes=limit_bytes))
+        source = stack.enter_context(SumoSource(connections=4, limit_bytes=limit_bytes, tls=row[0][:3] == "TLS"))
         stage = Stage(tmp_path, layer_folder, source, aws_server, bucket)
         ROWS[row](stage)
         outcome = stage.outcome()

@@ -72,6 +72,7 @@ class Environment:
         isolated: bool = False,
         tmp: Path | None = None,
         tmp_size_mb: int | None = None,
+        name_server: str | None = None,
         telemetry_supported: bool = True,
     ) -> None:
         """Configure an environment; nothing runs before it is entered.
@@ -97,6 +98,7 @@ class Environment:
             isolated: Whether the processes get a file system and a user of their own; needs root.
             tmp: The folder that is /tmp; kept. By default a new one, removed at the end.
             tmp_size_mb: Isolated only: a /tmp in memory that holds no more than this.
+            name_server: Isolated only: the address of the only one that is asked for names.
             telemetry_supported: False answers subscriptions as the Runtime Interface Emulator does.
         """
         self._function = Function(
@@ -120,6 +122,7 @@ class Environment:
         self._is_isolated = isolated
         self._given_tmp = tmp
         self._tmp_size_mb = tmp_size_mb
+        self._name_server = name_server
         self._is_telemetry_supported = telemetry_supported
         self._monitor = Monitor()
         self._cleanup = ExitStack()
@@ -269,7 +272,13 @@ class Environment:
         self._tmp.mkdir(exist_ok=True)
         runtime = self._function.runtime
         files = FileSystem(
-            runtime.interpreter.executable, runtime.ric, self._task_root, self._layer, self._tmp, self._tmp_size_mb
+            runtime.interpreter.executable,
+            runtime.ric,
+            self._task_root,
+            self._layer,
+            self._tmp,
+            self._tmp_size_mb,
+            self._name_server,
         )
         self._places = files.isolated() if self._is_isolated else files.in_place()
         self._sandbox = Sandbox(scratch, files if self._is_isolated else None, self._on_end)

@@ -52,6 +52,8 @@ class FileSystem:
     tmp: Path
     tmp_size_mb: int | None
     """Isolated only: a /tmp of this size in memory, instead of the folder."""
+    name_server: str | None = None
+    """Isolated only: the address of the one that is asked for names."""
 
     def isolated(self) -> Places:
         """Return the places of an environment with these folders mounted where Lambda has them."""
@@ -97,6 +99,10 @@ def mount_commands(scratch: Path, files: FileSystem) -> list[list[str]]:
     os.chown(files.tmp, *USER_AND_GROUP)
     hosts.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
     read_only |= {Path("/opt"): files.layer or empty, Path("/etc/hosts"): hosts}
+    if files.name_server is not None:
+        resolver = scratch / "resolv.conf"
+        resolver.write_text(f"nameserver {files.name_server}\n")
+        read_only[Path("/etc/resolv.conf")] = resolver
     if os.path.isdir("/dev/shm"):  # Lambda has none
         read_only[Path("/dev/shm")] = empty
     commands = [["mount", "--bind", str(files.tmp), str(var / "tmp")]]
