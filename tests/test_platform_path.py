@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -335,3 +336,52 @@ def test_a_function_that_empties_tmp_loses_no_event(source: SumoSource, layer_fo
         env.shutdown()
     assert sorted(reported(source)) == sorted(invocation.request_id for invocation in invocations)
     assert_each_once(source)
+
+
+INVOKE = "INVOKE,SHUTDOWN"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "SHUTDOWN"),
+        ({"SUMO_FLUSH": "next"}, "SHUTDOWN"),
+        ({"SUMO_FLUSH": "End"}, INVOKE),
+        ({"SUMO_FLUSH": "end", "SUMO_FUNCTION_LOGS": "Process"}, "SHUTDOWN"),
+        ({"SUMO_FLUSH": "end", "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}, "SHUTDOWN"),
+        ({"SUMO_FLUSH": "end", "SUMO_DISABLED": "true"}, "SHUTDOWN"),
+        (
+            {
+                "SUMO_FLUSH": "end",
+                "SUMO_FUNCTION_LOGS": "telemetry",
+                "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+            },
+            INVOKE,
+        ),
+    ],
+)
+def test_invocations_are_registered_for_only_where_they_are_held(
+    source: SumoSource, layer_folder: Path, variables: dict[str, str], expected: str
+) -> None:
+    """An extension that has registered for INVOKE has a part in each invocation, so the script asks for it last."""
+    with environment(source, layer_folder, wrapper=False, variables=variables) as env:
+        run(env, steps({"log": "a line"}), steps({"log": "another"}))
+        ended = env.shutdown()
+
+        registered = [event.detail for event in env.timeline if (event.kind, event.who) == ("register", EXTENSION)]
+        assert registered == [expected]
+        assert ended.ended[EXTENSION].how == "exit 0"
+
+
+def test_a_damaged_package_follows_invocations_too(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """Registered for INVOKE and unable to do anything else, the extension still asks for each next event."""
+    damaged = tmp_path / "opt"
+    shutil.copytree(layer_folder, damaged)
+    (damaged / "python" / "sumo_internal" / "telemetry.py").unlink()
+    shutil.rmtree(damaged / "python" / "sumo_internal" / "__pycache__")
+    with environment(source, damaged, wrapper=False, variables={"SUMO_FLUSH": "end"}) as env:
+        assert [invocation.status for invocation in run(env, *[steps({"log": "a line"})] * 3)] == ["success"] * 3
+        ended = env.shutdown()
+
+        assert ended.ended[EXTENSION].how == "exit 0"
+        assert any("the extension idles" in line for line in said(env))
