@@ -211,12 +211,16 @@ class Account:
     def kinds(self) -> Iterator[tuple[str, Record]]:
         """Yield one record of each kind that has arrived."""
         crashed = {served.invocation.request_id for served in self.served if served.invocation.status == "crash"}
+        lines = [record for record in self.records if is_line(record)]
         kinds = {
-            "logging, with fields of its own": [each for each in self.records if "customer" in each],
-            "structlog, as JSON on stdout": [each for each in self.records if isinstance(each["message"], dict)],
-            "the report of an exception": [each for each in self.records if "errorType" in each],
+            "logging, with fields of its own": [each for each in lines if "customer" in each],
+            "structlog, as JSON on stdout": [each for each in lines if isinstance(each["message"], dict)],
+            "the report of an exception": [each for each in lines if "errorType" in each],
             "print, the last line before the SIGKILL": [
-                each for each in self.records[::-1] if each.get("requestID") in crashed
+                each for each in lines[::-1] if each.get("requestID") in crashed
+            ],
+            "what Lambda measured of an invocation": [
+                each for each in self.records if each["type"] == "platform.report"
             ],
         }
         for kind, found in kinds.items():
@@ -263,5 +267,5 @@ def known_as(message: object) -> str:
 
 
 def is_line(record: Record) -> bool:
-    """Is it one of the function's lines, and not the platform's word or the layer's?"""
-    return bool(record["type"] == "function")
+    """Is it one of the function's lines, and not the platform's word (a timeout among them) or the layer's?"""
+    return bool(record["type"] == "function" and " Task timed out after " not in str(record["message"]))
