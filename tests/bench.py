@@ -29,6 +29,7 @@ from bench_curves import curves
 from bench_goals import GOALS, is_met, show, worse
 from bench_results import Results
 from bench_stage import Stage, say, stage
+from model.generation import find_extensions
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -96,6 +97,8 @@ def _options() -> argparse.Namespace:
     options.only = [name for name in options.only.split(",") if name]
     if unknown := set(options.only) - CASES.keys():
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    if options.layer and not find_extensions(Path(options.layer)):
+        parser.error(f"there is no extension in {options.layer}/extensions: give the folder of an unpacked layer")
     return options
 
 

@@ -41,7 +41,9 @@ def compare(stage: Stage, other: Contender) -> Iterator[Row]:
     starts_ms, registered_ms = cases.starts(stage, [WITHOUT, *both], "cold start of layers", 20, 0)
     yield _row("cold start added, best", "ms", _less_bare({name: min(each) for name, each in starts_ms.items()}))
     yield _row("cold start added, median", "ms", _less_bare({name: median(each) for name, each in starts_ms.items()}))
-    yield _row("until its extension has registered", "ms", {name: median(each) for name, each in registered_ms.items()})
+    yield _row(
+        "until its extension has registered", "ms", {each.name: median(registered_ms[each.name]) for each in both}
+    )
     memory_mb = {each.name: _memory_mb(stage, each) for each in (WITHOUT, *both)}
     for number, what in enumerate(("idle", "after 20 invocations with 50 lines")):
         yield _row(f"memory added, {what}", "MB", _less_bare({name: mb[number] for name, mb in memory_mb.items()}))

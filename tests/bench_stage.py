@@ -19,6 +19,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -200,8 +201,7 @@ def stage(share: float, tell: Callable[[str], None]) -> Iterator[Stage]:
     """
     tell("building the layer")
     CACHE.mkdir(parents=True, exist_ok=True)
-    folder = CACHE / "run"
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=CACHE))
     archive = build(interpreters())
     unpack(archive, folder / "opt")
     runtime = typical()

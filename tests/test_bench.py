@@ -9,6 +9,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
 from xml.etree import ElementTree
 
 import bench
@@ -18,9 +20,10 @@ import pytest
 from bench_cases import CASES
 from bench_curves import Point
 from bench_goals import GOALS, Figure, show, worse
-from bench_layers import contender
+from bench_layers import compare, contender
 from bench_peers import PEERS, Cost
 from bench_results import Results
+from bench_stage import stage
 from runtimes import ROOT
 
 
@@ -125,6 +128,23 @@ def test_bench_knows_its_cases() -> None:
     assert unknown.returncode == 2
     assert "there is no case log_infos" in unknown.stderr
     assert all(name in unknown.stderr for name in CASES)
+
+
+def test_another_layer_has_to_be_there() -> None:
+    """A folder without extensions is said, before anything is measured."""
+    empty = run_bench("--layer", "tests")
+    assert (empty.returncode, empty.stdout) == (2, "")
+    assert "there is no extension in tests/extensions" in empty.stderr
+
+
+def test_another_layer_is_measured_beside_ours(layer_folder: Path) -> None:
+    """The first rows of two layers, of which the other is ours too: both have started, and both have registered."""
+    with stage(0.0, lambda _: None) as on:
+        other = contender(layer_folder, "AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper")
+        rows = list(islice(compare(on, other), 3))
+    what, unit, ours_ms, others_ms = rows[-1]
+    assert (what, unit) == ("until its extension has registered", "ms")
+    assert ours_ms > 0 and others_ms > 0
 
 
 def test_another_layer_is_described_by_variables() -> None:
