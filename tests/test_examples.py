@@ -1,0 +1,332 @@
+"""The examples of layer/examples, each by the tool that it is for: accepted, and what comes out attaches the layer.
+
+The tools are fetched when a test first needs them, into .cache, because together they would triple what a developer
+has to install; hence the longer timeouts. Two things are not tried: `terraform validate`, which wants the AWS provider
+from a registry of its own (its schema is taken from elsewhere), and `docker build`, which wants a daemon.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # it brings no types
+from packages import FOLDER, package
+
+from layer.build import ROOT, ZIP
+from sumo_internal import config, s3
+
+EXAMPLES = ROOT / "layer/examples"
+SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-AbCdEf"
+PARAMETER = "sumoendpointsecretarn"
+"""The one thing to set, in whatever spelling a tool prefers."""
+
+CFN_LINT = "cfn-lint==1.58.0"
+SAM = "aws-sam-translator==1.115.0"
+HCL = "python-hcl2==8.1.4"
+AWS_PROVIDER = "cdktf-cdktf-provider-aws==21.22.1"
+"""Made from the schema of Terraform's AWS provider 6."""
+
+CDK = "aws-cdk-lib==2.275.0"
+OSLS = "osls@4.3.1"
+"""The Serverless Framework as it was before it needed a licence, kept up to date."""
+
+fetches_a_tool = pytest.mark.timeout(300)
+needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="there is no Node.js, which the tool runs on")
+
+
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # as above
+    """Reads CloudFormation's short forms: ``!Ref X`` is ``{"Ref": "X"}``."""
+
+
+def _short_form(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
+    kinds = {"scalar": loader.construct_scalar, "sequence": loader.construct_sequence}
+    value = kinds[node.id](node) if node.id == "scalar" else kinds[node.id](node, deep=True)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+Loader.add_multi_constructor("!", _short_form)
+
+
+def load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.load(path.read_text(), Loader)
+    return content
+
+
+def python_tool(requirement: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a tool from the package index."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(package(requirement, is_complete=True)), **variables}
+    return subprocess.run([sys.executable, *arguments], env=environ, capture_output=True, text=True, check=False)
+
+
+def node_tool(requirement: str, command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a tool from npm's registry."""
+    folder = FOLDER / requirement
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "node_modules/.bin" / command).exists():
+            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+            subprocess.run(["npm", "install", *options, requirement], check=True, capture_output=True)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "SLS_TELEMETRY_DISABLED": "1", "CI": "1"}
+    tool = [str(folder / "node_modules/.bin" / command), *arguments]
+    return subprocess.run(tool, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+
+
+def assert_attached(template: Mapping[str, Any]) -> None:
+    """Does an expanded template give functions layer, wrapper and settings, and their roles two rights and no more?"""
+    resources = template["Resources"]
+    functions = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::Lambda::Function"]
+    assert functions
+    for properties in functions:
+        (layer,) = properties["Layers"]
+        assert ":layer:sumo-internal-extension:" in json.dumps(layer)
+        assert_settings(properties["Environment"]["Variables"])
+    assert_rights(resources)
+    assert_bucket(*[each for each in resources.values() if each["Type"] == "AWS::S3::Bucket" and is_kept(each)])
+
+
+def is_kept(resource: Mapping[str, Any]) -> bool:
+    return resource.get("DeletionPolicy") == "Retain"
+
+
+def assert_settings(variables: Mapping[str, Any]) -> None:
+    """Complete and without contradiction, as the extension reads them."""
+    values = {name: value if isinstance(value, str) else "reference" for name, value in variables.items()}
+    assert values.pop("AWS_LAMBDA_EXEC_WRAPPER") == "/opt/sumo_wrapper"
+    if values["SUMO_HTTP_ENDPOINT"] == "reference":
+        values["SUMO_HTTP_ENDPOINT"] = SECRET
+    read, problems = config.read(values)
+    assert problems == []
+    assert read.endpoint == SECRET and read.has_failover
+    assert len(values) == 5 - 1, "nothing but the four"
+
+
+def assert_rights(resources: Mapping[str, Any]) -> None:
+    """To read one secret, and to put objects under the prefix that failover uses."""
+    found: dict[str, str] = {}
+    for resource in resources.values():
+        properties = resource["Properties"]
+        if not resource["Type"].startswith("AWS::IAM::"):
+            continue
+        documents = [
+            each["PolicyDocument"] for each in [properties, *properties.get("Policies", [])] if "PolicyDocument" in each
+        ]
+        for statement in (each for document in documents for each in document["Statement"]):
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            if not actions[0].startswith("logs:"):
+                found |= {action: json.dumps(statement["Resource"]) for action in actions}
+    assert set(found) == {"secretsmanager:GetSecretValue", "s3:PutObject"}
+    assert "*" not in found["secretsmanager:GetSecretValue"]
+    assert f"/{s3.PREFIX}/" in found["s3:PutObject"]
+
+
+def assert_bucket(bucket: Mapping[str, Any]) -> None:
+    """Closed to the public, and emptied by itself."""
+    properties = bucket["Properties"]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert properties["LifecycleConfiguration"]["Rules"][0]["ExpirationInDays"] == 30
+
+
+def assert_one_to_set(template: Mapping[str, Any]) -> None:
+    unset = [name for name, parameter in template["Parameters"].items() if "Default" not in parameter]
+    assert [name.lower() for name in unset] == [PARAMETER]
+
+
+@fetches_a_tool
+@pytest.mark.parametrize("example", ["sam", "cloudformation"])
+def test_cfn_lint_finds_nothing(example: str) -> None:
+    """SAM's own properties included; both examples have one parameter without a default."""
+    template = EXAMPLES / example / "template.yaml"
+    ended = python_tool(CFN_LINT, str(package(CFN_LINT, is_complete=True) / "bin/cfn-lint"), str(template))
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stdout + ended.stderr
+    assert_one_to_set(load(template))
+
+
+TRANSLATE = """
+import json, sys
+from samtranslator.public.translator import ManagedPolicyLoader
+from samtranslator.translator.transform import transform
+template = json.load(sys.stdin)
+template["Resources"]["Orders"]["Properties"]["CodeUri"] = "s3://bucket/key"
+print(json.dumps(transform(template, {}, ManagedPolicyLoader(None))))
+"""
+
+
+@fetches_a_tool
+def test_sam(tmp_path: Path) -> None:
+    """What the SAM translator makes of the template."""
+    source = tmp_path / "template.json"
+    source.write_text(json.dumps(load(EXAMPLES / "sam/template.yaml")))
+    script = TRANSLATE.replace("sys.stdin", f"open({str(source)!r})")
+    ended = python_tool(SAM, "-c", script, AWS_DEFAULT_REGION="eu-west-1")
+    assert ended.returncode == 0, ended.stderr
+    assert_attached(json.loads(ended.stdout))
+
+
+def test_cloudformation() -> None:
+    """Each function of the loop gets the same; the policy is one, for those and for roles elsewhere."""
+    template = load(EXAMPLES / "cloudformation/template.yaml")
+    resources = template["Resources"]
+    variable, names, body = resources.pop("Fn::ForEach::EachFunction")
+    for name in names:
+        resources |= json.loads(json.dumps(body).replace(f"${{{variable}}}", name))
+    assert set(names) == set(template["Mappings"]["Functions"])
+    assert_attached(template)
+    for name in names:
+        assert {"Ref": "SumoLogicPolicy"} in resources[f"{name}Role"]["Properties"]["ManagedPolicyArns"]
+
+
+@needs_node
+@fetches_a_tool
+def test_cdk(tmp_path: Path) -> None:
+    """`cdk synth` without its command line: running the app writes the templates."""
+    ended = python_tool(
+        CDK,
+        str(EXAMPLES / "cdk/app.py"),
+        CDK_OUTDIR=str(tmp_path),
+        CDK_CONTEXT_JSON=json.dumps({"sumoEndpointSecretArn": SECRET}),
+        HOME=str(package(CDK, is_complete=True)),  # where it unpacks its other half, once
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert_attached(json.loads((tmp_path / "Orders.template.json").read_text()))
+    assert shlex.split(json.loads((EXAMPLES / "cdk/cdk.json").read_text())["app"])[1:] == ["app.py"]
+
+
+@needs_node
+@fetches_a_tool
+def test_serverless(tmp_path: Path) -> None:
+    """Its package step, with unknown keys as errors; the function's zip has the handler, and not the settings."""
+    service = tmp_path / "service"
+    shutil.copytree(EXAMPLES / "serverless", service)  # links become files
+    settings = service / "serverless.yml"
+    settings.write_text(settings.read_text() + "\nconfigValidationMode: error\n")
+    out = tmp_path / "out"
+    arguments = ["package", f"--param=sumoEndpointSecretArn={SECRET}", "--package", str(out)]
+    ended = node_tool(OSLS, "serverless", *arguments, cwd=service)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert_attached(json.loads((out / "cloudformation-template-update-stack.json").read_text()))
+    listed = subprocess.run([sys.executable, "-m", "zipfile", "-l", out / "orders.zip"], capture_output=True, text=True)
+    assert [line.split()[0] for line in listed.stdout.splitlines()[1:]] == ["app.py"]
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="there is no terraform")
+def test_terraform_reads_it(tmp_path: Path) -> None:
+    """The syntax, and the style; one variable has no default."""
+    ended = subprocess.run(
+        ["terraform", "fmt", "-check", "-diff", str(EXAMPLES / "terraform")],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+class ProviderSchema:
+    """The arguments that Terraform's AWS provider takes, as its bindings for other languages describe them."""
+
+    def __init__(self) -> None:
+        (archive,) = package(AWS_PROVIDER).glob("*/_jsii/*.tgz")
+        with tarfile.open(archive) as content:
+            description = content.extractfile("package/.jsii")
+            assert description is not None
+            self._text = description.read().decode()  # 130 MB, of which a dozen types are read
+
+    def check(self, kind: str, block: Mapping[str, Any]) -> None:
+        """Are all arguments of a block known, and none that is required left out?"""
+        given = {name: value for name, value in block.items() if name != "__is_block__"}
+        properties = {_snake(each["name"]): each for each in self._type(kind)["properties"]}
+        assert set(given) <= set(properties), kind
+        assert {name for name, each in properties.items() if not each.get("optional")} <= set(given), kind
+        for name, value in given.items():
+            if isinstance(value, list) and isinstance(value[0], dict):
+                kinds = re.findall(r'"fqn": "@cdktf/provider-aws\.([^"]+)"', json.dumps(properties[name]["type"]))
+                self.check(kinds[0], value[0])
+
+    def _type(self, kind: str) -> dict[str, Any]:
+        key = f'"@cdktf/provider-aws.{kind}": '
+        found: dict[str, Any] = json.JSONDecoder().raw_decode(self._text, self._text.index(key) + len(key))[0]
+        return found
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def _kind(resource: str, prefix: str = "") -> str:
+    """``aws_s3_bucket`` is ``s3Bucket.S3BucketConfig`` there."""
+    words = prefix + resource.removeprefix("aws").title().replace("_", "")
+    return f"{words[0].lower()}{words[1:]}.{words}Config"
+
+
+@fetches_a_tool
+def test_terraforms_provider_knows_every_argument() -> None:
+    """What `terraform validate` would say first: an argument that is misspelt, or missing."""
+    script = "import hcl2, json, sys; print(json.dumps(hcl2.load(open(sys.argv[1]))).replace('\\\\\"', ''))"
+    ended = python_tool(HCL, "-c", script, str(EXAMPLES / "terraform/main.tf"))
+    assert ended.returncode == 0, ended.stderr
+    content, schema, checked = json.loads(ended.stdout), ProviderSchema(), 0
+    for prefix, blocks in (("", content["resource"]), ("DataAws", content["data"])):
+        for resource, block in ((resource, block) for each in blocks for resource, block in each.items()):
+            if resource.startswith("aws_"):
+                schema.check(_kind(resource, prefix), next(iter(block.values())))
+                checked += 1
+    assert checked == 8
+
+
+def test_terraform_gives_what_the_others_give() -> None:
+    """Without its provider nothing expands it: the same settings, rights and prefix stand in the text."""
+    text = (EXAMPLES / "terraform/main.tf").read_text()
+    variables = dict(re.findall(r"^      (\w+) += (?:\"(.*)\"|.*)$", text, re.MULTILINE))
+    block = {name: value or "reference" for name, value in variables.items() if name.isupper()}
+    assert_settings(block)
+    assert re.findall(r'Action +"?= "((?:s3|secretsmanager):\w+)"', text) == [
+        "secretsmanager:GetSecretValue",
+        "s3:PutObject",
+    ]
+    assert f".arn}}/{s3.PREFIX}/*" in text
+    assert [name.replace("_", "") for name in re.findall(r'^variable "(\w+)"', text, re.MULTILINE)] == [PARAMETER]
+
+
+def test_image(layer_zip: bytes, layer_folder: Path, tmp_path: Path) -> None:
+    """The Dockerfile unpacks the layer as Lambda does, run bits included, and starts what is there."""
+    lines = (EXAMPLES / "image/Dockerfile").read_text().replace("\\\n", "").splitlines()
+    steps = [line.partition(" ")[::2] for line in lines if line and not line.startswith("#")]
+    copied = next(value.split() for step, value in steps if step == "COPY")
+    assert ROOT / copied[0] == ZIP
+    (tmp_path / "layer.zip").write_bytes(layer_zip)
+    unpack = next(value for step, value in steps if step == "RUN")
+    opt = tmp_path / "opt"
+    command = unpack.replace(copied[1], str(tmp_path / "layer.zip")).replace("/opt", str(opt))
+    subprocess.run(command.replace("python ", f"{sys.executable} "), shell=True, check=True)
+    assert contents(opt) == contents(layer_folder)
+    entry = json.loads(next(value for step, value in steps if step == "ENTRYPOINT"))
+    assert entry == ["/opt/sumo_wrapper", "python", "-m", "awslambdaric"]
+    assert (ROOT / next(value for step, value in steps if step == "COPY" and "app.py" in value).split()[0]).exists()
+
+
+def contents(folder: Path) -> dict[str, tuple[bool, bytes]]:
+    """Run bit and content of every file, by path."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {
+        str(file.relative_to(folder)): (bool(file.stat().st_mode & stat.S_IXUSR), file.read_bytes()) for file in files
+    }
+
+
+def test_every_example_is_in_the_readme() -> None:
+    """And nothing else is."""
+    readme = (EXAMPLES / "README.md").read_text()
+    named = set(re.findall(r"\]\((\w+)/[\w.]*\)", readme))
+    assert named == {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
