@@ -8,27 +8,30 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from aws_server import REGION, AwsServer
+import sumo_rules
+from aws_server import REGION
 from demo_story import FAULTS
+from lambda_server import LambdaServer
 from packages import package
 from runtimes import ROOT, interpreters
 from sumo_source import SumoSource
 
 from layer.interpreters import Interpreter
 
-pytest_plugins = ["aws_server"]
+pytest_plugins = ["fleet_account"]
 
 AWS_CLI = "awscli==1.46.3"
 ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV0-example_only=="
 """With the signs that a real one's code ends with, and that AWS's command line has a meaning for."""
 
 README = (ROOT / "README.md").read_text()
+
 CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
 
 RUN_ELSEWHERE = {
@@ -53,6 +56,9 @@ def commands(block: str) -> Iterator[str]:
             yield command
 
 
+INSTALL, _, BY_HAND = blocks(README, "sh")
+
+
 def copy_clone(folder: Path) -> Path:
     """Copy what a clone of this repository has that the builds read, and what is downloaded once."""
     for name in ("sumo_internal", "wrapper", "layer", ".cache/wheels"):
@@ -60,12 +66,16 @@ def copy_clone(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
     for name in ("Makefile", "LICENSE", "README.md", "setup.cfg", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
+    command = folder / ".venv/bin/sumo-internal"
+    command.parent.mkdir(parents=True)
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sumo_internal "$@"\n')
+    command.chmod(0o755)
     return folder
 
 
 @pytest.fixture
-def shell_environment(tmp_path: Path, aws_server: AwsServer) -> dict[str, str]:
-    """A user's shell: AWS's own command line on PATH, credentials, a region; and this interpreter in place of .venv."""
+def shell(tmp_path: Path, lambda_server: LambdaServer) -> dict[str, str]:
+    """A user's variables: AWS's own command line on PATH, credentials, a region; this interpreter in place of .venv."""
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, command in {
@@ -77,58 +87,76 @@ def shell_environment(tmp_path: Path, aws_server: AwsServer) -> dict[str, str]:
     return {
         "PATH": f"{tools}:{os.environ['PATH']}",
         "HOME": str(tmp_path),
-        "AWS_ENDPOINT_URL": aws_server.url,
+        "AWS_ENDPOINT_URL": lambda_server.url,
         "AWS_ACCESS_KEY_ID": "user",
         "AWS_SECRET_ACCESS_KEY": "user",
         "AWS_DEFAULT_REGION": REGION,
     }
 
 
-def test_install_by_the_book(tmp_path: Path, shell_environment: dict[str, str], aws_server: AwsServer) -> None:
-    """The first block, in a shell as it stands: afterwards the function has the layer, the wrapper and the endpoint.
+def run(block: str, folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a block in a shell as it stands, with an address in the place of the dots."""
+    command = ["bash", "-eu", "-o", "pipefail", "-c", block]
+    ran = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
 
-    Guards against quoting that AWS's command line takes for something else.
-    """
+
+def test_install_by_the_book(tmp_path: Path, shell: dict[str, str], lambda_server: LambdaServer) -> None:
+    """README's first block: the function has the layer and the wrapper, keeps its own, and nothing is wrong."""
+    make_function(lambda_server, "MY_FUNCTION", {"TABLE": "orders"})
+    with SumoSource(tls=True) as source:
+        block = INSTALL.replace("https://…", source.url)
+        ran = run(block, copy_clone(tmp_path / "clone"), {**shell, "SSL_CERT_FILE": str(source.ca_file)})
+        function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+        variables = function["Environment"]["Variables"]
+        wanted = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url, "TABLE": "orders"}
+        assert variables.items() >= wanted.items()
+        assert source.records == []  # the doctor has asked, and sent no line
+        assert len(source.requests) == 1
+    assert [":layer:sumo-internal-extension:" in layer["Arn"] for layer in function["Layers"]] == [True]
+    assert sumo_rules.TOKEN not in ran.stdout + ran.stderr
+
+
+def test_install_by_hand(tmp_path: Path, shell: dict[str, str], lambda_server: LambdaServer) -> None:
+    """The same with AWS's command line. Guards against quoting that it takes for something else."""
+    make_function(lambda_server, "MY_FUNCTION", {})
     clone = copy_clone(tmp_path / "clone")
-    make_function(aws_server, "MY_FUNCTION")
-    [install, *_] = blocks(README, "sh")
-    script = install.replace("https://…", ENDPOINT)
-    assert script != install
-    command = ["bash", "-eu", "-o", "pipefail", "-c", script]
-    ran = subprocess.run(command, cwd=clone, env=shell_environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-
-    function = aws_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+    run(BY_HAND.replace("https://…", ENDPOINT), clone, shell)
+    function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
     assert function["Environment"]["Variables"] == {
         "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
         "SUMO_HTTP_ENDPOINT": ENDPOINT,
     }
     [layer] = function["Layers"]
-    assert ":layer:sumo-internal-extension:" in layer["Arn"]
     assert layer["CodeSize"] == (clone / "layer/dist/sumo-internal-extension.zip").stat().st_size
 
 
-def make_function(aws_server: AwsServer, name: str) -> None:
-    """Make a function as it was before us."""
+def make_function(server: LambdaServer, name: str, variables: Mapping[str, str]) -> None:
+    """Make a function as it was before us, in an account with nothing else."""
     code = BytesIO()
     with ZipFile(code, "w") as file:
         file.writestr("app.py", "def handler(event, context): pass\n")
+    server.reset()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    role = aws_server.client("iam").create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument=trust)
-    aws_server.client("lambda").create_function(
+    role = server.client("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    server.client("lambda").create_function(
         FunctionName=name,
         Runtime="python3.12",
-        Role=role["Role"]["Arn"],
+        Role=role,
         Handler="app.handler",
         Code={"ZipFile": code.getvalue()},
+        Environment={"Variables": dict(variables)},
+        MemorySize=512,
+        Timeout=30,
     )
 
 
 def test_no_command_goes_unchecked() -> None:
     """Every other command is one that is run elsewhere, and there it is."""
-    [_, *others] = blocks(README, "sh")
+    others = [block for block in blocks(README, "sh") if block not in (INSTALL, BY_HAND)]
     named = [command for block in [*others, *blocks(CONTRIBUTING, "sh")] for command in commands(block)]
-    assert named
+    assert len(others) == len(blocks(README, "sh")) - 2
     assert [command for command in named if command not in RUN_ELSEWHERE] == []
     for command in named:
         assert (ROOT / RUN_ELSEWHERE[command]).exists()
