@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -56,7 +57,10 @@ def commands(block: str) -> Iterator[str]:
             yield command
 
 
-INSTALL, _, BY_HAND = blocks(README, "sh")
+INSTALL, _, BY_HAND, WITHOUT_CLONE = blocks(README, "sh")
+
+
+RUN_HERE = (INSTALL, BY_HAND, WITHOUT_CLONE)
 
 
 def copy_clone(folder: Path) -> Path:
@@ -132,6 +136,24 @@ def test_install_by_hand(tmp_path: Path, shell: dict[str, str], lambda_server: L
     assert layer["CodeSize"] == (clone / "layer/dist/sumo-internal-extension.zip").stat().st_size
 
 
+def test_install_without_the_clone(
+    tmp_path: Path, layer_zip: bytes, wheel: Path, shell: dict[str, str], lambda_server: LambdaServer
+) -> None:
+    """The wheel and the zip alone, in an environment that has nothing else.
+
+    Guards against a command that needs what only the clone has, or what is not among its dependencies.
+    """
+    make_function(lambda_server, "MY_FUNCTION", {})
+    (tmp_path / "sumo-internal-extension.zip").write_bytes(layer_zip)
+    shutil.copy(wheel, tmp_path)
+    venv.create(tmp_path / "venv", with_pip=True)
+    variables = {**shell, "PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    run(WITHOUT_CLONE.replace("https://…", ENDPOINT), tmp_path, variables)
+    function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+    assert function["Environment"]["Variables"]["SUMO_HTTP_ENDPOINT"] == ENDPOINT
+    assert [layer["CodeSize"] for layer in function["Layers"]] == [len(layer_zip)]
+
+
 def make_function(server: LambdaServer, name: str, variables: Mapping[str, str]) -> None:
     """Make a function as it was before us, in an account with nothing else."""
     code = BytesIO()
@@ -154,9 +176,9 @@ def make_function(server: LambdaServer, name: str, variables: Mapping[str, str])
 
 def test_no_command_goes_unchecked() -> None:
     """Every other command is one that is run elsewhere, and there it is."""
-    others = [block for block in blocks(README, "sh") if block not in (INSTALL, BY_HAND)]
+    others = [block for block in blocks(README, "sh") if block not in RUN_HERE]
     named = [command for block in [*others, *blocks(CONTRIBUTING, "sh")] for command in commands(block)]
-    assert len(others) == len(blocks(README, "sh")) - 2
+    assert len(others) == len(blocks(README, "sh")) - len(RUN_HERE)
     assert [command for command in named if command not in RUN_ELSEWHERE] == []
     for command in named:
         assert (ROOT / RUN_ELSEWHERE[command]).exists()
@@ -166,13 +188,26 @@ def test_no_command_goes_unchecked() -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``pip install .`` installs, dependencies included; pure Python, for every interpreter."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, as built from a clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--no-deps", f"--wheel-dir={folder}", str(copy_clone(folder / "clone")))
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What installing the wheel installs, dependencies included; pure Python, for every interpreter."""
     folder = tmp_path_factory.mktemp("site")
-    clone = copy_clone(tmp_path_factory.mktemp("to-install") / "clone")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, f"--target={folder}", str(clone)], check=True, stdin=subprocess.DEVNULL)
+    pip("install", f"--target={folder}", str(wheel))
     return folder
+
+
+def pip(command: str, *arguments: str) -> None:
+    """Run pip."""
+    quietly = [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*quietly, *arguments], check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("interpreter", interpreters(), ids=str)
