@@ -178,22 +178,29 @@ class Account:
         """Every line is there once, and nobody complains."""
         return not (self.lost or self.unknown or self.repeated or self.problems)
 
+    def tries(self) -> dict[str, list[int]]:
+        """Return the numbers of the batches that each line was in, by the line's text."""
+        found: dict[str, list[int]] = {}
+        for number, batch in enumerate(self.batches):
+            for text in batch.texts:
+                found.setdefault(text, []).append(number)
+        return found
+
     def carriers(self) -> dict[str, int]:
         """Return the number of the batch that has brought each line to where it is, by the line's text."""
-        found: dict[str, int] = {}
-        for number, batch in enumerate(self.batches):
-            for text in batch.texts if batch.is_taken else ():
-                found.setdefault(text, number)
-        return found
+        taken = (
+            (text, [number for number in tries if self.batches[number].is_taken])
+            for text, tries in self.tries().items()
+        )
+        return {text: numbers[0] for text, numbers in taken if numbers}
 
     def ways(self) -> dict[Way, tuple[int, int]]:
         """Return for each way how many lines went it at the first try, and how many at a later one."""
-        tries = Counter(text for batch in self.batches for text in batch.texts)
-        carriers = self.carriers()
+        tries, carriers = self.tries(), self.carriers()
         counts: Counter[tuple[Way, bool]] = Counter()
         for text in self.written.elements():
             way = self.batches[carriers[text]].way if text in carriers else "lost"
-            counts[way, tries[text] > 1] += 1
+            counts[way, len(tries.get(text, [])) > 1] += 1
         return {way: (counts[way, False], counts[way, True]) for way in get_args(Way)}
 
     def waiting(self) -> Iterator[tuple[float, int]]:

@@ -9,11 +9,15 @@ for (const title of picture.querySelectorAll("title")) {
   title.remove(); // or the browser shows it a second time
 }
 
+function batches(shape) {
+  return shape && shape.dataset.batch ? shape.dataset.batch.split(" ") : [];
+}
+
 function choose(shape) {
-  const batch = shape ? shape.dataset.batch : undefined;
-  picture.classList.toggle("chosen", batch !== undefined);
+  const wanted = batches(shape);
+  picture.classList.toggle("chosen", wanted.length > 0);
   for (const each of picture.querySelectorAll("[data-batch]")) {
-    each.classList.toggle("chosen", each.dataset.batch === batch);
+    each.classList.toggle("chosen", batches(each).some((batch) => wanted.includes(batch)));
   }
 }
 

@@ -7,7 +7,8 @@ Rules:
 
 * Every shape stands for something that the model, the source or the bucket has recorded. Nothing is drawn for effect.
 * A label is left out where it would touch the one before it; what it says is in the shape's title, too.
-* Shapes of one batch carry its number (``data-batch``), so that the page can show which lines went where.
+* Shapes of a batch carry its number (``data-batch``), a line the numbers of all that it was in, so that the page can
+  show which lines went where, and how often they were tried.
 """
 
 from __future__ import annotations
@@ -196,26 +197,27 @@ class Picture:
         stacks: dict[int, list[Line]] = {}
         for line in sorted(self.account.lines, key=lambda line: line.at_s):
             stacks.setdefault(round(self.x(line.at_s) / _BLOCK_PX), []).append(line)
-        carriers = self.account.carriers()
+        tries, carriers = self.account.tries(), self.account.carriers()
         free_from = 0
         for place, stack in stacks.items():
             left = max(free_from, place)
             free_from = left + (len(stack) - 1) // _STACK_MAX + 1
             for number, line in enumerate(stack):
                 column, height = divmod(number, _STACK_MAX)
-                yield self._line(line, carriers.get(line.text), left + column, height + 1)
+                carrier = self.account.batches[carriers[line.text]] if line.text in carriers else None
+                yield self._line(line, carrier, tries.get(line.text, []), left + column, height + 1)
 
-    def _line(self, line: Line, carrier: int | None, column: int, height: int) -> Element:
-        way = "lost" if carrier is None else self.account.batches[carrier].way
+    def _line(self, line: Line, carrier: Batch | None, tries: Sequence[int], column: int, height: int) -> Element:
+        fate = "nobody has it" if carrier is None else f"{carrier.place} has it {carrier.at_s - line.at_s:.2f} s later"
         return element(
             "rect",
             x=column * _BLOCK_PX - _BLOCK_PX / 2,
             y=LANES["lines"][0] - height * _BLOCK_PX,
             width=_BLOCK_PX - 0.8,
             height=_BLOCK_PX - 0.8,
-            class_=f"line {way}",
-            data_batch=carrier,
-            title=f"{self.ago(line.at_s)}: {line.text.strip()}",
+            class_=f"line {carrier.way if carrier else 'lost'}",
+            data_batch=" ".join(map(str, tries)) or None,
+            title=f"{self.ago(line.at_s)}: {line.text.strip()} ({fate})",
         )
 
     def _spool(self) -> Iterator[Element]:

@@ -216,4 +216,4 @@ def test_every_shape_can_be_read_out() -> None:
         "frozen",
         "shutdown",
     }
-    assert sum(shape.get("data-batch") is not None for shape in shapes) == len(account.lines) - 2 + len(account.batches)
+    assert sum(shape.get("data-batch") is not None for shape in shapes) == len(account.lines) + len(account.batches)
