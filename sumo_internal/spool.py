@@ -476,16 +476,17 @@ class Spool:
         if self._life is None or self._life.is_unlinked:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.tally.keep()
-        number = self._segment_number + 1
+        self._segment_number = number = self._segment_number + 1
         path = f"{self.folder}/{self.writer}.{number:06d}.spool"
         # Most environments never fill their first one, whose making is part of their start.
         segment = Segment.create(path, self._envelope, is_filled=number > 1)
+        # A signal handler may raise between any two of these: until the last there is no room, and one more is made.
+        self._clear_offset = self._end_offset = self._limit_offset = 0
+        self.segments.append(segment)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
-        self._offset, self._clear_offset = HEADER_BYTES, 0
+        self._offset = HEADER_BYTES
         self._limit_offset = SEGMENT_BYTES
         self._end_offset = 0 if is_reserved else SEGMENT_BYTES
-        self._segment_number = number
-        self.segments.append(segment)
         previous[_SEALED] = 1
         if number > 1 and self.on_backlog is not None:
             self.on_backlog()
