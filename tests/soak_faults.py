@@ -139,6 +139,7 @@ class SecondDrainer:
         self._process = subprocess.Popen(
             [sys.executable, "-c", SECOND_DRAINER, str(spool), str(ROOT), url],
             stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env={**os.environ, **variables},
         )
 

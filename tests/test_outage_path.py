@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,8 @@ def test_a_lost_answer_doubles_one_batch_and_the_ids_say_so(source: SumoSource, 
     doubled = {identity for identity, count in source.ids().items() if count > 1}
     assert doubled == {record["id"] for record in source.requests[0].records}
     assert max(source.ids().values()) == 2
+    (account,) = accounts(source)
+    assert account["accounting"]["sentAgain"]["lines"] == len(doubled)
 
 
 def test_an_outage_is_accounted_for(source: SumoSource, layer_folder: Path) -> None:
@@ -205,4 +208,50 @@ def test_a_hundred_thousand_lines_in_one_invocation(source: SumoSource, layer_fo
         env.shutdown()
 
     assert len(set(texts(source))) == 100_001
+    assert all(account["accounting"]["lost"] == {} for account in accounts(source))
+
+
+def test_an_answer_that_came_during_a_freeze_doubles_nothing(source: SumoSource, layer_folder: Path) -> None:
+    """Frozen for seconds with the answer unread, and the source content: thawed, it is read, and nothing sent again."""
+    source.default = Fault(delay_s=0.3)
+    with environment(source, layer_folder, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="0.1") as env:
+        env.start()
+        handle = env.begin_invoke({"steps": [{"log": "before the freeze"}, {"sleep": 1.0}]})
+        source.wait_for(lambda source: "before the freeze" in texts(source))  # kept, and not answered yet
+        env.freeze()
+        source.wait_for(lambda source: "before the freeze" in str(source.requests))  # and now it is
+        threading.Event().wait(2.5)
+        env.thaw()
+        assert handle.finish().status == "success"
+        env.shutdown()
+
+    assert sorted(texts(source)) == ["before the freeze", "loaded"]
+    assert set(source.ids().values()) == {1}
     assert accounts(source) == []
+
+
+def test_without_trouble_there_is_no_account_and_shutdown_is_short(source: SumoSource, layer_folder: Path) -> None:
+    """Nothing retried, doubled or lost: no record says so; and the extension leaves when nothing is left to ship."""
+    with environment(source, layer_folder) as env:
+        env.start()
+        env.invoke(log("one"))
+        shutdown = env.shutdown()
+
+    assert texts(source) == ["loaded", "one"]
+    assert accounts(source) == []
+    assert all(end.signal is None for name, end in shutdown.ended.items() if name != "runtime")
+    assert shutdown.duration_s < 2.0
+
+
+def test_what_breaks_in_the_shipping_thread_does_not_end_it(source: SumoSource, layer_folder: Path) -> None:
+    """The function's own tricks may break anything of ours once: it is said, and the next drain brings the lines."""
+    with environment(source, layer_folder, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="0.2") as env:
+        env.start()
+        env.invoke({"steps": [{"spoil": "os.listdir"}, {"log": "one"}, {"sleep": 0.5}]})
+        env.invoke({"steps": [{"log": "two"}, {"sleep": 0.5}]})
+        arrived = texts(source)
+        said = [line.text for line in env.cloudwatch if "sumo-internal-extension:" in line.text]
+        env.shutdown()
+
+    assert arrived == ["loaded", "one", "two"]
+    assert len(said) == 1 and "shipping failed: RuntimeError: spoiled" in said[0]

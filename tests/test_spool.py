@@ -433,6 +433,24 @@ def test_a_forked_child_writes_a_spool_of_its_own(tmp_path: Path) -> None:
     assert len(list_segments(spool.folder)) == 1  # the child's is gone, the parent's own is being filled
 
 
+def test_a_forked_child_without_room_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its counts have no file and it has no drainer: a line on stderr is all that will ever tell of its lines."""
+    spool = make(tmp_path / "spool")
+    empty(spool.folder)
+    (tmp_path / "spool").write_text("no room for a folder")
+    child = os.fork()
+    if child == 0:
+        try:
+            for _ in range(3):
+                spool.append(start("child"))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1 and "lines of a forked child are lost" in said[0]
+
+
 def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None:
     """From a living writer elsewhere only what verifies is taken: arm64 may show the offset before the line."""
     spool = make(tmp_path / "spool")

@@ -98,6 +98,19 @@ def fork(text):
     os.waitpid(child, 0)
 
 
+def spoil(name):
+    """Have a function of a module raise once."""
+    module_name, attribute = name.split(".")
+    module = sys.modules[module_name]
+    real = getattr(module, attribute)
+
+    def raise_once(*_):
+        setattr(module, attribute, real)
+        raise RuntimeError("spoiled")
+
+    setattr(module, attribute, raise_once)
+
+
 STEPS = {
     "log": log_line,
     "error": log.error,
@@ -115,6 +128,7 @@ STEPS = {
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "remove_tmp": remove_tmp,
     "fork": fork,
+    "spoil": spoil,
     "raw": lambda text: os.write(1, text.encode()),
     "json": lambda value: print(json.dumps(value)),
     "environ": lambda name: os.environ.get(name),
