@@ -294,15 +294,22 @@ class Run:
                 yield [json.loads(line) for line in gzip.decompress(body).splitlines()]
 
 
-def soak(console: Console, minutes: float, seed: int) -> tuple[Books, Counter[str]]:
-    """Run one environment after the other, and return the books of all."""
+def soak(console: Console, minutes: float, seed: int, layer: Path, run_s: float = RUN_S) -> tuple[Books, Counter[str]]:
+    """Run one environment after the other, and return the books of all.
+
+    Args:
+        console: Where progress and a line for each environment go.
+        minutes: How long.
+        seed: What is to happen.
+        layer: The unpacked layer.
+        run_s: For one environment.
+    """
     total, happened = Books(), Counter[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
-        bar = progress.add_task("building the layer", total=minutes * 60)
+        bar = progress.add_task("starting", total=minutes * 60)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sumo-soak-")))
-        unpack(build(interpreters()), folder / "opt")
         aws = stack.enter_context(AwsServer())
         begun_s = time.monotonic()
         end_s = begun_s + minutes * 60
@@ -312,9 +319,9 @@ def soak(console: Console, minutes: float, seed: int) -> tuple[Books, Counter[st
             draw = Random(f"{seed}/{number}")
             own = folder / f"run-{number}"
             own.mkdir()
-            run = Run(number, draw, draw.choice(runtimes()), folder / "opt", aws, own)
+            run = Run(number, draw, draw.choice(runtimes()), layer, aws, own)
             progress.update(bar, description=f"run {number}: {run.setting}", completed=now_s - begun_s)
-            books = run.go(min(end_s, now_s + RUN_S))
+            books = run.go(min(end_s, now_s + run_s))
             console.print(_row(number, run, books))
             total.add(books)
             happened += run.happened
@@ -362,7 +369,9 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"seed {options.seed}, {options.minutes:g} minutes")
-    total, happened = soak(console, options.minutes, options.seed)
+    with tempfile.TemporaryDirectory(prefix="sumo-soak-layer-") as layer:
+        unpack(build(interpreters()), Path(layer))
+        total, happened = soak(console, options.minutes, options.seed, Path(layer))
     for table in _tables(total, happened):
         console.print(table)
     for line in total.wrong[:LISTED_MAX]:

@@ -1,0 +1,26 @@
+"""The soak, cut short: with a fixed seed, a few environments of a few seconds, and the same books."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from soak import soak
+
+MINUTES = 18 / 60
+RUN_S = 5.0
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_the_books_balance(layer_folder: Path, seed: int) -> None:
+    """Random faults, kills and freezes: logged = delivered + in S3 + counted, and what comes twice is counted too.
+
+    ``make soak`` does the same for ten minutes; what it has ever found wrong has a test of its own.
+    """
+    books, happened = soak(Console(width=160), MINUTES, seed, layer_folder, RUN_S)
+
+    assert books.wrong == []
+    assert books.unexplained == 0
+    assert books.logged == books.at_sumo + books.in_bucket + books.counted + books.in_spool > 100
+    assert happened["invocation"] > 5
