@@ -19,11 +19,21 @@ _HEAD = """\
 Every source of lines that the tests know, each tried in a real function under the real runtime client, with both log
 formats, with and without the descriptor for framed logs. *Lines* are CloudWatch's events; a record of Sumo's may have
 several of them. *Keys* are those that a record has besides the ones that all have. The figures are those of the text
-format with framed logs. Written by the tests (`tests/test_capture.py`); a test fails when it is out of date.
+format with framed logs. Written by the tests (`tests/test_capture.py`, and for what Lambda itself says
+`tests/test_platform_path.py`); a test fails when it is out of date.
 
 | source | CloudWatch | Sumo Logic | keys | difference, and why |
 | --- | --- | --- | --- | --- |
 """
+
+
+INIT = "the init: INIT_START, and each extension's state"
+INVOCATION = "an invocation: START, END, REPORT"
+EXIT = "a runtime that ends in mid-invocation (`Runtime exited …`)"
+TIMEOUT = "a timeout (`Task timed out …`)"
+TELEMETRY = "`os.write`, child processes, … with `SUMO_FUNCTION_LOGS=telemetry`"
+LAMBDAS = (INIT, INVOCATION, EXIT, TIMEOUT, TELEMETRY)
+"""Sources that no code of the function's has a part in, or no code in its process: the table's last rows."""
 
 
 def row(source: str, line_count: int | None, record_count: int | None, keys: Iterable[str], difference: str) -> str:

@@ -348,8 +348,11 @@ def test_what_reaches_cloudwatch_reaches_sumo_once(
         keys = {key for record in got.records for key in record} - COMMON_KEYS
         lines = len(got.cloudwatch) if case.has_counts else None
         row = sources_table.row(case.source, lines, None if case.is_timed else len(got.records), keys, case.difference)
-        sources_table.check(row, [case.source for case in CASES])
+        sources_table.check(row, SOURCES)
 
+
+SOURCES = [*(case.source for case in CASES), *sources_table.LAMBDAS]
+"""The rows of the table, in order."""
 
 OF_THE_INTERPRETER = {
     *("plain", "own_handlers", "binary", "threads", "queued"),
@@ -372,7 +375,7 @@ def test_each_python_is_captured(
 
 def test_the_table_of_sources_is_complete() -> None:
     """Each case has its row, in order, and no row is left of a case that is gone."""
-    assert sources_table.listed() == (True, [case.source for case in CASES])
+    assert sources_table.listed() == (True, SOURCES)
 
 
 OF_THE_PROCESS = {"threads", "interrupted", "recursion", "descriptor", "loguru_lines"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sources_table
 from model import Environment, Invocation
 from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
@@ -336,6 +337,54 @@ def test_a_function_that_empties_tmp_loses_no_event(source: SumoSource, layer_fo
         env.shutdown()
     assert sorted(reported(source)) == sorted(invocation.request_id for invocation in invocations)
     assert_each_once(source)
+
+
+def measured(env: Environment, source: SumoSource, kinds: tuple[str, ...], *starts: str) -> tuple[int, int]:
+    """How many lines with one of these beginnings the platform wrote, and how many records of these types there are."""
+    lines = [line.text for line in env.cloudwatch if line.source == "platform" and line.text.startswith(starts)]
+    return len(lines), sum(record["type"] in kinds for record in source.records)
+
+
+def test_lambdas_own_lines_in_the_table_of_sources(source: SumoSource, layer_folder: Path) -> None:
+    """What the platform writes to CloudWatch has its records, whatever becomes of the function."""
+    rows = []
+
+    def add(name: str, counts: tuple[int, int], keys: set[str], difference: str) -> None:
+        rows.append(sources_table.row(name, *counts, keys, difference))
+
+    with environment(source, layer_folder, variables=AT_ONCE) as env:
+        run(env, steps({"log": "a line"}))
+        env.shutdown()
+        kinds = ("platform.initStart", "platform.initRuntimeDone", "platform.initReport", "platform.extension")
+        counts = measured(env, source, kinds, "INIT_START", "EXTENSION")
+        add(sources_table.INIT, counts, {"record"}, "the end of the init has two records besides, CloudWatch no line")
+        kinds = ("platform.start", "platform.runtimeDone", "platform.report")
+        counts = measured(env, source, kinds, "START", "END", "REPORT")
+        add(sources_table.INVOCATION, counts, {"record"}, "END is `platform.runtimeDone`, which tells more")
+    with SumoSource() as source, environment(source, layer_folder, variables=AT_ONCE) as env:
+        run(env, steps({"kill": None}))
+        exits = [record for record in of_type(source, "platform.report") if "ExitError" in json.dumps(record)]
+        counts = (measured(env, source, (), "RequestId: ")[0], len(exits))
+        add(
+            sources_table.EXIT, counts, {"record"}, "no line of its own: `status` and `errorType` of the REPORT tell it"
+        )
+    with SumoSource() as source, environment(source, layer_folder, timeout_s=1.0, variables=AT_ONCE) as env:
+        (timed_out,) = run(env, steps({"sleep": 9}))
+        found = [text for text in texts(source) if "Task timed out" in text]
+        lines = [line for line in env.cloudwatch if "Task timed out" in line.text]
+        assert all(timed_out.request_id in text for text in found)
+        add(sources_table.TIMEOUT, (len(lines), len(found)), set(), "none")
+    variables = {**AT_ONCE, "SUMO_FUNCTION_LOGS": "telemetry"}
+    with SumoSource() as source, environment(source, layer_folder, variables=variables) as env:
+        run(env, steps({"raw": "one\ntwo\n"}, {"print": "three"}))
+        env.shutdown()
+        lines = [line for line in env.cloudwatch if line.source == "function"]
+        add(
+            sources_table.TELEMETRY, (len(lines), len(texts(source))), set(), "levels, fields and stack traces are text"
+        )
+    others = [name for name in sources_table.listed()[1] if name not in sources_table.LAMBDAS]
+    for row in rows:
+        sources_table.check(row, [*others, *sources_table.LAMBDAS])
 
 
 INVOKE = "INVOKE,SHUTDOWN"
