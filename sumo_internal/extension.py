@@ -137,9 +137,9 @@ class Extension:
 
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = self._last_request_id() if event.reason == "timeout" else None
-        self._receive(time.time())
+        self._receive(0.0, until_s - SHIP_RESERVE_S)
         outcome = self._drain(until_s)
-        self._receive(min(time.time() + REPORT_WAIT_S, until_s - SHIP_RESERVE_S))
+        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S)
         if event.reason == "timeout":
             self._tell_timeout(last_id)
         assert self._shelf is not None
@@ -173,7 +173,8 @@ class Extension:
         ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
         for descriptor, _ in ready:
             if self._receiver is not None and (request is None or descriptor != request.fileno()):
-                self._receiver.ready(descriptor)
+                with guard.guard("receiving telemetry"):
+                    self._receiver.ready(descriptor)
         if request is None:
             return bool(ready)
         if not self._has_sidecar and self._spool is not None and self._spool.pending_bytes:
@@ -181,10 +182,12 @@ class Extension:
                 self._ship(time.time() + BESIDE_MAX_S)
         return any(descriptor == request.fileno() for descriptor, _ in ready)
 
-    def _receive(self, until_s: float) -> None:
-        """Take the deliveries that are here, and wait for those that must still come, at most until then."""
-        while self._receiver is not None and (self._serve(until_s if self._is_expecting else 0.0)):
-            pass
+    def _receive(self, wait_s: float, until_s: float) -> None:
+        """Take the deliveries that are here, and wait so long for those that must still come; at most until then."""
+        wait_until_s = min(time.time() + wait_s, until_s)
+        while self._receiver is not None and self._serve(wait_until_s if self._is_expecting else 0.0):
+            if time.time() >= until_s:
+                break
 
     @property
     def _is_expecting(self) -> bool:

@@ -355,7 +355,12 @@ def test_lambdas_own_lines_in_the_table_of_sources(source: SumoSource, layer_fol
     with environment(source, layer_folder, variables=AT_ONCE) as env:
         run(env, steps({"log": "a line"}))
         env.shutdown()
-        kinds = ("platform.initStart", "platform.initRuntimeDone", "platform.initReport", "platform.extension")
+        kinds: tuple[str, ...] = (
+            "platform.initStart",
+            "platform.initRuntimeDone",
+            "platform.initReport",
+            "platform.extension",
+        )
         counts = measured(env, source, kinds, "INIT_START", "EXTENSION")
         add(sources_table.INIT, counts, {"record"}, "the end of the init has two records besides, CloudWatch no line")
         kinds = ("platform.start", "platform.runtimeDone", "platform.report")

@@ -120,6 +120,15 @@ def test_a_delivery_byte_by_byte(stand: Stand) -> None:
     assert stand.taken == [b"[2]", b"[1]"]
 
 
+def test_a_delivery_that_comes_again_is_taken_once(stand: Stand) -> None:
+    """Lambda repeats a batch whose acknowledgement it has not seen, perhaps because the environment was frozen."""
+    for body in (b"[1]", b"[1]", b"[2]"):
+        with stand.connect() as connection:
+            connection.sendall(delivery(body))
+            assert status(connection) == 200
+    assert stand.taken == [b"[1]", b"[2]"]
+
+
 def test_two_deliveries_at_once(stand: Stand) -> None:
     """Pipelined requests are two deliveries and have two answers."""
     with stand.connect() as connection:
