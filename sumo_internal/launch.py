@@ -7,6 +7,7 @@ them. For ``-m`` that is done without ``runpy``, whose import costs more than al
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Set up, then become what was to be started: ``-m MODULE ARGS…``, ``-c CODE ARGS…`` or ``SCRIPT ARGS…``."""
+    gc.disable()  # nothing of what is made here is garbage, and to look for some takes a tenth of the time
     with guard.guard("setting up"):
         from sumo_internal import assembly
 
         assembly.install()
+    gc.enable()
     arguments = sys.argv[1:]
     # orig_argv is [interpreter, its options…, start.py, arguments…]: without us there is no start.py in it.
     del sys.orig_argv[len(sys.orig_argv) - len(arguments) - 1]
@@ -46,7 +49,8 @@ def run_script(path: str, arguments: list[str]) -> None:
         _run_module_as_main("__main__", alter_argv=False)
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
-    from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+    # Where importlib.machinery has them from, without what else that imports.
+    from _frozen_importlib_external import SourceFileLoader, SourcelessFileLoader
 
     loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", full_path)
     try:

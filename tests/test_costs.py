@@ -20,7 +20,7 @@ from sumo_source import SumoSource
 MODULES = {
     "_socket",
     "fcntl",
-    "importlib.machinery",
+    "gc",
     "mmap",
     "sumo_internal",
     "sumo_internal.assembly",
