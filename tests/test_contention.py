@@ -1,0 +1,109 @@
+"""Contention: beside the function's own work ours has to wait, and the response above all does not wait for us.
+
+The runtime's client holds the interpreter lock while it posts a response. What could delay it is a thread of ours that
+has the lock when the handler returns. So the function here looks where the process's other threads are in their code,
+without letting go of the lock, when its handler returns and when the response is out: a thread that has had the lock
+meanwhile is somewhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model import Environment
+from runtimes import Runtime, runtimes, typical
+from sumo_source import SumoSource
+
+APP = '''
+import _thread, logging, sys, time
+from awslambdaric import bootstrap
+
+post = bootstrap.LambdaRuntimeClient.post_invocation_result
+moved, returned = [], {}
+
+def places():
+    """Where each thread but this one is: the function, and the instruction in it."""
+    frames = sys._current_frames()
+    return {t: (f.f_code.co_qualname if sys.version_info >= (3, 11) else f.f_code.co_name, f.f_lasti, id(f))
+            for t, f in frames.items() if t != _thread.get_ident()}
+
+def post_and_look(*arguments, **options):
+    post(*arguments, **options)
+    posted = places()
+    moved[:] = [[was[:2], posted.get(t, [])[:2]] for t, was in returned.items() if posted.get(t) != was]
+
+bootstrap.LambdaRuntimeClient.post_invocation_result = post_and_look
+
+def settle():
+    """Wait until what the other threads do when an invocation begins is done."""
+    looks = [{}]
+    while len(looks) < 4 or looks[-1] != looks[-4]:
+        looks.append(places())
+        time.sleep(0.02)
+
+def handler(event, context):
+    """Log so many lines; return which threads had the lock while the last response was posted, and how many there
+    are."""
+    global returned
+    last = list(moved)
+    settle()
+    for number in range(event["lines"]):
+        logging.error("line %d %s", number, "x" * event.get("length", 0))
+    returned = places()
+    return last, len(returned)
+'''
+
+
+@pytest.fixture
+def source() -> Iterator[SumoSource]:
+    with SumoSource() as source:
+        yield source
+
+
+@pytest.fixture
+def task_root(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def environment(source: SumoSource, layer: Path, task_root: Path, runtime: Runtime, **variables: str) -> Environment:
+    wrapper = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url}
+    return Environment(runtime, task_root, layer=layer, variables={**wrapper, **variables})
+
+
+def invoke(env: Environment, lines: int) -> list[Any]:
+    """Invoke; return which threads had the interpreter lock while the response before was posted."""
+    invocation = env.invoke({"lines": lines})
+    assert invocation.status == "success", env.cloudwatch
+    moved, others = invocation.payload
+    assert others >= 2, "the life-cycle thread and the shipping thread"
+    return list(moved)
+
+
+@pytest.mark.parametrize("strategy", ["end", "next"])
+@pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+def test_nothing_of_ours_runs_while_the_response_is_posted(
+    source: SumoSource, layer_folder: Path, task_root: Path, runtime: Runtime, strategy: str
+) -> None:
+    """From the handler's return to the response's end no thread of ours has the interpreter lock, lines or no lines.
+
+    Guards against shipping that is woken by a line, or by the handler's end, instead of by the response's.
+    """
+    with environment(source, layer_folder, task_root, runtime, SUMO_FLUSH=strategy) as env:
+        env.start()
+        moved = [invoke(env, lines=100) for _ in range(10)]
+        env.shutdown()
+    assert moved == [[]] * 10
+    assert len(source.records) >= 1_000
+
+
+def test_a_backlog_is_shipped_meanwhile_all_the_same(source: SumoSource, layer_folder: Path, task_root: Path) -> None:
+    """The exception: a burst of lines wakes the shipping thread at once, or the spool would be full before it ends."""
+    with environment(source, layer_folder, task_root, typical(), SUMO_FLUSH="next") as env:
+        env.start()
+        handle = env.begin_invoke({"lines": 4_000, "length": 1_000})
+        source.wait_for(500)
+        assert handle.finish().status == "success"
