@@ -10,9 +10,10 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -283,9 +284,11 @@ def run(
     form: str = "text-framed",
     runtime: Runtime | None = None,
     tenant_id: str | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Run:
     """Start a case's function, invoke it with each payload, shut it down; without a layer, without us altogether."""
-    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function", **(WRAPPER if layer else {})}
+    wrapper = WRAPPER if layer else {}
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function", **wrapper, **variables}
     shutil.copyfile(FUNCTIONS / f"{case.function}.py", task / f"{case.function}.py")
     for requirement in case.packages:
         for path in package(requirement, is_complete=True).iterdir():
@@ -426,6 +429,75 @@ def test_a_log_record_is_the_runtimes_line_and_its_fields(
         shape = rf"\[INFO\]\t\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z\t{request_id}\torder 17 accepted"
         assert re.fullmatch(shape, info["message"])
         assert error["message"].splitlines()[-1] == "KeyError: 'price'"
+
+
+@pytest.mark.parametrize(("level", "count"), [("TRACE", 5), ("WARN", 5), ("ERROR", 4)])
+def test_lambdas_log_level_holds_for_both(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, count: int
+) -> None:
+    """AWS_LAMBDA_LOG_LEVEL is the root logger's: what it keeps from CloudWatch is not sent either, nothing else."""
+    monkeypatch.setitem(FORMATS["json-framed"], "log_level", level)
+    got = run(source, layer_folder, tmp_path, of("plain"), "json-framed")
+    assert [record["message"] for record in got.records] == got.entries("json-framed")
+    assert len(got.records) == count
+
+
+def test_what_bypasses_python_is_had_from_the_telemetry_api(
+    source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """The answer for functions that need it, wrapper or not: every line, and none of them by both ways."""
+    case, variables = of("descriptor"), {"SUMO_FUNCTION_LOGS": "telemetry"}
+    got = run(source, layer_folder, tmp_path, case, variables=variables)
+    printed = flat(line.text for line in got.cloudwatch)
+    assert any(line.startswith("C code") for line in printed)
+    same(printed, flat(texts(got.records)))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A module that cannot be imported or has no handler, and the error that the runtime reports."""
+
+    id: str
+    error_type: str
+    fragment: str
+    code: str
+    handler: str = "broken.handler"
+
+
+BROKEN = [
+    Broken("module", "Runtime.ImportModuleError", "No module named 'absent'", "print('begun')\nimport absent\n"),
+    Broken("syntax", "Runtime.UserCodeSyntaxError", "Syntax error in module", "def handler(:\n"),
+    Broken("handler", "Runtime.HandlerNotFound", "Handler 'absent' missing", "print('begun')\n", "broken.absent"),
+    Broken("raises", "KeyError", "'price'", "import logging\nlogging.error('begun')\n{}['price']\n"),
+    Broken("exits", "", "begun", "import sys\nprint('begun')\nsys.exit(3)\n"),
+]
+
+
+@each_format
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.id)
+def test_a_module_that_cannot_be_imported_is_reported(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, broken: Broken, form: str
+) -> None:
+    """Each failed init is one record with the error's parts, and what came before it is there; nothing is there twice.
+
+    Guards against what the last lines of a process lose that ends before its first Next.
+    """
+    (tmp_path / "broken.py").write_text(broken.code)
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function", **WRAPPER}
+    with Environment(
+        typical(), tmp_path, broken.handler, layer=layer_folder, variables=variables, timeout_s=20, **FORMATS[form]
+    ) as env:
+        assert env.start().error is not None
+        env.shutdown()
+        printed = flat(line.text for line in env.cloudwatch if line.source == "function")
+
+    records = list({record["id"]: record for record in source.records}.values())
+    same(printed, flat(texts(records)))
+    assert any(broken.fragment in str(record["message"]) for record in records)
+    errors = [record for record in records if "errorType" in record]
+    assert [record["errorType"] for record in errors] == ([broken.error_type] if broken.error_type else [])
+    assert all(broken.fragment in record["errorMessage"] and record["level"] == "ERROR" for record in errors)
+    assert all("requestID" not in record and record["IsColdStart"] for record in records)
 
 
 @each_format
