@@ -8,6 +8,7 @@ largest part of the noise.
 import gc
 import logging
 import os
+import random
 import sys
 import time
 import zlib
@@ -40,6 +41,15 @@ def write_log(count, length=0):
     for number in range(count):
         log.info("order %s accepted for customer %s with %d items%s", number, 99, 3, padding)
     return _per(count, begun_ns, begun_cpu_ns)
+
+
+def write_varied(count):
+    """Log so many lines that have as little in common as an application's have, and can be compressed no better."""
+    chance = random.Random(count)
+    words = "accepted declined retried shipped refunded cancelled delayed confirmed".split()
+    for _ in range(count):
+        customer, amount = f"{chance.getrandbits(64):016x}", chance.randrange(1_000_000) / 100
+        log.info("order %s of %s: %.2f in %d ms", chance.choice(words), customer, amount, chance.randrange(9_999))
 
 
 def write_print(count, length=0):
@@ -100,6 +110,7 @@ def blocks(_):
 
 ACTIONS = {
     "log": write_log,
+    "varied": write_varied,
     "print": write_print,
     "timed": write_timed,
     "compress": compress,
