@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-import bench_cases as cases
-from bench_cases import WITHOUT, Samples
-from bench_stage import CORE_MB, Contender, Stage, invoke
+from bench_compare import BURST_LINES, LINE_LENGTH, WITHOUT, Samples, invoke, open_pair, response_ms
+from bench_costs import line_costs_us, memory_mb, starts
+from bench_stage import CORE_MB, Contender, Stage
+from bench_waits import holds_ms
 from sumo_source import SumoSource
 
 SIZES_MB = (128, 256, 512, 1024, CORE_MB)
@@ -65,7 +66,7 @@ def _pair(stage: Stage) -> Sequence[Contender]:
 def _cold_start(stage: Stage) -> Series:
     series: Series = {each.name: [] for each in _pair(stage)}
     for size_mb in SIZES_MB:
-        starts_ms, _ = cases.starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
+        starts_ms, _ = starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
         for name, points in series.items():
             points.append(Point(size_mb, median(starts_ms[name])))
     return series
@@ -75,7 +76,7 @@ def _held(stage: Stage) -> Series:
     series: Series = {"first post": [], "second": []}
     for size_mb in SIZES_MB:
         rounds = stage.rounds(4, f"curve: held, {size_mb} MB")
-        holds = [cases.holds_ms(stage, stage.with_layer, size_mb) for _ in rounds]
+        holds = [holds_ms(stage, stage.with_layer, size_mb) for _ in rounds]
         for points, samples in zip(series.values(), zip(*holds, strict=True), strict=True):
             points.append(Point(size_mb, median(samples)))
     return series
@@ -83,12 +84,12 @@ def _held(stage: Stage) -> Series:
 
 def _response(stage: Stage) -> Series:
     series: Series = {each.name: [] for each in _pair(stage)}
-    with SumoSource(connections=2) as source, cases.open_pair(stage, source, {}) as environments:
+    with SumoSource(connections=2) as source, open_pair(stage, source, {}) as environments:
         for count in COUNTS:
             samples = Samples(list)
             for _ in stage.rounds(12, f"curve: response, {count} lines"):
                 for name, environment in environments.items():
-                    samples[name].append(cases.response_ms(invoke(environment, {"log": count})))
+                    samples[name].append(response_ms(invoke(environment, {"log": count})))
             for name, points in series.items():
                 points.append(Point(count, median(samples[name])))
     return series
@@ -98,17 +99,17 @@ def _line(stage: Stage) -> Series:
     contenders = [*_pair(stage), Contender("StreamHandler", setup="stream")]
     series: Series = {each.name: [] for each in contenders}
     for length in LENGTHS:
-        cost_us = cases.line_costs_us(stage, contenders, "log", rounds=20, length=length)
+        cost_us = line_costs_us(stage, contenders, "log", rounds=20, length=length)
         for name, points in series.items():
-            points.append(Point(cases.LINE_LENGTH + length, cost_us[name]))
+            points.append(Point(LINE_LENGTH + length, cost_us[name]))
     return series
 
 
 def _memory(stage: Stage) -> Series:
     series: Series = {each.name: [] for each in _pair(stage)}
-    for count in (*COUNTS, cases.BURST_LINES):
+    for count in (*COUNTS, BURST_LINES):
         for each in _pair(stage):
             rounds = stage.rounds(3, f"curve: memory, {count} lines, {each.name}")
-            after_mb = [cases.memory_mb(stage, each, lines=count)[1] for _ in rounds]
+            after_mb = [memory_mb(stage, each, lines=count)[1] for _ in rounds]
             series[each.name].append(Point(count, median(after_mb)))
     return series

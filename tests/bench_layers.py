@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
-import bench_cases as cases
-from bench_cases import WITHOUT
-from bench_stage import Contender, Stage, invoke, started
+from bench_compare import LINE_MARK, MIB_LINES, WITHOUT, invoke, others_cpu_ns, started
+from bench_costs import starts
+from bench_stage import Contender, Stage
+from bench_waits import burst_mb, holds_ms
 from sumo_source import HANG, Fault, SumoSource
 
 Row = tuple[str, str, float, float]
@@ -38,7 +39,7 @@ def contender(folder: Path, variables: str) -> Contender:
 def compare(stage: Stage, other: Contender) -> Iterator[Row]:
     """Measure both layers and yield a row for each figure."""
     both = [stage.with_layer, other]
-    starts_ms, registered_ms = cases.starts(stage, [WITHOUT, *both], "cold start of layers", 20, 0)
+    starts_ms, registered_ms = starts(stage, [WITHOUT, *both], "cold start of layers", 20, 0)
     yield _row("cold start added, best", "ms", _less_bare({name: min(each) for name, each in starts_ms.items()}))
     yield _row("cold start added, median", "ms", _less_bare({name: median(each) for name, each in starts_ms.items()}))
     yield _row(
@@ -47,11 +48,11 @@ def compare(stage: Stage, other: Contender) -> Iterator[Row]:
     memory_mb = {each.name: _memory_mb(stage, each) for each in (WITHOUT, *both)}
     for number, what in enumerate(("idle", "after 20 invocations with 50 lines")):
         yield _row(f"memory added, {what}", "MB", _less_bare({name: mb[number] for name, mb in memory_mb.items()}))
-    peaks_mb = {each.name: cases.burst_mb(stage, each, is_quiet=False) for each in both}
+    peaks_mb = {each.name: burst_mb(stage, each, is_quiet=False) for each in both}
     yield _row("memory at most with 100,000 lines, above idle", "MB", peaks_mb)
     yield _row("CPU for shipping 1 MiB of lines", "ms", {each.name: _shipping_ms(stage, each) for each in both})
-    holds_ms = {each.name: cases.holds_ms(stage, each, 128, is_quiet=False) for each in both}
-    yield _row("128 MB: held after the first response", "ms", {name: first for name, (first, _) in holds_ms.items()})
+    held_ms = {each.name: holds_ms(stage, each, 128, is_quiet=False) for each in both}
+    yield _row("128 MB: held after the first response", "ms", {name: first for name, (first, _) in held_ms.items()})
     yield _row("Sumo hangs: longest invocation", "s", {each.name: _hang_s(stage, each) for each in both})
     for status in (429, 503):
         lost = {each.name: _lost(stage, each, status) for each in both}
@@ -81,12 +82,12 @@ def _shipping_ms(stage: Stage, layer: Contender) -> float:
     samples = []
     with SumoSource(connections=20) as source, stage.environment(layer, source) as environment:
         started(environment)
-        invoke(environment, {"log": cases.MIB_LINES})
+        invoke(environment, {"log": MIB_LINES})
         for _ in stage.rounds(5, "shipping"):
-            before_ns = cases.others_cpu_ns(environment)
-            invoke(environment, {"log": cases.MIB_LINES})
+            before_ns = others_cpu_ns(environment)
+            invoke(environment, {"log": MIB_LINES})
             invoke(environment, {"sleep": ARRIVAL_S})
-            samples.append((cases.others_cpu_ns(environment) - before_ns) / 1e6)
+            samples.append((others_cpu_ns(environment) - before_ns) / 1e6)
     return median(samples)
 
 
@@ -109,4 +110,4 @@ def _lost(stage: Stage, layer: Contender, status: int) -> int:
             source.default = Fault()
             environment.invoke({"sleep": ARRIVAL_S})
             environment.shutdown()
-        return 30 - sum(cases.LINE_MARK in str(record) for record in source.records)
+        return 30 - sum(LINE_MARK in str(record) for record in source.records)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-import bench_cases as cases
-from bench_cases import WITHOUT, Samples
+import bench_costs
+from bench_compare import WITHOUT, Samples, held_ms, invoke, response_ms, started
 from bench_sink import Sink
-from bench_stage import Contender, Stage, invoke, started
+from bench_stage import Contender, Stage
 from model import ModelStuck
 
 
@@ -124,13 +124,13 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
     everybody = [WITHOUT, *contenders]
     replaced = {peer.name for peer in PEERS if peer.replaces}
     null = Contender("null", setup="null")
-    starts_ms, _ = cases.starts(stage, everybody, "cold start of peers", 8, 0, sink)
-    lines_us = cases.line_costs_us(stage, [*everybody, null], "log", rounds=40, sink=sink)
-    responses_ms, held_ms = _responses_ms(stage, everybody, sink)
+    starts_ms, _ = bench_costs.starts(stage, everybody, "cold start of peers", 8, 0, sink)
+    lines_us = bench_costs.line_costs_us(stage, [*everybody, null], "log", rounds=40, sink=sink)
+    responses_ms, holds_ms = _responses_ms(stage, everybody, sink)
     idle_mb, shipped_mb = Samples(list), Samples(list)
     for _ in stage.rounds(3, "memory of peers"):
         for each in everybody:
-            before_mb, after_mb = cases.memory_mb(stage, each, sink=sink)
+            before_mb, after_mb = bench_costs.memory_mb(stage, each, sink=sink)
             idle_mb[each.name].append(before_mb)
             shipped_mb[each.name].append(after_mb)
 
@@ -142,7 +142,7 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
             added(starts_ms, each.name, min),
             lines_us[each.name] - lines_us[null.name if each.name in replaced else WITHOUT.name],
             added(responses_ms, each.name),
-            added(held_ms, each.name),
+            added(holds_ms, each.name),
             added(idle_mb, each.name),
             added(shipped_mb, each.name),
         )
@@ -152,7 +152,7 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
 
 def _responses_ms(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> tuple[Samples, Samples]:
     """Return how long responses with 100 lines take, and how long the environment runs on after them."""
-    responses_ms, held_ms = Samples(list), Samples(list)
+    responses_ms, holds_ms = Samples(list), Samples(list)
     with ExitStack() as stack:
         environments = {}
         for each in contenders:
@@ -162,6 +162,6 @@ def _responses_ms(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> 
         for _ in stage.rounds(30, "responses of peers"):
             for name, environment in environments.items():
                 invocation = invoke(environment, {"log": 100})
-                responses_ms[name].append(cases.response_ms(invocation))
-                held_ms[name].append(cases.held_ms(invocation))
-    return responses_ms, held_ms
+                responses_ms[name].append(response_ms(invocation))
+                holds_ms[name].append(held_ms(invocation))
+    return responses_ms, holds_ms

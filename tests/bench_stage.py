@@ -24,9 +24,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from model import Environment, InitResult, Invocation
+from model import Environment
 from model.configuration import FRAMES_FD
 from model.generation import find_extensions
 from runtimes import ROOT, Runtime, interpreters, typical
@@ -210,41 +210,6 @@ def stage(share: float, tell: Callable[[str], None]) -> Iterator[Stage]:
         yield Stage(runtime, folder / "opt", len(archive), folder, share, tell)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def answer(environment: Environment, event: Any) -> Any:
-    """Invoke, and return what the function answered.
-
-    Raises:
-        RuntimeError: It failed; a comparison makes no sense then.
-    """
-    return invoke(environment, event).payload
-
-
-def invoke(environment: Environment, event: Any) -> Invocation:
-    """Invoke, and return what happened.
-
-    Raises:
-        RuntimeError: It failed; a comparison makes no sense then.
-    """
-    invocation = environment.invoke(event)
-    if invocation.status != "success":
-        said = [line.text for line in environment.cloudwatch[-5:]]
-        raise RuntimeError(f"the measured function failed: {invocation.error}; it said last: {said}")
-    return invocation
-
-
-def started(environment: Environment) -> InitResult:
-    """Start an environment and return what happened.
-
-    Raises:
-        RuntimeError: It failed; a comparison makes no sense then.
-    """
-    init = environment.start()
-    if init.error is not None:
-        said = [line.text for line in environment.cloudwatch[-5:]]
-        raise RuntimeError(f"the cold start failed: {init.error}; it said last: {said}")
-    return init
 
 
 def say(text: str) -> None:

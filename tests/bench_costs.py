@@ -1,0 +1,206 @@
+"""What the layer costs by itself: a cold start, a line, shipping, memory, the zip.
+
+Each case compares contenders in one alternating run and returns figures by the names of ``bench_goals.GOALS``, made of
+medians where the goal says nothing else.
+
+Separate from ``bench_waits``, where it is asked who waits for the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from statistics import median
+
+from bench_compare import MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
+from bench_goals import Figure
+from bench_stage import CORE_MB, Contender, Source, Stage
+from sumo_source import SumoSource
+
+LINES = 500
+"""In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the
+line itself; shipping has a row of its own."""
+
+
+def cold_start(stage: Stage) -> Figures:
+    """Start with the layer and without in turn, on both cores, on one, and with the share of 128 MB."""
+    figures: Figures = {}
+    for name, rounds, memory_mb in (
+        ("cold_start", 20, 0),
+        ("cold_start_one_core", 10, CORE_MB),
+        ("cold_start_128", 5, 128),
+    ):
+        starts_ms, registered_ms = starts(stage, (WITHOUT, stage.with_layer), name, rounds, memory_mb)
+        if memory_mb:
+            figures[name] = added(starts_ms, median)
+        else:
+            figures["cold_start"] = added(starts_ms, min)
+            figures["cold_start_median"] = added(starts_ms, median)
+            registered = registered_ms["with"]
+            figures["registered"] = Figure(
+                median(registered), f"best {min(registered):.2f}, most {max(registered):.2f}"
+            )
+    return figures
+
+
+def starts(
+    stage: Stage, contenders: Sequence[Contender], what: str, rounds: int, memory_mb: int, sink: Source | None = None
+) -> tuple[Samples, Samples]:
+    """Return milliseconds for each cold start of each contender, and until its external extension had registered.
+
+    Args:
+        stage: Where.
+        contenders: Who.
+        what: Is shown as being done.
+        rounds: The usual number.
+        memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
+        sink: What takes the lines; a Sumo source by default.
+    """
+    starts_ms, registered_ms = Samples(list), Samples(list)
+    with ExitStack() as stack:
+        source = sink or stack.enter_context(SumoSource(connections=2))
+        for _ in stage.rounds(rounds, what):
+            for contender in contenders:
+                environment = stage.environment(
+                    contender, source, memory_mb=memory_mb or CORE_MB, has_share=memory_mb > 0
+                )
+                with environment:
+                    init = started(environment)
+                    starts_ms[contender.name].append(init.duration_s * 1000)
+                    files = contender.extensions
+                    registered_ms[contender.name] += [s * 1000 for n, s in init.extensions.items() if n in files]
+    return starts_ms, registered_ms
+
+
+def log_info(stage: Stage) -> Figures:
+    """Log with the layer and without, and with the two handlers that make up the yardstick, in turn."""
+    return {"log_info": _per_line(stage, "log"), "log_info_one_core": _per_line(stage, "log", has_share=True)}
+
+
+def print_(stage: Stage) -> Figures:
+    """Print, against the same yardstick."""
+    return {"print": _per_line(stage, "print"), "print_one_core": _per_line(stage, "print", has_share=True)}
+
+
+def _per_line(stage: Stage, action: str, *, has_share: bool = False) -> Figure:
+    yardstick = [Contender(name, setup=name) for name in ("null", "stream")]
+    cost_us = line_costs_us(stage, [WITHOUT, stage.with_layer, *yardstick], action, has_share=has_share)
+    extra_us = cost_us["with"] - cost_us["without"]
+    yard_us = cost_us["stream"] - cost_us["null"]
+    detail = f"{cost_us['without']:.2f} µs without, {cost_us['with']:.2f} with; yardstick {yard_us:.2f} µs"
+    return Figure(extra_us / yard_us, detail)
+
+
+def line_costs_us(
+    stage: Stage,
+    contenders: Sequence[Contender],
+    action: str,
+    *,
+    rounds: int = 120,
+    length: int = 0,
+    has_share: bool = False,
+    sink: Source | None = None,
+) -> dict[str, float]:
+    """Return the CPU time that a line costs the thread that writes it, for each contender, median of all rounds.
+
+    CPU time and not the clock's, because another program on the machine costs nobody anything. Null and stream have
+    `log` lines whatever the action is: they are the yardstick of both.
+
+    Args:
+        stage: Where.
+        contenders: Who.
+        action: ``log`` or ``print``.
+        rounds: The usual number.
+        length: Characters that a line has beyond :data:`LINE_LENGTH`.
+        has_share: One core, instead of all.
+        sink: What takes the lines; a Sumo source by default.
+    """
+    costs_us = Samples(list)
+    count = LINES if length < 1_000 else LINES // 10
+    with ExitStack() as stack:
+        source = sink or stack.enter_context(SumoSource(connections=len(contenders)))
+        environments = {}
+        for each in contenders:
+            variables = {"SUMO_FLUSH": "end"}
+            environment = stage.environment(each, source, variables=variables, has_share=has_share, is_quiet=True)
+            environments[each.name] = stack.enter_context(environment)
+            started(environment)
+            invoke(environment, {"log": LINES})
+        for _ in stage.rounds(rounds, f"{action} per line"):
+            for name, environment in environments.items():
+                kind = "log" if name in ("null", "stream") else action
+                event = {kind: count, "with": {"length": length}}
+                costs_us[name].append(answer(environment, event)["cpu_ns"] / 1000)
+    return {name: median(values) for name, values in costs_us.items()}
+
+
+def shipping(stage: Stage) -> Figures:
+    """Ship 1 MiB of lines, then compress the same bytes, in the same process, in turn.
+
+    What shipping costs is the CPU time of all threads of the environment but the one that wrote the lines. The usual
+    lines differ by a number and cost zlib next to nothing, which is the hardest yardstick; others are beside it.
+    """
+    return {"shipping": _shipping(stage, "log"), "shipping_varied": _shipping(stage, "varied")}
+
+
+def _shipping(stage: Stage, action: str) -> Figure:
+    kept = stage.folder / f"kept-{action}"
+    kept.touch()
+    shipped_ms, zlib_ms = [], []
+    with SumoSource(tls=True, connections=2, keep=kept) as source:
+        environment = stage.environment(stage.with_layer, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True)
+        with environment:
+            started(environment)
+            invoke(environment, {action: MIB_LINES})
+            for _ in stage.rounds(15, f"shipping, {action}"):
+                arrived, before_ns = kept.stat().st_size, others_cpu_ns(environment)
+                invoke(environment, {action: MIB_LINES})
+                shipped_ms.append((others_cpu_ns(environment) - before_ns) / 1e6)
+                with kept.open("rb") as file:
+                    file.seek(arrived)
+                    (environment.tmp / "body").write_bytes(file.read())
+                path = "/tmp/body" if stage.is_isolated else str(environment.tmp / "body")
+                zlib_ms.append(answer(environment, {"compress": path})["cpu_ns"] / 1e6)
+    ratios = [shipped / compressed for shipped, compressed in zip(shipped_ms, zlib_ms, strict=True)]
+    return Figure(median(ratios), f"{median(shipped_ms):.1f} ms, zlib alone {median(zlib_ms):.1f}")
+
+
+def memory(stage: Stage) -> Figures:
+    """Compare PSS after the cold start, and after shipping over TLS with boto3 in the function and without."""
+    boto3 = stage.packages("boto3")
+    idle, shipped = Samples(list), Samples(list)
+    for _ in stage.rounds(5, "memory"):
+        for setup, packages in (("as_is", None), ("boto3", boto3)):
+            for each in (WITHOUT, stage.with_layer):
+                contender = Contender(f"{each.name} {setup}", setup, each.layer, each.variables, packages)
+                before_mb, after_mb = memory_mb(stage, contender)
+                idle[contender.name].append(before_mb)
+                shipped[contender.name].append(after_mb)
+
+    def added_to(samples: Samples, setup: str) -> Figure:
+        return added({name: samples[f"{name} {setup}"] for name in ("with", "without")}, median)
+
+    return {
+        "memory_idle": added_to(idle, "as_is"),
+        "memory_boto3": added_to(shipped, "boto3"),
+        "memory_bare": added_to(shipped, "as_is"),
+    }
+
+
+def memory_mb(
+    stage: Stage, contender: Contender, *, lines: int = 1_000, sink: Source | None = None
+) -> tuple[float, float]:
+    """Return the PSS of an environment's processes when it has started, and when it has shipped so many lines."""
+    with ExitStack() as stack:
+        source = sink or stack.enter_context(SumoSource(tls=True, connections=2))
+        environment = stage.environment(contender, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True)
+        with environment:
+            started(environment)
+            before_mb = environment.memory_pss_bytes() / 1e6
+            invoke(environment, {"log": lines})
+            return before_mb, environment.memory_pss_bytes() / 1e6
+
+
+def zip_size(stage: Stage) -> Figures:
+    """Weigh the zip."""
+    return {"zip": Figure(stage.zip_bytes / 1024)}
