@@ -114,9 +114,9 @@ class Stage:
             unfinished.rename(folder)
         return folder
 
-    def rounds(self, usual: int, what: str) -> Iterator[int]:
-        """Count the rounds of a case, and show how far it is; at least three, whatever the share."""
-        count = max(3, round(usual * self.share))
+    def rounds(self, usual: int, what: str, least: int = 3) -> Iterator[int]:
+        """Count the rounds of a case, and show how far it is; at least so many, whatever the share."""
+        count = max(least, round(usual * self.share))
         begun_s = time.monotonic()
         for number in range(count):
             if number == 0 or number * 10 // count != (number - 1) * 10 // count:

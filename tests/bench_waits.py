@@ -139,7 +139,7 @@ def burst(stage: Stage) -> Figures:
     Pauses and memory are measured in runs of their own: who looks at a process's memory holds up its memory calls.
     """
     lost, added_mb, pauses_ms, one_core_ms = [], [], Samples(list), Samples(list)
-    for _ in stage.rounds(3, "burst"):
+    for _ in stage.rounds(3, "burst", least=1):
         for each in (WITHOUT, stage.with_layer):
             pause_ms, arrived = _burst(stage, each)
             pauses_ms[each.name].append(pause_ms)

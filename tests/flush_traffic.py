@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from random import Random
 from statistics import fmean, quantiles
 
-from runtimes import ROOT
-
 from sumo_internal.flushing import HISTORY_LENGTH, is_held
 
-FILE = ROOT / "docs/flush.md"
+FILE = Path(__file__).resolve().parent.parent / "docs/flush.md"
 STRATEGIES = ("auto", "end", "next")
 SHIP_S = 0.08
 """A post to a Sumo that is not slow, over a connection that is open."""
