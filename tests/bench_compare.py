@@ -96,13 +96,20 @@ def added(samples: Mapping[str, Sequence[float]], measure: Callable[[Sequence[fl
 
 @contextmanager
 def open_pair(
-    stage: Stage, source: SumoSource | str, variables: Mapping[str, str], *, has_share: bool = False
+    stage: Stage,
+    source: SumoSource | str,
+    variables: Mapping[str, str],
+    *,
+    has_share: bool = False,
+    name_server: str | None = None,
 ) -> Iterator[dict[str, Environment]]:
     """Give an environment with the layer and one without, started and warm."""
     with ExitStack() as stack:
         pair = {}
         for each in (WITHOUT, stage.with_layer):
-            environment = stage.environment(each, source, variables=variables, has_share=has_share, is_quiet=True)
+            environment = stage.environment(
+                each, source, variables=variables, has_share=has_share, is_quiet=True, name_server=name_server
+            )
             pair[each.name] = stack.enter_context(environment)
             started(environment)
             for _ in range(3):

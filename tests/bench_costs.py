@@ -20,6 +20,8 @@ from sumo_source import SumoSource
 LINES = 500
 """In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the
 line itself; shipping has a row of its own."""
+BOTO3 = "boto3==1.44.5"
+"""What the function brings that uses AWS: Lambda's own version depends on the runtime and on the region."""
 
 
 def cold_start(stage: Stage) -> Figures:
@@ -167,7 +169,7 @@ def _shipping(stage: Stage, action: str) -> Figure:
 
 def memory(stage: Stage) -> Figures:
     """Compare PSS after the cold start, and after shipping over TLS with boto3 in the function and without."""
-    boto3 = stage.packages("boto3")
+    boto3 = stage.packages(BOTO3)
     idle, shipped = Samples(list), Samples(list)
     for _ in stage.rounds(5, "memory"):
         for setup, packages in (("as_is", None), ("boto3", boto3)):

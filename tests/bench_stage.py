@@ -132,6 +132,7 @@ class Stage:
         memory_mb: int = CORE_MB,
         has_share: bool = False,
         is_quiet: bool = False,
+        name_server: str | None = None,
     ) -> Environment:
         """Return an environment of a contender's function.
 
@@ -142,6 +143,7 @@ class Stage:
             memory_mb: The memory size.
             has_share: Whether it gets the CPU share of that size; without, every core is its.
             is_quiet: Whether what it writes goes to /dev/null instead of the model's log stream.
+            name_server: The only one that is asked for names; it takes a file system of the processes' own.
         """
         root = self._task_root(contender)
         quiet = {"BENCH_QUIET": "1", "BENCH_FRAMES_FD": str(FRAMES_FD)} if is_quiet else {}
@@ -155,6 +157,7 @@ class Stage:
             cpu_limited=has_share,
             timeout_s=TIMEOUT_S,
             isolated=self.is_isolated,
+            name_server=name_server,
         )
 
     @property

@@ -8,6 +8,7 @@ Separate from ``bench_costs``, where it is asked what the layer takes.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +36,12 @@ from sumo_source import HANG, Fault, SumoSource
 
 SLOW_S = 0.08
 """A Sumo that takes this long for an answer is not slow."""
+NAME_SERVER = "127.0.53.53"
+"""It listens and does not answer: a look-up hangs for half a minute."""
+NAMED = "https://collectors.test/receiver/v1/http/token"
+"""Whose name it is asked for."""
 NAMELESS = f"https://{'n' * 64}.invalid/receiver/v1/http/token"
-"""An address whose name does not resolve: too long for any name server to be asked."""
+"""Too long a name for any name server to be asked, where the model has no name server of its own."""
 NEVER = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "60"}
 """What leaves as little as can be to the sidecar."""
 
@@ -78,17 +83,28 @@ def response(stage: Stage) -> Figures:
 def flush_next(stage: Stage) -> Figures:
     """Invoke with ``next`` and a Sumo that is slow, that hangs, that has no name: how much longer does it take?"""
     longer_ms = {}
-    for what, fault in (("slow", Fault(delay_s=SLOW_S)), ("hanging", HANG), ("nameless", None)):
-        times_ms = Samples(list)
+    for what, fault in (("slow", Fault(delay_s=SLOW_S)), ("hanging", HANG)):
         with SumoSource(connections=20) as source:
-            source.default = fault or source.default
-            with open_pair(stage, source if fault else NAMELESS, {"SUMO_FLUSH": "next"}) as pair:
-                for _ in stage.rounds(30, f"next, {what}"):
-                    for name, environment in pair.items():
-                        times_ms[name].append(invoke(environment, {"log": 3}).duration_s * 1000)
-        longer_ms[what] = added(times_ms, median).value
+            source.default = fault
+            longer_ms[what] = _longer_ms(stage, what, source)
+    if stage.is_isolated:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind((NAME_SERVER, 53))
+            longer_ms["nameless"] = _longer_ms(stage, "nameless", NAMED, NAME_SERVER)
+    else:
+        longer_ms["nameless"] = _longer_ms(stage, "nameless", NAMELESS)
     detail = ", ".join(f"{what} {value:+.2f}" for what, value in longer_ms.items())
     return {"next": Figure(max(longer_ms.values()), detail)}
+
+
+def _longer_ms(stage: Stage, what: str, source: SumoSource | str, name_server: str | None = None) -> float:
+    """Return by how much the layer prolongs an invocation."""
+    times_ms = Samples(list)
+    with open_pair(stage, source, {"SUMO_FLUSH": "next"}, name_server=name_server) as pair:
+        for _ in stage.rounds(30, f"next, {what}"):
+            for name, environment in pair.items():
+                times_ms[name].append(invoke(environment, {"log": 3}).duration_s * 1000)
+    return added(times_ms, median).value
 
 
 def flush_end(stage: Stage) -> Figures:
