@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,6 +221,45 @@ def test_an_update_under_way_is_waited_for(fleet: Fleet) -> None:
     fleet.client().update_function_configuration(FunctionName="orders", Environment={"Variables": {"A": "1"}})
     fleet.done("attach", "orders", "--endpoint", SECRET, "--yes")
     assert fleet.has()[1]["A"] == "1"
+
+
+def test_killed_half_way_it_is_taken_up_again_and_undone(fleet: Fleet) -> None:
+    """SIGKILL while eight updates are under way: the same command does the rest, and the journals know all of them."""
+    fleet.layer()
+    names = [f"orders-{number:02}" for number in range(12)]
+    for name in names:
+        fleet.function(name, Variables={"NAME": name})
+    arguments = ["attach", "*", "--endpoint", SECRET, "--yes"]
+    command = [sys.executable, "-m", "sumo_internal", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not fleet.journals or len(Path(fleet.journals[0]).read_text().splitlines()) < 8:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert sum(bool(fleet.has(name)[0]) for name in names) <= 8
+    fleet.done(*arguments)
+    assert all(fleet.has(name)[0] for name in names)
+    fleet.done("attach", "--rollback", *fleet.journals, "--yes")
+    assert [fleet.has(name) for name in names] == [([], {"NAME": name}) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "outcome"), [("y", 0, "1 changed, 0 not"), ("n", PLANNED, "Nothing was changed")]
+)
+def test_at_a_terminal_it_asks(fleet: Fleet, answer: str, code: int, outcome: str) -> None:
+    """The plan stands above the question, and no is the answer of an empty line."""
+    fleet.layer()
+    fleet.function()
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "sumo_internal", "attach", "*", "--endpoint", SECRET]
+    with open(ours, "w") as keyboard, open(theirs) as terminal:
+        with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            keyboard.write(f"{answer}\n")
+            keyboard.flush()
+            assert process.stdout is not None
+            said = process.stdout.read().decode()
+    assert process.returncode == code, said
+    assert said.index("1 to change") < said.index("Change them? [y/n] (n):") < said.index(outcome)
 
 
 def test_status_says_who_has_what(fleet: Fleet) -> None:

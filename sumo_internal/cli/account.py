@@ -26,10 +26,15 @@ from sumo_internal.cli.changes import LAYER_NAME, Change, state
 UPDATE_TIMEOUT_S = 300
 """An update takes a second, with a VPC or a large layer up to a minute or two."""
 
-POLL_S = 1.0
+AT_ONCE = 8
+"""Functions, or regions, under way at the same time: most of an update is waiting."""
+
+POLL_S = 2.0
+"""Between two looks at an update. Its four requests and this pause, times AT_ONCE, stay under the 15 requests a second
+that Lambda's control plane takes from an account and region."""
 
 RETRIES = Config(retries={"mode": "standard", "max_attempts": 10})
-"""Lambda's control plane takes about 15 requests a second, from everybody together."""
+"""For when others are busy there too."""
 
 
 class NotDone(Exception):

@@ -32,14 +32,11 @@ from rich.prompt import Confirm
 from rich.table import Table
 
 from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, journal
-from sumo_internal.cli.account import NotDone, Region, regions
+from sumo_internal.cli.account import AT_ONCE, NotDone, Region, regions
 from sumo_internal.cli.changes import Change, Skip, Wanted
 
 EXIT_PLANNED = 3
 """There is something to do, and nobody said yes."""
-
-AT_ONCE = 8
-"""Functions under way at the same time: most of an update is waiting, and Lambda takes about 15 requests a second."""
 
 Found = TypeVar("Found")
 
@@ -133,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not (sys.stdin.isatty() and Confirm.ask("Change them?", console=screen, default=False)):
         screen.print("Nothing was changed (--yes carries the plan out).")
         return EXIT_PLANNED
-    return _carry_out(ready, "rollback" if arguments.rollback else arguments.command, screen)
+    return _carry_out(ready, arguments.command, screen)
 
 
 def _in_each_region(given: Sequence[str], look: Callable[[Region], list[Found]]) -> list[Found]:
@@ -205,6 +202,8 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
         book = journal.Journal(command)
     except OSError as error:
         raise Failure(f"no journal, so nothing was changed: {error}") from None
+    screen.print(f"{book.path} notes what each function has now, secrets included: delete it when it is not needed.")
+    screen.print(f"To undo: sumo-internal {command} --rollback {book.path}")
     failed = 0
     pool = ThreadPoolExecutor(AT_ONCE)
     try:
@@ -217,8 +216,7 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
                 screen.print(f"{futures[future].region.name} {futures[future].function}: {error}")
     finally:
         pool.shutdown(cancel_futures=True)  # on Ctrl-C: what is under way ends, the rest is left
-    screen.print(f"{len(ready) - failed} changed, {failed} not. To undo: sumo-internal attach --rollback {book.path}")
-    screen.print(f"({book.path} holds the functions' variables in the clear; delete it when it is not needed.)")
+    screen.print(f"{len(ready) - failed} changed, {failed} not")
     return EXIT_FAILED if failed else EXIT_DONE
 
 

@@ -26,13 +26,10 @@ from rich.table import Table
 
 from sumo_internal import __version__
 from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes
-from sumo_internal.cli.account import Region, regions
+from sumo_internal.cli.account import AT_ONCE, Region, regions
 
 ZIP = Path("layer/dist/sumo-internal-extension.zip")
 """Where ``make layer`` puts it."""
-
-AT_ONCE = 8
-"""Uploads at the same time."""
 
 
 @dataclass(frozen=True)
