@@ -89,6 +89,17 @@ def test_a_layers_arn_is_for_its_region(fleet: Fleet) -> None:
     assert (fleet.has()[0], fleet.has(region="us-east-1")[0]) == ([first], [])
 
 
+def test_under_another_name_it_is_the_same_layer(fleet: Fleet) -> None:
+    """Published under a name of somebody's own, it is attached, shown and detached by that name."""
+    layer = fleet.layer("acme-logs")
+    fleet.function()
+    fleet.done("attach", "orders", "--layer", "acme-logs", "--endpoint", SECRET, "--yes")
+    assert fleet.has()[0] == [layer]
+    assert "1 of 1 functions" in fleet.done("status", "--layer", "acme-logs")
+    fleet.done("detach", "orders", "--layer", layer, "--yes")
+    assert fleet.has() == ([], {})
+
+
 def test_a_newer_layer_takes_the_place_of_the_older(fleet: Fleet) -> None:
     """An upgrade changes one ARN and nothing else; settings that attaching had added may change."""
     old, other = fleet.layer(), fleet.layer("other")
@@ -283,6 +294,7 @@ def test_status_says_who_has_what(fleet: Fleet) -> None:
         (["attach"], "which functions?"),
         (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is no setting (is SUMO_FLUSH meant?)"),
         (["attach", "x", "--set", f"SUMO_HTTP_ENDPOINT={ENDPOINT}"], "--endpoint is for that"),
+        (["detach", "x", "--rollback", "missing.jsonl"], "which functions?"),
         (["detach", "--rollback", "missing.jsonl"], "No such file"),
         (["detach", "--rollback", __file__], "is no journal of this command"),
     ],

@@ -123,25 +123,25 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
     return Skip(reason) if reason else Change(before, after, (*notes, *config.read(variables)[1]))
 
 
-def detach(configuration: Mapping[str, Any], layer: str) -> Change | Skip:
+def detach(configuration: Mapping[str, Any], *given: str) -> Change | Skip:
     """Take from a function what attaching has added.
 
     Args:
         configuration: The function's.
-        layer: An ARN of the layer, with or without a version; one of its usual name is always taken off.
+        given: Names or ARNs of the layer, where it is published under another than the usual name.
     """
     reason = _unreadable(configuration)
     if reason:
         return Skip(reason)
     before = state(configuration)
     variables = dict(before.variables)
+    for name in variables.pop(ATTACHED, "").split(","):
+        variables.pop(name, None)
     if variables.get(WRAPPER) == WRAPPER_PATH:
         slot = variables.pop(NEXT_WRAPPER, "")
         # In place, so that a wrapper that was there before stands where it stood.
         variables = {n: slot if n == WRAPPER else v for n, v in variables.items() if n != WRAPPER or slot}
-    for name in variables.pop(ATTACHED, "").split(","):
-        variables.pop(name, None)
-    layers = tuple(each for each in before.layers if not is_ours(each, layer))
+    layers = tuple(each for each in before.layers if not is_ours(each, *given))
     left = [name for name in variables if name in SETTINGS]
     notes = (f"{', '.join(left)}: not added by attaching, and left",) if left and layers != before.layers else ()
     return Change(before, State(layers, variables), notes)
@@ -161,10 +161,10 @@ def restore(configuration: Mapping[str, Any], before: State, after: State) -> Ch
     return Change(now, before) if now == after else Skip("has been changed since, by somebody else")
 
 
-def status(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def status(configuration: Mapping[str, Any], *given: str) -> dict[str, Any]:
     """Who has what, as ``status --json`` prints it; of the endpoint only what kind of value it is."""
     has = state(configuration)
-    layer = next((layer for layer in has.layers if is_ours(layer)), "")
+    layer = next((layer for layer in has.layers if is_ours(layer, *given)), "")
     slot = has.variables.get(WRAPPER, "")
     return {
         "function": configuration["FunctionName"],
@@ -193,14 +193,14 @@ def is_go(layer: str) -> bool:
     return name_of(layer).startswith(GO_LAYER_PREFIX)
 
 
-def is_ours(layer: str, published: str = "") -> bool:
-    """Is this a version of our layer, under its usual name or the one it was published under?"""
-    return name_of(layer) == LAYER_NAME or (published != "" and layer.split(":")[:7] == published.split(":")[:7])
+def is_ours(layer: str, *given: str) -> bool:
+    """Is this a version of our layer, under its usual name or one that is given (or an ARN)?"""
+    return name_of(layer) in (LAYER_NAME, *map(name_of, given))
 
 
 def name_of(layer: str) -> str:
-    """The name in ``arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION``."""
-    return [*layer.split(":"), *[""] * 7][6]
+    """The name in ``arn:aws:lambda:REGION:ACCOUNT:layer:NAME:VERSION``, or what is given, if it is a name."""
+    return layer.split(":")[6] if layer.count(":") >= 6 else layer
 
 
 def version_of(layer: str) -> str:

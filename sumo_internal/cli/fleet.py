@@ -75,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
 
     status = subparsers.add_parser("status", help="show which functions have the layer, and which version")
     _add_selection(status)
+    _add_layer(status)
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=run_status)
 
@@ -116,8 +117,8 @@ def _setting(text: str) -> tuple[str, str]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Attach or detach, or roll back what one of them did."""
-    if not arguments.rollback and not arguments.functions and not arguments.tag:
-        raise Failure("which functions? Name them, by pattern or --tag; '*' is all of them")
+    if bool(arguments.rollback) == bool(arguments.functions or arguments.tag):
+        raise Failure("which functions? Name them, by pattern ('*' is all) or --tag, or the journals to roll back")
     screen = Console(markup=False, highlight=False, stderr=True)
     if arguments.rollback:
         items = _rollback_plan(arguments.rollback)
@@ -142,23 +143,22 @@ def _in_each_region(given: Sequence[str], look: Callable[[Region], list[Found]])
 
 def _plan(arguments: argparse.Namespace, region: Region) -> list[Item]:
     """What attaching or detaching does to each function of a region that is meant."""
-    layer = _layer(arguments, region)
     found = region.functions(arguments.functions, arguments.tag)
     if arguments.command == "detach":
-        return [Item(region, each["FunctionName"], changes.detach(each, layer)) for each in found]
+        return [Item(region, each["FunctionName"], changes.detach(each, *arguments.layer)) for each in found]
+    layer = _layer(arguments.layer or [changes.LAYER_NAME], region)
     settings = {changes.ENDPOINT: arguments.endpoint} if arguments.endpoint else {}
     wanted = Wanted(layer, {**settings, **dict(arguments.set)}, arguments.migrate)
     missing = Skip(f"is in {region.name}, where no such layer is (make publish, or --layer)")
     return [Item(region, each["FunctionName"], changes.attach(each, wanted) if layer else missing) for each in found]
 
 
-def _layer(arguments: argparse.Namespace, region: Region) -> str:
+def _layer(given: Sequence[str], region: Region) -> str:
     """The ARN of the layer's version in a region; empty where there is none."""
-    given = arguments.layer or [changes.LAYER_NAME]
-    here: list[str] = [layer for layer in given if not layer.startswith("arn:") or layer.split(":")[3] == region.name]
-    if here and here[0].startswith("arn:") and changes.version_of(here[0]):
-        return here[0]
-    return region.newest(here[0]) if here else ""
+    here = [layer for layer in given if not layer.startswith("arn:") or layer.split(":")[3] == region.name]
+    if not here or changes.version_of(here[0]):
+        return "".join(here[:1])
+    return region.newest(here[0])
 
 
 def _rollback_plan(paths: Sequence[Path]) -> list[Item]:
@@ -177,23 +177,31 @@ def _rollback_plan(paths: Sequence[Path]) -> list[Item]:
 
 
 def _show(items: Iterable[Item]) -> None:
-    """Print the plan."""
+    """Print the plan: functions to which the same is done stand together."""
     screen = Console(markup=False, highlight=False)
-    table = Table("Region", "Function", "Plan", box=None, padding=(0, 2, 0, 0))
     counts = Counter[str]()
+    rows: dict[tuple[str, str], list[str]] = {}
     for item in items:
-        if isinstance(item.decision, Skip):
-            counts["left alone"] += 1
-            table.add_row(item.region.name, item.function, f"left alone: it {item.decision.reason}")
-        elif item.decision.is_none:
-            counts["with nothing to do"] += 1
-        else:
-            counts["to change"] += 1
-            table.add_row(item.region.name, item.function, "\n".join(changes.differences(item.decision)))
-    if table.row_count:
+        kind, plan = _describe(item.decision)
+        counts[kind] += 1
+        if plan:
+            rows.setdefault((item.region.name, plan), []).append(item.function)
+    table = Table("Region", "Functions", "Plan", box=None, padding=(0, 2, 0, 0))
+    for (region, plan), functions in rows.items():
+        table.add_row(region, ", ".join(functions), plan)
+    if rows:
         screen.print(table)
-    kinds = ("to change", "with nothing to do", "left alone")
-    screen.print(f"{counts.total()} functions: {', '.join(f'{counts[kind]} {kind}' for kind in kinds)}")
+    screen.print(f"{counts.total()} functions: {', '.join(f'{counts[kind]} {kind}' for kind in KINDS)}")
+
+
+KINDS = ("to change", "with nothing to do", "left alone")
+
+
+def _describe(decision: Change | Skip) -> tuple[str, str]:
+    """Which of the kinds it is, and what the plan says; empty if nothing."""
+    if isinstance(decision, Skip):
+        return KINDS[2], f"left alone: it {decision.reason}"
+    return (KINDS[1], "") if decision.is_none else (KINDS[0], "\n".join(changes.differences(decision)))
 
 
 def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Console) -> int:
@@ -249,7 +257,7 @@ def _status(arguments: argparse.Namespace, region: Region) -> list[dict[str, Any
     products: dict[str, str] = {}
     rows = []
     for configuration in region.functions(arguments.functions, arguments.tag):
-        row = changes.status(configuration)
+        row = changes.status(configuration, *arguments.layer)
         if row["layer"] and row["layer"] not in products:
             products[row["layer"]] = region.product_version(row["layer"])
         rows.append({"region": region.name, **row, "version": products.get(row["layer"], "")})
