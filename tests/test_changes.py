@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal.cli.changes import (
-    GO_SETTINGS,
     LAYERS_MAX,
-    MEANINGLESS,
     SETTINGS,
     VARIABLES_MAX_BYTES,
     Change,
@@ -25,6 +23,7 @@ from sumo_internal.cli.changes import (
     state,
     status,
 )
+from sumo_internal.config import WITHOUT_MEANING
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:layer:{}:{}"
 OURS = ARN.format("sumo-internal-extension", 7)
@@ -122,11 +121,10 @@ def test_what_was_attached_by_hand_is_taken_off_too() -> None:
 
 def test_migration_keeps_every_setting_that_means_something() -> None:
     """All of Go's that are settings here too, and each of the others goes."""
-    variables = {name: "1" for name in (*GO_SETTINGS, *SETTINGS) if name != "SUMO_NEXT_WRAPPER"}
+    variables = {name: "1" for name in (*SETTINGS, *WITHOUT_MEANING) if name != "SUMO_NEXT_WRAPPER"}
     after = state(changed(attach(function((GO,), variables), Wanted(OURS, {}, migrates=True))))
     assert after.layers == (OURS,)
-    assert set(after.variables) == {*variables, "AWS_LAMBDA_EXEC_WRAPPER"} - set(MEANINGLESS)
-    assert "SUMO_MAX_RETRY" in MEANINGLESS
+    assert set(after.variables) == {*variables, "AWS_LAMBDA_EXEC_WRAPPER"} - set(WITHOUT_MEANING)
 
 
 def test_a_wrong_setting_is_said_in_the_plan() -> None:

@@ -148,6 +148,7 @@ def test_migration_replaces_gos_layer_and_keeps_its_settings(fleet: Fleet) -> No
         "SUMO_S3_BUCKET_NAME": "b",
         "SUMO_S3_BUCKET_REGION": REGION,
         "SUMO_MAX_RETRY": "3",
+        "SUMO_MAX_DATAQUEUE_LENGTH": "20",
         "TELEMETRY_TIMEOUT_MS": "1000",
     }
     fleet.function(Layers=[go, other], Variables=variables)
@@ -155,7 +156,9 @@ def test_migration_replaces_gos_layer_and_keeps_its_settings(fleet: Fleet) -> No
     fleet.done("attach", "orders", "--migrate", "--yes")
     layers, after = fleet.has()
     assert layers == [ours, other]
-    kept = {name: value for name, value in variables.items() if name not in ("SUMO_MAX_RETRY", "TELEMETRY_TIMEOUT_MS")}
+    kept = {
+        name: value for name, value in variables.items() if name not in ("SUMO_MAX_RETRY", "SUMO_MAX_DATAQUEUE_LENGTH")
+    }
     assert after == {**kept, "AWS_LAMBDA_EXEC_WRAPPER": WRAPPER}
     fleet.done("attach", "--rollback", *fleet.journals, "--yes")
     assert fleet.has() == ([go, other], variables)

@@ -42,15 +42,7 @@ VARIABLES_MAX_BYTES = 4_096
 GO_LAYER_PREFIX = "sumologic-extension-"
 """Sumo's Go extension is published as sumologic-extension-amd64 and -arm64."""
 
-GO_SETTINGS = (
-    "KMS_CACHE_SECONDS SUMO_ENHANCE_JSON_LOGS SUMO_LOG_TYPES SUMO_MAX_CONCURRENT_REQUESTS SUMO_MAX_DATAQUEUE_LENGTH "
-    "SUMO_MAX_RETRY SUMO_SPAN_DROP TELEMETRY_MAX_BYTES TELEMETRY_MAX_ITEMS TELEMETRY_TIMEOUT_MS"
-).split()
-"""Variables of the Go extension and of its help page which may have no meaning here; see :data:`MEANINGLESS`."""
-
 SETTINGS = tuple(setting.variable for setting in config.SETTINGS)
-MEANINGLESS = tuple(name for name in GO_SETTINGS if name not in SETTINGS)
-"""What a migration removes."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +99,7 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
     if any(map(is_go, before.layers)):
         if not wanted.migrates:
             return Skip("has Sumo's Go extension, and both would ship each line (--migrate replaces it)")
-        for name in MEANINGLESS:
+        for name in config.WITHOUT_MEANING:
             variables.pop(name, None)
     slot = variables.get(WRAPPER) or WRAPPER_PATH
     if slot != WRAPPER_PATH:
