@@ -57,6 +57,17 @@ def test_without_a_yes_the_plan_is_all(fleet: Fleet) -> None:
     assert fleet.has() == ([], {}) and fleet.journals == []
 
 
+def test_a_narrow_screen_cuts_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan is folded, the journal's path is one word, and each function's name is whole in the status."""
+    monkeypatch.setenv("COLUMNS", "50")
+    fleet.layer()
+    name = "a-function-with-a-name-of-sixty-four-characters-which-is-the-max"
+    fleet.function(name)
+    said = fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+    assert "…" not in said and f"--rollback {Path(fleet.journals[0])}\n" in said
+    assert f" {name} " in fleet.done("status")
+
+
 def test_functions_are_chosen_by_pattern_and_tag_in_regions(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each region has its own layer; who fits only one of the conditions is left out."""
     regions = REGION, "us-east-1"

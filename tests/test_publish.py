@@ -43,6 +43,13 @@ def test_twice_is_once_and_a_new_build_is_a_new_version(fleet: Fleet, layer: Pat
     assert [max(found) for found in versions(fleet)] == [2, 2]
 
 
+def test_no_arn_is_cut(fleet: Fleet, layer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are there to be copied, or read by the next program; a table on a narrow screen would end them with an …."""
+    monkeypatch.setenv("COLUMNS", "60")
+    said = fleet.done("publish", "--zip", str(layer), *OPTIONS)
+    assert said.count(":123456789012:layer:sumo-internal-extension:1 ") == 2 and "…" not in said
+
+
 def test_what_was_published_is_for_every_supported_function(fleet: Fleet, layer: Path) -> None:
     """Both architectures, each runtime, and the product's version, which status shows."""
     fleet.done("publish", "--zip", str(layer))

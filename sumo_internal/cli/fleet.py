@@ -19,7 +19,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,8 @@ from botocore.exceptions import BotoCoreError
 from rich.console import Console
 from rich.progress import track
 from rich.prompt import Confirm
-from rich.table import Table
 
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, journal
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, journal, tables
 from sumo_internal.cli.account import AT_ONCE, NotDone, Region, regions
 from sumo_internal.cli.changes import Change, Skip, Wanted
 
@@ -119,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Attach or detach, or roll back what one of them did."""
     if bool(arguments.rollback) == bool(arguments.functions or arguments.tag):
         raise Failure("which functions? Name them, by pattern ('*' is all) or --tag, or the journals to roll back")
-    screen = Console(markup=False, highlight=False, stderr=True)
+    screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)
     if arguments.rollback:
         items = _rollback_plan(arguments.rollback)
     else:
@@ -178,7 +177,6 @@ def _rollback_plan(paths: Sequence[Path]) -> list[Item]:
 
 def _show(items: Iterable[Item]) -> None:
     """Print the plan: functions to which the same is done stand together."""
-    screen = Console(markup=False, highlight=False)
     counts = Counter[str]()
     rows: dict[tuple[str, str], list[str]] = {}
     for item in items:
@@ -186,12 +184,10 @@ def _show(items: Iterable[Item]) -> None:
         counts[kind] += 1
         if plan:
             rows.setdefault((item.region.name, plan), []).append(item.function)
-    table = Table("Region", "Functions", "Plan", box=None, padding=(0, 2, 0, 0))
-    for (region, plan), functions in rows.items():
-        table.add_row(region, ", ".join(functions), plan)
     if rows:
-        screen.print(table)
-    screen.print(f"{counts.total()} functions: {', '.join(f'{counts[kind]} {kind}' for kind in KINDS)}")
+        cells = [(region, ", ".join(functions), plan) for (region, plan), functions in rows.items()]
+        tables.show(("Region", "Functions", "Plan"), cells, is_folded=True)
+    print(f"{counts.total()} functions: {', '.join(f'{counts[kind]} {kind}' for kind in KINDS)}")
 
 
 KINDS = ("to change", "with nothing to do", "left alone")
@@ -236,20 +232,28 @@ def _apply(book: journal.Journal, item: Item, change: Change) -> None:
 def run_status(arguments: argparse.Namespace) -> int:
     """Show who has what."""
     rows = _in_each_region(arguments.region, lambda region: _status(arguments, region))
-    screen = Console(markup=False, highlight=False)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return EXIT_DONE
-    table = Table("Region", "Function", "Runtime", "Layer", "Wrapper", "Endpoint", box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        layer = f"{row['layerVersion']} {row['version']}".strip() or ("Go's" if row["hasGoExtension"] else "-")
-        wrapper = "ours" if row["hasWrapper"] else "-"
-        wrapper += f", then {row['otherWrapper']}" if row["otherWrapper"] else ""
-        table.add_row(row["region"], row["function"], row["runtime"] or "image", layer, wrapper, row["endpoint"] or "-")
-    screen.print(table)
-    having = sum(bool(row["layerVersion"]) for row in rows)
-    screen.print(f"{having} of {len(rows)} functions have the layer")
+    tables.show(("Region", "Function", "Runtime", "Layer", "Wrapper", "Endpoint"), map(_cells, rows))
+    having = sum(bool(row["layer"]) for row in rows)
+    print(f"{having} of {len(rows)} functions have the layer")
     return EXIT_DONE
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """A row of the status table."""
+    layer = f"{row['layerVersion']} {row['version']}".strip() or ("Go's" if row["hasGoExtension"] else "-")
+    wrappers = ["ours"] if row["hasWrapper"] else []
+    wrappers += [row["otherWrapper"]] if row["otherWrapper"] else []
+    return (
+        row["region"],
+        row["function"],
+        row["runtime"] or "image",
+        layer,
+        ", then ".join(wrappers) or "-",
+        row["endpoint"] or "-",
+    )
 
 
 def _status(arguments: argparse.Namespace, region: Region) -> list[dict[str, Any]]:

@@ -22,10 +22,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from sumo_internal import __version__
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, tables
 from sumo_internal.cli.account import AT_ONCE, Region, regions
 
 ZIP = Path("layer/dist/sumo-internal-extension.zip")
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Failure(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
     principals = ["*"] if arguments.public else arguments.share
     places = [Region(name) for name in regions(arguments.region)]
-    screen = Console(markup=False, highlight=False, stderr=True)
+    screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)
     rows, failed = {}, 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
         futures = {pool.submit(_publish, place, package, principals): place.name for place in places}
@@ -74,10 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             except (BotoCoreError, ClientError) as error:
                 failed += 1
                 rows[futures[future]] = "", f"failed: {error}"
-    table = Table("Region", "Layer", "", box=None, padding=(0, 2, 0, 0))
-    for region, (layer, outcome) in sorted(rows.items()):
-        table.add_row(region, layer, outcome)
-    Console(markup=False, highlight=False).print(table)
+    tables.show(("Region", "Layer", ""), ((region, *row) for region, row in sorted(rows.items())))
     return EXIT_FAILED if failed else EXIT_DONE
 
 
