@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -196,6 +197,16 @@ LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "node": ({"Runtime": "nodejs20.x"}, "runs on nodejs20.x"),
     "old": ({"Runtime": "python3.9"}, "runs on python3.9"),
     "snap": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "uses SnapStart"),
+    "managed": (
+        {
+            "CapacityProviderConfig": {
+                "LambdaManagedInstancesCapacityProviderConfig": {
+                    "CapacityProviderArn": f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:capacity-provider:shop"
+                }
+            }
+        },
+        "runs on Managed Instances",
+    ),
     "unreadable": ({"Tags": {"behaves": "unreadable"}}, "has variables that you may not read (AccessDeniedException)"),
     "large": ({"Variables": {"X": "x" * 4_000}}, "bytes of variables; Lambda takes 4,096"),
     "two": ({"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/a", "SUMO_NEXT_WRAPPER": "/opt/b"}}, "has /opt/a in the"),
@@ -215,7 +226,7 @@ def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> 
         assert f"left alone: it {reason}" in said or reason in said, reason
     assert "would have 6 layers; Lambda takes 5" in said
     assert "is a container image" in said
-    assert "0 to change, 0 with nothing to do, 8 left alone" in said
+    assert "0 to change, 0 with nothing to do, 9 left alone" in said
     fleet.function("silent")
     assert "would have no SUMO_HTTP_ENDPOINT" in fleet.done("attach", "silent")
 
@@ -248,8 +259,9 @@ def test_an_update_under_way_is_waited_for(fleet: Fleet) -> None:
     assert fleet.has()[1]["A"] == "1"
 
 
-def test_killed_half_way_it_is_taken_up_again_and_undone(fleet: Fleet) -> None:
-    """SIGKILL while eight updates are under way: the same command does the rest, and the journals know all of them."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_ended_half_way_it_is_taken_up_again_and_undone(fleet: Fleet, number: int, code: int) -> None:
+    """Killed, or Ctrl-C, while eight updates are under way: the same command does the rest; all can be undone."""
     fleet.layer()
     names = [f"orders-{number:02}" for number in range(12)]
     for name in names:
@@ -260,7 +272,8 @@ def test_killed_half_way_it_is_taken_up_again_and_undone(fleet: Fleet) -> None:
         while not fleet.journals or len(Path(fleet.journals[0]).read_text().splitlines()) < 8:
             assert process.poll() is None
             time.sleep(0.01)
-        process.kill()
+        process.send_signal(number)
+    assert process.returncode == code
     assert sum(bool(fleet.has(name)[0]) for name in names) <= 8
     fleet.done(*arguments)
     assert all(fleet.has(name)[0] for name in names)

@@ -58,7 +58,9 @@ class Region:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        # Made here, in the main thread: boto3's clients may be shared, its sessions may not.
         self._lambda = boto3.client("lambda", name, config=RETRIES)
+        self._tagging = boto3.client("resourcegroupstaggingapi", name, config=RETRIES)
 
     def functions(self, patterns: Sequence[str], tags: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Configurations of the functions whose name fits a pattern, and which have all the tags.
@@ -79,8 +81,7 @@ class Region:
         """ARNs of the functions that have all the tags."""
         pairs = [tag.partition("=") for tag in tags]
         filters = [{"Key": key, **({"Values": [value]} if equals else {})} for key, equals, value in pairs]
-        tagging = boto3.client("resourcegroupstaggingapi", self.name, config=RETRIES)
-        pages = tagging.get_paginator("get_resources").paginate(
+        pages = self._tagging.get_paginator("get_resources").paginate(
             TagFilters=filters, ResourceTypeFilters=["lambda:function"]
         )
         return {each["ResourceARN"] for page in pages for each in page["ResourceTagMappingList"]}
