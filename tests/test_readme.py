@@ -28,12 +28,31 @@ from layer.interpreters import Interpreter
 pytest_plugins = ["fleet_account"]
 
 AWS_CLI = "awscli==1.46.3"
+IS_WRITING = os.environ.get("WRITE_README") == "1"
 ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV0-example_only=="
 """With the signs that a real one's code ends with, and that AWS's command line has a meaning for."""
 
 README = (ROOT / "README.md").read_text()
 
 CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
+
+COSTS = {
+    "a cold start, two cores": "cold start added, two cores, best",
+    "… one core": "… one core, median",
+    "a `log.info`, as a multiple of what a `StreamHandler` costs": (
+        "a `log.info`: CPU added, over StreamHandler(/dev/null) - NullHandler"
+    ),
+    "memory, nothing shipped yet": "memory added (PSS), nothing shipped yet",
+    "memory, once it has shipped over TLS": "… after shipping over TLS, function without imports",
+    "`SUMO_FLUSH=next`: an invocation prolonged, whatever Sumo Logic does": (
+        "`next`: an invocation prolonged, Sumo slow, hanging or nameless"
+    ),
+    "`SUMO_FLUSH=end`: held after the response, with a Sumo Logic that takes 80 ms": (
+        "… time that the environment is held"
+    ),
+    "SHUTDOWN of a 128 MB function with 1 MiB unsent, of the two seconds": "… time that it takes, of 2 s",
+}
+"""README's words for some of the rows of docs/bench.md."""
 
 RUN_ELSEWHERE = {
     "make demo": "tests/test_demo.py",
@@ -237,3 +256,17 @@ def test_record_is_one() -> None:
     record = json.loads(example)
     assert next(iter(record)) == "time"
     assert {"time", "type", "message", "requestID", "logGroup", "logStream", "IsColdStart", "id"} <= record.keys()
+
+
+def test_costs_are_those_of_the_kept_benchmark() -> None:
+    """Each figure stands in docs/bench.md; ``WRITE_README=1`` writes them anew. Guards against what was once true."""
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / "docs/bench.md").read_text().splitlines()]
+    measured = {row[0]: row[2].strip("* ") for row in rows if len(row) == 4}
+    wanted = {what: f"| {what} | {measured[name]} |" for what, name in COSTS.items()}
+    if IS_WRITING:
+        text = README
+        for what, row in wanted.items():
+            before, _, after = text.partition(f"| {what} |")
+            text = before + row + after[after.index("\n") :]
+        (ROOT / "README.md").write_text(text)
+    assert [row for row in wanted.values() if row not in (ROOT / "README.md").read_text()] == []
