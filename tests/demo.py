@@ -43,7 +43,7 @@ LISTED_MAX = 10
 """Of what is wrong; everything is counted."""
 
 _TEXTS = (" #", 2), ("", 31), ("request", 8), ("the caller gets", 18)
-_FIGURES = ("response\nafter", 8), ("then\nheld for", 8), ("lines\nwritten", 7), ("delivered\nby freeze", 9)
+_FIGURES = ("response\nafter", 8), ("then\nheld for", 9), ("lines\nwritten", 7), ("delivered\nby freeze", 9)
 _COLOURS = {"sidecar": "cyan", "extension": "magenta"}
 _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the function has every core"}
 """What the demo does where the machine lacks these; it has no use for the other control groups."""
@@ -81,9 +81,9 @@ def _show(console: Console, status: Status, fault: str) -> Run:
                     footnote = _not_modelled(happening)
                     console.print(Text(footnote + "\n", "dim"), _header(), _initialised(happening))
                 case Served():
-                    console.print(_served(happening), *map(_batch, happening.traces.batches))
+                    console.print(_served(happening), *map(_batch, happening.traces.batches), sep="\n")
                 case Ended():
-                    console.print(_ended(happening), *map(_batch, happening.traces.batches))
+                    console.print(_ended(happening), *map(_batch, happening.traces.batches), sep="\n")
                 case Account():
                     account = happening
         status.stop()
@@ -171,9 +171,9 @@ def _ended(ended: Ended) -> Table:
 
 def _batch(batch: Batch) -> Text:
     at = datetime.fromtimestamp(batch.at_s, timezone.utc)
-    others = f" and {batch.others} other records" if batch.others else ""
+    others = f", {batch.others} others" if batch.others else ""
     lateness = f", the oldest {max(batch.late_s):.2f} s late" if batch.late_s else ""
-    size = f", {_kb(batch.gzipped_bytes)} gzipped (of {_kb(batch.raw_bytes)}){lateness}"
+    size = f", {_kb(batch.gzipped_bytes)} gzipped{lateness}"
     what = (" to S3" if batch.place == "S3" else size) if batch.is_taken else f", and Sumo Logic says {batch.status}"
     return Text.assemble(
         f"   -> {at:%H:%M:%S}.{at.microsecond // 1000:03d} ",

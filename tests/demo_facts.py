@@ -16,6 +16,7 @@ Pure: it reads what it is given, and nothing else.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from typing import Literal, get_args
 
 from model import Event, InitResult, Invocation, ShutdownResult
 from sumo_rules import Record
+
+_TIMED_OUT = re.compile(r"\S+ \S+ Task timed out after \S+ seconds\s*")
 
 Way = Literal["sidecar", "extension", "s3", "lost"]
 """Where a line went: to Sumo Logic by one or by the other, to the bucket, or nowhere."""
@@ -226,9 +229,10 @@ class Account:
             "print, the last line before the SIGKILL": [
                 each for each in lines[::-1] if each.get("requestID") in crashed
             ],
-            "what Lambda measured of an invocation": [
-                each for each in self.records if each["type"] == "platform.report"
+            "Lambda's word on the timeout": [
+                each for each in self.records if _TIMED_OUT.match(str(each.get("message")))
             ],
+            "Lambda's word on an invocation": [each for each in self.records if each["type"] == "platform.report"],
         }
         for kind, found in kinds.items():
             if found:
@@ -274,5 +278,5 @@ def known_as(message: object) -> str:
 
 
 def is_line(record: Record) -> bool:
-    """Is it one of the function's lines, and not the platform's word (a timeout among them) or the layer's?"""
-    return bool(record["type"] == "function" and " Task timed out after " not in str(record["message"]))
+    """Is it one of the function's lines, and not Lambda's word (a timeout's comes as one of them) or the layer's?"""
+    return record["type"] == "function" and _TIMED_OUT.fullmatch(str(record["message"])) is None

@@ -259,7 +259,7 @@ class Picture:
         """A request in words."""
         answer = "no answer" if batch.status is None else f"{batch.status}"
         what = "an object in S3" if batch.place == "S3" else f"Sumo Logic answers {answer}"
-        others = f" and {batch.others} other records" if batch.others else ""
+        others = f" and {batch.others} records of Lambda's and ours" if batch.others else ""
         size = f"{batch.gzipped_bytes / 1000:.1f} kB gzipped"
         return f"{self.ago(batch.at_s)}: {batch.lines} lines{others} by the {batch.sender}, {size}: {what}"
 

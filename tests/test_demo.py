@@ -112,6 +112,7 @@ def test_demo_accounts_for_every_line() -> None:
     photograph_if_asked()
 
 
+@pytest.mark.timeout(120)  # 10 s likewise
 @pytest.mark.parametrize("fault", FAULTS)
 def test_demo_with_a_fault_shows_where_the_lines_went(fault: str) -> None:
     """No line is lost, and the way that the fault was to show is shown: S3, another try, the extension."""
