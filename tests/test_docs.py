@@ -57,6 +57,7 @@ def test_every_page_and_picture_can_be_found() -> None:
     """From README or from the index; a page that nobody links to is not read."""
     found = {(page.parent / target.partition("#")[0]).resolve() for page in PAGES for target in links(page)}
     files = {file for kind in ("md", "png", "svg") for file in ROOT.glob(f"docs/**/*.{kind}")}
+    files |= {*ROOT.glob("layer/**/*.md")}
     assert files - found == set()
     index = {(ROOT / "docs" / target).resolve() for target in links(ROOT / "docs/README.md")}
     assert {page for page in PAGES if page.parent == ROOT / "docs"} - index == {ROOT / "docs/README.md"}
