@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 
 from demo_facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
-from demo_page import Run, ms, page
+from demo_page import LISTED_MAX, Run, ms, page
 from demo_stage import Stage, cold_starts, play, stage
 from demo_story import FAULTS, ORDINARY
 from model import Invocation
@@ -39,8 +39,6 @@ WIDTH = 100
 """Columns where no terminal says how many there are; nothing here needs more."""
 COLD_STARTS = 7
 """With the layer, and as many without."""
-LISTED_MAX = 10
-"""Of what is wrong; everything is counted."""
 
 _TEXTS = (" #", 2), ("", 31), ("request", 8), ("the caller gets", 18)
 _FIGURES = ("response\nafter", 8), ("then\nheld for", 9), ("lines\nwritten", 7), ("delivered\nby freeze", 9)
@@ -282,14 +280,7 @@ def _machine() -> str:
 def _verdict(run: Run) -> Iterator[Text]:
     """What is wrong, or that nothing is; with a fault the layer has reason to say something."""
     account = run.account
-    complaints = {
-        "lost": list(account.lost.elements()),
-        "arrived again": account.repeated,
-        "arrived, but not written": list(account.unknown.elements()),
-        "the source complains": account.problems,
-        "the layer says": account.said_by_layer,
-    }
-    for name, lines in complaints.items():
+    for name, lines in {**account.complaints(), "the layer says": account.said_by_layer}.items():
         colour = "yellow" if run.fault and lines is account.said_by_layer else "red"
         for line in lines[:LISTED_MAX]:
             yield Text(f"{name}: {line}", colour)

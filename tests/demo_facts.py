@@ -179,7 +179,17 @@ class Account:
     @property
     def is_flawless(self) -> bool:
         """Every line is there once, and nobody complains."""
-        return not (self.lost or self.unknown or self.repeated or self.problems)
+        return not self.complaints()
+
+    def complaints(self) -> dict[str, list[str]]:
+        """Return what is wrong, by what it is; nothing where all is well."""
+        found = {
+            "lost": list(self.lost.elements()),
+            "arrived again": self.repeated,
+            "arrived, but not written": list(self.unknown.elements()),
+            "the source complains": list(self.problems),
+        }
+        return {name: lines for name, lines in found.items() if lines}
 
     def tries(self) -> dict[str, list[int]]:
         """Return the numbers of the batches that each line was in, by the line's text."""

@@ -25,6 +25,9 @@ from demo_svg import element
 
 _FOLDER = Path(__file__).parent
 
+LISTED_MAX = 10
+"""Of what is wrong; everything is counted."""
+
 WAYS: dict[Way, tuple[str, str]] = {
     "sidecar": ("to Sumo Logic by the sidecar", "after the response, or beside the next invocation"),
     "extension": ("to Sumo Logic by the extension", "the runtime was gone: killed, timed out or shut down"),
@@ -170,10 +173,14 @@ def _aside(run: Run) -> Iterator[Element]:
     yield element("section", element("h2", "Who sent them"), _senders(run.account.batches))
     if run.measured:
         yield element("section", element("h2", "What the layer costs"), _costs(run.measured))
-    said = [*run.account.said_by_layer, *run.account.problems]
-    if said:
-        lines = [element("li", line.removeprefix("sumo-internal-extension: ")) for line in said]
-        yield element("section", element("h2", "What the layer said on stderr"), element("ul", *lines, class_="said"))
+    said = [line.removeprefix("sumo-internal-extension: ") for line in run.account.said_by_layer]
+    for what, lines in {"What the layer said on stderr": said, **run.account.complaints()}.items():
+        if lines:
+            listed = [element("li", line) for line in lines[:LISTED_MAX]]
+            more = [element("li", f"{len(lines) - LISTED_MAX} more")] if len(lines) > LISTED_MAX else []
+            yield element(
+                "section", element("h2", f"{what[0].upper()}{what[1:]}"), element("ul", *listed, *more, class_="said")
+            )
 
 
 def _senders(sent: Sequence[Batch]) -> Element:

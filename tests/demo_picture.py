@@ -78,7 +78,7 @@ class Picture:
             viewBox=view,
             width=WIDTH_PX + 2 * _MARGIN_PX,
             height=self.height_px,
-            role="img",
+            role="group",
             aria_label="Timeline of the environment",
         )
 
