@@ -73,6 +73,7 @@ def start_dropin() -> Recorder | None:
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
 
+        recorder.leave_init()
         atexit.register(_drain_at_exit, config, recorder)
     elif not has_extension():
         guard.say(
@@ -115,19 +116,33 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
     headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
     spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
     notes.tell_function(config.spool_dir, stream, headers)
-    recorder = Recorder(
-        spool,
-        {
-            "logGroup": f"/aws/lambda/{function}" if function else None,
-            "logStream": stream or None,
-            "IsColdStart": True,
-            "LayerVersion": configuration.CLIENT,
-            "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
-        },
-        is_enhanced=config.is_enhanced,
-    )
+    keys = {
+        "logGroup": f"/aws/lambda/{function}" if function else None,
+        "logStream": stream or None,
+        "IsColdStart": True,
+        "LayerVersion": configuration.CLIENT,
+        "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
+    }
+    if configuration.is_processed(config):
+        recorder = _processing_recorder(config, spool, keys)
+    else:
+        recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced)
     _recorder = recorder
     return recorder, Sidecar(config, recorder, lambda: make_drainer(config, environ, recorder))
+
+
+def _processing_recorder(config: Config, spool: Spool, keys: Mapping[str, str | bool | None]) -> Recorder:
+    """A recorder that processes what it records, and all that only such a one needs."""
+    from sumo_internal.processing import ProcessingRecorder
+    from sumo_internal.processors import reach_structlog
+
+    handler = os.environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
+    recorder = ProcessingRecorder(spool, keys, config, handler, is_enhanced=config.is_enhanced)
+    if config.processors:
+        reach_structlog()
+    if config.sample_rate < 1:
+        runtime.when_loaded(lambda bootstrap: runtime.follow_failures(bootstrap, recorder.fail_invocation))
+    return recorder
 
 
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:

@@ -431,6 +431,12 @@ def _check(values: dict[str, Any]) -> list[str]:
     return problems
 
 
+def is_processed(config: Config) -> bool:
+    """Does any setting say that lines are to be processed before they leave?"""
+    rules = (config.processors, config.mask_keys, config.mask_patterns, config.hash_patterns)
+    return any(rules) or bool(config.exclude or config.include or config.withheld) or config.sample_rate < 1
+
+
 def remarks(environ: Mapping[str, str]) -> list[str]:
     """A sentence for each setting of the Go extension that is there and has no meaning here."""
     return [f"{name} has no meaning here: {why}" for name, why in WITHOUT_MEANING.items() if environ.get(name)]

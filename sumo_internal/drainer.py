@@ -117,12 +117,13 @@ class Drainer:
             self._report_damage()
             self._shelf.release()
 
-    def account(self, *tallies: tally.Tally, is_recorded: bool) -> bool:
+    def account(self, *tallies: tally.Tally, is_recorded: bool, is_last: bool = False) -> bool:
         """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
 
         Args:
             tallies: This process's other tallies, for counts that could not be put into a file.
             is_recorded: Put a record into the spool. Not while nothing can be delivered: there would be one per drain.
+            is_last: This is the environment's end.
 
         Returns:
             Whether there is a new record to be drained.
@@ -135,7 +136,7 @@ class Drainer:
             if lines > self._said.get(reason, 0):
                 guard.say("error", f"{lines - self._said.get(reason, 0)} lines are lost: {tally.LOSSES[reason]}")
                 self._said[reason] = lines
-        if not is_recorded or counts == tally.reported(self._shelf.folder):
+        if not is_recorded or not tally.has_news(counts, tally.reported(self._shelf.folder), is_last=is_last):
             return False
         self._account(counts)
         tally.set_reported(self._shelf.folder, counts)

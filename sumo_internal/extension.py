@@ -143,7 +143,7 @@ class Extension:
         if event.reason == "timeout":
             self._tell_timeout(last_id)
         assert self._shelf is not None
-        if any(self._shelf.left()) or self._account(is_recorded=outcome is Drained.EMPTY):
+        if any(self._shelf.left()) or self._account(is_recorded=outcome is Drained.EMPTY, is_last=True):
             outcome = self._drain(until_s)
         lines, size_bytes = self._shelf.left()
         if lines and event.reason == "spindown":
@@ -337,10 +337,10 @@ class Extension:
             self._drainer = self._make_drainer()
         return self._drainer.drain(until_s)
 
-    def _account(self, *, is_recorded: bool) -> bool:
+    def _account(self, *, is_recorded: bool, is_last: bool = False) -> bool:
         assert self._drainer is not None
         tallies = [self._spool.tally] if self._spool is not None else []
-        return self._drainer.account(*tallies, is_recorded=is_recorded)
+        return self._drainer.account(*tallies, is_recorded=is_recorded, is_last=is_last)
 
     def _make_drainer(self) -> Drainer:
         from sumo_internal import destinations

@@ -135,6 +135,9 @@ class Recorder:
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         self._is_plain = self._is_enhanced and self._tracing is None
 
+    def leave_init(self) -> None:
+        """The init phase is over, and the function's module has been imported."""
+
     def leave_invocation(self) -> None:
         """The invocation is over: text without a line end will not get one, and the environment is warm from here.
 

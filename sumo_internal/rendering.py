@@ -22,7 +22,7 @@ from time import gmtime, strftime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from logging import LogRecord
     from types import TracebackType
     from typing import Any
@@ -189,6 +189,11 @@ def _piece(fields: Iterable[tuple[str, object]]) -> str:
     return "".join(f",{quote(name)}:{value_text(value)}" for name, value in fields)
 
 
+def fields_text(fields: Mapping[str, object], own: Container[str] = ()) -> str:
+    """Fields as a piece; one named like a key of ours is sent under another name, unless it is in ``own``."""
+    return _piece((name if name in own else _free_key(name), value) for name, value in fields.items())
+
+
 def _free_key(name: str) -> str:
     """The key under which a field of the user's is sent: its name, unless that is a key of ours."""
     bare = name
@@ -253,10 +258,10 @@ def _with_span(fields: dict[str, object]) -> dict[str, object]:
 
 def exception_text(record: LogRecord) -> str:
     """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
-    return error_text(record.exc_info or _error_of_event(_event(record).get("exc_info")))
+    return error_text(record.exc_info or error_of_event(_event(record).get("exc_info")))
 
 
-def _error_of_event(said: object) -> Error | None:
+def error_of_event(said: object) -> Error | None:
     """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
     if said is True:
         return sys.exc_info()
@@ -289,8 +294,8 @@ def loguru_text(record: object) -> str:
     """
     try:
         level, logger, extra, error = (record[key] for key in ("level", "name", "extra", "exception"))  # type: ignore[index]  # tried
-        fields = _piece((_free_key(str(name)), value) for name, value in extra.items())
-        return logger_text(level.name, logger) + fields + error_text(error and tuple(error))
+        fields = {str(name): value for name, value in extra.items()}
+        return logger_text(level.name, logger) + fields_text(fields) + error_text(error and tuple(error))
     except Exception:
         return ""
 

@@ -1,12 +1,13 @@
-"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), three names of its ``bootstrap`` module, and of
+"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), four names of its ``bootstrap`` module, and of
 the interpreter's hooks.
 
-===========================================  =====================================================================
-``LambdaRuntimeClient.wait_next_invocation``  called between invocations: the one place that sees each begin and end
-``create_log_sink``                           where the runtime's handler and its error reports write when Lambda gave
-                                              it a descriptor for framed logs (without one they write to stdout)
-``log_error``                                 carries the parts of an uncaught exception that its text has lost
-===========================================  =====================================================================
+=============================================  =====================================================================
+``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
+``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
+``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
+                                               gave it a descriptor for framed logs (without, they write to stdout)
+``log_error``                                  carries the parts of an uncaught exception that its text has lost
+=============================================  =====================================================================
 
 They are replaced when the module has been executed and before anything of it has run; the module is not imported
 earlier, or from elsewhere, than without us.
@@ -115,6 +116,19 @@ def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
         return request
 
     client.wait_next_invocation = wait_next_invocation
+
+
+def follow_failures(bootstrap: Any, failed: Callable[[], None]) -> None:
+    """Tell when an invocation fails, before Lambda knows."""
+    client = bootstrap.LambdaRuntimeClient
+    post = client.post_invocation_error
+
+    def post_invocation_error(self: Any, *arguments: Any, **options: Any) -> Any:
+        with guard.guard("failing an invocation"):
+            failed()
+        return post(self, *arguments, **options)
+
+    client.post_invocation_error = post_invocation_error
 
 
 def capture(bootstrap: Any, recorder: Recorder) -> None:

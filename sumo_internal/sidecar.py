@@ -127,6 +127,7 @@ class Sidecar:
             self._is_registering = False
             self._registered.wait(REGISTER_TIMEOUT_S)
         if self._running_id is None:
+            self._recorder.leave_init()
             return
         self._recorder.leave_invocation()
         self._ended_id, self._running_id = self._running_id, None

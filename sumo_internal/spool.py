@@ -10,6 +10,7 @@ A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writi
 
     <environment>-p<pid>.lock              held (POSIX record lock) as long as the writer lives
     <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
+    <environment>-p<pid>.<number>.held     segments that are none of the spool's unless the writer dies (holding.py)
 
 and one ``drain.lock``, held by whoever is draining. A segment is 999,424 bytes and never grows:
 
@@ -207,6 +208,10 @@ class Segment:
         """Lines are whole and final up to here."""
         return self.cursors[_COMMITTED]
 
+    @committed_offset.setter
+    def committed_offset(self, offset: int) -> None:
+        self.cursors[_COMMITTED] = offset
+
     @property
     def acknowledged_offset(self) -> int:
         """Lines up to here are somebody else's."""
@@ -323,6 +328,8 @@ class Spool:
         self._has_ids = has_ids
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
         self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
+        self.held_segments_max = max(1, self._max_segments // 4)
+        """Bound on what is held back, besides."""
         self._reserved_segments = -(-self._max_segments // 10)
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
         if _ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
@@ -472,14 +479,9 @@ class Spool:
             self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
             self._is_reserve_left = taken < self._max_segments
             return False
-        open_folder(self.folder)
-        if self._life is None or self._life.is_unlinked:
-            self._life = _locked(f"{self.folder}/{self.writer}.lock")
-        self.tally.keep()
         self._segment_number = number = self._segment_number + 1
-        path = f"{self.folder}/{self.writer}.{number:06d}.spool"
         # Most environments never fill their first one, whose making is part of their start.
-        segment = Segment.create(path, self._envelope, is_filled=number > 1)
+        segment = self.make_segment(f"{number:06d}.spool", is_filled=number > 1)
         # A signal handler may raise between any two of these: until the last there is no room, and one more is made.
         self._clear_offset = self._end_offset = self._limit_offset = 0
         self.segments.append(segment)
@@ -491,6 +493,37 @@ class Spool:
         if number > 1 and self.on_backlog is not None:
             self.on_backlog()
         return True
+
+    def make_segment(self, name: str, *, is_filled: bool) -> Segment:
+        """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts.
+
+        Raises:
+            FileNotFoundError: What was just made has been removed again.
+            OSError: The disk has no room.
+            FolderRefused: The folder is not ours any more.
+        """
+        with self._lock:
+            open_folder(self.folder)
+            if self._life is None or self._life.is_unlinked:
+                self._life = _locked(f"{self.folder}/{self.writer}.lock")
+            self.tally.keep()
+            return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
+
+    def adopt(self, segment: Segment) -> None:
+        """Make a segment part of the spool, before all others; nothing is appended to it any more."""
+        with self._lock:
+            segment.cursors[_SEALED] = 1
+            try:
+                os.rename(segment.path, f"{segment.path}.spool")
+                segment.path += ".spool"
+            except OSError:
+                pass  # somebody has removed the file: what is mapped is still there for this process's drainer
+            self.segments.appendleft(segment)
+
+    def count(self, reason: str, lines: int, size_bytes: int) -> None:
+        """Count lines that do not get here."""
+        with self._lock:
+            self.tally.add(reason, lines, size_bytes)
 
     def _refuse(self, reason: str, size_bytes: int) -> bool:
         """Count a line for which there is no room."""
@@ -545,10 +578,10 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def list_segments(folder: str) -> list[str]:
+def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
     """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone."""
     try:
-        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(".spool"))
+        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(kinds))
     except OSError:
         return []
 
@@ -686,9 +719,12 @@ class Shelf:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:
             yield from self._own_segments(self.own)
-        paths = list_segments(self.folder)
+        paths = list_segments(self.folder, (".spool", ".held"))
         for path in paths:
-            if self.own is None or not os.path.basename(path).startswith(self.own.writer + "."):
+            writer = os.path.basename(path).partition(".")[0]
+            is_own = self.own is not None and writer == self.own.writer
+            # What a living writer holds back is its own affair.
+            if not is_own and (path.endswith(".spool") or not is_alive(self.folder, writer)):
                 self._adopt(path)
         alive: dict[str, bool] = {}
         for path, segment in sorted(self._foreign.items()):
@@ -735,7 +771,7 @@ class Shelf:
             names = os.listdir(self.folder)
         except OSError:
             return
-        writers = {name.partition(".")[0] for name in names if name.endswith(".spool")}
+        writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
         for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
             writer, _, kind = name.partition(".")
             if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":

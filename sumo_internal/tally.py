@@ -42,7 +42,12 @@ LOSSES = {
 }
 """Reasons for which lines are lost, in words for people."""
 
-REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES)
+EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", "withheld"
+
+ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
+"""Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
+
+REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
 _FIRST = 2
 
 
@@ -118,6 +123,12 @@ def reported(folder: str) -> dict[str, tuple[int, int]]:
             return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in json.load(file).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # never reported; or damaged: then they are reported once more
+
+
+def has_news(counts: dict[str, tuple[int, int]], before: dict[str, tuple[int, int]], *, is_last: bool) -> bool:
+    """Have the totals changed so that it is worth a record? What was asked for is, when nothing comes after it."""
+    changed = {reason for reason, count in counts.items() if before.get(reason) != count}
+    return bool(changed if is_last else changed.difference(ASKED_FOR))
 
 
 def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:

@@ -13,9 +13,20 @@ from layer.build import ROOT
 
 FLOORS = {
     "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
-    "drive": {"assembly", "destinations", "streams", "runtime", "recorder", "sidecar", "drainer"},
+    "drive": {
+        "assembly",
+        "destinations",
+        "streams",
+        "runtime",
+        "recorder",
+        "processing",
+        "processors",
+        "sidecar",
+        "drainer",
+    },
     "edges": {
         "spool",
+        "holding",
         "tally",
         "files",
         "notes",
