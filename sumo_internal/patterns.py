@@ -102,13 +102,28 @@ def has_match(pattern: re.Pattern[str], text: str) -> bool:
 
 def spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
     """Where the expression's groups match, or the expression itself where it has none, or none took part."""
+    for match, is_cut_off in _matches(pattern, text):
+        found = [span for span in match.regs[1:] if span[0] >= 0] or [match.regs[0]]
+        if is_cut_off:
+            yield found[0][0], len(text)
+        else:
+            yield from (span for span in found if span[1] > span[0])
+
+
+def whole_spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    """Where the expression matches, with all that it needs to see."""
+    for match, is_cut_off in _matches(pattern, text):
+        yield match.start(), len(text) if is_cut_off else match.end()
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[re.Match[str], bool]]:
+    """Matches; the last may be cut off by the end of its piece, and nobody knows how far it goes."""
     for begin, end in _pieces(text):
         for match in pattern.finditer(text, begin, end):
-            found = [span for span in match.regs[1:] if span[0] >= 0] or [match.regs[0]]
-            if match.end() == end < len(text) and match.start() < end - OVERLAP_CHARS:
-                yield found[0][0], len(text)  # cut off: nobody knows how far it goes
+            is_cut_off = match.end() == end < len(text) and match.start() < end - OVERLAP_CHARS
+            yield match, is_cut_off
+            if is_cut_off:
                 return
-            yield from (span for span in found if span[1] > span[0])
 
 
 def _pieces(text: str) -> Iterator[Span]:

@@ -22,6 +22,7 @@ from sumo_internal import guard, rendering, rules, tally
 from sumo_internal.holding import Held
 from sumo_internal.processors import Chain, Failed, is_of_signal
 from sumo_internal.recorder import Recorder
+from sumo_internal.streams import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 NOT_LOADED = "SUMO_PROCESSORS: not loaded yet"
 OF_PROCESSOR = "SUMO_PROCESSORS: written by a processor"
+
+_PARTIAL_MAX_CHARS = 1 << 20
+"""Text without a line end that is held back: more than without rules, because an object in two halves is none."""
 
 _METADATA = ("level", "logger", "errorType")
 """What is shown of a record that is withheld."""
@@ -84,6 +88,9 @@ class ProcessingRecorder(Recorder):
         self._sampling = Sampling(spool, config.sample_rate, is_enhanced=is_enhanced)
         super().__init__(spool, keys, is_enhanced=is_enhanced)
         self._append = self._sampling.append
+
+    def _new_lines(self) -> Lines:
+        return Lines(self.line, _PARTIAL_MAX_CHARS, len if self._disguise is None else self._disguise.cut)
 
     def enter_invocation(
         self, request_id: str | None, *, trace_id: str | None = None, tenant_id: str | None = None

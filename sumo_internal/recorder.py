@@ -109,12 +109,15 @@ class Recorder:
         self._is_cold = True
         self._tracing: Any = None
         self._is_plain = False
-        self._lines = Lines(self.line)
+        self._lines = self._new_lines()
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
         self._context = ""
         self.enter_invocation(None)
         spool.on_fork = self._forget_unwritten
+
+    def _new_lines(self) -> Lines:
+        return Lines(self.line)
 
     # Invocations.
 
@@ -156,7 +159,7 @@ class Recorder:
     def _forget_unwritten(self) -> None:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
         too_deep.clear()
-        self._lines = Lines(self.line)
+        self._lines = self._new_lines()
 
     # What was written.
 

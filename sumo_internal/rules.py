@@ -23,7 +23,7 @@ import re
 import zlib
 from functools import partial
 
-from sumo_internal.patterns import compiled, has_match, merged, readings, spans
+from sumo_internal.patterns import OVERLAP_CHARS, compiled, has_match, merged, readings, spans, whole_spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +90,11 @@ class Disguise:
         """
         globs = [fnmatch.translate(key) for key in keys]
         self._key = re.compile("|".join(globs), re.IGNORECASE) if globs else None
-        self._masks: list[Search] = [partial(spans, compiled(source)) for source in masks]
-        self._hashes: list[Search] = [partial(spans, compiled(source)) for source in hashes]
+        mask_patterns = [compiled(source) for source in masks]
+        hash_patterns = [compiled(source) for source in hashes]
+        self._patterns = mask_patterns + hash_patterns
+        self._masks: list[Search] = [partial(spans, pattern) for pattern in mask_patterns]
+        self._hashes: list[Search] = [partial(spans, pattern) for pattern in hash_patterns]
         self._salt = salt.encode()
         self.has_keys = bool(globs)
 
@@ -103,6 +106,16 @@ class Disguise:
             fields: What the record has besides, by name: values that JSON has.
         """
         return _Record(self).applied(text, fields)
+
+    def cut(self, text: str) -> int:
+        """Where a text that goes on may be cut: not where something is found, or may be once the rest is there."""
+        whole = [(match.start(), value_span(text, match.end())[1]) for match in self._keys_in(text)]
+        whole += [span for pattern in self._patterns for span in whole_spans(pattern, text)]
+        end = len(text) - OVERLAP_CHARS
+        for (begin, behind), _ in reversed(merged((span, True) for span in whole)):
+            if begin < end < behind:
+                end = begin
+        return end if end > 0 else len(text)
 
     def is_masked(self, name: str) -> bool:
         """Is this a key whose value is masked, under its own name or the one that a record gives it?"""
@@ -120,9 +133,10 @@ class Disguise:
 
     def values_of_keys(self, text: str) -> Iterator[Span]:
         """Where the values of masked keys are in a text that has them in quotes: JSON, or Python's notation."""
-        for match in _QUOTED_KEY.finditer(text) if self._key else ():
-            if self.is_masked(match[2]):
-                yield value_span(text, match.end())
+        return (value_span(text, match.end()) for match in self._keys_in(text))
+
+    def _keys_in(self, text: str) -> Iterator[re.Match[str]]:
+        return (match for match in _QUOTED_KEY.finditer(text) if self._key and self.is_masked(match[2]))
 
     def digest(self, text: str) -> str:
         """What a hashed value becomes."""

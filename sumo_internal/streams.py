@@ -195,14 +195,23 @@ class Lines:
     ``print`` writes text and line end apart, and other threads do so in between.
     """
 
-    def __init__(self, record: Callable[[str, float | None], None]) -> None:
+    def __init__(
+        self,
+        record: Callable[[str, float | None], None],
+        partial_max_chars: int = _PARTIAL_MAX_CHARS,
+        cut: Callable[[str], int] = len,
+    ) -> None:
         """Put lines together.
 
         Args:
             record: Called with each line that is not blank, and the POSIX time in seconds at which it was written,
                 None for now.
+            partial_max_chars: Bound on text without a line end that is held back per thread and stream.
+            cut: How much of a text beyond the bound may be recorded now.
         """
         self._record = record
+        self._partial_max_chars = partial_max_chars
+        self._cut = cut
         self._partials: tuple[dict[int, str], ...] = ({}, {}, {})
         """Text without a line end, by stream (1 and 2) and thread."""
 
@@ -246,12 +255,17 @@ class Lines:
         except RecursionError:
             partials[thread] = before
             raise
-        if len(text) >= _PARTIAL_MAX_CHARS:
+        if len(text) >= self._partial_max_chars:
             text = partials.pop(thread, "")
             try:
-                self._split(text, None)
+                end = self._cut(text)
+                self._split(text[:end], None)
+                text = text[end:]
             except RecursionError:
                 partials[thread] = text  # the next piece comes by here as well
+                return
+            if text:
+                self._hold(partials, thread, text)
 
     def _split(self, text: str, created_s: float | None) -> None:
         if not text.isascii():

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumo_internal import recorder as recorder_module
-from sumo_internal import rendering, streams
+from sumo_internal import rendering
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.rendering import RECORD_MAX_BYTES
 from sumo_internal.runtime import Report
@@ -232,7 +232,7 @@ def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Reco
 
 def test_half_a_line_has_a_bound(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     """A progress bar never ends its line: at the bound what is there becomes a record."""
-    monkeypatch.setattr(streams, "_PARTIAL_MAX_CHARS", 10)
+    monkeypatch.setattr(recording.recorder._lines, "_partial_max_chars", 10)
     recording.recorder.written("123456789", STDOUT)
     assert recording.messages() == []
     recording.recorder.written("0", STDOUT)

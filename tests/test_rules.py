@@ -201,6 +201,33 @@ def test_a_secret_in_a_long_text_is_found(before: int, length: int) -> None:
     assert rules.applied("x" * before + f"key:{secret}" + "y" * 70_000, {})[0] == "x" * before + MASK + "y" * 70_000
 
 
+@given(
+    st.sampled_from(["key:7777777", "card=1234abcd ", "{'password': '7777777'} "]),
+    st.integers(0, 2 * OVERLAP_CHARS),
+    st.integers(0, 2 * OVERLAP_CHARS),
+    st.data(),
+)
+def test_a_text_that_goes_on_is_cut_beside_a_secret(secret: str, before: int, after: int, data: st.DataObject) -> None:
+    """A text that is recorded in pieces shows no half of a secret, nor one without the words that it is known by."""
+    rules = Disguise(["password"], [r"key:(7{7})", r"card=(\w+)"], [], "")
+    text = "-" * before + secret + "-" * after
+    written = data.draw(st.integers(1, len(text)))
+    cut = rules.cut(text[:written])
+    pieces = [text[:cut], text[cut:written] + text[written:]]
+
+    assert 0 < cut <= written
+    if written >= OVERLAP_CHARS:
+        assert not [word for piece in pieces for word in ("7", "1", "abcd") if word in rules.applied(piece, {})[0]]
+
+
+def test_a_text_that_is_one_secret_is_not_kept_for_ever() -> None:
+    """What never ends is recorded, masked, when the bound is reached."""
+    text = "key:" + "7" * 100_000
+    rules = Disguise([], ["key:(7+)"], [], "")
+    assert rules.cut(text) == len(text)
+    assert rules.applied(text, {})[0] == "key:***"
+
+
 # Selection and sampling.
 
 
