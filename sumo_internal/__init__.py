@@ -1,8 +1,8 @@
 """Sumo Logic's internal extension for AWS Lambda, in the function's own process.
 
-This module is a door: the version and the drop-in handler. Importing it imports nothing else, because a function
-that only wants ``from sumo_internal import SumoHandler`` pays for the rest when it makes a handler, and one that only
-wants the version pays for nothing.
+This module is a door: the version, the drop-in handler, and what structlog is given. Importing it imports nothing else,
+because a function that only wants ``from sumo_internal import SumoHandler`` pays for the rest when it makes a handler,
+and one that only wants the version pays for nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # as in typing, without its import (2 ms); type checkers know the name
 if TYPE_CHECKING:
     from sumo_internal.handler import SumoHandler as SumoHandler
+    from sumo_internal.structured import SumoProcessor as SumoProcessor
+    from sumo_internal.structured import configure_structlog as configure_structlog
 
-__all__ = ["SumoHandler", "__version__"]
+__all__ = ["SumoHandler", "SumoProcessor", "__version__", "configure_structlog"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,4 +23,8 @@ def __getattr__(name: str) -> object:
         from sumo_internal.handler import SumoHandler
 
         return SumoHandler
+    if name in ("SumoProcessor", "configure_structlog"):
+        from sumo_internal import structured
+
+        return getattr(structured, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

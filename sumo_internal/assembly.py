@@ -84,6 +84,18 @@ def start_dropin() -> Recorder | None:
     return recorder
 
 
+def find_recorder() -> Recorder | None:
+    """The recorder that is there under the wrapper, or is made without it; None where nothing can be recorded."""
+    return _recorder if _is_wrapped else start_dropin()
+
+
+def reach_structlog() -> None:
+    """Let the function import structlog, with the layer's own where it has none: behind all else that it may have."""
+    folder = f"{os.path.dirname(__file__)}/_structlog"
+    if os.path.isdir(folder) and folder not in sys.path:
+        sys.path.append(folder)
+
+
 def has_extension() -> bool:
     """Is the external extension there, in the layer that this package came with or in any?"""
     layer = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -134,7 +146,6 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
 def _processing_recorder(config: Config, spool: Spool, keys: Mapping[str, str | bool | None]) -> Recorder:
     """A recorder that processes what it records, and all that only such a one needs."""
     from sumo_internal.processing import ProcessingRecorder
-    from sumo_internal.processors import reach_structlog
 
     handler = os.environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
     recorder = ProcessingRecorder(spool, keys, config, handler, is_enhanced=config.is_enhanced)

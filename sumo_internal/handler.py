@@ -13,9 +13,24 @@ import time
 from sumo_internal import assembly, guard
 from sumo_internal.streams import not_recorded
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 """The runtime's own line, which the expressions of Sumo's dashboards parse (awslambdaric's ``_setup_logging``)."""
+
+
+def hear_unless(is_known: Callable[[], bool]) -> None:
+    """Have handlers leave out what is known: whatever is logged while that says so."""
+    emit = SumoHandler.emit
+
+    def emit_unless_known(self: SumoHandler, record: logging.LogRecord) -> None:
+        if not is_known():
+            emit(self, record)
+
+    SumoHandler.emit = emit_unless_known  # type: ignore[method-assign]  # every handler's, from now on
 
 
 class SumoHandler(logging.Handler):

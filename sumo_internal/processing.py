@@ -17,6 +17,7 @@ import enum
 import json
 import logging
 import threading
+from contextlib import contextmanager
 
 from sumo_internal import guard, rendering, rules, tally
 from sumo_internal.holding import Held
@@ -26,7 +27,7 @@ from sumo_internal.streams import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from logging import LogRecord
     from typing import Any
 
@@ -49,8 +50,8 @@ _LEVELS = {"warn": logging.WARNING, "fatal": logging.CRITICAL, "exception": logg
 class _Current(threading.local):
     """What this thread is in the middle of."""
 
-    record: LogRecord | None = None
-    """The log record that is being recorded."""
+    error: tuple[rendering.Error | None, str] = (None, "")
+    """The exception of what is being recorded, and how it reads at the end of the text."""
     is_processing = False
 
 
@@ -112,20 +113,27 @@ class ProcessingRecorder(Recorder):
         self._sampling.fail()
 
     def record(self, text: str, record: LogRecord) -> None:
-        outer = self._current.record
-        self._current.record = record
-        try:
+        with self._about((record.exc_info or None, record.exc_text or "")):
             super().record(text, record)
-        finally:
-            self._current.record = outer
+
+    def event(
+        self, created_s: float, text: str, details: str, level: int, error: tuple[rendering.Error | None, str]
+    ) -> None:
+        with self._about(error):
+            super().event(created_s, text, details, level, error)
 
     def line(self, text: str, created_s: float | None = None) -> None:
-        outer = self._current.record
-        self._current.record = None  # a value of it prints, when it is asked for its text
-        try:
+        with self._about((None, "")):  # of no log record, although one's value may print when it is asked for its text
             super().line(text, created_s)
+
+    @contextmanager
+    def _about(self, error: tuple[rendering.Error | None, str]) -> Iterator[None]:
+        outer = self._current.error
+        self._current.error = error
+        try:
+            yield
         finally:
-            self._current.record = outer
+            self._current.error = outer
 
     def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
         try:
@@ -168,11 +176,9 @@ class ProcessingRecorder(Recorder):
             self._say_problem()
         if self.chain.problem or not self.chain.is_loaded:
             raise Failed(self.chain.problem or NOT_LOADED)
-        record = self._current.record
         self._current.is_processing = True
         try:
-            error, trace = (record.exc_info, record.exc_text) if record else (None, None)
-            return self.chain.run(text, _fields(details), error or None, trace or "")
+            return self.chain.run(text, _fields(details), *self._current.error)
         finally:
             self._current.is_processing = False
 

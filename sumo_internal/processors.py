@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import signal
 import sys
@@ -49,13 +48,6 @@ _METHODS = ("debug", "info", "warning", "error", "critical")
 
 class Failed(Exception):
     """A record could not be processed; the text says why, without anything of the record. Withhold its message."""
-
-
-def reach_structlog() -> None:
-    """Let the function import structlog, with the layer's own where it has none: behind all else that it may have."""
-    folder = f"{os.path.dirname(__file__)}/_structlog"
-    if os.path.isdir(folder) and folder not in sys.path:
-        sys.path.append(folder)
 
 
 class Chain:

@@ -278,6 +278,20 @@ class Recorder:
         """
         self._put(time(), text, rendering.message_text(text)[0], f',"level":"ERROR"{details}', logging.ERROR)
 
+    def event(
+        self, created_s: float, text: str, details: str, level: int, error: tuple[rendering.Error | None, str]
+    ) -> None:
+        """Record an event that was not written.
+
+        Args:
+            created_s: POSIX time.
+            text: What it says, with the exception's traceback.
+            details: Its keys, as a piece of an object's text.
+            level: As in ``logging``.
+            error: Its exception and the traceback as it stands in the text.
+        """
+        self._put(created_s, text, rendering.message_text(text)[0], details, level)
+
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Record what was retried, failed over and lost so far, as a record of its own type."""
         sentence, details = rendering.accounting_text(counts, LOSSES)

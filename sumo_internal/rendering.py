@@ -264,10 +264,10 @@ def exception_text(record: LogRecord) -> str:
 def error_of_event(said: object) -> Error | None:
     """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
     if said is True:
-        return sys.exc_info()
-    if isinstance(said, BaseException):
-        return type(said), said, said.__traceback__
-    return said if isinstance(said, tuple) and len(said) == 3 else None
+        said = sys.exc_info()
+    elif isinstance(said, BaseException):
+        said = type(said), said, said.__traceback__
+    return said if isinstance(said, tuple) and len(said) == 3 and said[0] is not None else None
 
 
 def error_text(error: Error | None) -> str:

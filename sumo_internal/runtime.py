@@ -24,6 +24,7 @@ import logging
 import sys
 import threading
 from _thread import get_ident
+from functools import partial
 from logging import LogRecord
 from time import time
 
@@ -236,6 +237,16 @@ class _Sink:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sink, name)
+
+
+def hear_unless(is_known: Callable[[], bool]) -> None:
+    """Have the recorder not told what is known: whatever is logged while that says so."""
+    heard = _Sink.log
+
+    def log(self: _Sink, message: str, frame_type: Any = None) -> None:
+        (self._log if is_known() else partial(heard, self))(message, frame_type)
+
+    _Sink.log = log  # type: ignore[method-assign]  # every sink's, from now on
 
 
 class Report:

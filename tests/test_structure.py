@@ -12,7 +12,7 @@ import pytest
 from layer.build import ROOT
 
 FLOORS = {
-    "doors": {"__init__", "__main__", "start", "launch", "extension", "handler"},
+    "doors": {"__init__", "__main__", "start", "launch", "extension", "handler", "structured"},
     "drive": {
         "assembly",
         "destinations",
