@@ -143,7 +143,8 @@ class Extension:
         if event.reason == "timeout":
             self._tell_timeout(last_id)
         assert self._shelf is not None
-        if any(self._shelf.left()) or self._account(is_recorded=outcome is Drained.EMPTY, is_last=True):
+        has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_last=True)
+        if has_news or any(self._shelf.left()):
             outcome = self._drain(until_s)
         lines, size_bytes = self._shelf.left()
         if lines and event.reason == "spindown":

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 NOT_LOADED = "SUMO_PROCESSORS: not loaded yet"
 OF_PROCESSOR = "SUMO_PROCESSORS: written by a processor"
 
-_PARTIAL_MAX_CHARS = 1 << 20
-"""Text without a line end that is held back: more than without rules, because an object in two halves is none."""
+_PARTIAL_MAX_CHARS = 256 * 1024
+"""Text without a line end that is held back: more than without rules, because half an object is none. It is what
+CloudWatch takes as one line."""
 
 _METADATA = ("level", "logger", "errorType")
 """What is shown of a record that is withheld."""

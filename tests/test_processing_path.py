@@ -24,7 +24,7 @@ pytest_plugins = ["aws_server"]
 
 FUNCTION = Path(__file__).parent / "functions" / "processed"
 SECRETS = ["hunter2", "987654", "4111111111111111"]
-HALVES = ["87654321", "23456789"]
+HALVES = ["87654321", "13579753"]
 """Of a secret that is written in two, over the bound on text without a line end."""
 
 MASKS = {
@@ -115,7 +115,8 @@ def test_no_secret_leaves_by_any_source(source: SumoSource, layer_folder: Path, 
     assert spooled and leaks(spooled.decode("utf-8", "replace")) == []
     records = function_records(source)
     assert leaks(json.dumps(source.records, ensure_ascii=False) + json.dumps(source.records)) == []
-    assert not [half for half in HALVES if half in spooled.decode("utf-8", "replace") + json.dumps(source.records)]
+    everything = spooled.decode("utf-8", "replace") + json.dumps(source.records)
+    assert not [half for half in HALVES if half in everything]
     texts = messages(records)
     assert "ordinary" in texts and "probe" not in texts and "health check" not in texts
     of_invocations = [record for record in records if "requestID" in record]

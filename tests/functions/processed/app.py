@@ -57,9 +57,9 @@ def print_all():
     print("told", SECRETS, file=sys.stderr)
     print("long", "x" * 61_430 + CARD + "y" * 61_430)
     print(json.dumps({"long": ["x" * 70_000, PASSWORD, CARD], "password": PASSWORD}))
-    for bound in (1 << 16, 1 << 20):
+    for bound in (1 << 16, 1 << 18):
         sys.stdout.write("z" * (bound - 8) + "87654321")
-        sys.stdout.write("23456789\n")
+        sys.stdout.write("13579753\n")
 
 
 def structured_all():
