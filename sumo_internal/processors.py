@@ -22,6 +22,7 @@ import sys
 import traceback
 
 from sumo_internal import rendering
+from sumo_internal.rules import Withheld
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ _RENAMED = {"event": "extra_event", "exc_info": "extra_exc_info"}
 _ORIGINAL = {renamed: name for name, renamed in _RENAMED.items()}
 
 _METHODS = ("debug", "info", "warning", "error", "critical")
-
-
-class Failed(Exception):
-    """A record could not be processed; the text says why, without anything of the record. Withhold its message."""
 
 
 class Chain:
@@ -82,7 +79,7 @@ class Chain:
                 if not is_init_over and (module is None or _is_being_imported(module)):
                     return
                 self._processors.append((name, _checked(name, getattr(module, attribute, None))))
-        except Failed as problem:
+        except Withheld as problem:
             self.problem = str(problem)
         except (Exception, SystemExit) as error:
             reason = f": {error}" if isinstance(error, ImportError) else ""
@@ -101,7 +98,7 @@ class Chain:
             The text and the fields (as a piece) that came out; None where the event was dropped.
 
         Raises:
-            Failed: A processor has failed.
+            Withheld: A processor has failed.
         """
         event = _event(text, fields, error, trace)
         name = fields.get("logger")
@@ -117,19 +114,19 @@ class Chain:
                     return None
                 if not isinstance(problem, Exception) or is_of_signal(problem):
                     raise
-                raise Failed(f"SUMO_PROCESSORS: {name} raised {type(problem).__name__}") from None
+                raise Withheld(f"SUMO_PROCESSORS: {name} raised {type(problem).__name__}") from None
         if isinstance(values, (str, bytes, bytearray)):
             return event.rendered(values if isinstance(values, str) else bytes(values).decode("utf-8", "replace"))
         if not isinstance(values, dict):
-            raise Failed(f"SUMO_PROCESSORS: what comes out is a {type(values).__name__} and no event")
+            raise Withheld(f"SUMO_PROCESSORS: what comes out is a {type(values).__name__} and no event")
         return event.restored(dict(values))
 
 
 def _checked(name: str, processor: Any) -> Processor:
     if processor is None:
-        raise Failed(f"SUMO_PROCESSORS: there is no {name}")
+        raise Withheld(f"SUMO_PROCESSORS: there is no {name}")
     if not callable(processor) or isinstance(processor, type):
-        raise Failed(f"SUMO_PROCESSORS: {name} cannot be called with an event; name a function, or an instance")
+        raise Withheld(f"SUMO_PROCESSORS: {name} cannot be called with an event; name a function, or an instance")
     return processor  # type: ignore[no-any-return]  # whatever the user has named
 
 

@@ -10,7 +10,8 @@ needs to see, and then replaced.
 * An *expression* sees each value as it is, without the escapes that JSON writes; and each text as a whole, with them
   and without.
 
-Whoever calls this must be ready for any exception (a value nested too deep, no memory) and then withhold the record.
+Whatever goes wrong (a value nested too deep, no memory) is raised, and the caller then sends the record
+:func:`without_message`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import fnmatch
 import hashlib
 import hmac
 import json
+import logging
 import re
 import zlib
 from functools import partial
 
+from sumo_internal import rendering
+from sumo_internal.embedded import QUOTED_KEY, decoded, dump, embedded, occurrences, value_span
 from sumo_internal.patterns import OVERLAP_CHARS, compiled, has_match, merged, readings, spans, whole_spans
 
 TYPE_CHECKING = False
@@ -30,9 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
+    from sumo_internal.config import Config
     from sumo_internal.patterns import Span
 
     Search = Callable[[str], Iterable[Span]]
+    Process = Callable[[str, str], "tuple[str, str] | None"]
+    """What else a record passes, as a text and fields (a piece of a record); None drops it."""
 
 MASK = "***"
 """What a masked value becomes."""
@@ -40,18 +47,90 @@ MASK = "***"
 DIGEST_CHARS = 16
 """Of a hashed value: 64 bits of its HMAC-SHA256, in hexadecimal digits; enough to tell values apart, and billed."""
 
-_SHORT_CHARS = 4
-"""A hidden value shorter than this is hidden elsewhere only where it stands alone: else "1" would eat every text."""
 
-_EMBEDDED_MAX = 50
-"""Beginnings of JSON that are tried in one text: each that turns out to be none costs a look at what follows it."""
+EXCLUDED, DROPPED = "excluded", "dropped"
+"""Why a record is not wanted, as the tally has it."""
 
-_QUOTED_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,8}[:=]\s{0,8}""")
-_QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
-_BARE = re.compile(r"[^\s,;&)\]}]+")
-"""A value behind a quoted key in a text that is no JSON as a whole: in quotes, or a number or name."""
+_METADATA = ("level", "logger", "errorType")
+"""Fields that are shown of a record without its message."""
 
-_CLOSING = {"{": "}", "[": "]"}
+_LEVELS = {"warn": logging.WARNING, "fatal": logging.CRITICAL, "exception": logging.ERROR}
+"""Names of levels that are not logging's own."""
+
+_LEVEL_PREFIX = re.compile(r"\[([A-Za-z]{1,20})\]\t")
+"""How the runtime begins a log record."""
+
+
+class Withheld(Exception):
+    """A record's message must not leave; the text says why, without anything of the record."""
+
+
+class Rules:
+    """All ready-made rules of the settings."""
+
+    def __init__(self, config: Config, withheld: str = "") -> None:
+        """Prepare the rules.
+
+        Args:
+            config: The settings.
+            withheld: Why no message may leave; empty where some may.
+        """
+        self.withheld = config.withheld or withheld
+        self._selection = Selection(config.exclude, config.include)
+        sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
+        self.disguise = Disguise(*sources, config.hash_salt) if any(sources) and not self.withheld else None
+
+    def applied(self, text: str, details: str, process: Process | None = None) -> tuple[str, str, int] | str:
+        """A record as it may leave.
+
+        Args:
+            text: What was written: a text, or an object's JSON.
+            details: What the record has besides, as a piece.
+            process: What it passes after it was selected and before it is masked.
+
+        Returns:
+            Text, fields and severity, as ``logging`` counts it; or why it is not wanted: ``excluded``, ``dropped``.
+
+        Raises:
+            Withheld: It may leave :func:`without_message` only. So it may after any other exception.
+        """
+        if self.withheld:
+            raise Withheld(self.withheld)
+        if not self._selection.is_wanted(text):
+            return EXCLUDED
+        if process is not None:
+            passed = process(text, details)
+            if passed is None:
+                return DROPPED
+            text, details = passed
+        level = severity(text, details)
+        if self.disguise is not None:
+            text, fields = self.disguise.applied(text, fields_of(details))
+            details = rendering.fields_text(fields, fields)
+        return text, details, level
+
+
+def without_message(details: str, reason: str) -> tuple[str, str, int]:
+    """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`Rules.applied`."""
+    fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
+    details = rendering.fields_text({**fields, "withheld": reason}, fields)
+    return MASK, details, severity("", details)
+
+
+def fields_of(details: str) -> dict[str, Any]:
+    """A piece of a record as what it says."""
+    fields: dict[str, Any] = json.loads(f"{{{details[1:]}}}")
+    return fields
+
+
+def severity(text: str, details: str) -> int:
+    """A record's level, of its fields or of the runtime's prefix, as in ``logging``; 0 where there is none."""
+    prefix = _LEVEL_PREFIX.match(text)
+    name = fields_of(details).get("level", prefix and prefix[1])
+    if not isinstance(name, str):
+        return 0
+    number = logging.getLevelName(name.upper())
+    return number if isinstance(number, int) else _LEVELS.get(name.lower(), 0)
 
 
 def is_sampled(request_id: str, rate: float) -> bool:
@@ -136,7 +215,7 @@ class Disguise:
         return (value_span(text, match.end()) for match in self._keys_in(text))
 
     def _keys_in(self, text: str) -> Iterator[re.Match[str]]:
-        return (match for match in _QUOTED_KEY.finditer(text) if self._key and self.is_masked(match[2]))
+        return (match for match in QUOTED_KEY.finditer(text) if self._key and self.is_masked(match[2]))
 
     def digest(self, text: str) -> str:
         """What a hashed value becomes."""
@@ -155,10 +234,10 @@ class _Record:
     def applied(self, text: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         # First all keys, wherever they are: what they hide is looked for everywhere afterwards.
         kept = {name: self._without_values(value, name) for name, value in fields.items()}
-        content, is_exact = _decoded(text) if text[:1] == "{" else (None, True)
+        content, is_exact = decoded(text) if text[:1] == "{" else (None, True)
         if isinstance(content, dict):
             seen = self._clean(self._without_values(content))
-            text = text if seen == content and is_exact else _dump(seen, text)
+            text = text if seen == content and is_exact else dump(seen, text)
         else:
             text = self._without_values(text)
         # An object's text is searched as well: who writes an expression for a message has its JSON in mind.
@@ -182,10 +261,10 @@ class _Record:
                 self._hide(form[begin:end])
         pieces = []
         place = 0
-        for begin, end, content, is_exact in _embedded(text) if self._rules.has_keys else ():
+        for begin, end, content, is_exact in embedded(text) if self._rules.has_keys else ():
             plain = self._without_values(content)
             if plain != content or not is_exact:
-                pieces += [text[place:begin], _dump(plain, text[begin:end])]
+                pieces += [text[place:begin], dump(plain, text[begin:end])]
                 place = end
         return "".join([*pieces, text[place:]])
 
@@ -223,80 +302,3 @@ class _Record:
         digest = self._rules.digest(text)
         self._digests.add(digest)
         return digest
-
-
-def occurrences(value: str, text: str) -> Iterator[Span]:
-    """Where a hidden value is in a text."""
-    begin = text.find(value)
-    while begin >= 0:
-        end = begin + len(value)
-        if len(value) >= _SHORT_CHARS or not (
-            text[max(0, begin - 1) : begin].isalnum() or text[end : end + 1].isalnum()
-        ):
-            yield begin, end
-        begin = text.find(value, begin + 1)
-
-
-def value_span(text: str, begin: int) -> Span:
-    """Where the value is that begins here, behind a key; one that has no end goes to the end of the text."""
-    quoted = _QUOTED.match(text, begin)
-    if quoted:
-        return quoted.span(2)
-    if text[begin : begin + 1] in ("{", "["):
-        return begin, _closed(text, begin)
-    bare = _BARE.match(text, begin)
-    return bare.span() if bare and text[begin] not in "\"'" else (begin, len(text))
-
-
-def _closed(text: str, begin: int) -> int:
-    """The end of an object or a list that begins here."""
-    open_ones: list[str] = []
-    place = begin
-    while place < len(text):
-        quoted = _QUOTED.match(text, place) if text[place] in "\"'" else None
-        if text[place] in _CLOSING:
-            open_ones.append(_CLOSING[text[place]])
-        elif text[place] == open_ones[-1]:
-            open_ones.pop()
-            if not open_ones:
-                return place + 1
-        place = quoted.end() if quoted else place + 1
-    return len(text)
-
-
-def _pairs(is_exact: list[bool], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; one that names a key twice has values that nobody sees after it was read."""
-    content = dict(pairs)
-    is_exact[0] &= len(content) == len(pairs)
-    return content
-
-
-def _decoded(text: str) -> tuple[Any, bool]:
-    """What a text is as JSON, None where it is none; and whether all of the text is in that."""
-    is_exact = [True]
-    try:
-        return json.loads(text, object_pairs_hook=partial(_pairs, is_exact)), is_exact[0]
-    except (ValueError, RecursionError):
-        return None, False
-
-
-def _embedded(text: str) -> Iterator[tuple[int, int, Any, bool]]:
-    """Objects and lists in a text: where they begin and end, what they are, and whether that is all of it."""
-    place = 0
-    for _ in range(_EMBEDDED_MAX):
-        begin = min((found for found in (text.find("{", place), text.find("[", place)) if found >= 0), default=-1)
-        if begin < 0:
-            return
-        is_exact = [True]
-        try:
-            content, place = json.JSONDecoder(object_pairs_hook=partial(_pairs, is_exact)).raw_decode(text, begin)
-        except (ValueError, RecursionError):
-            place = begin + 1
-        else:
-            yield begin, place, content, is_exact[0]
-
-
-def _dump(value: Any, like: str) -> str:
-    """A value as JSON, spaced as another text is."""
-    separators = (", ", ": ") if '": ' in like else (",", ":")
-    return json.dumps(value, ensure_ascii=False, separators=separators)

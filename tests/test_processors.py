@@ -14,7 +14,8 @@ import pytest
 import structlog
 
 from sumo_internal import rendering
-from sumo_internal.processors import Chain, Failed
+from sumo_internal.processors import Chain
+from sumo_internal.rules import Withheld
 
 TEXT = "[INFO]\t2026-11-21T08:22:03.123Z\t8f0a\torder 7 accepted"
 FIELDS = {"level": "INFO", "logger": "orders", "order": 7, "extra_time": "late"}
@@ -227,7 +228,7 @@ def test_drop_event_drops(module: types.ModuleType) -> None:
 @pytest.mark.parametrize("result", [None, 5, ("a", {})])
 def test_what_is_no_event_fails(module: types.ModuleType, result: object) -> None:
     """A processor that forgets its return must not let the record by."""
-    with pytest.raises(Failed, match=f"what comes out is a {type(result).__name__}"):
+    with pytest.raises(Withheld, match=f"what comes out is a {type(result).__name__}"):
         run(chain(module, forgets=lambda *_: result), TEXT, FIELDS)
 
 
@@ -237,7 +238,7 @@ def test_a_processor_that_raises_fails_without_saying_what(module: types.ModuleT
     def raises(logger: object, name: str, event: Event) -> Event:
         raise ValueError("hunter2")
 
-    with pytest.raises(Failed, match=r"^SUMO_PROCESSORS: orders_logs.raises raised ValueError$"):
+    with pytest.raises(Withheld, match=r"^SUMO_PROCESSORS: orders_logs.raises raised ValueError$"):
         run(chain(module, raises=raises), TEXT, FIELDS)
 
 

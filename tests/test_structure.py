@@ -44,6 +44,7 @@ FLOORS = {
         "rendering",
         "platform_events",
         "patterns",
+        "embedded",
         "rules",
         "delivery",
         "flushing",
