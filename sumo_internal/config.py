@@ -208,7 +208,7 @@ SETTINGS = (
         "SUMO_SPOOL_MAX_MB",
         "spool_max_mb",
         _number(3, 10_240, "megabytes"),
-        64,
+        128,
         "Bound on what lines that are not delivered yet take in /tmp.",
     ),
     Setting("SUMO_SPOOL_DIR", "spool_dir", str, "/tmp/sumo-internal", "Folder of the spool."),

@@ -261,7 +261,7 @@ def test_defaults() -> None:
         "SUMO_FLUSH_MAX_AGE_S": 5.0,
         "SUMO_NUM_RETRIES": 3,
         "SUMO_RETRY_SLEEP_TIME_MS": 300,
-        "SUMO_SPOOL_MAX_MB": 64,
+        "SUMO_SPOOL_MAX_MB": 128,
         "SUMO_SPOOL_DIR": "/tmp/sumo-internal",
         "SUMO_ENABLE_FAILOVER": False,
         "SUMO_S3_BUCKET_NAME": "",
