@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sumo_internal.drainer import Drainer
     from sumo_internal.platform_events import PlatformEvents
     from sumo_internal.spool import Shelf, Spool
+    from sumo_internal.telemetry_rules import TelemetryRules
 
 EXIT_MARGIN_S = 0.1
 """Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
@@ -83,6 +84,7 @@ class Extension:
         self._receiver: telemetry.Receiver | None = None
         self._events: PlatformEvents | None = None
         self._spool: Spool | None = None
+        self._rules: TelemetryRules | None = None
         self._shelf: Shelf | None = None
         self._drainer: Drainer | None = None
         self._is_in_process = configuration.is_in_process(config, os.environ)
@@ -142,6 +144,8 @@ class Extension:
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S)
         if event.reason == "timeout":
             self._tell_timeout(last_id)
+        if self._rules is not None:
+            self._rules.end(is_success=event.reason == "spindown")
         assert self._shelf is not None
         has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_last=True)
         if has_news or any(self._shelf.left()):
@@ -223,8 +227,12 @@ class Extension:
                 if self._is_in_process:
                     continue  # it is heard there: the settings had not told
                 guard.say_once("info", _COST_OF_TELEMETRY)
+            append = spool.append
+            if self._rules is not None and isinstance(event, dict):
+                self._rules.follow(event)
+                append = self._rules.append if event.get("type") == "function" else append
             for start, level in events.lines(event, now):
-                spool.append(start, level)
+                append(start, level)
         if events.dropped != dropped:
             spool.tally.add(PLATFORM_DROPPED, events.dropped[0] - dropped[0], events.dropped[1] - dropped[1])
         self._remember_timeout()
@@ -252,15 +260,20 @@ class Extension:
                 "logStream": stream,
                 "LayerVersion": configuration.CLIENT,
             }
+            limit_bytes = self._config.spool_max_mb * 1_000_000
+            self._spool = Spool(folder, headers, limit_bytes, has_ids=self._config.is_enhanced)
+            if configuration.is_processed(self._config) and not self._is_in_process:
+                from sumo_internal.telemetry_rules import TelemetryRules
+
+                self._rules = TelemetryRules(self._config, self._spool)
             self._events = PlatformEvents(
                 self._config.log_types,
                 keys,
                 is_span_dropped=self._config.is_span_dropped,
                 is_enhanced=self._config.is_enhanced,
+                process=self._rules.passed if self._rules else None,
             )
             self._events.timed_out_id = notes.timed_out(folder)
-            limit_bytes = self._config.spool_max_mb * 1_000_000
-            self._spool = Spool(folder, headers, limit_bytes, has_ids=self._config.is_enhanced)
             if self._shelf is not None:
                 self._shelf.own = self._spool
         else:

@@ -27,11 +27,13 @@ from sumo_internal.rendering import RECORD_MAX_BYTES, quote, value_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Any
 
     Line = tuple[str, int]
     """A record's start, and the level at which the spool makes room for it."""
+    Process = Callable[[str, str], "tuple[str, str, int] | None"]
+    """What becomes of a line's text and fields, and its level; None where nobody wants it."""
 
 INFO, WARNING, ERROR = 20, 30, 40
 """As in ``logging``."""
@@ -56,7 +58,13 @@ class PlatformEvents:
     """Turns one environment's events into records, in the order in which Lambda delivers them."""
 
     def __init__(
-        self, log_types: Iterable[str], keys: Mapping[str, str | None], *, is_span_dropped: bool, is_enhanced: bool
+        self,
+        log_types: Iterable[str],
+        keys: Mapping[str, str | None],
+        *,
+        is_span_dropped: bool,
+        is_enhanced: bool,
+        process: Process | None = None,
     ) -> None:
         """Begin with a new environment, which is cold.
 
@@ -65,6 +73,7 @@ class PlatformEvents:
             keys: What all records share: ``logGroup``, ``logStream``, ``LayerVersion``.
             is_span_dropped: Leave ``spans`` out of ``platform.runtimeDone``.
             is_enhanced: False leaves our keys out of the function's records (SUMO_ENHANCE_JSON_LOGS).
+            process: What the function's lines pass.
         """
         self.log_types = frozenset(log_types)
         self.dropped = [0, 0]
@@ -80,6 +89,7 @@ class PlatformEvents:
         self._keys = dict(keys)
         self._is_span_dropped = is_span_dropped
         self._is_enhanced = is_enhanced
+        self._process = process
         self._first_id: str | None = None
         self._is_timed_out = False
         self._tenant_id: str | None = None
@@ -146,10 +156,17 @@ class PlatformEvents:
         else:
             text = value_text(content)
         message, details = rendering.message_text(text)
+        level = INFO
+        if self._process is not None:
+            processed = self._process(text, details)
+            if processed is None:
+                return
+            text, details, level = processed
+            message = rendering.message_text(text)[0]
         if not self._is_enhanced:
             details = ""
         request_id = _text(content, "requestId") or self.request_id
-        yield from self._fitted("function", time, ("message", message, text), details, request_id)
+        yield from self._fitted("function", time, ("message", message, text), details, request_id, level)
 
     def _other(self, kind: str, content: object, time: str) -> Iterator[Line]:
         """An event of the platform's or of an extension's."""

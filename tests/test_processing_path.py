@@ -59,6 +59,7 @@ def environment(
 ) -> Environment:
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url}
     variables |= options.pop("variables", {})
+    variables = {name: value for name, value in variables.items() if value}
     return Environment(runtime or typical(), task_root, layer=layer, variables=variables, **options)
 
 
@@ -317,6 +318,65 @@ def test_a_sampled_invocation_stands_for_others(source: SumoSource, layer_folder
             "printed": 0.5,
             "warning": None,
         }.items()
+
+
+# Lines that the extension takes from the Telemetry API.
+
+BY_TELEMETRY = {"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_FUNCTION_LOGS": "telemetry"}
+
+
+@each_format
+def test_the_ready_made_rules_work_without_the_wrapper(
+    source: SumoSource, layer_folder: Path, task_root: Path, form: str
+) -> None:
+    """The extension has text only, and hides in it what is to be hidden; it counts what nobody wants.
+
+    That a text repeats a field's value it cannot know, because it has no fields: that takes an expression.
+    """
+    patterns = json.dumps([MASKS["SUMO_MASK_PATTERNS"], "hunter2"])
+    variables = {**BY_TELEMETRY, **MASKS, "SUMO_MASK_PATTERNS": patterns, "SUMO_EXCLUDE": "health"}
+    with environment(source, layer_folder, task_root, variables=variables, timeout_s=10, **FORMATS[form]) as env:
+        env.start()
+        env.invoke(steps("log", "structlog", "traceback", "probe"))
+        env.shutdown()
+        (cost,) = said(env)
+        assert "taken from Lambda's Telemetry API" in cost
+    texts = messages(function_records(source))
+
+    assert "ordinary" in texts and "probe" in texts and "health check" not in texts
+    assert leaks(json.dumps(source.records, ensure_ascii=False) + json.dumps(source.records)) == []
+    assert counts(source) == {"excluded": 1}
+
+
+def test_processors_need_the_functions_process(source: SumoSource, layer_folder: Path, task_root: Path) -> None:
+    """The extension has no code of the function's: one line says so, and no message leaves."""
+    variables = {**BY_TELEMETRY, "SUMO_PROCESSORS": "app.tag"}
+    with environment(source, layer_folder, task_root, variables=variables) as env:
+        env.start()
+        env.invoke(steps("lines"))
+        env.shutdown()
+        reason = "SUMO_PROCESSORS needs the function's own process, and its lines come from the Telemetry API"
+        assert f"sumo-internal-extension: warn: {reason}; messages are withheld" in said(env)
+    records = function_records(source)
+
+    assert len(records) == 4
+    assert {(record["message"], record["withheld"]) for record in records} == {("***", reason)}
+
+
+@pytest.mark.parametrize("how", FAILING)
+def test_sampling_without_the_wrapper(source: SumoSource, layer_folder: Path, task_root: Path, how: str) -> None:
+    """What the platform says of an invocation decides; a kill and a timeout leave every line."""
+    variables = {**BY_TELEMETRY, "SUMO_SAMPLE": "0"}
+    with environment(source, layer_folder, task_root, variables=variables) as env:
+        env.start()
+        succeeded = env.invoke(steps("lines", "error")).request_id
+        failed = env.invoke(steps("lines", how)).request_id
+        env.shutdown()
+    records = function_records(source)
+    seen = {request: messages([r for r in records if r.get("requestID") == request]) for request in (succeeded, failed)}
+
+    assert sorted(seen[succeeded]) == ["json", "warning"]  # stdout and stderr are two ways to Lambda
+    assert {"info", "printed", "warning"} <= set(seen[failed])
 
 
 # What it costs where it is not wanted.

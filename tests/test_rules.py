@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sumo_internal.disguise import DIGEST_CHARS, MASK, Disguise
 from sumo_internal.patterns import OVERLAP_CHARS
 from sumo_internal.patterns import readings as escaped_readings
-from sumo_internal.rules import DIGEST_CHARS, MASK, Disguise, Selection, is_sampled
+from sumo_internal.rules import Selection, is_sampled
 
 KEYS = Disguise(["password", "authorization", "*_token"], [], [], "")
 
