@@ -19,7 +19,7 @@ from sumo_internal.tally import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from sumo_internal.config import Config
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EXTENSION = "extensions/sumo-internal-extension"
 """The external extension, below /opt or wherever the layer was unpacked."""
+
+_UNPROCESSED = "and its processors are not used: name them in SUMO_PROCESSORS"
 
 _recorder: Recorder | None = None
 """The process's one recorder, once somebody has set it up."""
@@ -53,20 +55,26 @@ def install() -> None:
     _register(sidecar)
 
 
-def start_dropin() -> Recorder | None:
+def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     """Set up for a handler without the wrapper, once for all handlers.
+
+    Args:
+        processors: structlog processors that all records pass, besides SUMO_PROCESSORS.
 
     Returns:
         Where log records go; None where there is nothing to do (under the wrapper), or nothing can be done.
     """
+    processors = tuple(processors)
     if _is_wrapped:
+        if processors:
+            guard.say_once("warn", f"SumoHandler does nothing under the wrapper, {_UNPROCESSED}")
         return None
     if _recorder is not None:
-        return _recorder
+        return _with_processors(_recorder, processors)
     config = _read_config()
     if config is None or not _is_heard(config):
         return None
-    recorder, sidecar = _assemble(config)
+    recorder, sidecar = _assemble(config, processors)
     if runtime.BOOTSTRAP in sys.modules:
         runtime.follow_invocations(sys.modules[runtime.BOOTSTRAP], sidecar)
     _register(sidecar)
@@ -81,6 +89,19 @@ def start_dropin() -> Recorder | None:
             f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
             "function times out, crashes or is shut down are lost. Add the layer to keep them",
         )
+    return recorder
+
+
+def _with_processors(recorder: Recorder, processors: tuple[Any, ...]) -> Recorder | None:
+    """The recorder, with these processors too; None where it was made without any."""
+    if not processors:
+        return recorder
+    from sumo_internal.processing import ProcessingRecorder
+
+    if not isinstance(recorder, ProcessingRecorder):
+        guard.say_once("warn", f"an earlier SumoHandler has none, so one with processors ships nothing, {_UNPROCESSED}")
+        return None
+    recorder.chain.add(processors)
     return recorder
 
 
@@ -120,7 +141,7 @@ def _is_heard(config: Config) -> bool:
     return "function" in config.log_types and config.function_logs != "telemetry"
 
 
-def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
+def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Sidecar]:
     global _recorder
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
@@ -135,20 +156,23 @@ def _assemble(config: Config) -> tuple[Recorder, Sidecar]:
         "LayerVersion": configuration.CLIENT,
         "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
     }
-    if configuration.is_processed(config):
-        recorder = _processing_recorder(config, spool, keys)
+    if configuration.is_processed(config) or processors:
+        recorder = _processing_recorder(config, spool, keys, processors)
     else:
         recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced)
     _recorder = recorder
     return recorder, Sidecar(config, recorder, lambda: make_drainer(config, environ, recorder))
 
 
-def _processing_recorder(config: Config, spool: Spool, keys: Mapping[str, str | bool | None]) -> Recorder:
+def _processing_recorder(
+    config: Config, spool: Spool, keys: Mapping[str, str | bool | None], processors: tuple[Any, ...]
+) -> Recorder:
     """A recorder that processes what it records, and all that only such a one needs."""
     from sumo_internal.processing import ProcessingRecorder
 
     handler = os.environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
     recorder = ProcessingRecorder(spool, keys, config, handler, is_enhanced=config.is_enhanced)
+    recorder.chain.add(processors)
     if config.processors:
         reach_structlog()
     if config.sample_rate < 1:

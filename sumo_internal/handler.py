@@ -15,7 +15,9 @@ from sumo_internal.streams import not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from sumo_internal.processors import Processor
 
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -44,11 +46,18 @@ class SumoHandler(logging.Handler):
     line on stderr.
     """
 
-    def __init__(self, level: int | str = logging.NOTSET) -> None:
+    def __init__(self, level: int | str = logging.NOTSET, *, processors: Iterable[Processor] = ()) -> None:
+        """Make a handler.
+
+        Args:
+            level: As in ``logging``.
+            processors: structlog processors that records pass before they leave, besides those of SUMO_PROCESSORS;
+                of the first handler, and of all later ones.
+        """
         super().__init__(level)
         self._recorder = None
         with guard.guard("setting up SumoHandler"):
-            self._recorder = assembly.start_dropin()
+            self._recorder = assembly.start_dropin(processors)
         formatter = logging.Formatter(TEXT_FORMAT, TIME_FORMAT)
         formatter.converter = time.gmtime
         self.setFormatter(formatter)

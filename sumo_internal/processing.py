@@ -122,7 +122,7 @@ class ProcessingRecorder(Recorder):
 
     def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
         try:
-            kept = self._rules.applied(text, details, self._through_chain if self.chain.has_names else None)
+            kept = self._rules.applied(text, details, self._through_chain if self.chain else None)
         except Withheld as problem:
             kept = self._without_message(str(problem), details)
         except Exception as error:

@@ -60,13 +60,25 @@ class Chain:
         self._names = list(names)
         self._handler = handler
         self._processors: list[tuple[str, Processor]] = []
-        self.has_names = bool(self._names)
+        self._given: list[tuple[str, Processor]] = []
         self.problem = ""
         """Why the processors cannot be had at all."""
+
+    def __bool__(self) -> bool:
+        return bool(self._names or self._given)
 
     @property
     def is_loaded(self) -> bool:
         return len(self._processors) == len(self._names)
+
+    def add(self, processors: Iterable[Any]) -> None:
+        """Go on with processors that somebody has at hand; see :attr:`problem`."""
+        try:
+            for processor in processors:
+                name = getattr(processor, "__qualname__", type(processor).__name__)
+                self._given.append((name, _checked(name, processor)))
+        except Withheld as problem:
+            self.problem = str(problem)
 
     def load(self, *, is_init_over: bool) -> None:
         """Look up those that are not known yet, as far as that is possible now; see :attr:`problem`."""
@@ -106,7 +118,7 @@ class Chain:
         logger = logging.root.manager.loggerDict.get(name, logging.root) if name else logging.root
         method = str(event.values.get("level", "info"))
         values: Any = event.values
-        for name, processor in self._processors:
+        for name, processor in (*self._processors, *self._given):
             try:
                 values = processor(logger, method if method in _METHODS else "info", values)
             except BaseException as problem:

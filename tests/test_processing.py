@@ -1,0 +1,362 @@
+"""A recorder that processes: in this process, with a real spool, and Hypothesis in search of a secret that slips by."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal import config, guard
+from sumo_internal.config import read
+from sumo_internal.disguise import MASK
+from sumo_internal.processing import ProcessingRecorder
+from sumo_internal.recorder import Recorder
+from sumo_internal.rendering import RECORD_MAX_BYTES
+from sumo_internal.spool import SEGMENT_BYTES, Shelf, Spool
+
+STDOUT = 1
+TEXT_FORMAT = "[%(levelname)s]\t%(asctime)sZ\treq\t%(message)s"
+
+Record = dict[str, Any]
+
+
+class Recording:
+    """A recorder with these settings, a logger for it, and what a drainer finds."""
+
+    def __init__(self, folder: str, variables: dict[str, str], handler: str = "app") -> None:
+        settings, problems = read(variables)
+        assert problems == [] and config.is_processed(settings)
+        self.spool = Spool(folder, {}, 64_000_000)
+        self.recorder = ProcessingRecorder(self.spool, {"logGroup": "g"}, settings, handler)
+        self.recorder.leave_init()
+        self.recorder.enter_invocation("req")
+        self.log = logging.Logger("orders")
+        into = logging.Handler()
+        into.setFormatter(logging.Formatter(TEXT_FORMAT))
+        into.emit = lambda record: self.recorder.record(into.format(record) + "\n", record)  # type: ignore[method-assign]  # a handler
+        self.log.addHandler(into)
+
+    def raw(self) -> bytes:
+        """All that is in the spool's files."""
+        return b"".join(path.read_bytes() for path in Path(self.spool.folder).iterdir())
+
+    def records(self) -> list[Record]:
+        """What a drainer finds, acknowledged."""
+        found = []
+        shelf = Shelf(self.spool.folder, self.spool)
+        while slices := shelf.take(SEGMENT_BYTES):
+            for piece in slices:
+                with piece.data() as lines:
+                    found += bytes(lines).splitlines()
+                piece.acknowledge()
+        assert all(len(line) <= RECORD_MAX_BYTES for line in found)
+        return [json.loads(line) for line in found]
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Callable[..., Recording]:
+    def make(**variables: str) -> Recording:
+        return Recording(f"{tmp_path}/{len(os.listdir(tmp_path))}", variables)
+
+    return make
+
+
+@pytest.fixture
+def processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """The function's module for processors."""
+    module = types.ModuleType("shop_logs")
+    monkeypatch.setitem(sys.modules, "shop_logs", module)
+    yield module
+
+
+SECRET = st.from_regex(r"\A[ghj]{6}-[ghj]{6}\Z")
+WAYS = st.sampled_from(["log", "extra", "args", "json", "print", "exception", "chained", "nested", "stderr", "pieces"])
+
+
+@given(
+    SECRET,
+    st.lists(WAYS, min_size=1, max_size=4),
+    st.integers(0, 70_000),
+    st.sampled_from(["SUMO_MASK_KEYS", "SUMO_MASK_PATTERNS", "SUMO_HASH_PATTERNS"]),
+)
+def test_no_secret_is_in_the_spool(
+    tmp_path_factory: pytest.TempPathFactory, secret: str, ways: list[str], padding: int, rule: str
+) -> None:
+    """In whatever way it is written, beside text of any length, parts of a record included."""
+    rules = {
+        "SUMO_MASK_KEYS": {"SUMO_MASK_KEYS": "password"},
+        "SUMO_MASK_PATTERNS": {"SUMO_MASK_PATTERNS": "[ghj]{6}-[ghj]{6}"},
+        "SUMO_HASH_PATTERNS": {"SUMO_HASH_PATTERNS": "[ghj]{6}-[ghj]{6}", "SUMO_HASH_SALT": "s"},
+    }[rule]
+    recording = Recording(f"{tmp_path_factory.mktemp('secret')}/spool", rules)
+    for way in ways:
+        write(recording, way, secret, "x" * padding)
+    recording.recorder.leave_invocation()
+
+    assert secret.encode() not in recording.raw()
+    records = recording.records()
+    whole = "".join(record["message"] for record in records if isinstance(record["message"], str))
+    assert records and secret not in whole + json.dumps(records)
+
+
+def write(recording: Recording, way: str, secret: str, padding: str) -> None:
+    """Write a secret under the key ``password``, and around it."""
+    log, written = recording.log, recording.recorder.written
+    named = {"password": secret}
+    if way == "log":
+        log.warning("%s login %s %s", padding, secret, padding, extra=named)
+    elif way == "extra":
+        log.info("login", extra={"user": {"name": padding, **named}, "copy": [secret]})
+    elif way == "args":
+        log.info("got %s %s", {"a": named, "copy": secret}, padding)
+    elif way == "json":
+        written(json.dumps({"padding": padding, "user": [named], "copy": secret}) + "\n", STDOUT)
+    elif way == "nested":
+        written(json.dumps({"body": json.dumps({"x": padding, "y": json.dumps(named)})}) + "\n", STDOUT)
+    elif way in ("print", "stderr"):
+        written(f"{padding} {named!r} {padding}", 1 + (way == "stderr"))
+        written("\n", 1 + (way == "stderr"))
+    elif way == "pieces":
+        text = f"{padding}{json.dumps(named)}"
+        for begin in range(0, len(text), 7001):
+            written(text[begin : begin + 7001], STDOUT)
+        written("\n", STDOUT)
+    else:
+        try:
+            try:
+                raise ValueError(f"refused {named}")
+            except ValueError as error:
+                if way == "chained":
+                    raise KeyError(secret) from error
+                raise
+        except Exception:
+            log.exception("%s failed", padding, extra=named)
+
+
+def test_a_record_is_masked_before_it_is_cut_into_parts(recording: Callable[..., Recording]) -> None:
+    """A secret on the border of two parts is in neither, whole or half."""
+    made = recording(SUMO_MASK_PATTERNS="secret-[0-9]+")
+    for before in range(48 * 1024 - 20, 48 * 1024 + 5):
+        made.recorder.written("-" * before + "secret-0123456789" + "-" * 20_000 + "\n", STDOUT)
+    records = made.records()
+
+    assert len(records) >= 50 and {record["parts"] for record in records} == {2}
+    text = "".join(record["message"] for record in records)
+    assert not set(text) & set("secret0123456789") and text.count(MASK) == 25
+
+
+def test_a_value_that_prints_is_no_part_of_the_record(
+    recording: Callable[..., Recording], processors: types.ModuleType
+) -> None:
+    """Asked for its text, a field's value may print: that line has no exception, although the record has one."""
+    seen: list[Any] = []
+
+    def look(logger: object, name: str, event: Record) -> Record:
+        seen.append((event["event"], "exc_info" in event))
+        return event
+
+    processors.look = look  # type: ignore[attr-defined]  # a module
+    made = recording(SUMO_PROCESSORS="shop_logs.look")
+
+    class Chatty:
+        def __str__(self) -> str:
+            made.recorder.written("printed\n", STDOUT)
+            return "chatty"
+
+    try:
+        raise ValueError
+    except ValueError:
+        made.log.exception("logged", extra={"value": Chatty()})
+    assert seen == [("printed", False), ("logged", True)]
+
+
+def test_what_a_processor_writes_is_withheld(recording: Callable[..., Recording], processors: types.ModuleType) -> None:
+    """A processor that logs is not asked about its own line, which would never end."""
+
+    def chatty(logger: object, name: str, event: Record) -> Record:
+        made.log.warning("of the processor")
+        return event
+
+    processors.chatty = chatty  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.chatty")
+    made.log.info("of the function")
+    inner, outer = made.records()
+
+    assert (inner["message"], inner["withheld"]) == (MASK, "SUMO_PROCESSORS: written by a processor")
+    assert outer["message"].endswith("of the function")
+
+
+def test_an_endless_processor_is_withheld(
+    recording: Callable[..., Recording], processors: types.ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A recursion in a processor is the processor's; the line is there without its message."""
+
+    def endless(logger: object, name: str, event: Record) -> Record:
+        return endless(logger, name, event)
+
+    processors.endless = endless  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.endless")
+    made.log.info("line")
+    (record,) = made.records()
+
+    assert record["withheld"] == "SUMO_PROCESSORS: shop_logs.endless raised RecursionError"
+    assert capfd.readouterr().err.count("endless raised RecursionError; messages are withheld") == 1
+
+
+def test_what_cannot_be_masked_is_withheld(
+    recording: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever goes wrong in a mask (here: no memory), the message does not go out as it was."""
+    made = recording(SUMO_MASK_KEYS="password")
+
+    def fails(*_: object) -> None:
+        raise MemoryError("hunter2")
+
+    monkeypatch.setattr(made.recorder._rules.disguise, "applied", fails)
+    made.log.error("hunter2", extra={"password": "hunter2"})
+    (record,) = made.records()
+
+    assert (record["message"], record["withheld"]) == (MASK, "masking failed: MemoryError")
+    assert (record["level"], record["logger"]) == ("ERROR", "orders") and "hunter2" not in json.dumps(record)
+    assert "hunter2" not in capfd.readouterr().err
+
+
+def test_counts_say_what_was_asked_for(recording: Callable[..., Recording], processors: types.ModuleType) -> None:
+    """Excluded, dropped and withheld are counted apart, in lines and bytes."""
+
+    def drop(logger: object, name: str, event: Record) -> Record:
+        raise structlog.DropEvent
+
+    processors.drop = drop  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.drop", SUMO_EXCLUDE="probe")
+    made.recorder.written("probe\nprobe\nline\n", STDOUT)
+
+    assert made.records() == []
+    assert made.spool.tally.counts() == {"excluded": (2, 10), "dropped": (1, 4)}
+
+
+def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None:
+    """WARNING and above go out at once, whatever a line of JSON or a print calls it."""
+    made = recording(SUMO_SAMPLE="0")
+    lines = ['{"level":"warn"}', '{"level":"Error"}', '{"level":"fatal"}', "[CRITICAL]\tx", '{"level":"info"}', "plain"]
+    made.recorder.written("\n".join(lines) + "\n", STDOUT)
+    made.log.info("logged")
+    made.log.error("logged")
+    assert len(made.records()) == 5
+
+    made.recorder.leave_invocation()
+    made.recorder.written("late\n", STDOUT)
+    assert made.records() == [] and made.spool.tally.counts()["sampledOut"][0] == 4
+
+
+def test_a_failing_invocation_goes_out(recording: Callable[..., Recording]) -> None:
+    """All of it: what was held, what follows, and nothing of the next one."""
+    made = recording(SUMO_SAMPLE="0")
+    made.log.info("before")
+    made.recorder.fail_invocation()
+    made.log.info("after")
+    made.recorder.leave_invocation()
+    made.recorder.enter_invocation("next")
+    made.log.info("next")
+    made.recorder.leave_invocation()
+
+    assert [record["message"].rpartition("\t")[2] for record in made.records()] == ["before", "after"]
+
+
+def test_lines_without_a_request_go_out(recording: Callable[..., Recording]) -> None:
+    """The init phase belongs to no invocation."""
+    made = recording(SUMO_SAMPLE="0")
+    made.recorder.enter_invocation(None)
+    made.log.info("init")
+    assert len(made.records()) == 1
+
+
+def test_the_plain_recorder_is_the_same_without_settings() -> None:
+    """Nothing of this is on the way of a line when no setting asks for it: no override, no instance attribute."""
+    settings, _ = read({})
+    assert not config.is_processed(settings)
+    script = (
+        "import sys, sumo_internal.assembly\nprint([name for name in sys.modules if name.startswith('sumo_internal.')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    for name in ("processing", "processors", "rules", "disguise", "patterns", "embedded", "holding", "structured"):
+        assert f"'sumo_internal.{name}'" not in loaded
+    assert Recorder.record.__qualname__ == "Recorder.record"
+
+
+DROP_IN = """
+import logging, sys
+from sumo_internal import SumoHandler
+
+def tag(logger, name, event):
+    event["team"] = "shop"
+    return event
+
+log = logging.getLogger("orders")
+log.setLevel(logging.INFO)
+log.addHandler(SumoHandler(processors=[tag] if sys.argv[1] != "late" else []))
+if sys.argv[1] == "late":
+    log.addHandler(SumoHandler(processors=[tag]))
+if sys.argv[1] == "broken":
+    log.addHandler(SumoHandler(processors=[5]))
+log.info("line", extra={"password": "hunter2"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("", ""),
+        (
+            "late",
+            "an earlier SumoHandler has none, so one with processors ships nothing, and its processors are not used",
+        ),
+        ("broken", "int cannot be called with an event"),
+    ],
+)
+def test_the_drop_ins_processors(tmp_path: Path, how: str, said: str) -> None:
+    """Records of a SumoHandler pass its processors, and the settings' masks behind them."""
+    variables = {
+        "SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/x",
+        "SUMO_SPOOL_DIR": f"{tmp_path}/spool",
+        "SUMO_NUM_RETRIES": "0",
+        "SUMO_FLUSH_MAX_AGE_S": "0.1",
+        **({"SUMO_MASK_KEYS": "password"} if how != "late" else {}),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", DROP_IN, how],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    records = []
+    shelf = Shelf(variables["SUMO_SPOOL_DIR"])
+    for piece in shelf.take(SEGMENT_BYTES):
+        records += [json.loads(line) for line in bytes(piece.data()).splitlines()]
+    records = [record for record in records if record["type"] == "function"]
+
+    assert said in ended.stderr
+    if how == "late":
+        assert [record.get("team") for record in records] == [None]
+    elif how == "broken":
+        assert [(record["message"], "password" in record) for record in records] == [(MASK, False)] * 2
+    else:
+        (record,) = records
+        assert (record["team"], record["password"]) == ("shop", MASK) and "hunter2" not in json.dumps(record)
+
+
+def test_guard_is_strict_here() -> None:
+    """What the recorder swallows in production would have failed these tests."""
+    assert guard.IS_STRICT
