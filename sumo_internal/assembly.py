@@ -183,7 +183,7 @@ def _processing_recorder(
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:
     """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
     from sumo_internal import destinations
-    from sumo_internal.spool import DRAINER, Shelf
+    from sumo_internal.shelf import DRAINER, Shelf
 
     spool = recorder.spool
     counts = Tally(config.spool_dir, spool.writer + DRAINER)

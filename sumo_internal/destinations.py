@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sumo_internal.aws import Aws
     from sumo_internal.config import Config
     from sumo_internal.s3 import Bucket
-    from sumo_internal.spool import Shelf
+    from sumo_internal.shelf import Shelf
     from sumo_internal.tally import Tally
     from sumo_internal.web import Sender
 

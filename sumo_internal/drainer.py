@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from sumo_internal.config import Config
-    from sumo_internal.spool import Shelf, Slice
+    from sumo_internal.shelf import Shelf
+    from sumo_internal.spool import Slice
 
     class Source(Protocol):
         """Where batches go; see :class:`sumo_internal.sumo.HttpSource`."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from sumo_internal.delivery import Drained
     from sumo_internal.drainer import Drainer
     from sumo_internal.platform_events import PlatformEvents
-    from sumo_internal.spool import Shelf, Spool
+    from sumo_internal.shelf import Shelf
+    from sumo_internal.spool import Spool
     from sumo_internal.telemetry_rules import TelemetryRules
 
 EXIT_MARGIN_S = 0.1
@@ -312,7 +313,7 @@ class Extension:
         """The request id of the function's last line, for a timeout of an invocation that nobody has announced."""
         import json
 
-        from sumo_internal.spool import last_lines
+        from sumo_internal.shelf import last_lines
 
         found: list[tuple[str, str]] = []
         for line in last_lines(self._config.spool_dir):
@@ -358,7 +359,7 @@ class Extension:
 
     def _make_drainer(self) -> Drainer:
         from sumo_internal import destinations
-        from sumo_internal.spool import Shelf
+        from sumo_internal.shelf import Shelf
         from sumo_internal.tally import Tally
         from sumo_internal.web import PlainSender
 

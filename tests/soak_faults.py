@@ -119,7 +119,7 @@ import os, sys, threading, time
 sys.path.insert(0, sys.argv[2])
 from sumo_internal import config, tally
 from sumo_internal.destinations import make_drainer
-from sumo_internal.spool import Shelf
+from sumo_internal.shelf import Shelf
 from sumo_internal.web import PlainSender
 settings, _ = config.read({"SUMO_HTTP_ENDPOINT": sys.argv[3], "SUMO_NUM_RETRIES": "0"})
 drainer = make_drainer(

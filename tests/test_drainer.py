@@ -20,7 +20,8 @@ from sumo_internal import delivery, guard, tally
 from sumo_internal.delivery import Drained
 from sumo_internal.destinations import make_drainer
 from sumo_internal.drainer import BATCH_MAX_BYTES
-from sumo_internal.spool import HEADER_BYTES, SEGMENT_BYTES, Segment, Shelf, Spool, list_segments
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import HEADER_BYTES, SEGMENT_BYTES, Segment, Spool, list_segments
 from sumo_internal.web import PlainSender
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
@@ -262,6 +263,18 @@ def test_a_batch_that_is_too_large_goes_in_halves(make_bench: MakeBench) -> None
     assert bench.counts == {}
 
 
+def test_after_a_half_batches_are_whole_again(bench: Bench) -> None:
+    """One 413 is about one batch; smaller requests for all that follow would each have their price."""
+    append(bench.spool, *range(300), size_bytes=10_000)
+    bench.source.script([Fault(413)])
+
+    assert bench.drain() is Drained.EMPTY
+
+    sizes = [request.body_size_bytes for request in bench.source.requests]
+    assert sizes[0] > 900_000 and sizes[1] <= 500_000 < 900_000 < max(sizes[2:])
+    assert numbers(bench.source) == list(range(300))
+
+
 def test_a_record_that_is_too_large_is_dropped_and_counted(
     make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -469,7 +482,7 @@ sys.path.insert(0, sys.argv[2])
 from sumo_internal import config, tally
 from sumo_internal.delivery import Drained
 from sumo_internal.destinations import make_drainer
-from sumo_internal.spool import Shelf
+from sumo_internal.shelf import Shelf
 from sumo_internal.web import PlainSender
 settings, _ = config.read({"SUMO_HTTP_ENDPOINT": sys.argv[3]})
 counts = tally.Tally(sys.argv[1], "drainer")

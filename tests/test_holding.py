@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sumo_internal.holding import Held
-from sumo_internal.spool import INFO, SEGMENT_BYTES, Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import INFO, SEGMENT_BYTES, Spool
 
 SEGMENT_TEXT = "x" * (SEGMENT_BYTES // 4)
 
@@ -48,7 +49,7 @@ def test_held_lines_are_no_drainers(spool: Spool) -> None:
     held = Held(spool)
     spool.append(line("sent"))
     held.append(line("held"), INFO)
-    look = f"from sumo_internal.spool import Shelf; print(Shelf({spool.folder!r}).left()[0])"
+    look = f"from sumo_internal.shelf import Shelf; print(Shelf({spool.folder!r}).left()[0])"
     other = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
 
     assert other.stdout == "1\n"

@@ -26,7 +26,7 @@ FORGE = """
 import json, mmap, os, random, signal, sys, threading, time
 folder, root, url, seed, runs = sys.argv[1:]
 sys.path.insert(0, root)
-from sumo_internal import config, spool, tally
+from sumo_internal import config, shelf, spool, tally
 from sumo_internal.destinations import make_drainer
 from sumo_internal.web import PlainSender
 
@@ -37,9 +37,9 @@ draw = random.Random(seed)
 note = memoryview(mmap.mmap(-1, 4096)).cast("Q")
 
 
-def drain(shelf, name):
+def drain(view, name):
     counts = tally.Tally(folder, name)
-    return make_drainer(settings, {}, shelf, counts, PlainSender, print).drain(time.time() + 20)
+    return make_drainer(settings, {}, view, counts, PlainSender, print).drain(time.time() + 20)
 
 
 def live(run, is_draining):
@@ -47,9 +47,9 @@ def live(run, is_draining):
     own = spool.Spool(folder, envelope, 64_000_000)
     if is_draining:
         def keep_shipping():
-            shelf = spool.Shelf(folder, own)
+            view = shelf.Shelf(folder, own)
             while True:
-                drain(shelf, f"run-{run}")
+                drain(view, f"run-{run}")
         threading.Thread(target=keep_shipping, daemon=True).start()
     number = 0
     while True:
@@ -70,7 +70,7 @@ for run in range(int(runs)):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     returned = note[0]
-    outcome = drain(spool.Shelf(folder), f"after-{run}")
+    outcome = drain(shelf.Shelf(folder), f"after-{run}")
     print(json.dumps([run, returned, outcome.value, tally.totals(folder)]), flush=True)
 """
 

@@ -17,7 +17,7 @@ from packages import package
 from runtimes import Runtime, runtimes, typical
 from sumo_source import Fault, SumoSource
 
-from sumo_internal.spool import Shelf
+from sumo_internal.shelf import Shelf
 
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"

@@ -23,7 +23,8 @@ from sumo_internal.disguise import MASK
 from sumo_internal.processing import ProcessingRecorder
 from sumo_internal.recorder import Recorder
 from sumo_internal.rendering import RECORD_MAX_BYTES
-from sumo_internal.spool import SEGMENT_BYTES, Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import SEGMENT_BYTES, Spool
 
 STDOUT = 1
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)sZ\treq\t%(message)s"

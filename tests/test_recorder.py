@@ -26,7 +26,8 @@ from sumo_internal import rendering
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.rendering import RECORD_MAX_BYTES
 from sumo_internal.runtime import Report
-from sumo_internal.spool import Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import Spool
 from sumo_internal.streams import Stream, current
 
 STDOUT, STDERR = 1, 2

@@ -26,6 +26,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sumo_internal import spool as spool_module
 from sumo_internal.files import FolderRefused
+from sumo_internal.shelf import Shelf, is_alive, last_lines
 from sumo_internal.spool import (
     HEADER_BYTES,
     INFO,
@@ -33,12 +34,9 @@ from sumo_internal.spool import (
     SEGMENT_BYTES,
     WARNING,
     Segment,
-    Shelf,
     Slice,
     Spool,
     has_others,
-    is_alive,
-    last_lines,
     list_segments,
 )
 from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
@@ -518,7 +516,7 @@ def test_only_one_process_drains(tmp_path: Path) -> None:
     spool = make(tmp_path / "spool")
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from sumo_internal.spool import Shelf\n"
+        "from sumo_internal.shelf import Shelf\n"
         "shelf = Shelf(sys.argv[1]); print(shelf.acquire(), flush=True); time.sleep(60)\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code, spool.folder, os.getcwd()], stdout=subprocess.PIPE, text=True)
@@ -599,7 +597,7 @@ def test_a_new_segment_makes_its_folder_itself(tmp_path: Path) -> None:
 
 def is_locked(spool: Spool) -> bool:
     """Does another process see the writer alive?"""
-    code = "import sys; from sumo_internal.spool import is_alive; print(is_alive(*sys.argv[1:]))"
+    code = "import sys; from sumo_internal.shelf import is_alive; print(is_alive(*sys.argv[1:]))"
     command = [sys.executable, "-c", code, spool.folder, spool.writer]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
 
@@ -769,6 +767,31 @@ def test_a_spool_that_is_dropped_leaves_no_descriptors_behind(tmp_path: Path) ->
     gc.collect()
 
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def test_what_may_have_arrived_is_known_line_by_line(tmp_path: Path) -> None:
+    """Three lines sent and not answered; then one of them and, with a fourth, the rest: each is known to come again.
+
+    Sending less than before must not make the others look as if they had never been sent.
+    """
+    spool = make(tmp_path / "spool")
+    for number in range(3):
+        spool.append(start(f"{number}"))
+    shelf = Shelf(spool.folder, spool)
+    (all_three,) = shelf.take(1_000_000)
+    assert all_three.mark_sent()[1:] == (0, 0)
+
+    (one,) = shelf.take(all_three.size_bytes // 3)
+    before, lines_again, bytes_again = one.mark_sent()
+    assert (lines_again, bytes_again) == (1, one.size_bytes)
+    one.unmark_sent(before)
+    one.mark_sent()
+    one.acknowledge()
+    spool.append(start("3"))
+    (rest,) = shelf.take(1_000_000)
+
+    assert rest.count() == 3
+    assert rest.mark_sent()[1] == 2
 
 
 def test_envelopes_are_not_mixed(tmp_path: Path) -> None:

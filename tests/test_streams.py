@@ -22,7 +22,8 @@ from layer.build import ROOT
 from layer.interpreters import Interpreter, find
 from sumo_internal import guard, rendering
 from sumo_internal.recorder import Recorder
-from sumo_internal.spool import Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import Spool
 from sumo_internal.streams import Stream, listen
 
 STDOUT = 1
@@ -228,7 +229,8 @@ import io, json, logging, os, sys
 sys.path.insert(0, sys.argv[1])
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.runtime import _Sink
-from sumo_internal.spool import Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import Spool
 from sumo_internal.streams import Stream
 
 class Frames:

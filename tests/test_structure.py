@@ -27,6 +27,7 @@ FLOORS = {
     },
     "edges": {
         "spool",
+        "shelf",
         "holding",
         "tally",
         "files",

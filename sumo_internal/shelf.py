@@ -1,0 +1,214 @@
+"""The shelf: a drainer's view of the spool's folder, of all writers' segments, the dead ones' too.
+
+Separate from the spool, which every start of a function loads and which only writes: this is for the shipping thread
+and the extension. The file format and its invariants are :mod:`sumo_internal.spool`'s.
+
+It says what may be taken, and removes what is finished. What is done with lines, it does not know.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from sumo_internal.files import LockFile, unlink
+from sumo_internal.spool import HEADER_BYTES, Segment, SegmentDamaged, Slice, list_segments
+from sumo_internal.tally import is_empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sumo_internal.spool import Spool
+
+LEFTOVER_AGE_S = 60
+"""Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
+DRAINER = "-drainer"
+"""Stands behind a writer's name in that of its drainer's tally."""
+
+
+class Shelf:
+    """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
+
+    def __init__(self, folder: str, own: Spool | None = None) -> None:
+        """Look at a folder.
+
+        Args:
+            folder: Path of the spool's folder.
+            own: This process's writer, if it has one: its segments are read where they are mapped already, so that
+                they outlive their files.
+        """
+        self.folder = folder
+        self.own = own
+        self._foreign: dict[str, Segment] = {}
+        self._lock: LockFile | None = None
+        self._marks: dict[str, int] | None = None
+        self.envelope = b""
+        """Of the last segment of another process that was found here."""
+        self.damaged: list[tuple[str, int]] = []
+        """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
+
+    def acquire(self) -> bool:
+        """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
+        try:
+            if self._lock is None or self._lock.is_unlinked:
+                self._lock = LockFile(f"{self.folder}/drain.lock")
+        except OSError:
+            self._lock = None  # no folder, or no room: to drain what there is matters more than to be the only one
+        return self._lock is None or self._lock.acquire()
+
+    def release(self) -> None:
+        """Let another process drain."""
+        self._remove_leftovers()
+        if self._lock is not None:
+            self._lock.release()
+
+    def mark(self) -> None:
+        """From here on :meth:`take` gives what there is now, and not what is written meanwhile.
+
+        Else a drain beside a running invocation would go on line by line, and be caught by the freeze every time.
+        """
+        self._marks = {segment.path: segment.committed_offset for segment, _ in self._segments()}
+
+    def take(self, limit_bytes: int) -> list[Slice]:
+        """Take what one request may carry: the oldest slices that travel under the same headers.
+
+        Args:
+            limit_bytes: Size up to which lines are taken; see :meth:`Segment.take` for a longer first line.
+        """
+        slices: list[Slice] = []
+        left_bytes = limit_bytes
+        for segment, is_verified in self._segments():
+            end = segment.committed_offset if self._marks is None else self._marks.get(segment.path, 0)
+            if slices and segment.envelope != slices[0].segment.envelope:
+                continue
+            if slices and end - segment.acknowledged_offset > left_bytes:
+                break
+            taken = segment.take(left_bytes, end=end, is_verified=is_verified)
+            if taken is not None:
+                slices.append(taken)
+                left_bytes -= taken.size_bytes
+        return slices
+
+    def left(self) -> tuple[int, int]:
+        """Lines and bytes that are not acknowledged, of all writers."""
+        lines = size_bytes = 0
+        for segment, _ in self._segments():
+            piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
+            lines += piece.count()
+            size_bytes += piece.size_bytes
+        return lines, size_bytes
+
+    def _segments(self) -> Iterator[tuple[Segment, bool]]:
+        """All segments with something to take, and whether it must be verified; finished ones are removed."""
+        if self.own is not None:
+            yield from self._own_segments(self.own)
+        paths = list_segments(self.folder, (".spool", ".held"))
+        for path in paths:
+            writer = os.path.basename(path).partition(".")[0]
+            is_own = self.own is not None and writer == self.own.writer
+            # What a living writer holds back is its own affair.
+            if not is_own and (path.endswith(".spool") or not is_alive(self.folder, writer)):
+                self._adopt(path)
+        alive: dict[str, bool] = {}
+        for path, segment in sorted(self._foreign.items()):
+            if segment.writer not in alive:
+                # A lock that was removed with its segment tells nothing; what the map still holds can be taken.
+                alive[segment.writer] = is_alive(self.folder, segment.writer) or (
+                    path not in paths and _is_running(segment.writer)
+                )
+            is_final = segment.is_sealed or not alive[segment.writer]  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, alive[segment.writer]
+            elif is_final:
+                self._remove(self._foreign.pop(path))
+
+    def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
+        for segment in list(own.segments):
+            is_final = segment.is_sealed  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, False
+            elif is_final:
+                own.segments.remove(segment)
+                self._remove(segment)
+
+    def _adopt(self, path: str) -> None:
+        if path in self._foreign:
+            return
+        try:
+            self._foreign[path] = Segment.open(path)
+            self.envelope = self._foreign[path].envelope
+        except SegmentDamaged as error:
+            size_bytes = os.stat(path).st_size - HEADER_BYTES
+            os.rename(path, f"{path}.damaged")
+            self.damaged.append((str(error), max(0, size_bytes)))
+        except OSError:
+            pass  # removed between listing and opening, or a symbolic link, which is none of ours
+
+    def _remove(self, segment: Segment) -> None:
+        unlink(segment.path)
+        segment.close()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what dead writers leave besides segments: their locks, and what they had not finished making."""
+        try:
+            names = os.listdir(self.folder)
+        except OSError:
+            return
+        writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
+        for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
+            writer, _, kind = name.partition(".")
+            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":
+                continue
+            path = f"{self.folder}/{name}"
+            writer = writer.removesuffix(DRAINER)
+            is_own = self.own is not None and writer == self.own.writer
+            if is_own or writer in writers or is_alive(self.folder, writer):
+                continue
+            try:
+                is_sure = kind == "lock" or (kind == "tally" and f"{writer}.lock" in names)
+                is_old = time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
+                if (is_sure or is_old) and (kind != "tally" or is_empty(path)):
+                    os.unlink(path)
+            except OSError:
+                pass  # gone already
+
+
+def last_lines(folder: str) -> list[bytes]:
+    """The last committed line of each segment, delivered or not."""
+    lines = []
+    for path in list_segments(folder):
+        try:
+            segment = Segment.open(path)
+        except (SegmentDamaged, OSError):
+            continue  # set aside, or removed, by whoever drains
+        lines.append(segment.last_line())
+        segment.close()
+    return lines
+
+
+def is_alive(folder: str, writer: str) -> bool:
+    """Does the writer's process still live? Never ask about this process's own (it would drop its lock)."""
+    try:
+        descriptor = os.open(f"{folder}/{writer}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_running(writer: str) -> bool:
+    """Is there a process with the writer's number? It may be another one: ask only where no lock can tell."""
+    try:
+        os.kill(int(writer.rpartition("-p")[2]), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
