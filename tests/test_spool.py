@@ -511,6 +511,24 @@ def test_without_ids_lines_are_committed_as_they_come(tmp_path: Path) -> None:
     assert bytes(piece.data()) == b'{"a":1}\n{}\n'
 
 
+def test_a_shelf_verifies_what_a_living_writer_elsewhere_says(tmp_path: Path) -> None:
+    """Another process's offset is ahead of its line, as arm64 may show it: what is not whole is left for later."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from sumo_internal.spool import Spool\n"
+        "spool = Spool(sys.argv[1], {}, 64_000_000)\n"
+        "spool.append('{\"line\":\"whole\"')\n"
+        "spool.segments[0].cursors[1] += 10\n"
+        "print(flush=True); sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "spool"), os.getcwd()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None and writer.stdout.readline()
+        shelf = Shelf(str(tmp_path / "spool"))
+        assert drain(shelf) == ["whole"]
+        assert shelf.take(1_000_000) == []
+
+
 def test_only_one_process_drains(tmp_path: Path) -> None:
     """A second process is refused the drainer's lock as long as the first lives, and gets it when that one dies."""
     spool = make(tmp_path / "spool")
@@ -528,6 +546,29 @@ def test_only_one_process_drains(tmp_path: Path) -> None:
     other.wait()
     assert shelf.acquire()
     other.stdout.close()
+
+
+def test_the_drainers_lock_is_one_that_others_find(tmp_path: Path) -> None:
+    """Its file went with the folder: a lock on a file that nobody sees would let two drain at a time."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    shelf = Shelf(spool.folder, spool)
+    assert shelf.acquire()
+    empty(spool.folder)
+    spool.mend()
+
+    assert shelf.acquire()
+
+    code = "import sys; from sumo_internal.shelf import Shelf; print(Shelf(sys.argv[1]).acquire())"
+    command = [sys.executable, "-c", code, spool.folder]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_counts_have_their_room_with_the_first_segment(tmp_path: Path) -> None:
+    """When the first line is lost for want of room, it is too late to make a file that says so."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("first"))
+    assert spool.tally.is_kept
 
 
 def test_a_living_writer_is_seen_alive_and_a_dead_one_dead(tmp_path: Path) -> None:
