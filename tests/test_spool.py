@@ -960,13 +960,17 @@ class SpoolAgainstModel(RuleBasedStateMachine):
 
     @rule(limit_bytes=st.integers(1, 5000), is_acknowledged=st.booleans())
     def take(self, limit_bytes: int, is_acknowledged: bool) -> None:
+        taken: dict[str, list[str]] = {}
         for piece in self.shelf.take(limit_bytes):
             got = lines([piece])
-            waiting = self.waiting[piece.segment.writer]
-            assert got == waiting[: len(got)] and got
+            assert got
+            taken.setdefault(piece.segment.writer, []).extend(got)
             if is_acknowledged:
                 piece.acknowledge()
-                del waiting[: len(got)]
+        for writer, got in taken.items():
+            assert got == self.waiting[writer][: len(got)]
+            if is_acknowledged:
+                del self.waiting[writer][: len(got)]
 
     @rule()
     def lose_process(self) -> None:
