@@ -49,8 +49,9 @@ RECORD_OVERHEAD_BYTES = 448
 LINES = 150
 """Fewer than wake the shipping thread, whose business the system calls of the function's thread are not."""
 
-SYSCALLS_PER_LINE = 0.05
-"""That the layer may add: seven in a hundred and fifty lines, for the interpreter's own memory; a line makes none."""
+SYSCALLS_PER_LINE = 0.2
+"""That the layer may add: seven in a hundred and fifty lines, for the interpreter's own memory, and a dozen for the
+file of counts, which the function's thread makes or the shipping thread, whoever comes first; a line makes none."""
 
 BLOCKS_MAX = 100
 """Of memory that 8,000 lines may leave behind: a segment and its batch have a dozen objects, and lines have none."""
