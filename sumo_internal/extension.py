@@ -52,7 +52,7 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
     Args:
         address: AWS_LAMBDA_RUNTIME_API.
         identifier: What the registration answered.
-        asked: Descriptor of a connection on which the script has asked for a subscription, with telemetry.PORT.
+        asked: Descriptor of a connection on which the script has asked for a subscription, with telemetry.wanted_port.
 
     Raises:
         Exception: Whatever went wrong; the caller falls back to an idle loop, because an extension that exits before
@@ -110,11 +110,12 @@ class Extension:
         buffering = (timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
         missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
         try:
-            self._receiver = telemetry.Receiver(config.telemetry_max_bytes, self._take)
-            if self._receiver.port != telemetry.PORT:
+            port = telemetry.wanted_port(address)
+            self._receiver = telemetry.Receiver(port, config.telemetry_max_bytes, self._take)
+            if self._receiver.port != port:
                 asked = None  # asked anew, which replaces what was asked
             telemetry.subscribe(address, identifier, self._receiver.port, sorted(types), buffering, asked)
-        except (OSError, telemetry.Refused) as error:
+        except (OSError, ValueError, telemetry.Refused) as error:
             is_expected = isinstance(error, telemetry.Refused) and not error.is_supported
             level = "warn" if "function" in types else "info"
             guard.say("debug" if is_expected else level, f"no Telemetry API here ({error}): {missing} are not shipped")

@@ -41,6 +41,9 @@ WAKE_BYTES = 256 * 1024
 """Unsent bytes that start shipping in the middle of an invocation: a good batch, long before the spool is full."""
 LOOK_AGAIN_S = 0.1
 """After shipping beside an invocation, until the extension has what Lambda tells it of the one before: its REPORT."""
+FROZEN_S = 0.5
+"""Who wakes so late was frozen. If an invocation has thawed the environment it asks for the lines; if it was SHUTDOWN,
+this process is about to be killed, and a request begun now would be sent twice: so it waits a little to see which."""
 _NEVER_S = float("inf")
 _NEXT_RETRY_S = 0.05
 _NEXT_ATTEMPTS_MAX = 20
@@ -118,6 +121,8 @@ class Sidecar:
         self._served = 0
         self._done = Signal()
         self._is_hold_worthwhile = True
+        self._is_quiet = False
+        """The last invocation that was held had no lines."""
 
     # Called by the function's side. Neither blocks, but for the first call that waits for the registration.
 
@@ -186,10 +191,13 @@ class Sidecar:
         if not (self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)):
             self.ship()
             return
+        if self._is_quiet:
+            self.ship()  # the REPORT of the last one leaves beside this one: a silent function is not held for it
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):
                 return
-        if self._spool.pending_bytes or has_others(self._spool):
+        self._is_quiet = not self._spool.pending_bytes
+        if not self._is_quiet or has_others(self._spool):
             self._is_hold_worthwhile = self._hold(flushing.hold_until_s(time.time(), event.deadline_s))
 
     def _hold(self, until_s: float) -> bool:
@@ -229,7 +237,11 @@ class Sidecar:
             self._check_folder()
         while True:
             wait_s = waits_s.pop() if waits_s else self._config.flush_max_age_s
+            due_s = time.monotonic() + wait_s
             is_asked = self._wake.wait(wait_s)
+            if not is_asked and time.monotonic() > due_s + FROZEN_S:
+                waits_s = [LOOK_AGAIN_S]
+                continue
             asked = self._asked
             if is_asked or has_others(self._spool) or (self._spool.pending_bytes and not waits_s):
                 with guard.guard("shipping"):

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 PATH = "/2022-07-01/telemetry"
-PORT = 24_243
-"""Where we listen, if it is free: below what the kernel gives to connections that go out. The extension's script knows
-it too."""
 SCHEMA_VERSIONS = ("2025-01-29", "2022-12-13", "2022-07-01")
 """In the order in which they are tried; a region may not know the newest."""
 SUBSCRIBE_TIMEOUT_S = 1.0
@@ -58,6 +55,18 @@ class Malformed(Exception):
 
 class NotNow(Exception):
     """A delivery that cannot be put away: Lambda may keep it, or count it as dropped."""
+
+
+def wanted_port(address: str) -> int:
+    """Where we listen, if it is free: below the ports that the kernel gives to connections that go out.
+
+    The extension's script computes the same. It goes by the port of Lambda's own API (9001, which makes 25385), because
+    environments that share a network, as those of tests do, must not get each other's events.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+    """
+    return 16_384 + (int(address.rpartition(":")[2]) & 16_383)
 
 
 def subscribe(
@@ -122,10 +131,11 @@ def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1
 class Receiver:
     """Where Lambda delivers its events."""
 
-    def __init__(self, max_bytes: int, take: Callable[[bytes], None]) -> None:
-        """Listen on :data:`PORT`, or where that is taken on one that is free.
+    def __init__(self, port: int, max_bytes: int, take: Callable[[bytes], None]) -> None:
+        """Listen on a port, or where that is taken on one that is free.
 
         Args:
+            port: The wanted one.
             max_bytes: TELEMETRY_MAX_BYTES, of which a body's bound is made.
             take: Puts the events of a delivery into the spool; raises Malformed or NotNow.
 
@@ -138,7 +148,7 @@ class Receiver:
         """Hash of the delivery taken last."""
         self._connections: dict[int, _Connection] = {}
         try:
-            self._listener = _listen(PORT)
+            self._listener = _listen(port)
         except OSError:
             self._listener = _listen(0)
         self.port: int = self._listener.getsockname()[1]

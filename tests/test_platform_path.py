@@ -137,6 +137,18 @@ def test_a_function_that_logs_nothing_is_not_held_for_nothing(source: SumoSource
     assert list(dict.fromkeys(reported(source))) == [invocation.request_id for invocation in invocations]
 
 
+def test_a_silent_function_is_not_held_for_reports(source: SumoSource, layer_folder: Path) -> None:
+    """With SUMO_FLUSH=end, too: without lines of its own, what Lambda tells leaves while the function runs."""
+    source.default = Fault(delay_s=0.3)
+    with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": "end"}) as env:
+        invocations = run(env, *[steps({"sleep": 0.8})] * 4)
+        env.shutdown()
+    held_s = [invocation.duration_s - (invocation.response_s or 0) for invocation in invocations]
+    assert held_s[0] > 0.3 > max(held_s[2:])  # "loaded"; and the second one could not know yet
+    assert reported(source) == [invocation.request_id for invocation in invocations]
+    assert_each_once(source)
+
+
 def test_one_request_carries_lines_and_events(source: SumoSource, layer_folder: Path) -> None:
     """The extension's lines travel under the function's headers, so that they share its requests."""
     with environment(source, layer_folder, variables={**AT_ONCE, "SUMO_FLUSH": "end"}) as env:

@@ -20,10 +20,10 @@ from sumo_internal.telemetry import (
     BODY_SLACK_BYTES,
     CONNECTIONS_MAX,
     HEAD_MAX_BYTES,
-    PORT,
     Receiver,
     Refused,
     subscribe,
+    wanted_port,
 )
 
 MAX_BYTES = 1_000
@@ -36,7 +36,7 @@ class Stand:
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.refuse: Exception | None = None
-        self.receiver = Receiver(MAX_BYTES, self.take)
+        self.receiver = Receiver(0, MAX_BYTES, self.take)
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -273,15 +273,16 @@ def test_the_script_asks_for_the_defaults() -> None:
     config, _ = read({})
     buffering = (config.telemetry_timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
     with Lambda(OK) as api:
-        subscribe(api.address, "identifier", PORT, ["platform"], buffering)
-    script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
-    assert f"asked='{api.asked[0].body.decode()}'" in script
+        subscribe(api.address, "identifier", 25_385, ["platform"], buffering)
+    body = api.asked[0].body.decode().replace("25385", "'$((16384 + (${AWS_LAMBDA_RUNTIME_API##*:} & 16383)))'")
+    assert f"asked='{body}'" in (ROOT / "layer/extension/sumo-internal-extension").read_text()
+    assert wanted_port("127.0.0.1:9001") == 25_385
 
 
 def test_a_port_that_is_taken_is_left_alone(stand: Stand) -> None:
     """The function, another layer or the generation before may listen there: then any other port serves."""
-    with contextlib.closing(Receiver(MAX_BYTES, stand.take)) as second:
-        assert second.port != stand.receiver.port and second.port != PORT
+    with contextlib.closing(Receiver(stand.receiver.port, MAX_BYTES, stand.take)) as second:
+        assert second.port != stand.receiver.port
 
 
 def test_an_older_schema_is_asked_for_where_the_newest_is_not_known() -> None:
