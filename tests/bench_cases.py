@@ -20,6 +20,8 @@ CASES: Mapping[str, Case] = {
     "registered": bench_costs.cold_start,
     "log_info": bench_costs.log_info,
     "print": bench_costs.print_,
+    "structured": bench_costs.structured,
+    "masks": bench_costs.rules,
     "shipping": bench_costs.shipping,
     "memory": bench_costs.memory,
     "goodbye": bench_waits.goodbye,

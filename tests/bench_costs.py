@@ -84,6 +84,31 @@ def print_(stage: Stage) -> Figures:
     return {"print": _per_line(stage, "print"), "print_one_core": _per_line(stage, "print", has_share=True)}
 
 
+def structured(stage: Stage) -> Figures:
+    """Log structlog's events, printed, through ``logging`` and with SumoProcessor, in turn."""
+    packages = stage.packages("structlog==26.1.0")
+    variables = stage.with_layer.variables
+    contenders = [
+        Contender(name, f"structlog_{name}", stage.layer, variables, packages) for name in ("print", "bridge", "sumo")
+    ]
+    contenders.append(Contender("without", "structlog_print", packages=packages))
+    cost_us = line_costs_us(stage, contenders, "structured")
+    detail = f"{cost_us['without']:.2f} µs printed without the layer, {cost_us['print']:.2f} with, "
+    sumo = Figure(cost_us["sumo"] / cost_us["print"], f"{detail}{cost_us['sumo']:.2f} with SumoProcessor")
+    bridge = Figure(cost_us["bridge"] / cost_us["print"], f"{detail}{cost_us['bridge']:.2f} through logging")
+    return {"structured": sumo, "structured_bridge": bridge}
+
+
+def rules(stage: Stage) -> Figures:
+    """Log with masked keys and a masked expression, and without, in turn."""
+    layer = stage.with_layer
+    masks = {"SUMO_MASK_KEYS": "password,*_token", "SUMO_MASK_PATTERNS": r"\b\d{16}\b"}
+    masked = Contender("masked", layer=layer.layer, variables={**layer.variables, **masks})
+    cost_us = line_costs_us(stage, [layer, masked], "log")
+    detail = f"{cost_us['with']:.2f} µs without masks, {cost_us['masked']:.2f} with"
+    return {"masks": Figure(cost_us["masked"] - cost_us["with"], detail)}
+
+
 def _per_line(stage: Stage, action: str, *, has_share: bool = False) -> Figure:
     yardstick = [Contender(name, setup=name) for name in ("null", "stream")]
     cost_us = line_costs_us(stage, [WITHOUT, stage.with_layer, *yardstick], action, has_share=has_share)

@@ -60,6 +60,17 @@ def write_print(count, length=0):
     return _per(count, begun_ns, begun_cpu_ns)
 
 
+def write_structured(count, length=0):
+    import structlog
+
+    structured = structlog.get_logger("orders")
+    padding = "x" * length
+    begun_ns, begun_cpu_ns = time.perf_counter_ns(), time.thread_time_ns()
+    for number in range(count):
+        structured.info("order accepted" + padding, order=number, customer=99, items=3)
+    return _per(count, begun_ns, begun_cpu_ns)
+
+
 def _per(count, begun_ns, begun_cpu_ns):
     cpu_ns, wall_ns = time.thread_time_ns() - begun_cpu_ns, time.perf_counter_ns() - begun_ns
     return {"cpu_ns": cpu_ns / count, "wall_ns": wall_ns / count}
@@ -112,6 +123,7 @@ ACTIONS = {
     "log": write_log,
     "varied": write_varied,
     "print": write_print,
+    "structured": write_structured,
     "timed": write_timed,
     "compress": compress,
     "spin": spin,

@@ -58,6 +58,33 @@ def powertools(handler):
     return Logger(service="orders").inject_lambda_context(handler)
 
 
+def structlog_print(handler):
+    """structlog as its documentation has it in production, without SumoProcessor and with it, and through logging."""
+    return _structlog(handler)
+
+
+def structlog_sumo(handler):
+    from sumo_internal import SumoProcessor
+
+    return _structlog(handler, SumoProcessor())
+
+
+def structlog_bridge(handler):
+    import structlog
+
+    bridge = structlog.stdlib
+    return _structlog(handler, logger_factory=bridge.LoggerFactory(), wrapper_class=bridge.BoundLogger)
+
+
+def _structlog(handler, *before_renderer, **options):
+    import structlog
+
+    front = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
+    renderer = structlog.processors.JSONRenderer()
+    structlog.configure([*front, *before_renderer, renderer], cache_logger_on_first_use=True, **options)
+    return handler
+
+
 def opentelemetry(handler):
     import warnings
 
