@@ -22,8 +22,8 @@ import json
 import re
 from functools import partial
 
-from sumo_internal.embedded import QUOTED_KEY, decoded, dump, embedded, occurrences, value_span
-from sumo_internal.patterns import OVERLAP_CHARS, compiled, merged, readings, spans, whole_spans
+from sumo_internal.embedded import QUOTED_KEY, decoded, dump, embedded, has_quotes, occurrences, value_span
+from sumo_internal.patterns import OVERLAP_CHARS, PIECE_CHARS, compiled, merged, readings, spans, whole_spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 MASK = "***"
 """What a masked value becomes."""
+
+_NAMES_MAX = 1_000
+"""Names of which it is remembered whether they are masked keys."""
 
 DIGEST_CHARS = 16
 """Of a hashed value: 64 bits of its HMAC-SHA256, in hexadecimal digits; enough to tell values apart, and billed."""
@@ -56,6 +59,7 @@ class Disguise:
         Raises:
             Refused: An expression cannot be used.
         """
+        self._masked: dict[str, bool] = {}
         globs = [fnmatch.translate(key) for key in keys]
         self._key = re.compile("|".join(globs), re.IGNORECASE) if globs else None
         mask_patterns = [compiled(source) for source in masks]
@@ -87,8 +91,19 @@ class Disguise:
 
     def is_masked(self, name: str) -> bool:
         """Is this a key whose value is masked, under its own name or the one that a record gives it?"""
-        key = self._key
-        return key is not None and bool(key.match(name) or key.match(name.removeprefix("extra_")))
+        masked = self._masked.get(name)
+        if masked is None:
+            key = self._key
+            masked = key is not None and bool(key.match(name) or key.match(name.removeprefix("extra_")))
+            if len(self._masked) < _NAMES_MAX:
+                self._masked[name] = masked
+        return masked
+
+    def has_found(self, text: str, hidden: set[str]) -> bool:
+        """Is there, or may there be, anything to be found? Most texts have nothing: that is told quickly."""
+        if hidden or "\\" in text or len(text) > PIECE_CHARS or (self.has_keys and has_quotes(text)):
+            return True
+        return any(pattern.search(text) for pattern in self._patterns)
 
     def found(self, text: str, hidden: Iterable[str]) -> Iterator[tuple[Span, bool]]:
         """Places in a text that are to be masked (True) or hashed (False)."""
@@ -145,12 +160,14 @@ class _Record:
 
     def _without_embedded(self, text: str) -> str:
         """A text without what masked keys hide in the JSON, and the like, that is in it."""
-        for form in [text, *(each.text for each in readings(text))] if self._rules.has_keys else ():
+        if not self._rules.has_keys or not has_quotes(text):
+            return text
+        for form in [text, *(each.text for each in readings(text))]:
             for begin, end in self._rules.values_of_keys(form):
                 self._hide(form[begin:end])
         pieces = []
         place = 0
-        for begin, end, content, is_exact in embedded(text) if self._rules.has_keys else ():
+        for begin, end, content, is_exact in embedded(text):
             plain = self._without_values(content)
             if plain != content or not is_exact:
                 pieces += [text[place:begin], dump(plain, text[begin:end])]
@@ -179,6 +196,8 @@ class _Record:
         return value if cleaned == text else cleaned
 
     def _clean_text(self, text: str) -> str:
+        if not self._rules.has_found(text, self._hidden):
+            return text
         pieces = []
         place = 0
         for (begin, end), is_mask in merged(self._rules.found(text, self._hidden)):

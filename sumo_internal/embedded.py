@@ -32,6 +32,11 @@ _BARE = re.compile(r"[^\s,;&)\]}]+")
 _CLOSING = {"{": "}", "[": "]"}
 
 
+def has_quotes(text: str) -> bool:
+    """May there be keys in it? They are in quotes, in JSON as in Python's notation."""
+    return '"' in text or "'" in text
+
+
 def occurrences(value: str, text: str) -> Iterator[Span]:
     """Where a hidden value is in a text."""
     begin = text.find(value)

@@ -14,7 +14,6 @@ the reason in ``withheld``. The function never notices, and nothing leaves unmas
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 
 from sumo_internal import guard, rendering, rules, tally
 from sumo_internal.holding import Sampling
@@ -25,7 +24,7 @@ from sumo_internal.streams import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from logging import LogRecord
 
     from sumo_internal.config import Config
@@ -98,25 +97,31 @@ class ProcessingRecorder(Recorder):
         self._sampling.fail()
 
     def record(self, text: str, record: LogRecord) -> None:
-        with self._about((record.exc_info or None, record.exc_text or "")):
+        outer = self._current.error
+        self._current.error = (record.exc_info or None, record.exc_text or "")
+        try:
             super().record(text, record)
+        finally:
+            self._current.error = outer
 
     def event(
         self, created_s: float, text: str, details: str, level: int, error: tuple[rendering.Error | None, str]
     ) -> None:
-        with self._about(error):
-            super().event(created_s, text, details, level, error)
-
-    def line(self, text: str, created_s: float | None = None) -> None:
-        with self._about((None, "")):  # of no log record, although one's value may print when it is asked for its text
-            super().line(text, created_s)
-
-    @contextmanager
-    def _about(self, error: tuple[rendering.Error | None, str]) -> Iterator[None]:
         outer = self._current.error
         self._current.error = error
         try:
-            yield
+            super().event(created_s, text, details, level, error)
+        finally:
+            self._current.error = outer
+
+    def line(self, text: str, created_s: float | None = None) -> None:
+        outer = self._current.error
+        self._current.error = (
+            None,
+            "",
+        )  # of no log record, although one's value may print when it is asked for its text
+        try:
+            super().line(text, created_s)
         finally:
             self._current.error = outer
 

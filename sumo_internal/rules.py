@@ -18,7 +18,7 @@ from sumo_internal.patterns import compiled, has_match
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from sumo_internal.config import Config
@@ -82,18 +82,18 @@ class Rules:
             if passed is None:
                 return DROPPED
             text, details = passed
-        level = severity(text, details)
+        fields = fields_of(details)
+        level = severity(text, fields)
         if self.disguise is not None:
-            text, fields = self.disguise.applied(text, fields_of(details))
-            details = rendering.fields_text(fields, fields)
+            text, masked = self.disguise.applied(text, fields)
+            details = details if masked == fields else rendering.fields_text(masked, masked)
         return text, details, level
 
 
 def without_message(details: str, reason: str) -> tuple[str, str, int]:
     """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`Rules.applied`."""
     fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
-    details = rendering.fields_text({**fields, "withheld": reason}, fields)
-    return MASK, details, severity("", details)
+    return MASK, rendering.fields_text({**fields, "withheld": reason}, fields), severity("", fields)
 
 
 def fields_of(details: str) -> dict[str, Any]:
@@ -102,10 +102,10 @@ def fields_of(details: str) -> dict[str, Any]:
     return fields
 
 
-def severity(text: str, details: str) -> int:
+def severity(text: str, fields: Mapping[str, Any]) -> int:
     """A record's level, of its fields or of the runtime's prefix, as in ``logging``; 0 where there is none."""
     prefix = _LEVEL_PREFIX.match(text)
-    name = fields_of(details).get("level", prefix and prefix[1])
+    name = fields.get("level", prefix and prefix[1])
     if not isinstance(name, str):
         return 0
     number = logging.getLevelName(name.upper())

@@ -23,6 +23,7 @@ import threading
 import time
 import traceback
 import weakref
+from functools import lru_cache
 
 from sumo_internal import assembly, guard, handler, rendering, runtime, streams
 
@@ -87,21 +88,31 @@ class SumoProcessor:
 
 
 def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> None:
-    level = str(event.get("level") or _LEVELS.get(name, name))
-    number = logging.getLevelName(level.upper())
-    number = number if isinstance(number, int) else logging.INFO
+    level, number = _level(str(event.get("level") or name))
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
         return  # it does not reach CloudWatch either
-    logger_name = event.get("logger") or getattr(logger, "name", None)
+    logger_name = event.get("logger") or getattr(logger, "name", None) or ""
     error = rendering.error_of_event(event.get("exc_info"))
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
     created_s = time.time()
     texts = [str(event.get("event", "")), trace or event.get("exception"), event.get("stack")]
-    head = f"[{level.upper()}]\t{rendering.time_text(created_s)}\t{recorder.request_id or ''}\t"
+    head = f"[{level}]\t{rendering.time_text(created_s)}\t{recorder.request_id or ''}\t"
     fields = {str(key): value for key, value in event.items() if key not in _IN_TEXT}
-    known = {"level": level.upper(), **({"logger": logger_name} if isinstance(logger_name, str) else {})}
-    details = rendering.fields_text(known, known) + rendering.error_text(error) + rendering.fields_text(fields)
+    details = _logger_text(level, str(logger_name)) + rendering.error_text(error) + rendering.fields_text(fields)
     recorder.event(created_s, head + "\n".join(text for text in texts if text), details, number, (error, trace))
+
+
+@lru_cache(maxsize=100)
+def _level(name: str) -> tuple[str, int]:
+    """A level's name in capitals, and its number, of what structlog calls it."""
+    name = _LEVELS.get(name, name).upper()
+    number = logging.getLevelName(name)
+    return name, number if isinstance(number, int) else logging.INFO
+
+
+@lru_cache(maxsize=1_000)
+def _logger_text(level: str, logger: str) -> str:
+    return rendering.logger_text(level, logger) if logger else rendering.fields_text({"level": level}, ("level",))
 
 
 def _calling_logger() -> Any:
