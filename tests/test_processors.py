@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import sys
 import types
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import structlog
 
+from layer.build import ROOT
 from sumo_internal import rendering
 from sumo_internal.processors import Chain
 from sumo_internal.rules import Withheld
@@ -342,3 +344,15 @@ def test_a_processor_that_cannot_be_had_is_named(modules: Any, source: str, prob
     found = Chain(["late.tag"], "app")
     found.load(is_init_over=True)
     assert (found.problem, found.is_loaded) == (f"SUMO_PROCESSORS: {problem}", False)
+
+
+def test_the_documentations_processors(modules: Any) -> None:
+    """What docs/processing.md shows works as it stands."""
+    source = re.findall(r"```python\n# orders/logs.py\n(.*?)```", (ROOT / "docs/processing.md").read_text(), re.DOTALL)
+    (modules / "orders").mkdir()
+    (modules / "orders" / "logs.py").write_text(source[0])
+    found = Chain(["orders.logs.tag", "orders.logs.drop_probes"], "app")
+    found.load(is_init_over=True)
+
+    assert run(found, TEXT, FIELDS) == (TEXT, {**FIELDS, "team": "shop"})
+    assert run(found, "a probe", {}) is None
