@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MASK = "***"
 """What a masked value becomes."""
 
-_NAMES_MAX = 1_000
+NAMES_MAX = 1_000
 """Names of which it is remembered whether they are masked keys."""
 
 DIGEST_CHARS = 16
@@ -95,7 +95,7 @@ class Disguise:
         if masked is None:
             key = self._key
             masked = key is not None and bool(key.match(name) or key.match(name.removeprefix("extra_")))
-            if len(self._masked) < _NAMES_MAX:
+            if len(self._masked) < NAMES_MAX:
                 self._masked[name] = masked
         return masked
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SHORT_CHARS = 4
 """A hidden value shorter than this is hidden elsewhere only where it stands alone: else "1" would eat every text."""
 
-_EMBEDDED_MAX = 50
+BEGINNINGS_MAX = 50
 """Beginnings of JSON that are tried in one text: each that turns out to be none costs a look at what follows it."""
 
 QUOTED_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,8}[:=]\s{0,8}""")
@@ -95,7 +95,7 @@ def decoded(text: str) -> tuple[Any, bool]:
 def embedded(text: str) -> Iterator[tuple[int, int, Any, bool]]:
     """Objects and lists in a text: where they begin and end, what they are, and whether that is all of it."""
     place = 0
-    for _ in range(_EMBEDDED_MAX):
+    for _ in range(BEGINNINGS_MAX):
         begin = min((found for found in (text.find("{", place), text.find("[", place)) if found >= 0), default=-1)
         if begin < 0:
             return

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal.patterns import (
+    LEVELS_MAX,
     MANY_REPEATS,
     OVERLAP_CHARS,
     PIECE_CHARS,
@@ -111,6 +112,14 @@ def test_escapes_are_resolved_and_found_again(secret: str, is_ascii: bool, depth
         for each in readings(f"<{inner}>")
         if each.text == f"<{secret}>" and each.original((1, 1 + len(secret))) == (1, 1 + len(inner))
     ]
+
+
+def test_levels_of_quoting_have_a_bound() -> None:
+    """Each level doubles the backslashes: nobody nests deeper, and a text of backslashes is not read for ever."""
+    text = '"x"'
+    for _ in range(LEVELS_MAX + 2):
+        text = json.dumps(text)
+    assert len(readings(text)) == LEVELS_MAX
 
 
 def test_pythons_escapes_are_resolved() -> None:

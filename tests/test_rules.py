@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sumo_internal import disguise, embedded
 from sumo_internal.disguise import DIGEST_CHARS, MASK, Disguise
 from sumo_internal.patterns import OVERLAP_CHARS
 from sumo_internal.patterns import readings as escaped_readings
@@ -62,6 +63,16 @@ def test_what_a_key_hides_may_be_a_structure() -> None:
     """Each value in it is hidden elsewhere; its truth values and nothings are in every text and stay."""
     secret = {"password": {"user": "hunter2", "ok": True, "none": None, "pins": [1234]}}
     assert KEYS.applied("hunter2 1234 True None", secret) == ("*** *** True None", {"password": MASK})
+
+
+def test_bounds_of_the_search_lose_nothing() -> None:
+    """Behind more beginnings of JSON, and more names, than are looked at one by one, a value is found all the same."""
+    text = "[" * (2 * embedded.BEGINNINGS_MAX) + '{"password":"a1b2"}'
+    assert KEYS.applied(text, {})[0].endswith('{"password":"***"}')
+
+    fields = {f"{number}_token": "a1b2" for number in range(disguise.NAMES_MAX + 10)}
+    assert set(KEYS.applied("", fields)[1].values()) == {MASK}
+    assert len(KEYS._masked) == disguise.NAMES_MAX
 
 
 # Expressions.
