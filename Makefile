@@ -23,8 +23,8 @@ test: $(VENV_READY) ## Run the whole test suite
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=. $(VENV_PYTHON) tests/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, PEER_LAYER=FOLDER)
-	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) \
+bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
+	PYTHONPATH=. $(VENV_PYTHON) tests/bench.py $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
 		$(if $(PEER_LAYER),--layer '$(PEER_LAYER)' --variables '$(PEER_VARIABLES)')
 
 bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or worse than was kept? (QUICK=1, ONLY=…)

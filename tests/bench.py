@@ -2,12 +2,14 @@
 
     make bench                              everything; writes docs/bench.json, docs/bench.md, docs/bench.svg
     make bench QUICK=1                      the goals alone, with a quarter of the rounds
-    make bench ONLY=log_info,print          some cases
+    make bench ONLY=log_info,print          some cases; `peers` and `curves` are cases too
+    make bench ONLY=log_info KEEP=1         some cases, which take their places in docs/
     make bench PEER_LAYER=FOLDER            another layer, unpacked as at /opt, beside ours (PEER_VARIABLES="A=b …")
     make bench-check                        the goals again: what is over them, or worse than docs/bench.json has it
 
-It shows its progress on stderr and ends with tables. Only a whole run is kept. ``bench-check`` measures twice what does
-not look good, and exits with 1 when a goal is broken or a figure has become clearly worse.
+It shows its progress on stderr and ends with tables. What is kept is what whole rounds have found: all of it, or with
+KEEP the cases that were asked for, since contenders only ever meet within a case. ``bench-check`` measures twice what
+does not look good, and exits with 1 when a goal is broken or a figure has become clearly worse.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from runtimes import RIC_VERSIONS, ROOT
 
 QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
+PEERS, CURVES = "peers", "curves"
+ALL = [*CASES, PEERS, CURVES]
 KEPT, PAGE, PICTURE = (ROOT / "docs" / name for name in ("bench.json", "bench.md", "bench.svg"))
 
 
@@ -50,21 +54,19 @@ def main() -> int:
             console.print(_layers(bench_layers.compare(on, other)))
             return 0
         results = Results(_where(on))
-        origins = measure(on, options.only or list(CASES), results)
-        if options.check and (suspects := {origins[name] for name, _ in worse(kept_values(), results.figures)}):
+        origins = measure(on, [name for name in options.only if name in CASES], results)
+        if options.check and (suspects := {origins[name] for name, _ in worse(kept().values, results.figures)}):
             measure(on, list(suspects), results)
-        results.figures = {name: results.figures[name] for name in GOALS if name in results.figures}
-        is_whole = not (options.only or options.quick or options.check)
-        if is_whole:
+        if PEERS in options.only:
             results.costs, results.absent = bench_peers.compare(on)
+        if CURVES in options.only:
             results.curves.update(curves(on))
     say("\n")
-    console.print(_goals(results))
-    if is_whole:
-        console.print(_peers(results))
-        write(results)
+    console.print(_goals(results), *([_peers(results)] if results.costs else []))
+    if options.keep:
+        write(kept().updated(results))
     if options.check:
-        complaints = [text for _, text in worse(kept_values(), results.figures)]
+        complaints = [text for _, text in worse(kept().values, results.figures)]
         console.print(*(complaints or ["No goal is broken, and nothing has become worse."]), sep="\n")
         return 1 if complaints else 0
     return 0
@@ -83,33 +85,35 @@ def measure(on: Stage, cases: Sequence[str], results: Results) -> dict[str, str]
     return origins
 
 
+def kept() -> Results:
+    """Return what was kept, nothing where there is no kept run."""
+    return bench_results.from_json(KEPT.read_text()) if KEPT.exists() else Results("")
+
+
 def write(results: Results) -> None:
     """Keep a run, and make the page and the picture from what is kept."""
     KEPT.write_text(bench_results.to_json(results))
-    kept = bench_results.from_json(KEPT.read_text())
-    PAGE.write_text(bench_results.page(kept))
-    PICTURE.write_text(bench_chart.draw(kept))
+    PAGE.write_text(bench_results.page(kept()))
+    PICTURE.write_text(bench_chart.draw(kept()))
     flush_traffic.main()
-
-
-def kept_values() -> dict[str, float]:
-    """Return the kept figures, none where there is no kept run."""
-    if not KEPT.exists():
-        return {}
-    return {name: figure.value for name, figure in bench_results.from_json(KEPT.read_text()).figures.items()}
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What the layer costs.")
-    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(CASES)}")
+    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(ALL)}")
     parser.add_argument("--quick", action="store_true", help="the goals alone, fewer rounds")
+    parser.add_argument("--keep", action="store_true", help="keep the cases of --only in docs/; a whole run is kept")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is broken or a figure is worse")
     parser.add_argument("--layer", default="", help="another layer's folder, to be measured beside ours")
     parser.add_argument("--variables", default="", help="that layer's variables, NAME=value separated by spaces")
     options = parser.parse_args()
-    options.only = [name for name in options.only.split(",") if name]
-    if unknown := set(options.only) - CASES.keys():
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    is_whole = not (options.only or options.quick or options.check or options.layer)
+    options.keep |= is_whole
+    options.only = [name for name in options.only.split(",") if name] or (ALL if is_whole else list(CASES))
+    if unknown := set(options.only).difference(ALL):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if options.keep and options.quick:
+        parser.error("a quick run is too coarse to be kept")
     if options.layer and not find_extensions(Path(options.layer)):
         parser.error(f"there is no extension in {options.layer}/extensions: give the folder of an unpacked layer")
     return options

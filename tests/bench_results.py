@@ -29,6 +29,22 @@ class Results:
     absent: dict[str, str] = field(default_factory=dict)
     curves: dict[str, Series] = field(default_factory=dict)
 
+    @property
+    def values(self) -> dict[str, float]:
+        """The figures without their details."""
+        return {name: figure.value for name, figure in self.figures.items()}
+
+    def updated(self, other: Results) -> Results:
+        """Return these results with all that another run has found in its place, in the goals' order."""
+        found = self.figures | other.figures
+        return Results(
+            other.where,
+            {name: found[name] for name in GOALS if name in found},
+            other.costs or self.costs,
+            other.absent if other.costs else self.absent,
+            self.curves | other.curves,
+        )
+
 
 def to_json(results: Results) -> str:
     """Return the text of ``docs/bench.json``."""

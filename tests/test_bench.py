@@ -17,7 +17,6 @@ import bench
 import bench_chart
 import bench_results
 import pytest
-from bench_cases import CASES
 from bench_curves import Point
 from bench_goals import GOALS, Figure, show, worse
 from bench_layers import compare, contender
@@ -85,6 +84,15 @@ def test_a_run_is_kept(results: Results) -> None:
     assert sum('"log_info"' in line for line in text.splitlines()) == 1
 
 
+def test_some_cases_take_their_places(results: Results) -> None:
+    """A later run of some cases replaces these and leaves the others, in whatever order they were measured."""
+    later = Results("4 cores", {"print": Figure(0.5), "log_info": Figure(0.25)})
+    updated = results.updated(later)
+    assert (updated.where, list(updated.figures)) == ("4 cores", ["log_info", "print", "goodbye"])
+    assert updated.values == {"log_info": 0.25, "print": 0.5, "goodbye": 0.0}
+    assert (updated.costs, updated.absent, updated.curves) == (results.costs, results.absent, results.curves)
+
+
 def test_page_and_picture_show_everything(results: Results) -> None:
     """Each figure, each peer and each curve is there; what could not be measured is there with the reason."""
     page = bench_results.page(results)
@@ -99,9 +107,8 @@ def test_page_and_picture_show_everything(results: Results) -> None:
 
 def test_page_and_picture_are_the_kept_runs() -> None:
     """README's picture comes from ``make bench``. Guards against figures that somebody has written by hand."""
-    kept = bench_results.from_json(bench.KEPT.read_text())
-    assert bench.PAGE.read_text() == bench_results.page(kept)
-    assert bench.PICTURE.read_text() == bench_chart.draw(kept)
+    assert bench.PAGE.read_text() == bench_results.page(bench.kept())
+    assert bench.PICTURE.read_text() == bench_chart.draw(bench.kept())
 
 
 def test_the_kept_run_is_whole() -> None:
@@ -128,7 +135,14 @@ def test_bench_knows_its_cases() -> None:
     unknown = run_bench("--only", "log_infos")
     assert unknown.returncode == 2
     assert "there is no case log_infos" in unknown.stderr
-    assert all(name in unknown.stderr for name in CASES)
+    assert all(name in unknown.stderr for name in bench.ALL)
+
+
+def test_a_quick_run_is_not_kept() -> None:
+    """What a few rounds have found is for whoever is developing. Guards against noise in the documentation."""
+    quick = run_bench("--quick", "--keep", "--only", "zip")
+    assert quick.returncode == 2
+    assert "a quick run is too coarse to be kept" in quick.stderr
 
 
 def test_another_layer_has_to_be_there() -> None:
