@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from statistics import median
+from typing import NamedTuple
 
 from bench_compare import MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
 from bench_goals import Figure
@@ -32,23 +33,35 @@ def cold_start(stage: Stage) -> Figures:
         ("cold_start_one_core", 10, CORE_MB),
         ("cold_start_128", 5, 128),
     ):
-        starts_ms, registered_ms = starts(stage, (WITHOUT, stage.with_layer), name, rounds, memory_mb)
+        cold = starts(stage, (WITHOUT, stage.with_layer), name, rounds, memory_mb)
         if memory_mb:
-            figures[name] = added(starts_ms, median)
+            figures[name] = added(cold.took_ms, median)
         else:
-            figures["cold_start"] = added(starts_ms, min)
-            figures["cold_start_median"] = added(starts_ms, median)
-            registered = registered_ms["with"]
-            figures["registered"] = Figure(
-                median(registered), f"best {min(registered):.2f}, most {max(registered):.2f}"
-            )
+            figures["cold_start"] = added(cold.took_ms, min)
+            figures["cold_start_median"] = added(cold.took_ms, median)
+            figures["cold_start_cpu"] = added(cold.cpu_ms, median)
+            figures["registered"] = _registered(cold.registered_ms["with"])
     return figures
+
+
+def _registered(samples_ms: Sequence[float]) -> Figure:
+    return Figure(median(samples_ms), f"best {min(samples_ms):.2f}, most {max(samples_ms):.2f}")
+
+
+class Starts(NamedTuple):
+    """Milliseconds of each cold start, by contender."""
+
+    took_ms: Samples
+    registered_ms: Samples
+    """Until the external extension had registered, where there is one."""
+    cpu_ms: Samples
+    """Of all processes together; what a fraction of a core has to be shared for."""
 
 
 def starts(
     stage: Stage, contenders: Sequence[Contender], what: str, rounds: int, memory_mb: int, sink: Source | None = None
-) -> tuple[Samples, Samples]:
-    """Return milliseconds for each cold start of each contender, and until its external extension had registered.
+) -> Starts:
+    """Start new environments of the contenders in turn.
 
     Args:
         stage: Where.
@@ -58,7 +71,7 @@ def starts(
         memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
         sink: What takes the lines; a Sumo source by default.
     """
-    starts_ms, registered_ms = Samples(list), Samples(list)
+    measured = Starts(Samples(list), Samples(list), Samples(list))
     with ExitStack() as stack:
         source = sink or stack.enter_context(SumoSource(connections=2))
         for _ in stage.rounds(rounds, what):
@@ -68,10 +81,11 @@ def starts(
                 )
                 with environment:
                     init = started(environment)
-                    starts_ms[contender.name].append(init.duration_s * 1000)
-                    files = contender.extensions
-                    registered_ms[contender.name] += [s * 1000 for n, s in init.extensions.items() if n in files]
-    return starts_ms, registered_ms
+                    measured.took_ms[contender.name].append(init.duration_s * 1000)
+                    measured.cpu_ms[contender.name].append(environment.cpu_s() * 1000)
+                    registered_s = [s for name, s in init.extensions.items() if name in contender.extensions]
+                    measured.registered_ms[contender.name] += [s * 1000 for s in registered_s]
+    return measured
 
 
 def log_info(stage: Stage) -> Figures:

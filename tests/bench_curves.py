@@ -66,9 +66,9 @@ def _pair(stage: Stage) -> Sequence[Contender]:
 def _cold_start(stage: Stage) -> Series:
     series: Series = {each.name: [] for each in _pair(stage)}
     for size_mb in SIZES_MB:
-        starts_ms, _ = starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
+        cold = starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
         for name, points in series.items():
-            points.append(Point(size_mb, median(starts_ms[name])))
+            points.append(Point(size_mb, median(cold.took_ms[name])))
     return series
 
 

@@ -35,6 +35,7 @@ GOALS: Mapping[str, Goal] = {
     "cold_start_median": Goal("… median", "ms", None, 2.0),
     "cold_start_one_core": Goal("… one core, median", "ms", None, 3.0),
     "cold_start_128": Goal("… 128 MB, median", "ms", None, 40.0),
+    "cold_start_cpu": Goal("… CPU of all processes, median", "ms", None, 2.0),
     "registered": Goal("time until the external extension has registered", "ms", 3.0, 0.5),
     "log_info": Goal("a `log.info`: CPU added, over StreamHandler(/dev/null) - NullHandler", "x", 1.0, 0.2),
     "log_info_one_core": Goal("… one core", "x", None, 0.3),

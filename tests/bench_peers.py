@@ -124,7 +124,7 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
     everybody = [WITHOUT, *contenders]
     replaced = {peer.name for peer in PEERS if peer.replaces}
     null = Contender("null", setup="null")
-    starts_ms, _ = bench_costs.starts(stage, everybody, "cold start of peers", 8, 0, sink)
+    cold = bench_costs.starts(stage, everybody, "cold start of peers", 8, 0, sink)
     lines_us = bench_costs.line_costs_us(stage, [*everybody, null], "log", rounds=40, sink=sink)
     responses_ms, holds_ms = _responses_ms(stage, everybody, sink)
     idle_mb, shipped_mb = Samples(list), Samples(list)
@@ -139,7 +139,7 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
 
     return {
         each.name: Cost(
-            added(starts_ms, each.name, min),
+            added(cold.took_ms, each.name, min),
             lines_us[each.name] - lines_us[null.name if each.name in replaced else WITHOUT.name],
             added(responses_ms, each.name),
             added(holds_ms, each.name),
