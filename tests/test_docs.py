@@ -53,6 +53,14 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+@each_page
+def test_settings_that_are_named_exist(page: Path) -> None:
+    """Each is in the table that is made from what the package reads. Guards against a name that was a plan once."""
+    known = (ROOT / "docs/settings.md").read_text()
+    named = set(re.findall(r"`(SUMO_[A-Z0-9_]+)\b", page.read_text()))
+    assert {name for name in named if f"`{name}" not in known} == set()
+
+
 def test_every_page_and_picture_can_be_found() -> None:
     """From README or from the index; a page that nobody links to is not read."""
     found = {(page.parent / target.partition("#")[0]).resolve() for page in PAGES for target in links(page)}
