@@ -9,7 +9,8 @@ import pytest
 
 from sumo_internal.config import read
 from sumo_internal.disguise import MASK
-from sumo_internal.spool import SEGMENT_BYTES, Shelf, Spool
+from sumo_internal.shelf import Shelf
+from sumo_internal.spool import SEGMENT_BYTES, Spool
 from sumo_internal.telemetry_rules import NO_PROCESSORS, TelemetryRules
 
 START = {"type": "platform.start", "record": {"requestId": "r-1"}}
