@@ -346,13 +346,17 @@ def test_a_processor_that_cannot_be_had_is_named(modules: Any, source: str, prob
     assert (found.problem, found.is_loaded) == (f"SUMO_PROCESSORS: {problem}", False)
 
 
-def test_the_documentations_processors(modules: Any) -> None:
-    """What docs/processing.md shows works as it stands."""
-    source = re.findall(r"```python\n# orders/logs.py\n(.*?)```", (ROOT / "docs/processing.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "names", "added"),
+    [("README.md", ["drop_probes"], {}), ("docs/processing.md", ["tag", "drop_probes"], {"team": "shop"})],
+)
+def test_the_documentations_processors(modules: Any, page: str, names: list[str], added: dict[str, str]) -> None:
+    """What README and docs/processing.md show works as it stands."""
+    [source] = re.findall(r"```python\n# orders/logs.py\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     (modules / "orders").mkdir()
-    (modules / "orders" / "logs.py").write_text(source[0])
-    found = Chain(["orders.logs.tag", "orders.logs.drop_probes"], "app")
+    (modules / "orders" / "logs.py").write_text(source)
+    found = Chain([f"orders.logs.{name}" for name in names], "app")
     found.load(is_init_over=True)
 
-    assert run(found, TEXT, FIELDS) == (TEXT, {**FIELDS, "team": "shop"})
+    assert run(found, TEXT, FIELDS) == (TEXT, {**FIELDS, **added})
     assert run(found, "a probe", {}) is None
