@@ -42,6 +42,10 @@ SHIP_RESERVE_S = 0.6
 """... the time that shipping it takes."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
+NOTE_WAIT_S = 0.5
+"""For the name of the log stream, which the function's process tells at its start; 128 MB start a Python in 0.3 s.
+Nothing else is done meanwhile, and SHUTDOWN has 2 s."""
+_NOTE_PAUSE_S = 0.01
 HOLD_TIMEOUT_MS = 25
 """How long Lambda keeps events together where the end of an invocation is waited for: its least."""
 
@@ -89,6 +93,7 @@ class Extension:
         self._shelf: Shelf | None = None
         self._drainer: Drainer | None = None
         self._is_in_process = configuration.is_in_process(config, os.environ)
+        self._is_ending = False
         self._function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
 
     @property
@@ -139,6 +144,7 @@ class Extension:
         """Ship every spool that is left, and the events that still come, inside the window."""
         from sumo_internal.delivery import Drained
 
+        self._is_ending = True
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = self._last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
@@ -253,7 +259,7 @@ class Extension:
 
         folder = self._config.spool_dir
         if self._spool is None:
-            note = notes.function(folder)
+            note = self._await_note()
             # An entry point of an image and a handler of the function's own are in no variable.
             self._is_in_process = self._is_in_process or (note is not None and self._config.function_logs == "auto")
             stream, headers = note or self._make_up_note()
@@ -282,6 +288,15 @@ class Extension:
             self._spool.mend()
         assert self._events is not None
         return self._spool, self._events
+
+    def _await_note(self) -> tuple[str, dict[str, str]] | None:
+        """What the function's process tells. It starts when we do, and may be slower than Lambda's first events."""
+        from sumo_internal import notes
+
+        until_s = time.monotonic() + (NOTE_WAIT_S if self._has_sidecar and not self._is_ending else 0.0)
+        while (note := notes.function(self._config.spool_dir)) is None and time.monotonic() < until_s:
+            time.sleep(_NOTE_PAUSE_S)
+        return note
 
     def _make_up_note(self) -> tuple[str, dict[str, str]]:
         """A log stream's name and the headers, where the function's process has not told: no variable has the name."""

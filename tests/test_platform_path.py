@@ -137,6 +137,20 @@ def test_a_function_that_logs_nothing_is_not_held_for_nothing(source: SumoSource
     assert list(dict.fromkeys(reported(source))) == [invocation.request_id for invocation in invocations]
 
 
+def test_events_that_come_before_the_function_has_begun_wait_for_its_stream(
+    source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """A slow start of the interpreter must not cost the events the log stream that they are looked for by."""
+    slow = tmp_path / "opt"
+    shutil.copytree(layer_folder, slow)
+    wrapper = slow / "sumo_wrapper"
+    wrapper.write_text(wrapper.read_text().replace("#!/bin/sh\n", "#!/bin/sh\nsleep 0.2\n", 1))
+    with environment(source, slow, variables=AT_ONCE) as env:
+        run(env, steps({"log": "a line"}))
+        env.shutdown()
+    assert {record["logStream"] for record in source.records} == {env.log_stream}
+
+
 def test_a_silent_function_is_not_held_for_reports(source: SumoSource, layer_folder: Path) -> None:
     """With SUMO_FLUSH=end, too: without lines of its own, what Lambda tells leaves while the function runs."""
     source.default = Fault(delay_s=0.3)
