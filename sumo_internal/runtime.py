@@ -1,4 +1,4 @@
-"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), four names of its ``bootstrap`` module, and of
+"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), five names of its ``bootstrap`` module, and of
 the interpreter's hooks.
 
 =============================================  =====================================================================
@@ -6,6 +6,8 @@ the interpreter's hooks.
 ``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
 ``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
                                                gave it a descriptor for framed logs (without, they write to stdout)
+``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the log record
+                                               whose text is about to come
 ``log_error``                                  carries the parts of an uncaught exception that its text has lost
 =============================================  =====================================================================
 
