@@ -113,9 +113,7 @@ class Chain:
             Withheld: A processor has failed.
         """
         event = _event(text, fields, error, trace)
-        name = fields.get("logger")
-        # Not getLogger, which takes a lock that the caller's caller may be waiting for.
-        logger = logging.root.manager.loggerDict.get(name, logging.root) if name else logging.root
+        logger = _logger(fields.get("logger"))
         method = str(event.values.get("level", "info"))
         values: Any = event.values
         for name, processor in (*self._processors, *self._given):
@@ -132,6 +130,17 @@ class Chain:
         if not isinstance(values, dict):
             raise Withheld(f"SUMO_PROCESSORS: what comes out is a {type(values).__name__} and no event")
         return event.restored(dict(values))
+
+
+def _logger(name: object) -> logging.Logger:
+    """The logger that has logged. Not by getLogger, which takes a lock that the caller's caller may be waiting for."""
+    if not isinstance(name, str):
+        return logging.root
+    found = logging.root.manager.loggerDict.get(name)
+    if not isinstance(found, logging.Logger):
+        found = logging.Logger(name)  # a line of JSON may name what logging does not know
+        found.parent = logging.root
+    return found
 
 
 def _checked(name: str, processor: Any) -> Processor:

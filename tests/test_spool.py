@@ -517,7 +517,7 @@ def test_a_shelf_verifies_what_a_living_writer_elsewhere_says(tmp_path: Path) ->
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from sumo_internal.spool import Spool\n"
         "spool = Spool(sys.argv[1], {}, 64_000_000)\n"
-        "spool.append('{\"line\":\"whole\"')\n"
+        'spool.append(\'{"line":"whole"\')\n'
         "spool.segments[0].cursors[1] += 10\n"
         "print(flush=True); sys.stdin.readline()\n"
     )
