@@ -6,8 +6,8 @@ the interpreter's hooks.
 ``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
 ``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
                                                gave it a descriptor for framed logs (without, they write to stdout)
-``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the log record
-                                               whose text is about to come
+``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the
+                                               log record whose text is about to come
 ``log_error``                                  carries the parts of an uncaught exception that its text has lost
 =============================================  =====================================================================
 
