@@ -502,7 +502,7 @@ def test_a_long_message_is_split_and_nothing_is_lost(
     text = "[INFO]\t" + "".join(piece * count for piece, count in pieces)
     record = logging.LogRecord("orders", logging.INFO, "", 0, text, (), None)
     record.__dict__.update({name: "f" * size for name, size in sizes.items()})
-    long_recording.recorder.record(text, record)
+    long_recording.recorder.record(f"{text}\n", record)
 
     lines = long_recording.lines()
 
