@@ -114,7 +114,7 @@ def test_page_and_picture_are_the_kept_runs() -> None:
 def test_the_kept_run_is_whole() -> None:
     """Every goal has a figure, and every peer a row or a reason."""
     kept = json.loads(bench.KEPT.read_text())
-    assert list(kept["figures"]) == list(GOALS)
+    assert list(kept["figures"]) == list(GOALS), "measure what is new: make bench KEEP=1 ONLY=…"
     assert {*kept["costs"], *kept["absent"]} == {"this layer", *(peer.name for peer in PEERS)}
 
 
