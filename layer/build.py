@@ -5,7 +5,7 @@
     sumo_wrapper                          called by Lambda in front of the interpreter
     extensions/sumo-internal-extension    the external extension
     python/sumo_internal/                 the package
-        __pycache__/                      bytecode of the package, per interpreter of this machine
+        __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/bundle.py)
         _vendor/urllib3/                  importable under this private name only
         _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10
@@ -16,10 +16,11 @@ Rules:
   ``import urllib3`` ends as it does without the layer.
 * Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
   It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
-* Bytecode of five interpreters would not fit into the limit in full. It goes without docstrings and ``assert`` and
-  without the columns in a traceback; line numbers stay. So nothing in the package may rest on an ``assert`` or a
-  docstring. urllib3's would be 100 KB for each interpreter: it goes as source, because it is imported behind a proxy
-  only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a whole core).
+* Bytecode of five interpreters would not fit into the limit in full. It goes in one file for each, without docstrings
+  and ``assert`` and without the columns in a traceback; line numbers stay. So nothing in the package may rest on an
+  ``assert`` or a docstring. urllib3's would be 100 KB for each interpreter: it goes as source, because it is imported
+  behind a proxy only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a
+  whole core).
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 
@@ -31,13 +32,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import marshal
 import os
 import re
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -60,12 +62,18 @@ NOT_CARRIED = ("cli/", "__main__.py")
 NEVER_IMPORTED = ("urllib3/contrib/", "urllib3/http2/connection.py")
 """urllib3 imports these only under Emscripten, or when an application asks for SOCKS, pyOpenSSL or HTTP/2."""
 
+UNBUNDLED = ("__init__", "bundle")
+"""What is imported before the bundle is there."""
+
+PYC_HEADER_BYTES = 16
+"""Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
+
 VENDOR_DOCSTRING = '"""Packages that the layer carries under private names, as published; see layer/build.py."""\n'
 
 EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def build(interpreters: Iterable[Interpreter]) -> bytes:
+def build(interpreters: Sequence[Interpreter]) -> bytes:
     """Return the layer's zip with bytecode for the given interpreters.
 
     Raises:
@@ -77,6 +85,8 @@ def build(interpreters: Iterable[Interpreter]) -> bytes:
         opt = Path(folder)
         _lay_out(opt)
         _compile(opt, interpreters)
+        for interpreter in interpreters:
+            _bundle(opt, interpreter)
         return _archive(opt)
 
 
@@ -168,6 +178,24 @@ def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
         bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
 
 
+def _bundle(opt: Path, interpreter: Interpreter) -> None:
+    """Put an interpreter's bytecode into one file, in the form that sumo_internal/bundle.py describes."""
+    folder = opt / "python/sumo_internal/__pycache__"
+    tag = f"cpython-{''.join(map(str, interpreter.version))}"
+    index: dict[str, tuple[int, int]] = {}
+    codes = b""
+    for file in sorted(folder.glob(f"*.{tag}.pyc")):
+        name, content = file.name.partition(".")[0], file.read_bytes()
+        if name not in UNBUNDLED:
+            index[name] = (len(codes), len(content) - PYC_HEADER_BYTES)
+            codes += content[PYC_HEADER_BYTES:]
+            file.unlink()
+    # As version 2, which is the same for all of them, so that the builder's own interpreter can write it.
+    listing = marshal.dumps(index, 2)
+    head = content[:4] + len(listing).to_bytes(4, "little")
+    (folder / f"bundle.{tag}.bin").write_bytes(head + listing + codes)
+
+
 def _archive(opt: Path) -> bytes:
     """Return the zip of opt's files; of the file system it takes names and content only."""
     buffer = io.BytesIO()
@@ -183,7 +211,7 @@ def _archive(opt: Path) -> bytes:
 
 def _part(name: str) -> str:
     """Return the line of the summary that a file belongs to."""
-    if bytecode := re.search(r"\.cpython-3(\d+)\.pyc$", name):
+    if bytecode := re.search(r"\.cpython-3(\d+)\.(pyc|bin)$", name):
         return f"bytecode 3.{bytecode[1]}"
     parts = ("_vendor", "_structlog", "sumo_internal", "extensions", "sumo_wrapper")
     return next(part for part in parts if part in name.split("/"))

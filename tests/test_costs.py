@@ -24,6 +24,7 @@ MODULES = {
     "mmap",
     "sumo_internal",
     "sumo_internal.assembly",
+    "sumo_internal.bundle",
     "sumo_internal.config",
     "sumo_internal.files",
     "sumo_internal.flushing",

@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES
+from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, UNBUNDLED
 from layer.interpreters import Interpreter, find
 
 INTERPRETERS = find()
@@ -66,9 +66,11 @@ def compiled(sources: set[str]) -> set[str]:
 
 
 def bytecode_of(module: str, interpreter: Interpreter) -> str:
-    """Return the path at which an interpreter looks for a module's bytecode."""
+    """Return the path at which an interpreter looks for a module's bytecode: its own file, or the bundle."""
     path = PurePosixPath(module)
-    return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{''.join(map(str, interpreter.version))}.pyc")
+    tag = f"cpython-{''.join(map(str, interpreter.version))}"
+    is_bundled = f"{path.parent}/" == PACKAGE and path.stem not in UNBUNDLED
+    return f"{path.parent}/__pycache__/{f'bundle.{tag}.bin' if is_bundled else f'{path.stem}.{tag}.pyc'}"
 
 
 def test_build_is_reproducible(layer_zip: bytes, tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_contents(layer_zip: bytes) -> None:
     assert sources == package | vendored
     assert f"{PACKAGE}_vendor/urllib3/poolmanager.py" in vendored
     assert not any(name.startswith(f"{PACKAGE}_vendor/{left_out}") for name in names for left_out in NEVER_IMPORTED)
-    bytecode = {name for name in names if name.endswith(".pyc")}
+    bytecode = {name for name in names if "/__pycache__/" in name}
     assert bytecode == {bytecode_of(source, each) for source in compiled(sources) for each in INTERPRETERS}
     assert set(names) >= {
         f"{PACKAGE}LICENSE",
@@ -235,15 +237,47 @@ found = {}
 for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
     content = open(bytecode, "rb").read()
     assert content[:4] == importlib.util.MAGIC_NUMBER
-    assert content[4:8] == b"\\1\\0\\0\\0", "PEP 552: bit 0 is hash-based, bit 1 is to be checked"
-    assert content[8:16] == importlib.util.source_hash(open(source, "rb").read())
-    found[source] = sorted(set(filenames(marshal.loads(content[16:]))))
+    if bytecode.endswith(".pyc"):
+        assert content[4:8] == b"\\1\\0\\0\\0", "PEP 552: bit 0 is hash-based, bit 1 is to be checked"
+        assert content[8:16] == importlib.util.source_hash(open(source, "rb").read())
+        code = marshal.loads(content[16:])
+    else:
+        begin = 8 + int.from_bytes(content[4:8], "little")
+        offset, size = marshal.loads(content[8:begin])[source.rpartition("/")[2][:-3]]
+        code = marshal.loads(content[begin + offset : begin + offset + size])
+    found[source] = sorted(set(filenames(code)))
 print(json.dumps(found))
 """
     sources = compiled(modules(layer_zip))
     pairs = [str(layer_folder / path) for source in sources for path in (source, bytecode_of(source, interpreter))]
     found = json.loads(ask(interpreter, script, *pairs))
     assert found == {str(layer_folder / source): [f"/opt/{source}"] for source in sources}
+
+
+@on_each_interpreter
+def test_a_bundled_module_is_what_its_file_would_be(interpreter: Interpreter, layer_folder: Path) -> None:
+    """Its path is where the layer lies, for tracebacks and for what looks around itself; nobody else's import changes.
+
+    A module that is not in the bundle, or that a newer source has beside an interpreter's strange bundle, is found too.
+    """
+    script = """
+import importlib, inspect, json, sys
+hooks = [*sys.meta_path], [*sys.path_hooks], set(sys.path_importer_cache)
+sys.path.append(sys.argv[1])
+import sumo_internal.spool as spool, sumo_internal._vendor, sumo_internal.bundle
+folder = sys.argv[1] + "/sumo_internal"
+assert ([*sys.meta_path], [*sys.path_hooks]) == hooks[:2]
+assert set(sys.path_importer_cache) - hooks[2] <= {sys.argv[1], folder, folder + "/__pycache__"}
+assert spool.__file__ == spool.Spool.append.__code__.co_filename == spool.__spec__.origin == folder + "/spool.py"
+assert inspect.getsource(spool.Spool).startswith("class Spool:")
+assert importlib.reload(spool) is spool
+try:
+    import sumo_internal.nothing
+except ModuleNotFoundError as error:
+    assert error.name == "sumo_internal.nothing"
+    print(json.dumps("as ever"))
+"""
+    assert json.loads(ask(interpreter, script, str(layer_folder / "python"))) == "as ever"
 
 
 @on_each_interpreter

@@ -378,15 +378,15 @@ def test_a_wrong_setting_is_named_and_the_default_used(source: SumoSource, layer
     assert len(source.records) == 2
 
 
-@pytest.mark.parametrize("missing", ["python/sumo_internal", "python/sumo_internal/recorder.py"])
+@pytest.mark.parametrize("missing", [[""], ["recorder.py", "__pycache__"]], ids=["all of it", "a module"])
 def test_a_damaged_layer_lets_the_function_run(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, missing: str
+    source: SumoSource, layer_folder: Path, tmp_path: Path, missing: list[str]
 ) -> None:
     """Without the package, or with a part of it, the runtime starts, the extension idles, and somebody says why."""
     damaged = tmp_path / "opt"
     shutil.copytree(layer_folder, damaged)
-    target = damaged / missing
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    for target in (damaged / "python/sumo_internal" / name for name in missing):
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
     with environment(source, damaged) as env:
         assert env.start().error is None
         assert env.invoke(steps({"log": "a line"})).status == "success"
@@ -394,6 +394,21 @@ def test_a_damaged_layer_lets_the_function_run(
 
         assert ended.ended[EXTENSION].how == "exit 0"
         assert said(env)
+
+
+def test_damaged_bytecode_is_passed_by(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """A bundle that cannot be read is as good as none: the modules are compiled, and every line arrives."""
+    damaged = tmp_path / "opt"
+    shutil.copytree(layer_folder, damaged)
+    for bundle in damaged.glob("python/sumo_internal/__pycache__/bundle.*.bin"):
+        bundle.write_bytes(bundle.read_bytes()[:20])
+    with environment(source, damaged) as env:
+        assert env.start().error is None
+        assert env.invoke(steps({"log": "a line"})).status == "success"
+        env.shutdown()
+
+        assert said(env) == []
+    assert [text for text in texts(source) if "a line" in text] != []
 
 
 @pytest.mark.parametrize(("beside", "promised"), [(True, True), (False, False)])

@@ -41,6 +41,7 @@ FLOORS = {
         "lambda_api",
         "telemetry",
         "guard",
+        "bundle",
     },
     "pure": {
         "rendering",
