@@ -46,6 +46,9 @@ REQUEST_TIMEOUT_S = 10.0
 """For one attempt, as in the Go extension; cut to what is left before a deadline."""
 BUCKET_SHARE = 0.4
 """Of the time until a deadline that is kept back for the bucket while Sumo has not answered."""
+OTHERS_EVERY_S = 5.0
+"""While a process's own counts stay as they are, those of others (children, the extension) are looked at no more often:
+that is a dozen system calls beside the function."""
 _ATTEMPT_MIN_S = 0.05
 """With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
 _GZIP = 16 + zlib.MAX_WBITS
@@ -82,6 +85,9 @@ class Drainer:
         self._source: Source | None = None
         self._bucket: Bucket | None = None
         self._breaker = Breaker()
+        self._accounted: tuple[list[dict[str, tuple[int, int]]], bool] | None = None
+        """This process's counts when all were last looked at, and whether they could be recorded."""
+        self._accounted_at_s = 0.0
         self._said = {reason: lines for reason, (lines, _) in tally.reported(shelf.folder).items()}
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
@@ -96,6 +102,8 @@ class Drainer:
         Returns:
             Whether the spool is empty, and if not, why: kept for a later drain, no time, another drainer at work.
         """
+        if self._connect_bucket is None and self._breaker.is_open(time.time()):
+            return Drained.KEPT  # at once: a dead source costs nothing beside the function either
         if not self._shelf.acquire():
             return Drained.ELSEWHERE
         try:
@@ -129,6 +137,10 @@ class Drainer:
         Returns:
             Whether there is a new record to be drained.
         """
+        own = ([each.counts() for each in (self._counts, *tallies)], is_recorded)
+        if own == self._accounted and 0 <= time.time() - self._accounted_at_s < OTHERS_EVERY_S and not is_last:
+            return False
+        self._accounted, self._accounted_at_s = own, time.time()
         if self._counts.counts():
             self._counts.keep()
         counts = tally.totals(self._shelf.folder, self._counts, *tallies)

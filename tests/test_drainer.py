@@ -19,7 +19,7 @@ from sumo_internal import config as configuration
 from sumo_internal import delivery, guard, tally
 from sumo_internal.delivery import Drained
 from sumo_internal.destinations import make_drainer
-from sumo_internal.drainer import BATCH_MAX_BYTES
+from sumo_internal.drainer import BATCH_MAX_BYTES, OTHERS_EVERY_S
 from sumo_internal.shelf import Shelf
 from sumo_internal.spool import HEADER_BYTES, SEGMENT_BYTES, Segment, Spool, list_segments
 from sumo_internal.web import PlainSender
@@ -42,10 +42,6 @@ def no_pause(_: float) -> None:
     """For drains whose pauses do not matter."""
 
 
-def no_account(_: dict[str, tuple[int, int]]) -> None:
-    """For drainers that nobody asks for accounts."""
-
-
 class Bench:
     """A spool of this process's own, its drainer, and the source that it drains into."""
 
@@ -62,12 +58,18 @@ class Bench:
             return sender
 
         shelf = Shelf(str(folder), self.spool)
-        self._drainer = make_drainer(config, {}, shelf, self.tally, make_sender, no_account)
+        self.accounts: list[dict[str, tuple[int, int]]] = []
+        self._drainer = make_drainer(config, {}, shelf, self.tally, make_sender, self.accounts.append)
 
     @property
     def counts(self) -> dict[str, int]:
         """Lines that the drainer has counted, by reason."""
         return {reason: lines for reason, (lines, _) in self.tally.counts().items()}
+
+    def account(self) -> list[dict[str, int]]:
+        """Ask for an account; return all so far, lines by reason."""
+        self._drainer.account(self.spool.tally, is_recorded=True)
+        return [{reason: lines for reason, (lines, _) in counts.items()} for counts in self.accounts]
 
     def drain(self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause) -> Drained:
         return self._drainer.drain(time.time() + left_s, pause)
@@ -431,6 +433,37 @@ def test_a_clock_that_is_set_back_does_not_stop_the_shipping(bench: Bench, monke
 
     assert bench.drain() is Drained.EMPTY
     assert numbers(bench.source) == [1]
+
+
+def test_accounts_follow_this_process_at_once_and_others_soon(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account says something new, or there is none; what only others have counted is not looked for every time."""
+    other = tally.Tally(bench.spool.folder, "other")
+    assert bench.account() == []
+    other.add(tally.TOO_LONG, 1, 10)
+    assert bench.account() == []
+
+    bench.tally.add(tally.RETRIED, 2, 20)
+    first = {tally.RETRIED: 2, tally.TOO_LONG: 1}
+    assert bench.account() == [first]
+    assert bench.account() == [first]
+
+    other.add(tally.TOO_LONG, 1, 10)
+    assert bench.account() == [first]
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + OTHERS_EVERY_S)
+    assert bench.account() == [first, {tally.RETRIED: 2, tally.TOO_LONG: 2}]
+
+
+def test_an_open_breaker_costs_nothing(bench: Bench) -> None:
+    """While nothing can be delivered a drain does not even look: it runs beside the function."""
+    append(bench.spool, 1)
+    bench.source.script([Fault(401)])
+    assert bench.drain() is Drained.KEPT
+    os.unlink(f"{bench.spool.folder}/drain.lock")
+
+    assert bench.drain() is Drained.KEPT
+
+    assert not os.path.exists(f"{bench.spool.folder}/drain.lock")
+    assert len(bench.source.requests) == 1
 
 
 def test_lines_travel_under_their_writers_headers(bench: Bench, tmp_path: Path) -> None:
