@@ -152,6 +152,10 @@ class Breaker:
         """Is the next attempt a trial, to be made once?"""
         return self.failures > 0
 
+    def for_a_last_trial(self) -> Breaker:
+        """Let one attempt through now: there will be no later."""
+        return Breaker(self.failures)
+
     def after_success(self) -> Breaker:
         return Breaker()
 

@@ -92,16 +92,19 @@ class Drainer:
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
 
-    def drain(self, until_s: float, pause: Callable[[float], object] = time.sleep) -> Drained:
+    def drain(self, until_s: float, pause: Callable[[float], object] = time.sleep, *, is_last: bool = False) -> Drained:
         """Send everything there is at this moment.
 
         Args:
             until_s: POSIX time at which to stop, at the latest.
             pause: Waits so many seconds between two attempts; may return earlier.
+            is_last: This is the environment's end: a source that is left alone gets a last trial.
 
         Returns:
             Whether the spool is empty, and if not, why: kept for a later drain, no time, another drainer at work.
         """
+        if is_last:
+            self._breaker = self._breaker.for_a_last_trial()
         if self._connect_bucket is None and self._breaker.is_open(time.time()):
             return Drained.KEPT  # at once: a dead source costs nothing beside the function either
         if not self._shelf.acquire():

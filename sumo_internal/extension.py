@@ -148,7 +148,7 @@ class Extension:
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = self._last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
-        outcome = self._drain(until_s)
+        outcome = self._drain(until_s, is_last=True)
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S)
         if event.reason == "timeout":
             self._tell_timeout(last_id)
@@ -157,7 +157,7 @@ class Extension:
         assert self._shelf is not None
         has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_last=True)
         if has_news or any(self._shelf.left()):
-            outcome = self._drain(until_s)
+            outcome = self._drain(until_s, is_last=True)
         lines, size_bytes = self._shelf.left()
         if lines and event.reason == "spindown":
             guard.say(
@@ -363,10 +363,10 @@ class Extension:
         outcome = self._drain(until_s)
         self._account(is_recorded=outcome is Drained.EMPTY)
 
-    def _drain(self, until_s: float) -> Drained:
+    def _drain(self, until_s: float, *, is_last: bool = False) -> Drained:
         if self._drainer is None:
             self._drainer = self._make_drainer()
-        return self._drainer.drain(until_s)
+        return self._drainer.drain(until_s, is_last=is_last)
 
     def _account(self, *, is_recorded: bool, is_last: bool = False) -> bool:
         assert self._drainer is not None

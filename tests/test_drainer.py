@@ -71,8 +71,10 @@ class Bench:
         self._drainer.account(self.spool.tally, is_recorded=True)
         return [{reason: lines for reason, (lines, _) in counts.items()} for counts in self.accounts]
 
-    def drain(self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause) -> Drained:
-        return self._drainer.drain(time.time() + left_s, pause)
+    def drain(
+        self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause, *, is_last: bool = False
+    ) -> Drained:
+        return self._drainer.drain(time.time() + left_s, pause, is_last=is_last)
 
 
 MakeBench = Callable[..., Bench]
@@ -451,6 +453,19 @@ def test_accounts_follow_this_process_at_once_and_others_soon(bench: Bench, monk
     assert bench.account() == [first]
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + OTHERS_EVERY_S)
     assert bench.account() == [first, {tally.RETRIED: 2, tally.TOO_LONG: 2}]
+
+
+def test_at_the_end_a_source_that_is_left_alone_gets_a_last_trial(bench: Bench) -> None:
+    """The extension that has shipped all along met a source that failed a second ago: SHUTDOWN is no time to wait."""
+    append(bench.spool, 1)
+    bench.source.script([Fault(401), Fault(503)])
+    assert bench.drain() is Drained.KEPT
+
+    assert bench.drain(is_last=True) is Drained.KEPT
+    assert len(bench.source.requests) == 2
+    assert bench.drain(is_last=True) is Drained.EMPTY
+
+    assert numbers(bench.source) == [1]
 
 
 def test_an_open_breaker_costs_nothing(bench: Bench) -> None:
