@@ -1,8 +1,8 @@
 """The external extension's door: put Lambda's own events into the spool, and at SHUTDOWN ship what is left.
 
 The script in /opt/extensions has registered already (that is what every cold start waits for) and hands over the
-identifier; what is loaded here loads beside the runtime's own init, and what only events need is loaded with the first
-of them. There is no shutdown code in the runtime process: however it ended, its spools are here, its locks are free.
+identifier; what is loaded here loads beside the runtime's own init. There is no shutdown code in the runtime process:
+however it ended, its spools are here, and its locks are free.
 
 One thread polls the request for the next event and the deliveries of the Telemetry API. Who ships what they bring:
 
@@ -21,6 +21,7 @@ import time
 
 from sumo_internal import config as configuration
 from sumo_internal import guard, telemetry
+from sumo_internal.journal import Journal
 from sumo_internal.lambda_api import Event, ExtensionsApi
 
 TYPE_CHECKING = False
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.delivery import Drained
     from sumo_internal.drainer import Drainer
-    from sumo_internal.platform_events import PlatformEvents
     from sumo_internal.shelf import Shelf
-    from sumo_internal.spool import Spool
-    from sumo_internal.telemetry_rules import TelemetryRules
 
 EXIT_MARGIN_S = 0.1
 """Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
@@ -42,10 +40,6 @@ SHIP_RESERVE_S = 0.6
 """... the time that shipping it takes."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
-NOTE_WAIT_S = 0.5
-"""For the name of the log stream, which the function's process tells at its start; 128 MB start a Python in 0.3 s.
-Nothing else is done meanwhile, and SHUTDOWN has 2 s."""
-_NOTE_PAUSE_S = 0.01
 HOLD_TIMEOUT_MS = 25
 """How long Lambda keeps events together where the end of an invocation is waited for: its least."""
 
@@ -81,42 +75,33 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
 
 
 class Extension:
-    """The extension's life, and what it has: the receiver, a spool of its own, a drainer."""
+    """The extension's life, and what it has: a receiver, a journal, and what ships."""
 
     def __init__(self, config: configuration.Config, api: ExtensionsApi) -> None:
         self._config = config
         self._api = api
         self._receiver: telemetry.Receiver | None = None
-        self._events: PlatformEvents | None = None
-        self._spool: Spool | None = None
-        self._rules: TelemetryRules | None = None
-        self._shelf: Shelf | None = None
-        self._drainer: Drainer | None = None
-        self._is_in_process = configuration.is_in_process(config, os.environ)
-        self._is_ending = False
-        self._function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-
-    @property
-    def _has_sidecar(self) -> bool:
-        """Does the function's process ship what is in the spool?"""
-        return self._is_in_process and "function" in self._config.log_types
+        self._journal = Journal(config)
+        self._shipper: tuple[Shelf, Drainer] | None = None
 
     def listen(self, address: str, identifier: str, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
         config = self._config
         types = set(config.log_types)
-        if self._is_in_process:
+        if self._journal.is_in_process:
             types.discard("function")
         elif "function" in types:
             types.add("platform")  # tells whose lines are whose
         if not types:
             return
-        timeout_ms = config.telemetry_timeout_ms if self._has_sidecar or config.flush != "end" else HOLD_TIMEOUT_MS
+        timeout_ms = (
+            config.telemetry_timeout_ms if self._journal.has_sidecar or config.flush != "end" else HOLD_TIMEOUT_MS
+        )
         buffering = (timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
         missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
         try:
             port = telemetry.wanted_port(address)
-            self._receiver = telemetry.Receiver(port, config.telemetry_max_bytes, self._take)
+            self._receiver = telemetry.Receiver(port, config.telemetry_max_bytes, self._journal.take)
             if self._receiver.port != port:
                 asked = None  # asked anew, which replaces what was asked
             telemetry.subscribe(address, identifier, self._receiver.port, sorted(types), buffering, asked)
@@ -144,21 +129,19 @@ class Extension:
         """Ship every spool that is left, and the events that still come, inside the window."""
         from sumo_internal.delivery import Drained
 
-        self._is_ending = True
+        self._journal.is_ending = True
         until_s = event.deadline_s - EXIT_MARGIN_S
-        last_id = self._last_request_id() if event.reason == "timeout" else None
+        last_id = self._journal.last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
         outcome = self._drain(until_s, is_last=True)
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S)
         if event.reason == "timeout":
-            self._tell_timeout(last_id)
-        if self._rules is not None:
-            self._rules.end(is_success=event.reason == "spindown")
-        assert self._shelf is not None
+            self._journal.tell_timeout(last_id)
+        self._journal.end(is_success=event.reason == "spindown")
         has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_last=True)
-        if has_news or any(self._shelf.left()):
+        if has_news or any(self._left()):
             outcome = self._drain(until_s, is_last=True)
-        lines, size_bytes = self._shelf.left()
+        lines, size_bytes = self._left()
         if lines and event.reason == "spindown":
             guard.say(
                 "error",
@@ -190,7 +173,7 @@ class Extension:
                     self._receiver.ready(descriptor)
         if request is None:
             return bool(ready)
-        if not self._has_sidecar and self._spool is not None and self._spool.pending_bytes:
+        if not self._journal.has_sidecar and self._journal.spool is not None and self._journal.spool.pending_bytes:
             with guard.guard("shipping"):
                 self._ship(time.time() + BESIDE_MAX_S)
         return any(descriptor == request.fileno() for descriptor, _ in ready)
@@ -198,147 +181,9 @@ class Extension:
     def _receive(self, wait_s: float, until_s: float) -> None:
         """Take the deliveries that are here, and wait so long for those that must still come; at most until then."""
         wait_until_s = min(time.time() + wait_s, until_s)
-        while self._receiver is not None and self._serve(wait_until_s if self._is_expecting else 0.0):
+        while self._receiver is not None and self._serve(wait_until_s if self._journal.is_expecting else 0.0):
             if time.time() >= until_s:
                 break
-
-    @property
-    def _is_expecting(self) -> bool:
-        """Has Lambda not told everything yet: an init at least, and the REPORT of what has started?"""
-        return self._events is None or not self._events.is_reported
-
-    def _take(self, body: bytes) -> None:
-        """Put a delivery's events into the spool."""
-        import json
-
-        try:
-            delivered = json.loads(body)
-        except (ValueError, RecursionError):
-            raise telemetry.Malformed("no JSON") from None
-        if not isinstance(delivered, list):
-            raise telemetry.Malformed("no list of events")
-        try:
-            self._record(delivered)
-        except Exception as error:
-            guard.failed("recording telemetry", error)
-            raise telemetry.NotNow from None
-
-    def _record(self, delivered: list[object]) -> None:
-        from sumo_internal.rendering import time_text
-        from sumo_internal.tally import PLATFORM_DROPPED
-
-        spool, events = self._open()
-        now = time_text(time.time())
-        dropped = list(events.dropped)
-        for event in delivered:
-            if isinstance(event, dict) and event.get("type") == "function":
-                if self._is_in_process:
-                    continue  # it is heard there: the settings had not told
-                guard.say_once("info", _COST_OF_TELEMETRY)
-            append = spool.append
-            if self._rules is not None and isinstance(event, dict):
-                self._rules.follow(event)
-                append = self._rules.append if event.get("type") == "function" else append
-            for start, level in events.lines(event, now):
-                append(start, level)
-        if events.dropped != dropped:
-            spool.tally.add(PLATFORM_DROPPED, events.dropped[0] - dropped[0], events.dropped[1] - dropped[1])
-        self._remember_timeout()
-
-    # The spool.
-
-    def _open(self) -> tuple[Spool, PlatformEvents]:
-        """The extension's own spool, and what makes its records.
-
-        Raises:
-            FolderRefused: There can be no spool.
-        """
-        from sumo_internal import notes
-        from sumo_internal.platform_events import PlatformEvents
-        from sumo_internal.spool import Spool
-
-        folder = self._config.spool_dir
-        if self._spool is None:
-            note = self._await_note()
-            # An entry point of an image and a handler of the function's own are in no variable.
-            self._is_in_process = self._is_in_process or (note is not None and self._config.function_logs == "auto")
-            stream, headers = note or self._make_up_note()
-            keys = {
-                "logGroup": f"/aws/lambda/{self._function}",
-                "logStream": stream,
-                "LayerVersion": configuration.CLIENT,
-            }
-            limit_bytes = self._config.spool_max_mb * 1_000_000
-            self._spool = Spool(folder, headers, limit_bytes, has_ids=self._config.is_enhanced)
-            if configuration.is_processed(self._config) and not self._is_in_process:
-                from sumo_internal.telemetry_rules import TelemetryRules
-
-                self._rules = TelemetryRules(self._config, self._spool)
-            self._events = PlatformEvents(
-                self._config.log_types,
-                keys,
-                is_span_dropped=self._config.is_span_dropped,
-                is_enhanced=self._config.is_enhanced,
-                process=self._rules.passed if self._rules else None,
-            )
-            self._events.timed_out_id = notes.timed_out(folder)
-            if self._shelf is not None:
-                self._shelf.own = self._spool
-        else:
-            self._spool.mend()
-        assert self._events is not None
-        return self._spool, self._events
-
-    def _await_note(self) -> tuple[str, dict[str, str]] | None:
-        """What the function's process tells. It starts when we do, and may be slower than Lambda's first events."""
-        from sumo_internal import notes
-
-        until_s = time.monotonic() + (NOTE_WAIT_S if self._has_sidecar and not self._is_ending else 0.0)
-        while (note := notes.function(self._config.spool_dir)) is None and time.monotonic() < until_s:
-            time.sleep(_NOTE_PAUSE_S)
-        return note
-
-    def _make_up_note(self) -> tuple[str, dict[str, str]]:
-        """A log stream's name and the headers, where the function's process has not told: no variable has the name."""
-        version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-        stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]{os.urandom(16).hex()}"
-        return stream, configuration.envelope(self._config, self._function, stream, version)
-
-    # Timeouts.
-
-    def _tell_timeout(self, last_id: str | None) -> None:
-        """Record a timeout of which only SHUTDOWN's reason tells."""
-        from sumo_internal.rendering import time_text
-
-        spool, events = self._open()
-        if last_id is not None and events.request_id is None:
-            events.request_id = last_id
-        for start, level in events.timeout(None, time_text(time.time())):
-            spool.append(start, level)
-        self._remember_timeout()
-
-    def _remember_timeout(self) -> None:
-        """Lambda may tell the next generation of it once more."""
-        from sumo_internal import notes
-
-        folder = self._config.spool_dir
-        if self._events is not None and self._events.timed_out_id not in (None, notes.timed_out(folder)):
-            notes.tell_timeout(folder, str(self._events.timed_out_id))
-
-    def _last_request_id(self) -> str | None:
-        """The request id of the function's last line, for a timeout of an invocation that nobody has announced."""
-        import json
-
-        from sumo_internal.shelf import last_lines
-
-        found: list[tuple[str, str]] = []
-        for line in last_lines(self._config.spool_dir):
-            try:
-                record = json.loads(line)
-                found.append((record["time"], record["requestID"]))
-            except (ValueError, KeyError, TypeError):
-                pass  # a line of the init phase, or without keys of ours
-        return max(found)[1] if found else None
 
     # Shipping.
 
@@ -346,16 +191,13 @@ class Extension:
         """Keep an invocation open until its lines are out: SUMO_FLUSH=end where no sidecar is that does it."""
         from sumo_internal import flushing
 
-        if self._has_sidecar or self._config.flush != "end" or self._receiver is None:
+        if self._journal.has_sidecar or self._config.flush != "end" or self._receiver is None:
             return
         until_s = event.deadline_s - flushing.DEADLINE_MARGIN_S
-        while not self._has_ended(event.request_id) and time.time() < until_s and not self._has_sidecar:
+        while not self._journal.has_ended(event.request_id) and time.time() < until_s and not self._journal.has_sidecar:
             self._serve(until_s)
-        if self._spool is not None and self._spool.pending_bytes and not self._has_sidecar:
+        if self._journal.spool is not None and self._journal.spool.pending_bytes and not self._journal.has_sidecar:
             self._ship(min(flushing.hold_until_s(time.time(), event.deadline_s), time.time() + BESIDE_MAX_S))
-
-    def _has_ended(self, request_id: str) -> bool:
-        return self._events is not None and self._events.request_id == request_id and self._events.has_ended
 
     def _ship(self, until_s: float) -> None:
         from sumo_internal.delivery import Drained
@@ -364,37 +206,32 @@ class Extension:
         self._account(is_recorded=outcome is Drained.EMPTY)
 
     def _drain(self, until_s: float, *, is_last: bool = False) -> Drained:
-        if self._drainer is None:
-            self._drainer = self._make_drainer()
-        return self._drainer.drain(until_s, is_last=is_last)
+        return self._shipping()[1].drain(until_s, is_last=is_last)
+
+    def _left(self) -> tuple[int, int]:
+        """Lines and bytes that nobody else has yet."""
+        return self._shipping()[0].left()
 
     def _account(self, *, is_recorded: bool, is_last: bool = False) -> bool:
-        assert self._drainer is not None
-        tallies = [self._spool.tally] if self._spool is not None else []
-        return self._drainer.account(*tallies, is_recorded=is_recorded, is_last=is_last)
+        spool = self._journal.spool
+        tallies = [] if spool is None else [spool.tally]
+        return self._shipping()[1].account(*tallies, is_recorded=is_recorded, is_last=is_last)
 
-    def _make_drainer(self) -> Drainer:
+    def _shipping(self) -> tuple[Shelf, Drainer]:
+        """What ships; made when it is needed for the first time. It always knows which spool is our own."""
+        if self._shipper is None:
+            self._shipper = self._make_shipper()
+        shelf, drainer = self._shipper
+        shelf.own = self._journal.spool
+        return shelf, drainer
+
+    def _make_shipper(self) -> tuple[Shelf, Drainer]:
         from sumo_internal import destinations
         from sumo_internal.shelf import Shelf
         from sumo_internal.tally import Tally
         from sumo_internal.web import PlainSender
 
-        self._shelf = Shelf(self._config.spool_dir, self._spool)
+        shelf = Shelf(self._config.spool_dir)
         counts = Tally(self._config.spool_dir, f"extension-p{os.getpid()}")
-        return destinations.make_drainer(
-            self._config, os.environ, self._shelf, counts, PlainSender, self._record_account
-        )
-
-    def _record_account(self, counts: dict[str, tuple[int, int]]) -> None:
-        from sumo_internal.recorder import Recorder
-
-        spool, _ = self._open()
-        keys = {"logGroup": f"/aws/lambda/{self._function}", "LayerVersion": configuration.CLIENT}
-        Recorder(spool, keys).account(counts)
-
-
-_COST_OF_TELEMETRY = (
-    "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones beside "
-    "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece; "
-    "AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"
-)
+        account = self._journal.account
+        return shelf, destinations.make_drainer(self._config, os.environ, shelf, counts, PlainSender, account)

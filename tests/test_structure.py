@@ -24,6 +24,7 @@ FLOORS = {
         "telemetry_rules",
         "sidecar",
         "drainer",
+        "journal",
     },
     "edges": {
         "spool",
