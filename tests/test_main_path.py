@@ -271,12 +271,12 @@ def test_a_frozen_environment_keeps_its_lines_for_shutdown(source: SumoSource, l
 def test_what_shutdown_thaws_is_not_sent_twice(source: SumoSource, layer_folder: Path) -> None:
     """Lines are old after a long freeze, but the sidecar is about to be killed: it must not begin to send them."""
     source.default = Fault(delay_s=0.3)
-    variables = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "0.2"}
+    variables = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "1"}
     with environment(source, layer_folder, variables=variables) as env:
         env.start()
         env.invoke(steps({"sleep": 0.5}))
-        env.invoke(steps({"log": "last words"}))
-        time.sleep(1.0)  # frozen, for longer than any timer in there
+        env.invoke(steps({"sleep": 0.3}, {"log": "last words"}))
+        time.sleep(2.0)  # frozen, for longer than any timer in there
         env.shutdown()
 
     assert_each_once(source)
