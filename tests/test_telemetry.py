@@ -272,10 +272,14 @@ def test_the_script_asks_for_the_defaults() -> None:
     """What it asks for before Python runs is, byte for byte, what Python would ask for with the settings' defaults."""
     config, _ = read({})
     buffering = (config.telemetry_timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
-    with Lambda(OK) as api:
-        subscribe(api.address, "identifier", 25_385, ["platform"], buffering)
-    body = api.asked[0].body.decode().replace("25385", "'$((16384 + (${AWS_LAMBDA_RUNTIME_API##*:} & 16383)))'")
-    assert f"asked='{body}'" in (ROOT / "layer/extension/sumo-internal-extension").read_text()
+    script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
+    for types in (["platform"], ["function", "platform"]):
+        with Lambda(OK) as api:
+            subscribe(api.address, "identifier", 25_385, types, buffering)
+        names = json.dumps(types, separators=(",", ":"))[1:-1]
+        body = api.asked[0].body.decode().replace(names, "'$types'", 1)
+        body = body.replace("25385", "'$((16384 + (${AWS_LAMBDA_RUNTIME_API##*:} & 16383)))'")
+        assert f"asked='{body}'" in script and f"types='{names}'" in script
     assert wanted_port("127.0.0.1:9001") == 25_385
 
 
