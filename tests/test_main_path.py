@@ -408,7 +408,7 @@ def test_damaged_bytecode_is_passed_by(source: SumoSource, layer_folder: Path, t
         env.shutdown()
 
         assert said(env) == []
-    assert [text for text in texts(source) if "a line" in text] != []
+    assert [text for text in messages(source) if "a line" in text] != []
 
 
 @pytest.mark.parametrize(("beside", "promised"), [(True, True), (False, False)])
