@@ -189,7 +189,10 @@ class Sidecar:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         self._check_folder()
         if not (self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)):
-            self.ship()
+            # Only what is there now: a thread that finds nothing would take what this invocation logs meanwhile, and
+            # meet the freeze with it.
+            if self._spool.pending_bytes or has_others(self._spool):
+                self.ship()
             return
         if self._is_quiet:
             self.ship()  # the REPORT of the last one leaves beside this one: a silent function is not held for it

@@ -261,7 +261,7 @@ def test_a_frozen_environment_keeps_its_lines_for_shutdown(source: SumoSource, l
     """With SUMO_FLUSH=next the last lines wait, and SHUTDOWN brings them, although nobody runs the function again."""
     with environment(source, layer_folder, variables={"SUMO_FLUSH": "next"}) as env:
         env.start()
-        env.invoke(steps({"log": "last words"}))
+        env.invoke(steps({"sleep": 0.5}, {"log": "last words"}))  # when what came before is not on its way any more
         assert not any("last words" in text for text in messages(source))
         env.shutdown()
 
