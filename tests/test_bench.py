@@ -13,23 +13,22 @@ from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
 
-import bench
-import bench_chart
-import bench_results
 import pytest
-from bench_curves import Point
-from bench_goals import GOALS, Figure, show, worse
-from bench_layers import compare, contender
-from bench_peers import PEERS, Cost
-from bench_results import Results
-from bench_stage import stage
+from bench import chart, run
+from bench import results as bench_results
+from bench.curves import Point
+from bench.goals import GOALS, Figure, show, worse
+from bench.layers import compare, contender
+from bench.peers import PEERS, Cost
+from bench.results import Results
+from bench.stage import stage
 from runtimes import ROOT
 
 
 def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark as ``make bench`` does."""
-    command = [sys.executable, "tests/bench.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True)
+    command = [sys.executable, "-m", "bench.run", *arguments]
+    return subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ".:tests"}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -98,22 +97,22 @@ def test_page_and_picture_show_everything(results: Results) -> None:
     page = bench_results.page(results)
     for text in ("**1.23 x**", "| A & B | 100.0 |", "| C | cannot be installed: <no wheel> |", "| with | 0.0 | 3.0 |"):
         assert text in page
-    picture = ElementTree.fromstring(bench_chart.draw(results))
+    picture = ElementTree.fromstring(chart.draw(results))
     words = {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert {"this layer", "A & B", "with", "without", "lines per invocation"} <= words
     numbers = [float(value) for part in picture.iter() for name, value in part.items() if name in ("x", "y", "width")]
-    assert all(-1 <= number <= bench_chart.WIDTH for number in numbers[1:])
+    assert all(-1 <= number <= chart.WIDTH for number in numbers[1:])
 
 
 def test_page_and_picture_are_the_kept_runs() -> None:
     """README's picture comes from ``make bench``. Guards against figures that somebody has written by hand."""
-    assert bench.PAGE.read_text() == bench_results.page(bench.kept())
-    assert bench.PICTURE.read_text() == bench_chart.draw(bench.kept())
+    assert run.PAGE.read_text() == bench_results.page(run.kept())
+    assert run.PICTURE.read_text() == chart.draw(run.kept())
 
 
 def test_the_kept_run_is_whole() -> None:
     """Every goal has a figure, and every peer a row or a reason."""
-    kept = json.loads(bench.KEPT.read_text())
+    kept = json.loads(run.KEPT.read_text())
     assert list(kept["figures"]) == list(GOALS), "measure what is new: make bench KEEP=1 ONLY=…"
     assert {*kept["costs"], *kept["absent"]} == {"this layer", *(peer.name for peer in PEERS)}
 
@@ -135,7 +134,7 @@ def test_bench_knows_its_cases() -> None:
     unknown = run_bench("--only", "log_infos")
     assert unknown.returncode == 2
     assert "there is no case log_infos" in unknown.stderr
-    assert all(name in unknown.stderr for name in bench.ALL)
+    assert all(name in unknown.stderr for name in run.ALL)
 
 
 def test_a_quick_run_is_not_kept() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
-from demo import page_path
-from demo_facts import Account, Line
-from demo_story import FAULTS
+from demo.facts import Account, Line
+from demo.run import page_path
+from demo.story import FAULTS
 from markup import Document
 from runtimes import ROOT
 

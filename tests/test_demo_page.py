@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look
-from demo_facts import Account, Batch, Line, Served, Traces
-from demo_page import Run, page
-from demo_picture import Picture
-from demo_timeline import Axis, Kind, Phase, phases
+from demo.facts import Account, Batch, Line, Served, Traces
+from demo.page import Run, page
+from demo.picture import Picture
+from demo.timeline import Axis, Kind, Phase, phases
 from hypothesis import given
 from hypothesis import strategies as st
 from markup import Document

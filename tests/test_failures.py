@@ -26,7 +26,7 @@ from aws_server import REGION, AwsServer
 from faulty_http import End
 from model import Environment
 from runtimes import ROOT, typical
-from soak_faults import SecondDrainer
+from soak.faults import SecondDrainer
 from sumo_rules import Record
 from sumo_source import HANG, Fault, Point, SumoSource, redirect
 

@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import pytest
 import sumo_rules
 from aws_server import REGION
-from demo_story import FAULTS
+from demo.story import FAULTS
 from lambda_server import LambdaServer
 from packages import package
 from runtimes import ROOT, interpreters

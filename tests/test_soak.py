@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from soak import soak
+from soak.run import soak
 
 MINUTES = 18 / 60
 RUN_S = 5.0

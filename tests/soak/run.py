@@ -4,7 +4,7 @@ One environment of the model after the other, each with the real layer and a fun
 source throttles, fails, refuses, redirects, resets, hangs, drips, lies and loses answers, with TLS or without; names
 do not resolve; the failover bucket refuses, is slow or is gone; a second drainer takes its turn; the function fills
 /tmp; the environment freezes at random instants; the runtime is killed, runs into its timeout, is shut down, and comes
-back in the same /tmp. What happens is ``soak_faults``', what became of the lines is ``soak_books``' to say.
+back in the same /tmp. What happens is ``faults``', what became of the lines is ``books``' to say.
 
 A seed decides what is to happen; when exactly it happens, and so what comes of it, is the machine's affair. The exit
 code is 1 if a line is missing that nobody has counted, if one was changed on its way, if more came twice than was
@@ -36,12 +36,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from runtimes import Runtime, interpreters, runtimes
-from soak_books import FUNCTION, Books, balance
-from soak_faults import DOORS, FAULTS, Door, Names, SecondDrainer
 from sumo_rules import Record
 from sumo_source import ACCEPT, SumoSource, redirect
 
 from layer.build import build, unpack
+from soak.books import FUNCTION, Books, balance
+from soak.faults import DOORS, FAULTS, Door, Names, SecondDrainer
 
 RUN_S = 20.0
 """For one environment, and its last shutdowns on top."""

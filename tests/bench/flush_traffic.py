@@ -1,6 +1,6 @@
 """What ``SUMO_FLUSH`` costs and what it buys: traffic of several shapes, played through ``sumo_internal.flushing``.
 
-    python tests/flush_traffic.py       writes docs/flush.md
+    python tests/bench/flush_traffic.py       writes docs/flush.md
 
 The decisions are the product's own pure functions; around them is a model of one environment on a clock of its own, so
 that days pass in milliseconds. Lambda's part in it: an environment that has been idle for :data:`IDLE_S` is shut down,
@@ -22,7 +22,7 @@ from statistics import fmean, quantiles
 
 from sumo_internal.flushing import HISTORY_LENGTH, is_held
 
-FILE = Path(__file__).resolve().parent.parent / "docs/flush.md"
+FILE = Path(__file__).resolve().parents[2] / "docs/flush.md"
 STRATEGIES = ("auto", "end", "next")
 SHIP_S = 0.08
 """A post to a Sumo that is not slow, over a connection that is open."""
@@ -163,7 +163,8 @@ Traffic of several shapes, played through the layer's own decision (`sumo_intern
 holding the environment after the response adds to an invocation, where a post takes {SHIP_S * 1000:.0f} ms. *Late* is
 the time from a line to its arrival: on average, of 99 lines in 100, of the latest (an idle environment is taken away
 after {IDLE_S / 60:.0f} minutes, and ships what waits then). *Met held* are invocations that came while the
-environment was held, for which Lambda would start another one. Made by `tests/flush_traffic.py`; a test checks it.
+environment was held, for which Lambda would start another one. Made by
+`tests/bench/flush_traffic.py`; a test checks it.
 
 | traffic | strategy | held | billed per invocation | late, mean | late, 99 % | latest | met held |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -1,7 +1,7 @@
 """``make demo``: shows how the lines of a small function reach Sumo Logic, on this machine and without an account.
 
-What happens, and every number, comes from ``demo_stage`` and ``demo_facts``; here it gets its form: rows while it
-happens, a few records, a summary, and at the end a page with a picture (``demo_page``). An argument switches a fault
+What happens, and every number, comes from ``stage`` and ``facts``; here it gets its form: rows while it
+happens, a few records, a summary, and at the end a page with a picture (``page``). An argument switches a fault
 on, ``make demo FAULT=outage``. The exit code is 1 if a line was lost or arrived twice, or the source complained, and 2
 for a fault that is none.
 
@@ -19,10 +19,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
-from demo_facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
-from demo_page import LISTED_MAX, Run, ms, page
-from demo_stage import Stage, cold_starts, play, stage
-from demo_story import FAULTS, ORDINARY
 from model import Invocation
 from rich.console import Console, RenderableType
 from rich.json import JSON
@@ -34,6 +30,11 @@ from rich.table import Table
 from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
+
+from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
+from demo.page import LISTED_MAX, Run, ms, page
+from demo.stage import Stage, cold_starts, play, stage
+from demo.story import FAULTS, ORDINARY
 
 WIDTH = 100
 """Columns where no terminal says how many there are; nothing here needs more."""

@@ -1,4 +1,4 @@
-"""The demo's counts: from the log stream, the requests and the model's timeline to the values of ``demo_facts``.
+"""The demo's counts: from the log stream, the requests and the model's timeline to the values of ``facts``.
 
 Separate from the values because only the stage counts, and everything that shows reads them.
 
@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Literal
 
-from demo_facts import Batch, Line, Traces, is_line, known_as
 from model import CloudWatchLine, Event
 from scripted_http import Request
 from sumo_rules import Record
 from sumo_source import SumoRequest
+
+from demo.facts import Batch, Line, Traces, is_line, known_as
 
 _LINE_NUMBER = re.compile(r"\b\d{4}/\d+\b")
 

@@ -31,7 +31,7 @@ from sumo_source import ACCEPT, SumoRequest
 from sumo_internal import tally
 from sumo_internal.spool import SEGMENT_BYTES, Segment, list_segments
 
-FUNCTION = Path(__file__).parent / "functions" / "soak"
+FUNCTION = Path(__file__).parent.parent / "functions" / "soak"
 _MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
 _FULL = (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG, tally.DAMAGED)
 READ_LATE_S = 1.0

@@ -2,7 +2,7 @@
 
 ``make bench`` takes :func:`measure`; run by itself it prints the rows:
 
-    PYTHONPATH=. python tests/dead_sumo.py --rounds 100
+    PYTHONPATH=.:tests python -m bench.dead_sumo --rounds 100
 
 One environment for each contender, all of them warm and kept; their invocations take turns, round by round, so that
 whatever else the machine does meets all alike. What is held after the response has gone out is told beside it: it is

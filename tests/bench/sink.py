@@ -25,7 +25,7 @@ class Sink:
     """The server, as its user sees it; a context manager."""
 
     def __enter__(self) -> Sink:
-        self._process = subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([sys.executable, "-m", "bench.sink"], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url, ca_file = self._process.stdout.readline().split()
         self.ca_file = Path(ca_file)

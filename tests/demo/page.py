@@ -1,7 +1,7 @@
 """The demo's page: the picture, what it means, and the numbers beside it, in one file of HTML.
 
-Separate from ``demo``, which shows the same in a terminal, and from ``demo_picture``, which draws. The file needs
-nothing but a browser: style and script (``demo_page.css``, ``demo_page.js``) are inside, and nothing is loaded from
+Separate from ``demo``, which shows the same in a terminal, and from ``picture``, which draws. The file needs
+nothing but a browser: style and script (``page.css``, ``page.js``) are inside, and nothing is loaded from
 anywhere.
 
 Rules:
@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 from xml.etree.ElementTree import Element, tostring
 
-from demo_facts import Account, Batch, ColdStart, Served, Way, costs
-from demo_picture import Picture
-from demo_svg import element
+from demo.facts import Account, Batch, ColdStart, Served, Way, costs
+from demo.picture import Picture
+from demo.svg import element
 
 _FOLDER = Path(__file__).parent
 
@@ -73,7 +73,7 @@ def page(run: Run) -> str:
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("title", "The life of an environment, and of its lines"),
-        element("style", (_FOLDER / "demo_page.css").read_text()),
+        element("style", (_FOLDER / "page.css").read_text()),
     )
     scroller = element("div", picture.names(), picture.drawn(), class_="scroller", tabindex="0")
     body = element(
@@ -89,7 +89,7 @@ def page(run: Run) -> str:
         ),
         element("footer", *(element("p", note) for note in run.footnotes)),
         element("div", id="tip", role="tooltip", hidden=""),
-        element("script", (_FOLDER / "demo_page.js").read_text()),
+        element("script", (_FOLDER / "page.js").read_text()),
     )
     document = element("html", head, body, lang="en")
     return "<!doctype html>\n" + tostring(document, encoding="unicode", method="html") + "\n"

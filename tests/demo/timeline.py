@@ -1,6 +1,6 @@
 """The demo's timeline: what the environment did as phases, and time as a place on a picture.
 
-Separate from ``demo_picture``, which draws, because how much room a moment gets is a decision that can be tried with
+Separate from ``picture``, which draws, because how much room a moment gets is a decision that can be tried with
 numbers alone.
 
 An environment is frozen for seconds and held for two milliseconds, so no linear axis shows both. Time goes from left to

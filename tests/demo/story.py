@@ -1,6 +1,6 @@
 """The demo's stories: what an order service's customers ask for, and what goes wrong meanwhile.
 
-Separate from ``demo_stage``, which plays them, so that what happens in each can be read in one place. A story is its
+Separate from ``stage``, which plays them, so that what happens in each can be read in one place. A story is its
 list of visits; what is wrong with Sumo Logic, or with the processes, begins with a visit and is said in its words.
 
 Pure: values, and nothing runs here.

@@ -1,6 +1,6 @@
 """The demo's facts: what happened to a function's invocations and to each of its lines, as values.
 
-Separate from ``demo_stage``, which makes it happen, and from ``demo`` and ``demo_page``, which show it in a terminal
+Separate from ``stage``, which makes it happen, and from ``demo`` and ``page``, which show it in a terminal
 and as a picture.
 
 Rules:

@@ -11,8 +11,8 @@ from html import escape
 from math import ceil, floor, log10
 from typing import NamedTuple
 
-from bench_curves import AXES, Point, Series
-from bench_results import Results
+from bench.curves import AXES, Point, Series
+from bench.results import Results
 
 WIDTH = 960
 TEXT, FAINT, OURS, OTHERS = "#7d8590", "#7d859055", "#e8702a", "#5b8fd6"

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
-from bench_compare import LINE_MARK, MIB_LINES, WITHOUT, invoke, others_cpu_ns, started
-from bench_costs import starts
-from bench_stage import Contender, Stage
-from bench_waits import burst_mb, holds_ms
 from sumo_source import HANG, Fault, SumoSource
+
+from bench.compare import LINE_MARK, MIB_LINES, WITHOUT, invoke, others_cpu_ns, started
+from bench.costs import starts
+from bench.stage import Contender, Stage
+from bench.waits import burst_mb, holds_ms
 
 Row = tuple[str, str, float, float]
 """What, in which unit, ours, the other's."""

@@ -1,9 +1,9 @@
 """What the layer costs by itself: a cold start, a line, shipping, memory, the zip.
 
-Each case compares contenders in one alternating run and returns figures by the names of ``bench_goals.GOALS``, made of
+Each case compares contenders in one alternating run and returns figures by the names of ``goals.GOALS``, made of
 medians where the goal says nothing else.
 
-Separate from ``bench_waits``, where it is asked who waits for the layer.
+Separate from ``waits``, where it is asked who waits for the layer.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from contextlib import ExitStack
 from statistics import median
 from typing import NamedTuple
 
-from bench_compare import MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
-from bench_goals import Figure
-from bench_stage import CORE_MB, Contender, Source, Stage
 from sumo_source import SumoSource
+
+from bench.compare import MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
+from bench.goals import Figure
+from bench.stage import CORE_MB, Contender, Source, Stage
 
 LINES = 500
 """In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from bench_compare import BURST_LINES, LINE_LENGTH, WITHOUT, Samples, invoke, open_pair, response_ms
-from bench_costs import line_costs_us, memory_mb, starts
-from bench_stage import CORE_MB, Contender, Stage
-from bench_waits import holds_ms
 from sumo_source import SumoSource
+
+from bench.compare import BURST_LINES, LINE_LENGTH, WITHOUT, Samples, invoke, open_pair, response_ms
+from bench.costs import line_costs_us, memory_mb, starts
+from bench.stage import CORE_MB, Contender, Stage
+from bench.waits import holds_ms
 
 SIZES_MB = (128, 256, 512, 1024, CORE_MB)
 LENGTHS = (0, 100, 1_000, 10_000)

@@ -1,6 +1,6 @@
 """The demo's stage: plays a story in the model of a function's environment, with the layer as built.
 
-Separate from ``demo_story``, which says what happens, from ``demo_facts``, which counts, and from ``demo``, which
+Separate from ``story``, which says what happens, from ``facts``, which counts, and from ``demo``, which
 shows. The lines go to a local Sumo source, or to a bucket on this machine that takes whatever comes; what happens is
 told while it does, by generators.
 
@@ -22,15 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_counts import batches, function_lines, is_layers, missing_numbers, stored_records, traces
-from demo_facts import Account, ColdStart, Ended, Happening, Initialised, Next, Served, Traces
-from demo_story import ORDINARY, TIMEOUT_S, Story
 from model import Environment
 from packages import package
 from runtimes import ROOT, Runtime, interpreters, typical
 from scripted_http import ScriptedServer, answer
 from sumo_source import SumoSource
 
+from demo.counts import batches, function_lines, is_layers, missing_numbers, stored_records, traces
+from demo.facts import Account, ColdStart, Ended, Happening, Initialised, Next, Served, Traces
+from demo.story import ORDINARY, TIMEOUT_S, Story
 from layer.build import build, unpack
 
 FUNCTION = ROOT / "tests/functions/orders"

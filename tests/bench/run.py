@@ -21,21 +21,19 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import bench_chart
-import bench_layers
-import bench_peers
-import bench_results
-import flush_traffic
-from bench_cases import CASES, figures
-from bench_curves import curves
-from bench_goals import GOALS, is_met, show, worse
-from bench_results import Results
-from bench_stage import Stage, say, stage
 from model.generation import find_extensions
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
+
+from bench import chart, flush_traffic, layers, peers
+from bench import results as bench_results
+from bench.cases import CASES, figures
+from bench.curves import curves
+from bench.goals import GOALS, is_met, show, worse
+from bench.results import Results
+from bench.stage import Stage, say, stage
 
 QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
@@ -50,15 +48,15 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else 150)
     with stage(QUICK_SHARE if options.quick else 1.0, say) as on:
         if options.layer:
-            other = bench_layers.contender(Path(options.layer).resolve(), options.variables)
-            console.print(_layers(bench_layers.compare(on, other)))
+            other = layers.contender(Path(options.layer).resolve(), options.variables)
+            console.print(_layers(layers.compare(on, other)))
             return 0
         results = Results(_where(on))
         origins = measure(on, [name for name in options.only if name in CASES], results)
         if options.check and (suspects := {origins[name] for name, _ in worse(kept().values, results.figures)}):
             measure(on, list(suspects), results)
         if PEERS in options.only:
-            results.costs, results.absent = bench_peers.compare(on)
+            results.costs, results.absent = peers.compare(on)
         if CURVES in options.only:
             results.curves.update(curves(on))
     say("\n")
@@ -94,7 +92,7 @@ def write(results: Results) -> None:
     """Keep a run, and make the page and the picture from what is kept."""
     KEPT.write_text(bench_results.to_json(results))
     PAGE.write_text(bench_results.page(kept()))
-    PICTURE.write_text(bench_chart.draw(kept()))
+    PICTURE.write_text(chart.draw(kept()))
     flush_traffic.main()
 
 
@@ -151,7 +149,7 @@ def _peers(results: Results) -> Table:
     return table
 
 
-def _layers(rows: Iterable[bench_layers.Row]) -> Table:
+def _layers(rows: Iterable[layers.Row]) -> Table:
     table = _table("Two layers", ("", "ours", "the other"))
     for what, unit, ours, others in rows:
         table.add_row(what, f"{ours:.1f} {unit}", f"{others:.1f} {unit}")

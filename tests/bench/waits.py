@@ -1,9 +1,9 @@
 """Who waits for the layer, and for how long: SHUTDOWN, the caller, the environment, a function that logs or works.
 
-Each case compares contenders in one alternating run and returns figures by the names of ``bench_goals.GOALS``, made of
+Each case compares contenders in one alternating run and returns figures by the names of ``goals.GOALS``, made of
 medians where the goal says nothing else.
 
-Separate from ``bench_costs``, where it is asked what the layer takes.
+Separate from ``costs``, where it is asked what the layer takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from bench_compare import (
+from model import Environment
+from sumo_source import HANG, Fault, SumoSource
+
+from bench.compare import (
     BURST_LINES,
     MIB_LINES,
     WITHOUT,
@@ -29,10 +32,8 @@ from bench_compare import (
     response_ms,
     started,
 )
-from bench_goals import Figure
-from bench_stage import Contender, Stage
-from model import Environment
-from sumo_source import HANG, Fault, SumoSource
+from bench.goals import Figure
+from bench.stage import Contender, Stage
 
 SLOW_S = 0.08
 """A Sumo that takes this long for an answer is not slow."""

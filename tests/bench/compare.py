@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench_goals import Figure
-from bench_stage import Contender, Stage
 from model import Environment, InitResult, Invocation
 from sumo_source import SumoSource
+
+from bench.goals import Figure
+from bench.stage import Contender, Stage
 
 Figures = dict[str, Figure]
 Samples = defaultdict[str, list[float]]

@@ -1,6 +1,6 @@
 """What the demo's page is made of: elements of SVG and HTML, labels that keep out of each other's way, small shapes.
 
-Separate from ``demo_picture`` and ``demo_page``, which share it and say what to show. Text goes through ElementTree, so
+Separate from ``picture`` and ``page``, which share it and say what to show. Text goes through ElementTree, so
 that nothing in a log line can become markup.
 """
 

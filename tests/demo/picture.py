@@ -1,7 +1,7 @@
 """The demo's picture: one environment's life as lanes below each other on one axis of time, as SVG.
 
-Separate from ``demo_page``, which puts it on a page: here is only what is drawn, and where. Colours and sizes of fonts
-are the page's (``demo_page.css``); a shape has a class that says what it shows, and a title that says it in words.
+Separate from ``page``, which puts it on a page: here is only what is drawn, and where. Colours and sizes of fonts
+are the page's (``page.css``); a shape has a class that says what it shows, and a title that says it in words.
 
 Rules:
 
@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from xml.etree.ElementTree import Element
 
-from demo_facts import Account, Batch, Line
-from demo_svg import Labels, box, cross, element, hatching, width_px
-from demo_timeline import Axis, Phase, phases
 from model import Event
+
+from demo.facts import Account, Batch, Line
+from demo.svg import Labels, box, cross, element, hatching, width_px
+from demo.timeline import Axis, Phase, phases
 
 WIDTH_PX = 1150
 """Of the axis; with the lanes' names beside it, that is a laptop's window."""

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench_curves import AXES, Point, Series
-from bench_goals import GOALS, Figure, is_met, show
-from bench_peers import Cost
+from bench.curves import AXES, Point, Series
+from bench.goals import GOALS, Figure, is_met, show
+from bench.peers import Cost
 
 DIGITS = 4
 """That are kept of each value; more would be noise."""

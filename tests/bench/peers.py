@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-import bench_costs
-from bench_compare import WITHOUT, Samples, held_ms, invoke, response_ms, started
-from bench_sink import Sink
-from bench_stage import Contender, Stage
 from model import ModelStuck
+
+from bench import costs
+from bench.compare import WITHOUT, Samples, held_ms, invoke, response_ms, started
+from bench.sink import Sink
+from bench.stage import Contender, Stage
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,13 @@ def _costs(stage: Stage, contenders: Sequence[Contender], sink: Sink) -> dict[st
     everybody = [WITHOUT, *contenders]
     replaced = {peer.name for peer in PEERS if peer.replaces}
     null = Contender("null", setup="null")
-    cold = bench_costs.starts(stage, everybody, "cold start of peers", 8, 0, sink)
-    lines_us = bench_costs.line_costs_us(stage, [*everybody, null], "log", rounds=40, sink=sink)
+    cold = costs.starts(stage, everybody, "cold start of peers", 8, 0, sink)
+    lines_us = costs.line_costs_us(stage, [*everybody, null], "log", rounds=40, sink=sink)
     responses_ms, holds_ms = _responses_ms(stage, everybody, sink)
     idle_mb, shipped_mb = Samples(list), Samples(list)
     for _ in stage.rounds(3, "memory of peers"):
         for each in everybody:
-            before_mb, after_mb = bench_costs.memory_mb(stage, each, sink=sink)
+            before_mb, after_mb = costs.memory_mb(stage, each, sink=sink)
             idle_mb[each.name].append(before_mb)
             shipped_mb[each.name].append(after_mb)
 

@@ -1,6 +1,6 @@
 """What the benchmark measures on: contenders, and the environments in which they meet.
 
-Separate from ``bench_cases``, which says what is measured, so that each case reads as its comparison.
+Separate from ``cases``, which says what is measured, so that each case reads as its comparison.
 
 Rules:
 
