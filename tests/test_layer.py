@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, UNBUNDLED
+from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, UNBUNDLED, unpack
 from layer.interpreters import Interpreter, find
 
 INTERPRETERS = find()
@@ -84,13 +84,14 @@ def test_build_is_reproducible(layer_zip: bytes, tmp_path: Path) -> None:
     assert (checkout / "layer/dist/sumo-internal-extension.zip").read_bytes() == layer_zip
 
 
-def test_build_says_what_is_in_the_layer(layer_folder: Path, tmp_path: Path) -> None:
+def test_build_says_what_is_in_the_layer(layer_zip: bytes, tmp_path: Path) -> None:
     """``--unpack`` lays out the zip's files and writes no zip; the table names each interpreter, found or missing."""
     checkout = copy_checkout(tmp_path / "checkout")
     built = run_build(checkout, "--unpack", str(tmp_path / "opt"))
     assert built.returncode == 0, built.stderr
     assert not (checkout / "layer/dist").exists()
-    assert listing(tmp_path / "opt") == listing(layer_folder)
+    unpack(layer_zip, tmp_path / "once more")  # an interpreter run as root may have left bytecode in the shared one
+    assert listing(tmp_path / "opt") == listing(tmp_path / "once more")
     for minor in range(10, 15):
         is_found = any(each.version == (3, minor) for each in INTERPRETERS)
         said = rf"^bytecode 3\.{minor} +\d+ " if is_found else rf"no bytecode for .*3\.{minor}"
