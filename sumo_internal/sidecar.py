@@ -190,9 +190,9 @@ class Sidecar:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         self._check_folder()
         if not (self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)):
-            # Only what is there now: a thread that finds nothing would take what this invocation logs meanwhile, and
-            # meet the freeze with it.
-            if self._spool.pending_bytes or has_others(self._spool):
+            # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
+            # meanwhile, and meet the freeze with it.
+            if self._spool.pending_bytes or has_others(self._spool) or self._spool.tally.counts():
                 self.ship()
             return
         if self._is_quiet:
