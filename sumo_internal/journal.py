@@ -42,6 +42,8 @@ class Journal:
         self._events: PlatformEvents | None = None
         self._rules: TelemetryRules | None = None
         self._function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        self._keys: dict[str, str | None] = {}
+        """What all records share, once there are any."""
         self.spool: Spool | None = None
         """The extension's own; None before the first event."""
         self.is_in_process = configuration.is_in_process(config, os.environ)
@@ -150,8 +152,7 @@ class Journal:
         from sumo_internal.recorder import Recorder
 
         spool, _ = self._open()
-        keys = {"logGroup": f"/aws/lambda/{self._function}", "LayerVersion": configuration.CLIENT}
-        Recorder(spool, keys).account(counts)
+        Recorder(spool, self._keys).account(counts)
 
     # The spool.
 
@@ -182,7 +183,7 @@ class Journal:
         # An entry point of an image and a handler of the function's own are in no variable.
         self.is_in_process = self.is_in_process or (note is not None and self._config.function_logs == "auto")
         stream, headers = note or self._make_up_note()
-        keys = {
+        self._keys = {
             "logGroup": f"/aws/lambda/{self._function}",
             "logStream": stream,
             "LayerVersion": configuration.CLIENT,
@@ -195,7 +196,7 @@ class Journal:
             self._rules = TelemetryRules(self._config, self.spool)
         self._events = PlatformEvents(
             self._config.log_types,
-            keys,
+            self._keys,
             is_span_dropped=self._config.is_span_dropped,
             is_enhanced=self._config.is_enhanced,
             process=self._rules.passed if self._rules else None,

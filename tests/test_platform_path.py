@@ -353,6 +353,7 @@ def test_what_lambda_drops_is_counted(source: SumoSource, layer_folder: Path) ->
     assert len(of_type(source, "platform.logsDropped")) == 1
     (account,) = of_type(source, "sumo.accounting")
     assert account["accounting"]["lost"] == {"platformDropped": {"lines": 3, "bytes": 700}}
+    assert account["logStream"] == env.log_stream  # by which the documentation's query tells environments apart
 
 
 def test_a_function_that_empties_tmp_loses_no_event(source: SumoSource, layer_folder: Path) -> None:
