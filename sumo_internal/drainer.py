@@ -88,6 +88,8 @@ class Drainer:
         self._accounted: tuple[list[dict[str, tuple[int, int]]], bool] | None = None
         """This process's counts when all were last looked at, and whether they could be recorded."""
         self._accounted_at_s = 0.0
+        self._accounts = 0
+        """Records of accounts that may be on their way: 0 or 1."""
         self._said = {reason: lines for reason, (lines, _) in tally.reported(shelf.folder).items()}
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
@@ -152,8 +154,12 @@ class Drainer:
             if lines > self._said.get(reason, 0):
                 guard.say("error", f"{lines - self._said.get(reason, 0)} lines are lost: {tally.LOSSES[reason]}")
                 self._said[reason] = lines
-        if not is_recorded or not tally.has_news(counts, tally.reported(self._shelf.folder), is_last=is_last):
+        before = tally.reported(self._shelf.folder)
+        if counts == before:
+            self._accounts = 0  # nothing has happened to the last one
+        if not is_recorded or not tally.has_news(counts, before, accounts=self._accounts, is_last=is_last):
             return False
+        self._accounts = 1
         self._account(counts)
         tally.set_reported(self._shelf.folder, counts)
         return True

@@ -17,6 +17,10 @@ from mmap import mmap
 
 from sumo_internal.files import FolderRefused, is_at, open_folder
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
@@ -46,6 +50,9 @@ EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", 
 
 ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
+
+_ON_THE_WAY = (RETRIED, FAILED_OVER, SENT_AGAIN, REFUSED, TOO_LARGE)
+"""What may become of a line that is in the spool, that of an account included."""
 
 REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
 _FIRST = 2
@@ -125,10 +132,27 @@ def reported(folder: str) -> dict[str, tuple[int, int]]:
         return {}  # never reported; or damaged: then they are reported once more
 
 
-def has_news(counts: dict[str, tuple[int, int]], before: dict[str, tuple[int, int]], *, is_last: bool) -> bool:
-    """Have the totals changed so that it is worth a record? What was asked for is, when nothing comes after it."""
+def has_news(
+    counts: Mapping[str, tuple[int, int]], before: Mapping[str, tuple[int, int]], *, accounts: int = 0, is_last: bool
+) -> bool:
+    """Have the totals changed so that it is worth a record?
+
+    Args:
+        counts: The totals.
+        before: When they were last reported.
+        accounts: Records that have reported them and are on their way: where Sumo does not take lines, it does not
+            take these either, and a record of what became of the last one would go on for ever.
+        is_last: Nothing comes after it; then what was asked for, and what became of accounts, is worth one too.
+    """
     changed = {reason for reason, count in counts.items() if before.get(reason) != count}
-    return bool(changed if is_last else changed.difference(ASKED_FOR))
+    if is_last:
+        return bool(changed)
+    theirs = {reason for reason in _ON_THE_WAY if _lines(counts, reason) - _lines(before, reason) <= accounts}
+    return bool(changed.difference(ASKED_FOR, theirs))
+
+
+def _lines(counts: Mapping[str, tuple[int, int]], reason: str) -> int:
+    return counts.get(reason, (0, 0))[0]
 
 
 def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:

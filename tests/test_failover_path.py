@@ -207,3 +207,38 @@ def test_a_secret_that_cannot_be_had_sends_the_lines_to_the_bucket(
         assert any("SUMO_HTTP_ENDPOINT" in line.text and "ResourceNotFound" in line.text for line in env.cloudwatch)
     got = [text for records, _, _ in objects(aws_server, bucket).values() for text in texts(records)]
     assert got == ["loaded", "no secret"]
+
+
+def silent() -> dict[str, Any]:
+    return {"steps": []}
+
+
+def test_an_account_that_goes_to_the_bucket_brings_no_other(
+    source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str
+) -> None:
+    """What becomes of an account is no news: else a silent function is held for one at each invocation of an outage."""
+    source.default = Fault(503)
+    with environment(source, layer_folder, aws_server, bucket) as env:
+        env.start()
+        env.invoke(log("one"))
+        for _ in range(5):
+            env.invoke(silent())
+        env.shutdown()
+
+    batches = [[record["type"] for record in records] for records, _, _ in objects(aws_server, bucket).values()]
+    # One follows the line; at SHUTDOWN there may be one more, which has the first in its count.
+    assert sorted(batches)[:2] == [["function", "function"], ["sumo.accounting"]] and len(batches) <= 3
+
+
+def test_an_account_that_is_refused_brings_no_other(
+    source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str
+) -> None:
+    """A source that refuses everything for good is told of once more, and not with a line at each invocation."""
+    source.default = Fault(400)
+    with environment(source, layer_folder, aws_server, bucket, SUMO_ENABLE_FAILOVER="false") as env:
+        env.start()
+        env.invoke(log("one"))
+        for _ in range(5):
+            env.invoke(silent())
+        env.shutdown()
+        assert sum("refuses" in line.text for line in env.cloudwatch) <= 3

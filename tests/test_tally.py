@@ -8,8 +8,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from layer.build import ROOT
-from sumo_internal.tally import DISK_FULL, REFUSED, RETRIED, Tally, is_empty, reported, set_reported, totals
+from sumo_internal.tally import (
+    DISK_FULL,
+    EXCLUDED,
+    FAILED_OVER,
+    REFUSED,
+    RETRIED,
+    SPOOL_FULL,
+    Tally,
+    has_news,
+    is_empty,
+    reported,
+    set_reported,
+    totals,
+)
 
 
 def test_counts_survive_a_kill(tmp_path: Path) -> None:
@@ -112,3 +127,24 @@ def test_an_empty_tally_is_told_from_one_that_counts(tmp_path: Path) -> None:
     tally.add(RETRIED, 1, 0)
     assert not is_empty(path)
     assert not is_empty(f"{folder}/missing.tally")
+
+
+@pytest.mark.parametrize(
+    ("counts", "accounts", "expected"),
+    [
+        ({FAILED_OVER: (3, 30)}, 0, True),
+        ({FAILED_OVER: (3, 30)}, 1, True),
+        ({FAILED_OVER: (2, 20)}, 1, False),
+        ({FAILED_OVER: (2, 20)}, 0, True),
+        ({FAILED_OVER: (2, 20), REFUSED: (1, 10)}, 1, False),
+        ({FAILED_OVER: (2, 20), SPOOL_FULL: (1, 10)}, 1, True),
+        ({FAILED_OVER: (1, 10), EXCLUDED: (9, 90)}, 0, False),
+    ],
+)
+def test_what_becomes_of_an_account_is_no_news(
+    counts: dict[str, tuple[int, int]], accounts: int, expected: bool
+) -> None:
+    """One record of ours among what failed is not worth another record, which would fail likewise; at the end it is."""
+    before = {FAILED_OVER: (1, 10)}
+    assert has_news(counts, before, accounts=accounts, is_last=False) is expected
+    assert has_news(counts, before, accounts=accounts, is_last=True)
