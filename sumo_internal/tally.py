@@ -51,8 +51,8 @@ EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", 
 ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
-_ON_THE_WAY = (RETRIED, FAILED_OVER, SENT_AGAIN, REFUSED, TOO_LARGE)
-"""What may become of a line that is in the spool, that of an account included."""
+_OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
+"""What may become of an account's own record."""
 
 REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
 _FIRST = 2
@@ -140,14 +140,14 @@ def has_news(
     Args:
         counts: The totals.
         before: When they were last reported.
-        accounts: Records that have reported them and are on their way: where Sumo does not take lines, it does not
-            take these either, and a record of what became of the last one would go on for ever.
+        accounts: Records that have reported them since, and may not have arrived: where there is no room for lines,
+            or nobody who takes them, there is none for these, and telling what became of them would go on for ever.
         is_last: Nothing comes after it; then what was asked for, and what became of accounts, is worth one too.
     """
     changed = {reason for reason, count in counts.items() if before.get(reason) != count}
     if is_last:
         return bool(changed)
-    theirs = {reason for reason in _ON_THE_WAY if _lines(counts, reason) - _lines(before, reason) <= accounts}
+    theirs = {reason for reason in _OF_ACCOUNTS if _lines(counts, reason) - _lines(before, reason) <= accounts}
     return bool(changed.difference(ASKED_FOR, theirs))
 
 

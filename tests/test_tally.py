@@ -137,7 +137,9 @@ def test_an_empty_tally_is_told_from_one_that_counts(tmp_path: Path) -> None:
         ({FAILED_OVER: (2, 20)}, 1, False),
         ({FAILED_OVER: (2, 20)}, 0, True),
         ({FAILED_OVER: (2, 20), REFUSED: (1, 10)}, 1, False),
-        ({FAILED_OVER: (2, 20), SPOOL_FULL: (1, 10)}, 1, True),
+        ({FAILED_OVER: (2, 20), SPOOL_FULL: (2, 20)}, 1, True),
+        ({SPOOL_FULL: (1, 10)}, 1, False),
+        ({SPOOL_FULL: (1, 10)}, 0, True),
         ({FAILED_OVER: (1, 10), EXCLUDED: (9, 90)}, 0, False),
     ],
 )
