@@ -32,7 +32,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import marshal
 import os
 import re
 import shutil
@@ -62,12 +61,6 @@ NOT_CARRIED = ("cli/", "__main__.py")
 NEVER_IMPORTED = ("urllib3/contrib/", "urllib3/http2/connection.py")
 """urllib3 imports these only under Emscripten, or when an application asks for SOCKS, pyOpenSSL or HTTP/2."""
 
-UNBUNDLED = ("__init__", "bundle")
-"""What is imported before the bundle is there."""
-
-PYC_HEADER_BYTES = 16
-"""Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
-
 VENDOR_DOCSTRING = '"""Packages that the layer carries under private names, as published; see layer/build.py."""\n'
 
 EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -85,8 +78,6 @@ def build(interpreters: Sequence[Interpreter]) -> bytes:
         opt = Path(folder)
         _lay_out(opt)
         _compile(opt, interpreters)
-        for interpreter in interpreters:
-            _bundle(opt, interpreter)
         return _archive(opt)
 
 
@@ -159,7 +150,7 @@ def _download() -> None:
 
 
 def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
-    """Let each interpreter, all at once, write its bytecode of what the layer itself imports.
+    """Let each interpreter, all at once, write its bytecode of what the layer itself imports, and pack it (pack.py).
 
     urllib3 and structlog stay source: the layer imports one behind a proxy only, the other only where a function
     needs it and brings none.
@@ -169,31 +160,21 @@ def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
     environment["PYTHONHASHSEED"] = "0"
     options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/|/urllib3/"]
     compileall = ["-S", "-X", "no_debug_ranges", "-m", "compileall", *options, "python/sumo_internal"]
-    commands = [[str(each.executable), *compileall] for each in interpreters]
-    running = [subprocess.Popen(command, cwd=opt, env=environment) for command in commands]
+    _run_on_each(interpreters, compileall, opt, environment)
+    for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
+        bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
+    pack = ["-S", "-B", str(ROOT / "layer/pack.py"), "python/sumo_internal/__pycache__"]
+    _run_on_each(interpreters, pack, opt, environment)
+
+
+def _run_on_each(
+    interpreters: Iterable[Interpreter], arguments: list[str], folder: Path, environment: dict[str, str]
+) -> None:
+    commands = [[str(each.executable), *arguments] for each in interpreters]
+    running = [subprocess.Popen(command, cwd=folder, env=environment) for command in commands]
     for process in running:
         if process.wait():
             raise subprocess.CalledProcessError(process.returncode, process.args)
-    for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
-        bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
-
-
-def _bundle(opt: Path, interpreter: Interpreter) -> None:
-    """Put an interpreter's bytecode into one file, in the form that sumo_internal/bundle.py describes."""
-    folder = opt / "python/sumo_internal/__pycache__"
-    tag = f"cpython-{''.join(map(str, interpreter.version))}"
-    index: dict[str, tuple[int, int]] = {}
-    codes = b""
-    for file in sorted(folder.glob(f"*.{tag}.pyc")):
-        name, content = file.name.partition(".")[0], file.read_bytes()
-        if name not in UNBUNDLED:
-            index[name] = (len(codes), len(content) - PYC_HEADER_BYTES)
-            codes += content[PYC_HEADER_BYTES:]
-            file.unlink()
-    # As version 2, which is the same for all of them, so that the builder's own interpreter can write it.
-    listing = marshal.dumps(index, 2)
-    head = content[:4] + len(listing).to_bytes(4, "little")
-    (folder / f"bundle.{tag}.bin").write_bytes(head + listing + codes)
 
 
 def _archive(opt: Path) -> bytes:

@@ -9,14 +9,16 @@ is not in the file, and everything where there is none (a checkout, a pip instal
 have), is found as ever.
 
 The file is ``__pycache__/bundle.<cache tag>.bin``: the interpreter's magic number (4 bytes), the size of the index
-(4 bytes, little end first), the index (``marshal``: a dict of module name → offset and size), and the modules' code
-(``marshal``), at offsets from the end of the index. ``layer/build.py`` writes it.
+(4 bytes, little end first), the index (``marshal``: a dict of module name → offset and size of its piece), and the
+pieces (``marshal``: a dict of module name → code), at offsets from the end of the index. Modules that are always
+imported together are one piece. ``layer/pack.py`` writes it.
 """
 
 from __future__ import annotations
 
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader, spec_from_file_location
+from _imp import _fix_co_filename  # type: ignore[attr-defined]  # not in its stubs
 from marshal import loads
 
 TYPE_CHECKING = False
@@ -47,32 +49,41 @@ class _Finder:
         self._bundle = bundle
         self._begin = begin
         self._index = index
+        self._codes: dict[str, CodeType] = {}
+        """Read with those of other modules, and not imported yet."""
         self._files: Any = sys.path_importer_cache.get(folder)
 
     def find_spec(self, name: str, target: Any = None) -> ModuleSpec | None:
-        place = self._index.get(name.rpartition(".")[2])
-        if place is None:
+        short = name.rpartition(".")[2]
+        if short not in self._index:
             found: ModuleSpec | None = self._files.find_spec(name, target) if self._files is not None else None
             return found
-        path = f"{self._folder}/{name.rpartition('.')[2]}.py"
-        loader = _Loader(name, path, self._bundle, self._begin + place[0], place[1])
-        return spec_from_file_location(name, path, loader=loader)
+        path = f"{self._folder}/{short}.py"
+        # Said here, because it takes importlib longer to find out than to run some of the modules: this is no package,
+        # and where its bytecode is.
+        spec = spec_from_file_location(name, path, loader=_Loader(name, path, self), submodule_search_locations=None)
+        if spec is not None:
+            spec.cached = self._bundle
+        return spec
+
+    def take(self, short: str) -> CodeType:
+        """The code of a module, which is read with all of its piece."""
+        if short not in self._codes:
+            offset, size_bytes = self._index[short]
+            with open(self._bundle, "rb", buffering=0) as file:
+                file.seek(self._begin + offset)
+                self._codes.update(loads(file.read(size_bytes)))
+        return self._codes.pop(short)
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module from a piece of the bundle; for the rest (its source, for a traceback) it is its file's loader."""
+    """Loads a module from the bundle; for the rest (its source, for a traceback) it is its file's loader."""
 
-    def __init__(self, name: str, path: str, bundle: str, offset: int, size_bytes: int) -> None:
+    def __init__(self, name: str, path: str, finder: _Finder) -> None:
         super().__init__(name, path)
-        self._piece = bundle, offset, size_bytes
+        self._finder = finder
 
     def get_code(self, name: str) -> CodeType:
-        # importlib's own: the code gets the file's name where the layer is unpacked. Only interpreters that the layer
-        # was built and tested with come here.
-        from _frozen_importlib_external import _compile_bytecode  # type: ignore[attr-defined]  # not in its stubs
-
-        bundle, offset, size_bytes = self._piece
-        with open(bundle, "rb", buffering=0) as file:
-            file.seek(offset)
-            code: CodeType = _compile_bytecode(file.read(size_bytes), name, bundle, self.path)
+        code = self._finder.take(name.rpartition(".")[2])
+        _fix_co_filename(code, self.path)  # as importlib does: the layer need not lie at /opt
         return code

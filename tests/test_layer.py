@@ -16,8 +16,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, UNBUNDLED, unpack
+from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, unpack
 from layer.interpreters import Interpreter, find
+from layer.pack import UNBUNDLED
 
 INTERPRETERS = find()
 PACKAGE = "python/sumo_internal/"
@@ -244,8 +245,9 @@ for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
         code = marshal.loads(content[16:])
     else:
         begin = 8 + int.from_bytes(content[4:8], "little")
-        offset, size = marshal.loads(content[8:begin])[source.rpartition("/")[2][:-3]]
-        code = marshal.loads(content[begin + offset : begin + offset + size])
+        name = source.rpartition("/")[2][:-3]
+        offset, size = marshal.loads(content[8:begin])[name]
+        code = marshal.loads(content[begin + offset : begin + offset + size])[name]
     found[source] = sorted(set(filenames(code)))
 print(json.dumps(found))
 """
