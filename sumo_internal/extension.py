@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 EXIT_MARGIN_S = 0.1
 """Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
 REPORT_WAIT_S = 0.5
-"""At SHUTDOWN the last REPORT is still on its way; it is waited for no longer than this, and not at the price of ..."""
+"""At SHUTDOWN the last REPORT is still on its way; it is waited for no longer than this."""
+NEWS_WAIT_S = 0.1
+"""Without one that is known to be on its way, this long at the environment's end: what an invocation that was over in
+less than TELEMETRY_TIMEOUT_MS has told, its start included, Lambda has kept through the freeze."""
 SHIP_RESERVE_S = 0.6
-"""... the time that shipping it takes."""
+"""Neither is waited for at the price of the time that shipping takes."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
 HOLD_TIMEOUT_MS = 25
@@ -134,7 +137,7 @@ class Extension:
         last_id = self._journal.last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
         outcome = self._drain(until_s, is_last=True)
-        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S)
+        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
         if event.reason == "timeout":
             self._journal.tell_timeout(last_id)
         self._journal.end(is_success=event.reason == "spindown")
@@ -178,10 +181,17 @@ class Extension:
                 self._ship(time.time() + BESIDE_MAX_S)
         return any(descriptor == request.fileno() for descriptor, _ in ready)
 
-    def _receive(self, wait_s: float, until_s: float) -> None:
-        """Take the deliveries that are here, and wait so long for those that must still come; at most until then."""
-        wait_until_s = min(time.time() + wait_s, until_s)
-        while self._receiver is not None and self._serve(wait_until_s if self._journal.is_expecting else 0.0):
+    def _receive(self, wait_s: float, until_s: float, news_wait_s: float = 0.0) -> None:
+        """Take the deliveries that are here, and wait for others.
+
+        Args:
+            wait_s: So long for those that must still come.
+            until_s: POSIX time at which to stop, at the latest.
+            news_wait_s: So long where nothing is known of any.
+        """
+        now_s = time.time()
+        wait_until_s, news_until_s = min(now_s + wait_s, until_s), min(now_s + news_wait_s, until_s)
+        while self._receiver is not None and self._serve(wait_until_s if self._journal.is_expecting else news_until_s):
             if time.time() >= until_s:
                 break
 

@@ -17,6 +17,8 @@ from model import Environment, Invocation
 from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
 
+from sumo_internal.extension import NEWS_WAIT_S
+
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"
 EXTENSION = "sumo-internal-extension"
@@ -466,3 +468,15 @@ def test_a_damaged_package_follows_invocations_too(source: SumoSource, layer_fol
 
         assert ended.ended[EXTENSION].how == "exit 0"
         assert any("the extension idles" in line for line in said(env))
+
+
+@pytest.mark.parametrize("wrapper", [True, False])
+def test_the_end_waits_for_an_invocation_that_nobody_has_heard_of(
+    source: SumoSource, layer_folder: Path, wrapper: bool
+) -> None:
+    """Over in less than Lambda keeps events together, and frozen: even its start may be told behind SHUTDOWN."""
+    with environment(source, layer_folder, wrapper=wrapper, variables=AT_ONCE) as env:
+        (first,) = run(env, steps({"log": "one"}))
+        run_s = env.shutdown().duration_s
+    assert reported(source) == [first.request_id]  # nothing more is known to be on its way
+    assert run_s >= NEWS_WAIT_S
