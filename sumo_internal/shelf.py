@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 
-from sumo_internal.files import LockFile, unlink
+from sumo_internal.files import FolderRefused, LockFile, open_folder, unlink
 from sumo_internal.spool import HEADER_BYTES, Segment, SegmentDamaged, Slice, list_segments
 from sumo_internal.tally import is_empty
 
@@ -44,6 +44,8 @@ class Shelf:
         self._foreign: dict[str, Segment] = {}
         self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
+        self._is_refused = False
+        """The folder is not ours alone, or a symbolic link: nothing in it is taken, made or removed."""
         self.envelope = b""
         """Of the last segment of another process that was found here."""
         self.damaged: list[tuple[str, int]] = []
@@ -53,7 +55,11 @@ class Shelf:
         """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
         try:
             if self._lock is None or self._lock.is_unlinked:
+                self._lock, self._is_refused = None, False
+                open_folder(self.folder)
                 self._lock = LockFile(f"{self.folder}/drain.lock")
+        except FolderRefused:
+            self._is_refused = True  # what is mapped already is drained all the same
         except OSError:
             self._lock = None  # no folder, or no room: to drain what there is matters more than to be the only one
         return self._lock is None or self._lock.acquire()
@@ -104,7 +110,7 @@ class Shelf:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:
             yield from self._own_segments(self.own)
-        paths = list_segments(self.folder, (".spool", ".held"))
+        paths = [] if self._is_refused else list_segments(self.folder, (".spool", ".held"))
         for path in paths:
             writer = os.path.basename(path).partition(".")[0]
             is_own = self.own is not None and writer == self.own.writer
@@ -153,7 +159,7 @@ class Shelf:
     def _remove_leftovers(self) -> None:
         """Remove what dead writers leave besides segments: their locks, and what they had not finished making."""
         try:
-            names = os.listdir(self.folder)
+            names = [] if self._is_refused else os.listdir(self.folder)
         except OSError:
             return
         writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}

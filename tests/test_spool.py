@@ -932,6 +932,26 @@ def test_symbolic_links_for_segments_are_not_followed(tmp_path: Path) -> None:
     assert target.read_bytes() == b"x" * SEGMENT_BYTES
 
 
+def test_a_folder_that_is_refused_is_not_drained_either(tmp_path: Path) -> None:
+    """Behind a symbolic link somebody else's files lie: none is taken, made or removed; what is mapped still leaves."""
+    theirs = make(tmp_path / "theirs")
+    theirs.append(start("theirs"))
+    before = sorted(os.listdir(theirs.folder))
+    mine = make(tmp_path / "mine")
+    mine.append(start("mine"))
+    shutil.rmtree(mine.folder)
+    Path(mine.folder).symlink_to(theirs.folder)
+
+    shelf = Shelf(mine.folder, mine)
+    assert shelf.acquire()
+    assert drain(shelf) == ["mine"]
+    shelf.release()
+    assert sorted(os.listdir(theirs.folder)) == before
+
+    os.unlink(mine.folder)
+    assert shelf.acquire() and os.listdir(mine.folder) == ["drain.lock"]
+
+
 class SpoolAgainstModel(RuleBasedStateMachine):
     """Append, take, acknowledge, lose the process, come back: against two lists, with segments of a few lines."""
 
