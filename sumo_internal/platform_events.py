@@ -93,6 +93,7 @@ class PlatformEvents:
         self._first_id: str | None = None
         self._is_timed_out = False
         self._tenant_id: str | None = None
+        self._trace_id: str | None = None
 
     def lines(self, event: object, now: str) -> Iterator[Line]:
         """The records of one event: nearly always one; none of a type that is not wanted.
@@ -138,6 +139,7 @@ class PlatformEvents:
         if kind == "platform.start" and request_id is not None:
             self.request_id = request_id
             self._tenant_id = _text(content, "tenantId")
+            self._trace_id = rendering.trace_id(_text(_get(content, "tracing"), "value"))
             self._first_id = self._first_id or request_id
             self.is_reported = self.has_ended = self._is_timed_out = False
         elif kind in ("platform.runtimeDone", "platform.report") and request_id == self.request_id:
@@ -222,10 +224,11 @@ class PlatformEvents:
             # ,"message":{…} is the object itself, without its closing brace.
             return piece[11:].rstrip()[:-1] if piece[11:12] == "{" else f"{{{piece[1:]}"
         current = request_id or self.request_id
-        tenant_id = self._tenant_id if current is not None and current == self.request_id else None
+        is_current = current is not None and current == self.request_id
         context = {
             "requestID": request_id,
-            "tenantId": tenant_id,
+            "traceId": self._trace_id if is_current and kind == "function" else None,  # an event's own is in it
+            "tenantId": self._tenant_id if is_current else None,
             **self._keys,
             "IsColdStart": current == self._first_id,
         }

@@ -55,6 +55,18 @@ def test_a_platform_event_is_a_record_with_what_lambda_sent() -> None:
     ]
 
 
+def test_a_line_has_the_trace_of_its_invocation() -> None:
+    """As in process: what Lambda tells with the start; a line of the init, or of an invocation without, has none."""
+    events = made()
+    tracing: Any = {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}
+    got = records(events, event("function", "init"), start("r1", tracing=tracing), event("function", "one"))
+    got += records(
+        events, start("r2"), event("function", "two"), start("r3", tracing="odd"), event("function", "three")
+    )
+    lines = {record["message"]: record.get("traceId") for record in got if record["type"] == "function"}
+    assert lines == {"init": None, "one": "1-a", "two": None, "three": None}
+
+
 def test_the_tenant_is_that_of_the_invocation() -> None:
     """Only platform.start has it in some schemas; the REPORT, which comes beside the next invocation, keeps it."""
     events = made()
