@@ -292,7 +292,8 @@ SETTINGS = (
         "is_enhanced",
         _bool,
         True,
-        'Off: the function\'s texts are sent as {"message": …} and its objects as they are, without any key of ours.',
+        'Off: the function\'s texts are sent as {"message": …} and its objects as they are, without any key of ours. '
+        "Without id, lines that came twice cannot be told from lines that were written twice.",
     ),
     Setting("SUMO_SPAN_DROP", "is_span_dropped", _bool, False, "platform.runtimeDone is sent without its spans."),
     Setting(
