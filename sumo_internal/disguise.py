@@ -22,7 +22,7 @@ import json
 import re
 from functools import partial
 
-from sumo_internal.embedded import QUOTED_KEY, decoded, dump, embedded, has_quotes, occurrences, value_span
+from sumo_internal.embedded import decoded, dump, embedded, has_quotes, literals, occurrences, quoted_keys, value_span
 from sumo_internal.patterns import OVERLAP_CHARS, PIECE_CHARS, compiled, merged, readings, spans, whole_spans
 
 TYPE_CHECKING = False
@@ -81,7 +81,7 @@ class Disguise:
 
     def cut(self, text: str) -> int:
         """Where a text that goes on may be cut: not where something is found, or may be once the rest is there."""
-        whole = [(match.start(), value_span(text, match.end())[1]) for match in self._keys_in(text)]
+        whole = [(begin, end) for begin, (_, end) in self._keys_in(text)]
         whole += [span for pattern in self._patterns for span in whole_spans(pattern, text)]
         end = len(text) - OVERLAP_CHARS
         for (begin, behind), _ in reversed(merged((span, True) for span in whole)):
@@ -116,10 +116,16 @@ class Disguise:
 
     def values_of_keys(self, text: str) -> Iterator[Span]:
         """Where the values of masked keys are in a text that has them in quotes: JSON, or Python's notation."""
-        return (value_span(text, match.end()) for match in self._keys_in(text))
+        return (span for _, span in self._keys_in(text))
 
-    def _keys_in(self, text: str) -> Iterator[re.Match[str]]:
-        return (match for match in QUOTED_KEY.finditer(text) if self._key and self.is_masked(match[2]))
+    def _keys_in(self, text: str) -> Iterator[tuple[int, Span]]:
+        """Where masked keys begin, and their values; but for those within such a value, which are hidden with it."""
+        behind = 0
+        for key, (begin, end) in quoted_keys(text) if self.has_keys else ():
+            if begin >= behind and self.is_masked(key):
+                span = value_span(text, end)
+                behind = span[1]
+                yield begin, span
 
     def digest(self, text: str) -> str:
         """What a hashed value becomes."""
@@ -178,8 +184,11 @@ class _Record:
         if isinstance(value, (dict, list)):
             for item in value.values() if isinstance(value, dict) else value:
                 self._hide(item)
-        elif value is not None and not isinstance(value, bool) and value not in ("", MASK):
-            self._hidden.add(value if isinstance(value, str) else json.dumps(value))
+        elif isinstance(value, str):
+            # As it is used, too: without the line end of the file that it was in, without the b'' of bytes.
+            self._hidden.update({text.strip() for text in (value, *literals(value))} - {"", MASK})
+        elif value is not None and not isinstance(value, bool):
+            self._hidden.add(json.dumps(value))
 
     def _clean(self, value: Any) -> Any:
         """A value with all that is found in it replaced: in its texts, its numbers and its keys."""

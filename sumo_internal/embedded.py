@@ -23,13 +23,16 @@ _SHORT_CHARS = 4
 BEGINNINGS_MAX = 50
 """Beginnings of JSON that are tried in one text: each that turns out to be none costs a look at what follows it."""
 
-QUOTED_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,8}[:=]\s{0,8}""")
-"""A key (the second group) and what stands between it and its value."""
-_QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
-_BARE = re.compile(r"[^\s,;&)\]}]+")
-"""A value behind a quoted key in a text that is no JSON as a whole: in quotes, or a number or name."""
+_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])\s{0,64}""")
+"""A key (the second group) and what stands between it and its value; a comma only in a list of pairs."""
+_BEFORE_PAIR = ("[(", " (")
+"""What stands before the key in a list of pairs, as Python writes headers and ordered dicts."""
+_QUOTED = re.compile(r"""(\"{3}|'{3}|["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
+_BARE = re.compile(r"""[^\s,;&)\]}>({\[<"']+""")
+_NEXT_LITERAL = re.compile(r"""\s*(?=[bBrRuU]{0,2}["'])""")
+"""Python puts a long text on several lines, in quotes each."""
 
-_CLOSING = {"{": "}", "[": "]"}
+_CLOSING = {"{": "}", "[": "]", "(": ")", "<": ">"}
 
 
 def has_quotes(text: str) -> bool:
@@ -49,31 +52,63 @@ def occurrences(value: str, text: str) -> Iterator[Span]:
         begin = text.find(value, begin + 1)
 
 
+def quoted_keys(text: str) -> Iterator[tuple[str, Span]]:
+    """Keys in a text, and from where on each stands to where its value begins."""
+    for match in _KEY.finditer(text):
+        if match[3] != "," or text[max(0, match.start() - 2) : match.start()] in _BEFORE_PAIR:
+            yield match[2], match.span()
+
+
 def value_span(text: str, begin: int) -> Span:
-    """Where the value is that begins here, behind a key; one that has no end goes to the end of the text."""
-    quoted = _QUOTED.match(text, begin)
+    """Where the value is that begins here, behind a key, without its quotes; one without an end reaches to the text's.
+
+    It is JSON, or whatever Python shows of an object: ``b'…'``, ``Secret('…')``, a tuple, several literals in a row.
+    """
+    end = begin
+    while (behind := _token_end(text, end)) > end:
+        literal = text[behind - 1] in "\"'" and _NEXT_LITERAL.match(text, behind)
+        end = literal.end() if literal else behind
+    quoted = _QUOTED.fullmatch(text, begin, end)
     if quoted:
         return quoted.span(2)
-    if text[begin : begin + 1] in ("{", "["):
-        return begin, _closed(text, begin)
+    return begin, end if end > begin else len(text)
+
+
+def literals(value: str) -> Iterator[str]:
+    """The texts in Python's notation of an object, but for keys and the very short ones."""
+    found = (match for match in _QUOTED.finditer(value) if not _KEY.match(value, match.start()))
+    return (match[2] for match in found if len(match[2]) >= _SHORT_CHARS)
+
+
+def _token_end(text: str, begin: int) -> int:
+    """The end of the quoted text, the brackets with all that is in them, or the bare word that begins here, if any."""
+    first = text[begin : begin + 1]
+    if first in ('"', "'"):
+        quoted = _QUOTED.match(text, begin)
+        return quoted.end() if quoted else len(text)
+    if first in _CLOSING:
+        return _closed(text, begin)
     bare = _BARE.match(text, begin)
-    return bare.span() if bare and text[begin] not in "\"'" else (begin, len(text))
+    return bare.end() if bare else begin
 
 
 def _closed(text: str, begin: int) -> int:
-    """The end of an object or a list that begins here."""
+    """The end of what is in brackets from here on."""
     open_ones: list[str] = []
     place = begin
     while place < len(text):
-        quoted = _QUOTED.match(text, place) if text[place] in "\"'" else None
-        if text[place] in _CLOSING:
-            open_ones.append(_CLOSING[text[place]])
-        elif text[place] == open_ones[-1]:
+        character = text[place]
+        if character in "\"'":
+            place = _token_end(text, place)
+            continue
+        if character in _CLOSING:
+            open_ones.append(_CLOSING[character])
+        elif character == open_ones[-1]:
             open_ones.pop()
-            if not open_ones:
-                return place + 1
-        place = quoted.end() if quoted else place + 1
-    return len(text)
+        place += 1
+        if not open_ones:
+            break
+    return place
 
 
 def _pairs(is_exact: list[bool], pairs: list[tuple[str, Any]]) -> dict[str, Any]:

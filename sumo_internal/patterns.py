@@ -16,6 +16,7 @@ import json
 import re
 import sys
 from bisect import bisect_right
+from functools import lru_cache
 
 if sys.version_info >= (3, 11):
     from re import _constants, _parser  # type: ignore[attr-defined]  # the same module under its newer name
@@ -39,6 +40,10 @@ OVERLAP_CHARS = 4 * 1024
 
 MANY_REPEATS = 32
 """A repeat that may come to so many counts as unbounded: ``(a{1,99}){1,99}`` runs as long as ``(a+)+``."""
+
+
+_REPEATS = [getattr(_constants, f"{kind}_REPEAT", None) for kind in ("MAX", "MIN", "POSSESSIVE")]
+"""How a repeat is called in a parsed expression; possessive ones are Python 3.11's."""
 
 
 class Refused(ValueError):
@@ -95,15 +100,33 @@ def _repeats_repeats(node: Any, is_repeated: bool) -> bool:
     return False
 
 
+@lru_cache(maxsize=100)
+def _repeats_group(source: str) -> bool:
+    """Is a group repeated? Of such a one, ``re`` tells the last place only, and the secret is in all of them."""
+    return _has_repeated_group(_parser.parse(source), False)
+
+
+def _has_repeated_group(node: Any, is_repeated: bool) -> bool:
+    if isinstance(node, tuple) and len(node) == 2:
+        kind, content = node
+        if kind is _constants.SUBPATTERN and content[0] is not None:
+            return is_repeated  # what is in a group is masked with it
+        if kind in _REPEATS:
+            is_repeated = is_repeated or content[1] > 1
+    node = node.data if isinstance(node, _parser.SubPattern) else node
+    return isinstance(node, (tuple, list)) and any(_has_repeated_group(each, is_repeated) for each in node)
+
+
 def has_match(pattern: re.Pattern[str], text: str) -> bool:
     """Does the expression match anywhere in the text?"""
     return any(pattern.search(text, begin, end) for begin, end in _pieces(text))
 
 
 def spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
-    """Where the expression's groups match, or the expression itself where it has none, or none took part."""
+    """Where the expression's groups match; the whole match where it has none, none took part, or one repeats."""
     for match, is_cut_off in _matches(pattern, text):
-        found = [span for span in match.regs[1:] if span[0] >= 0] or [match.regs[0]]
+        groups = () if _repeats_group(pattern.pattern) else match.regs[1:]
+        found = [span for span in groups if span[0] >= 0] or [match.regs[0]]
         if is_cut_off:
             yield found[0][0], len(text)
         else:

@@ -158,6 +158,7 @@ class PlatformEvents:
         else:
             text = value_text(content)
         message, details = rendering.message_text(text)
+        request_id = _text(content, "requestId") or self.request_id
         level = INFO
         if self._process is not None:
             processed = self._process(text, details)
@@ -165,9 +166,10 @@ class PlatformEvents:
                 return
             text, details, level = processed
             message = rendering.message_text(text)[0]
+            if quote(request_id or "") not in text:
+                request_id = self.request_id  # it is the object's own, and masked or withheld with it
         if not self._is_enhanced:
             details = ""
-        request_id = _text(content, "requestId") or self.request_id
         yield from self._fitted("function", time, ("message", message, text), details, request_id, level)
 
     def _other(self, kind: str, content: object, time: str) -> Iterator[Line]:

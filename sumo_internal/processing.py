@@ -49,6 +49,8 @@ class _Current(threading.local):
 class ProcessingRecorder(Recorder):
     """Processes what it records."""
 
+    _has_short_cut = False
+
     def __init__(
         self,
         spool: Spool,
@@ -81,7 +83,6 @@ class ProcessingRecorder(Recorder):
         self, request_id: str | None, *, trace_id: str | None = None, tenant_id: str | None = None
     ) -> None:
         super().enter_invocation(request_id, trace_id=trace_id, tenant_id=tenant_id)
-        self._is_plain = False  # no record goes past _put
         self._sampling.begin(request_id)
 
     def leave_invocation(self) -> None:
@@ -158,7 +159,7 @@ class ProcessingRecorder(Recorder):
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             guard.say_once("error", f"{reason}; messages are withheld")
         self.spool.count(tally.WITHHELD, 1, rendering.size_bytes(details))
-        return rules.without_message(details, reason)
+        return self._rules.without_message(details, reason)
 
     def _say_problem(self) -> None:
         if self.chain.problem:

@@ -82,19 +82,22 @@ class Chain:
 
     def load(self, *, is_init_over: bool) -> None:
         """Look up those that are not known yet, as far as that is possible now; see :attr:`problem`."""
+        processors = list(self._processors)  # a thread that logs while a module is imported comes by here, too
         try:
-            for name in self._names[len(self._processors) :]:
+            for name in self._names[len(processors) :]:
                 module_name, _, attribute = name.rpartition(".")
                 if is_init_over and module_name not in sys.modules and module_name != self._handler:
                     __import__(module_name)
                 module = sys.modules.get(module_name)
                 if not is_init_over and (module is None or _is_being_imported(module)):
                     return
-                self._processors.append((name, _checked(name, getattr(module, attribute, None))))
+                processors.append((name, _checked(name, getattr(module, attribute, None))))
+                self._processors = list(processors)
         except Withheld as problem:
             self.problem = str(problem)
         except (Exception, SystemExit) as error:
-            reason = f": {error}" if isinstance(error, ImportError) else ""
+            # Only Python's own text: what a module of the function's raises may say what must not leave.
+            reason = f": {error}" if isinstance(error, ImportError) and error.name else ""
             self.problem = f"SUMO_PROCESSORS: {name} cannot be imported ({type(error).__name__}{reason})"
 
     def run(self, text: str, fields: dict[str, Any], error: Error | None, trace: str) -> tuple[str, str] | None:

@@ -92,6 +92,9 @@ _ADDED_ATTRIBUTES = ("message", "asctime", "aws_request_id", "tenant_id", "_fram
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
+    _has_short_cut = True
+    """May a usual record go past :meth:`_put`? Of the class: at no instant may one of a recorder that processes."""
+
     def __init__(self, spool: Spool, keys: Mapping[str, str | bool | None], *, is_enhanced: bool = True) -> None:
         """Record into a spool.
 
@@ -136,7 +139,7 @@ class Recorder:
         self._context = rendering.context_text({**keys, "traceId": rendering.trace_id(trace_id), "tenantId": tenant_id})
         # Loaded by the function, if at all, and never by us. Without it no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
-        self._is_plain = self._is_enhanced and self._tracing is None
+        self._is_plain = self._has_short_cut and self._is_enhanced and self._tracing is None
 
     def leave_init(self) -> None:
         """The init phase is over, and the function's module has been imported."""

@@ -2,7 +2,7 @@
 
 What a record passes, in this order: SUMO_EXCLUDE and SUMO_INCLUDE; what the caller adds (the users' processors); masks
 and hashes (:mod:`sumo_internal.disguise`). Whatever goes wrong in there is raised, and the caller then sends the record
-:func:`without_message`.
+:meth:`~Rules.without_message`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Rules:
             Text, fields and severity, as ``logging`` counts it; or why it is not wanted: ``excluded``, ``dropped``.
 
         Raises:
-            Withheld: It may leave :func:`without_message` only. So it may after any other exception.
+            Withheld: It may leave :meth:`without_message` only. So it may after any other exception.
         """
         if self.withheld:
             raise Withheld(self.withheld)
@@ -89,11 +89,19 @@ class Rules:
             details = details if masked == fields else rendering.fields_text(masked, masked)
         return text, details, level
 
+    def without_message(self, details: str, reason: str) -> tuple[str, str, int]:
+        """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`applied`.
 
-def without_message(details: str, reason: str) -> tuple[str, str, int]:
-    """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`Rules.applied`."""
-    fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
-    return MASK, rendering.fields_text({**fields, "withheld": reason}, fields), severity("", fields)
+        A line of JSON may name any level and logger: they are masked, too. Where that fails, a known level stays.
+        """
+        fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
+        level = severity("", fields)
+        if self.disguise is not None:
+            try:
+                fields = self.disguise.applied("", fields)[1]
+            except Exception:
+                fields = {"level": fields["level"]} if level else {}
+        return MASK, rendering.fields_text({**fields, "withheld": reason}, fields), level
 
 
 def fields_of(details: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class TelemetryRules:
             is_told = isinstance(problem, rules.Withheld)
             reason = str(problem) if is_told else f"masking failed: {type(problem).__name__}"
             guard.say_once("warn", f"{reason}; messages are withheld")
-            kept = rules.without_message(details, reason)
+            kept = self._rules.without_message(details, reason)
             self._spool.count(tally.WITHHELD, 1, len(text))
         if isinstance(kept, str):
             self._spool.count(kept, 1, len(text))

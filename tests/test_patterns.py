@@ -43,6 +43,23 @@ def test_an_expression_in_use_is_taken(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (r"(?:(\d{4})[ -]?){4}", "4111-1111-1111-1111"),
+        (r"no (?:(\d{4})-?){2,4}?", "no 4111-1111-"),
+        (r"no ((?:(\d{4})-?){4})", "4111-1111-1111-1111"),
+        (r"no (\d+)?", "4111"),
+        (r"no (?:(\d{4})-)?", "4111"),
+    ],
+)
+def test_a_group_that_repeats_is_all_of_the_match(source: str, found: str) -> None:
+    """Python knows where such a group matched last; of a card number that would be the last four digits."""
+    text = "no 4111-1111-1111-1111"
+    places = merged((span, True) for span in spans(compiled(source), text))
+    assert [text[begin:end] for (begin, end), _ in places] == [found]
+
+
+@pytest.mark.parametrize(
     "source",
     [
         r"(a+)+$",

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -218,7 +219,7 @@ def test_an_endless_processor_is_withheld(
 def test_what_cannot_be_masked_is_withheld(
     recording: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever goes wrong in a mask (here: no memory), the message does not go out as it was."""
+    """Whatever goes wrong in a mask (here: no memory), nothing goes out that it should have seen: no logger either."""
     made = recording(SUMO_MASK_KEYS="password")
 
     def fails(*_: object) -> None:
@@ -229,8 +230,48 @@ def test_what_cannot_be_masked_is_withheld(
     (record,) = made.records()
 
     assert (record["message"], record["withheld"]) == (MASK, "masking failed: MemoryError")
-    assert (record["level"], record["logger"]) == ("ERROR", "orders") and "hunter2" not in json.dumps(record)
+    assert record["level"] == "ERROR" and "logger" not in record and "hunter2" not in json.dumps(record)
     assert "hunter2" not in capfd.readouterr().err
+
+
+def test_what_is_shown_of_a_withheld_record_is_masked(
+    recording: Callable[..., Recording], processors: types.ModuleType
+) -> None:
+    """A logger's name, an exception's, the level and logger of a line of JSON are as anybody has named them."""
+    processors.broken = lambda logger, name, event: event["missing"]  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.broken", SUMO_MASK_PATTERNS="hunter2")
+    made.log.name = "orders.hunter2"
+    try:
+        raise type("Of_hunter2", (Exception,), {})
+    except Exception:
+        made.log.exception("no")
+    made.recorder.written('{"level":"hunter2","logger":"of hunter2","text":"hunter2"}\n', STDOUT)
+    made.recorder.written('{"level":"error","logger":"shop"}\n', STDOUT)
+    shown = [[record.get(name) for name in ("level", "logger", "errorType")] for record in made.records()]
+
+    assert shown == [["ERROR", "orders.***", "Of_***"], ["***", "of ***", None], ["error", "shop", None]]
+    assert b"hunter2" not in made.raw()
+
+
+def test_no_instant_is_without_rules(recording: Callable[..., Recording]) -> None:
+    """Another thread may log at any instruction of the change from one invocation to the next."""
+    made = recording(SUMO_MASK_PATTERNS="hunter2")
+    inside = (ProcessingRecorder.enter_invocation.__code__, Recorder.enter_invocation.__code__)
+
+    def log(frame: FrameType, *_: object) -> Any:
+        if frame.f_code in inside:
+            made.log.info("hunter2")
+            return log
+        return None
+
+    sys.settrace(log)
+    try:
+        made.recorder.enter_invocation("id-2")
+    finally:
+        sys.settrace(None)
+    messages = [record["message"] for record in made.records()]
+
+    assert len(messages) > 10 and all(MASK in message for message in messages) and b"hunter2" not in made.raw()
 
 
 def test_counts_say_what_was_asked_for(recording: Callable[..., Recording], processors: types.ModuleType) -> None:

@@ -38,6 +38,21 @@ KEYS = Disguise(["password", "authorization", "*_token"], [], [], "")
         ("got {'password': b'a1b2'} cut", "got {'password': ***} cut"),
         ('cut off: {"password":"a1b2', 'cut off: {"password":***'),
         ('cut off: {"password":{"a1b2"', 'cut off: {"password":***'),
+        ("got {'password': b'a1 b2', 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {b'password': r'a1 b2', 'n': 1} a1 b2", "got {b'password': ***, 'n': 1} ***"),
+        ("got {'password': ('a1', 'b2'), 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {'password': Secret(value='a1 b2'), 'n': 1} a1 b2", "got {'password': ***, 'n': 1} ***"),
+        ("got {'password': <Secret a1 b2>, 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {'password': 'a1 '\n  'b2', 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {'password': b'a1 '\n  b'b2', 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ("got {'password': frozenset({'a1', 'b2'}), 'n': 1}", "got {'password': ***, 'n': 1}"),
+        ('got {"password": {"a": "a1 } b2', 'got {"password": ***'),
+        ('cfg = {"password": """a1 "b2" """}', 'cfg = {"password": """***"""}'),
+        ("[('password', 'a1 b2'), ('n', 1)]", "[('password', '***'), ('n', 1)]"),
+        ("[('n', 1), ('password', 'a1 b2')]", "[('n', 1), ('password', '***')]"),
+        ("headers.get('password', 'none at all')", "headers.get('password', 'none at all')"),
+        ("{'password'" + 20 * " " + ": 'a1 b2'}", "{'password'" + 20 * " " + ": '***'}"),
+        ('{"password" => "a1 b2"}', '{"password" => "***"}'),
         ('told "{\\"password\\": \\"a\\u0031b2\\"}" a1b2', 'told "{\\"password\\": \\"***\\"}" ***'),
         ('{"password":"a1b2 no JSON', '{"password":***'),
         ('{"n":1,"text":"password"}', '{"n":1,"text":"password"}'),
@@ -59,6 +74,28 @@ def test_a_fields_value_is_hidden_in_the_rest_of_the_record() -> None:
     assert masked == {"password": MASK, "extra_api_token": MASK, "tries": 771, "errorMessage": "no user with ***"}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("b'hunter2'", "got hunter2"), ("hunter2\n", "got hunter2, no more"), ("Secret('hunter2')", "got hunter2")],
+)
+def test_a_value_is_hidden_as_it_is_used(value: str, text: str) -> None:
+    """Bytes are decoded, and what a file held is stripped, before somebody prints it."""
+    hidden, fields = KEYS.applied(text, {"password": value})
+    assert fields == {"password": MASK} and hidden.startswith("got ***") and "hunter2" not in hidden
+
+
+@given(
+    st.text("ab '\"\\\n{}[](),:<>", max_size=12).filter(lambda text: text.strip() != ""),
+    st.sampled_from(
+        [repr, lambda text: repr(text.encode()), lambda text: repr((1, text)), lambda text: f"S({text!r})"]
+    ),
+)
+def test_pythons_notation_has_no_gap(inside: str, shown: Any) -> None:
+    """Whatever characters a value has, all of it is masked; where they are quotes, what follows it may be, too."""
+    text, _ = KEYS.applied(f"got {{'n': 1, 'password': {shown('@Q' + inside + 'Q@')}, 'm': 2}}", {})
+    assert "Q" not in text and text.startswith("got {'n': 1, 'password': ")
+
+
 def test_what_a_key_hides_may_be_a_structure() -> None:
     """Each value in it is hidden elsewhere; its truth values and nothings are in every text and stay."""
     secret = {"password": {"user": "hunter2", "ok": True, "none": None, "pins": [1234]}}
@@ -73,6 +110,17 @@ def test_bounds_of_the_search_lose_nothing() -> None:
     fields = {f"{number}_token": "a1b2" for number in range(disguise.NAMES_MAX + 10)}
     assert set(KEYS.applied("", fields)[1].values()) == {MASK}
     assert len(KEYS._masked) == disguise.NAMES_MAX
+
+
+@pytest.mark.parametrize("beginning", ['{"password":{', "[('password', ", """x {'password': ['a', """])
+def test_a_key_within_a_hidden_value_costs_nothing(beginning: str) -> None:
+    """What is cut off goes to the end; thousands of such keys would each look through all of the rest, for minutes."""
+    seen = []
+    rules = Disguise(["password"], [], [], "")
+    is_masked = rules.is_masked
+    rules.is_masked = lambda name: seen.append(name) or is_masked(name)  # type: ignore[method-assign, func-returns-value]  # counts
+    text, _ = rules.applied(beginning * 2_000 + "'hunter2", {})
+    assert "hunter2" not in text and seen.count("password") <= 4
 
 
 # Expressions.

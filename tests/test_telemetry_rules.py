@@ -9,6 +9,7 @@ import pytest
 
 from sumo_internal.config import read
 from sumo_internal.disguise import MASK
+from sumo_internal.platform_events import PlatformEvents
 from sumo_internal.shelf import Shelf
 from sumo_internal.spool import SEGMENT_BYTES, Spool
 from sumo_internal.telemetry_rules import NO_PROCESSORS, TelemetryRules
@@ -80,3 +81,15 @@ def test_without_a_word_from_the_platform(tmp_path: Path) -> None:
         rules.append('{"message":"held"', 20)
         rules.end(is_success=is_success)
         assert messages(spool) == expected
+
+
+@pytest.mark.parametrize("variables", [{"SUMO_MASK_PATTERNS": "hunter2"}, {"SUMO_PROCESSORS": "app.tag"}])
+def test_a_masked_request_id_is_none(tmp_path: Path, variables: dict[str, str]) -> None:
+    """An object's requestId is the record's own, unless a rule has hidden it: then it is the invocation's."""
+    rules, _ = made(tmp_path, **variables)
+    events = PlatformEvents(["function"], {}, is_span_dropped=False, is_enhanced=True, process=rules.passed)
+    list(events.lines({"type": "platform.start", "record": {"requestId": "r-1"}}, "now"))
+    [(line, _)] = events.lines({"type": "function", "record": {"requestId": "hunter2", "message": "x"}}, "now")
+    record = json.loads(line + "}")
+
+    assert record["requestID"] == "r-1" and "hunter2" not in line
