@@ -193,6 +193,17 @@ def test_the_worst_stands_first() -> None:
     assert [finding.level for finding in found] == ["error", "warning", "note"]
 
 
+def test_a_fix_names_the_default() -> None:
+    """Where there is none, it says so, and does not end in an empty pair of brackets."""
+    fixes = [
+        found.fix for name in ("SUMO_FLUSH", "SUMO_EXCLUDE") for found in checks.check_values(subject({name: "("}))
+    ]
+    assert fixes == [
+        "Correct SUMO_FLUSH, or remove it (default: auto).",
+        "Correct SUMO_EXCLUDE, or remove it (default: none).",
+    ]
+
+
 def test_permissions_are_the_least_that_serve() -> None:
     """One statement for each thing that the settings use, on that thing alone, in the region's partition."""
     both = checks.permissions(subject({"SUMO_S3_BUCKET_REGION": "cn-north-1"}))

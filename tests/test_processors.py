@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import re
@@ -344,6 +345,17 @@ def test_a_processor_that_cannot_be_had_is_named(modules: Any, source: str, prob
     found = Chain(["late.tag"], "app")
     found.load(is_init_over=True)
     assert (found.problem, found.is_loaded) == (f"SUMO_PROCESSORS: {problem}", False)
+
+
+def test_two_threads_that_load_have_each_processor_once(modules: Any) -> None:
+    """One may log while the other looks a name up; twice the processors would count as not loaded, for ever."""
+    found = Chain(["late.tag"], "app")
+    modules.joinpath("late.py").write_text("def __getattr__(name):\n    LOAD(is_init_over=False)\n    return print\n")
+    late = importlib.import_module("late")
+    calls = iter([found.load])
+    late.LOAD = lambda **options: [load(**options) for load in calls]  # type: ignore[attr-defined]  # the other, once
+    found.load(is_init_over=True)
+    assert found.is_loaded and found.problem == ""
 
 
 @pytest.mark.parametrize(

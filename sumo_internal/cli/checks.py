@@ -119,7 +119,7 @@ def check_values(subject: Subject) -> Iterator[Finding]:
         elif name == "SUMO_ENABLE_FAILOVER" and missing:
             yield find("failover-incomplete", problem=problem, missing=missing[0])
         else:
-            yield find("variable-value", problem=problem, name=name, default=defaults[name])
+            yield find("variable-value", problem=problem, name=name, default=defaults[name] or "none")
 
 
 def default_text(setting: configuration.Setting) -> str:
