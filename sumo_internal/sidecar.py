@@ -263,7 +263,7 @@ class Sidecar:
             self._done.set()
 
     def _watch_backlog(self) -> None:
-        """Be woken when another :data:`WAKE_BYTES` have come together; a full segment wakes in any case."""
+        """Be woken when another :data:`WAKE_BYTES` have come together, in this segment or from it into the next."""
         segments = list(self._spool.segments)
         if segments:
             self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES

@@ -314,7 +314,8 @@ class Spool:
         self.segments: deque[Segment] = deque()
         """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
         self.on_backlog: Callable[[], None] | None = None
-        """Called, under the writer's lock, when :attr:`wake_offset` is passed. Must not block."""
+        """Called, under the writer's lock, when :attr:`wake_offset` is passed, or the spool's last segment begun. Must
+        not block."""
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
         self._wake_offset = SEGMENT_BYTES
@@ -421,7 +422,7 @@ class Spool:
 
     @property
     def wake_offset(self) -> int:
-        """Committed offset from which on :attr:`on_backlog` is called."""
+        """Committed offset from which on :attr:`on_backlog` is called; it may lie in the next segment."""
         return self._wake_offset
 
     @wake_offset.setter
@@ -479,12 +480,15 @@ class Spool:
         self._clear_offset = self._end_offset = self._limit_offset = 0
         self.segments.append(segment)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
+        if self._offset:  # what is unsent may begin in the segment before
+            self._wake_offset -= self._offset - HEADER_BYTES
         self._offset = HEADER_BYTES
         self._limit_offset = SEGMENT_BYTES
         self._end_offset = 0 if is_reserved else SEGMENT_BYTES
         previous[_SEALED] = 1
-        if number > 1 and self.on_backlog is not None:
-            self.on_backlog()
+        is_last = taken + 1 >= self._max_segments - self._reserved_segments
+        if number > 1 and is_last and self.on_backlog is not None:
+            self.on_backlog()  # however little is unsent: what keeps the segments before is to go
         return True
 
     def make_segment(self, name: str, *, is_filled: bool) -> Segment:

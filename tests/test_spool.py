@@ -32,6 +32,7 @@ from sumo_internal.spool import (
     INFO,
     LINE_MAX_BYTES,
     SEGMENT_BYTES,
+    SEGMENTS_MIN,
     WARNING,
     Segment,
     Slice,
@@ -123,6 +124,38 @@ def test_a_full_segment_is_followed_by_another_and_removed_when_acknowledged(tmp
 
     assert [int(line[:8]) for line in got] == list(range(5000))
     assert len(list_segments(spool.folder)) == 1
+
+
+def test_a_backlog_is_what_is_unsent_wherever_its_segment_ends(tmp_path: Path) -> None:
+    """The call comes when as much is unsent as was asked for, across the end of a segment, or in the last segment.
+
+    Guards against a small request in the middle of an invocation for each segment that happens to be full.
+    """
+    called_at: list[tuple[int, int]] = []
+
+    def called() -> None:
+        called_at.append((len(spool.segments), spool._offset))
+        spool.wake_offset = 10 * SEGMENT_BYTES
+
+    text = start("x" * 10_000)
+    for begin, woken_in in ((HEADER_BYTES, 1), (SEGMENT_BYTES // 2, 2)):
+        spool = make(tmp_path / str(begin))
+        spool.on_backlog = called
+        while spool._offset < begin:
+            spool.append(text)
+        wake_offset = spool.wake_offset = spool._offset + SEGMENT_BYTES - 4 * HEADER_BYTES
+        while not called_at:
+            spool.append(text)
+        segments, offset = called_at.pop()
+        reached = offset + sum(each.committed_offset - HEADER_BYTES for each in list(spool.segments)[: segments - 1])
+        assert segments == woken_in
+        assert wake_offset - 2 * len(text) <= reached <= wake_offset
+    spool = make(tmp_path / "small", max_bytes=1)
+    spool.on_backlog = called
+    spool.wake_offset = 10 * SEGMENT_BYTES
+    while len(spool.segments) < SEGMENTS_MIN - 1:
+        spool.append(text)
+    assert called_at == [(2, HEADER_BYTES)]
 
 
 def test_a_full_spool_refuses_new_lines_counts_them_and_never_waits(tmp_path: Path) -> None:
