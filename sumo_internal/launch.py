@@ -16,7 +16,6 @@ from sumo_internal import guard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
-    from types import CodeType, FrameType
     from typing import Any
 
 
@@ -60,51 +59,8 @@ def run_script(path: str, arguments: list[str]) -> None:
         text = f"{sys.executable}: can't open file {full_path!r}: [Errno {error.errno}] {error.strerror}\n"
         sys.stderr.write(text)
         sys.exit(2)
-    code = loader.get_code("__main__") if path.endswith(".pyc") else _compiled(source, full_path)
+    code = loader.get_code("__main__") if path.endswith(".pyc") else loader.source_to_code(source, full_path)
     _become(code, __file__=full_path, __cached__=None, __loader__=loader)
-
-
-def _compiled(source: bytes, path: str) -> CodeType:
-    """Compile as the interpreter does its script, without ``compile``, whose first call makes the types of all syntax
-    trees: 1 to 1.4 ms, a third of what our imports take.
-
-    ``exec`` compiles without them, under the name ``<string>``; the code is taken as its frame is entered, and given
-    its name by what importlib has for that. Anything out of the ordinary is left to ``compile``, its errors too. (Only
-    a warning of the compiler's keeps that name.)
-    """
-    taken: list[CodeType] = []
-
-    def take(frame: FrameType, event: str, argument: object) -> None:
-        if frame.f_code is not _enter.__code__:
-            taken.append(frame.f_code)
-            raise _Taken
-
-    if sys.gettrace() is None:
-        try:
-            sys.settrace(take)
-            _enter(source)
-        except Exception:
-            pass
-        finally:
-            sys.settrace(None)
-    if not taken:
-        return compile(source, path, "exec", dont_inherit=True)
-    from _imp import _fix_co_filename  # type: ignore[attr-defined]  # not in its stubs
-
-    _fix_co_filename(taken[0], path)
-    return taken[0]
-
-
-class _Taken(Exception):
-    """The code is there, and not to be run."""
-
-
-def _enter(source: bytes) -> None:
-    exec(source, {"__builtins__": {}})  # should it be run after all, it can do nothing
-
-
-# exec hands on the caller's __future__.
-_enter.__code__ = _enter.__code__.replace(co_flags=_enter.__code__.co_flags & ~annotations.compiler_flag)
 
 
 def _is_importable(path: str) -> bool:

@@ -330,12 +330,6 @@ CODES = {
     "is killed": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
     "recurses": "def f(): f()\nf()",
     "is no Python": "def",
-    "has a coding of its own": "# coding: latin-1\nprint(ascii('\u00e9'))",
-    "looks at its code": (  # nothing of ours in it, and no compile() before it, which is seen by the types of its trees
-        "import sys\ndef function(value: int): return sys._getframe().f_code.co_filename.rpartition('/')[2]\n"
-        "print(function.__annotations__, function(1), sys._getframe().f_code.co_flags, sys.gettrace(), __builtins__)\n"
-        "print([kind for kind in object.__subclasses__() if kind.__name__ == 'AST'])"
-    ),
     "misses a module": "import no_such_module",
     "misses a name": "from json import no_such_name",
     "says goodbye": "import atexit\nname = 'bye'\natexit.register(lambda: print(name))",
