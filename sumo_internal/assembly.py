@@ -15,7 +15,7 @@ from sumo_internal.lambda_api import ExtensionsApi
 from sumo_internal.recorder import Recorder, note_records
 from sumo_internal.sidecar import Sidecar
 from sumo_internal.spool import Spool
-from sumo_internal.tally import Tally
+from sumo_internal.tally import DRAINER, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
     headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
     spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
+    spool.drainers_tally = Tally(config.spool_dir, spool.writer + DRAINER)
     notes.tell_function(config.spool_dir, stream, headers)
     keys = {
         "logGroup": f"/aws/lambda/{function}" if function else None,
@@ -183,11 +184,10 @@ def _processing_recorder(
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:
     """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
     from sumo_internal import destinations
-    from sumo_internal.shelf import DRAINER, Shelf
+    from sumo_internal.shelf import Shelf
 
     spool = recorder.spool
-    counts = Tally(config.spool_dir, spool.writer + DRAINER)
-    counts.keep()  # while there is room
+    counts = spool.drainers_tally or Tally(config.spool_dir, spool.writer + DRAINER)  # the latter in a forked child
     shelf = Shelf(config.spool_dir, spool)
     return destinations.make_drainer(config, environ, shelf, counts, lambda: _make_sender(environ), recorder.account)
 

@@ -14,7 +14,7 @@ import time
 
 from sumo_internal.files import FolderRefused, LockFile, open_folder, unlink
 from sumo_internal.spool import HEADER_BYTES, Segment, SegmentDamaged, Slice, list_segments
-from sumo_internal.tally import is_empty
+from sumo_internal.tally import DRAINER, is_empty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 LEFTOVER_AGE_S = 60
 """Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
-DRAINER = "-drainer"
-"""Stands behind a writer's name in that of its drainer's tally."""
 
 
 class Shelf:

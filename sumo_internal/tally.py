@@ -51,6 +51,9 @@ EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", 
 ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
+DRAINER = "-drainer"
+"""Stands behind a writer's name in that of its drainer's tally."""
+
 _OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
 """What may become of an account's own record."""
 

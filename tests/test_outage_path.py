@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from faulty_http import End
 from model import Environment
 from runtimes import typical
 from sumo_source import HANG, Fault, Point, SumoSource
+
+from sumo_internal import tally
 
 PROBE = Path(__file__).parent / "functions" / "probe"
 
@@ -260,3 +263,20 @@ def test_what_breaks_in_the_shipping_thread_does_not_end_it(source: SumoSource, 
 
     assert arrived == ["loaded", "one", "two"]
     assert len(said) == 1 and "shipping failed: RuntimeError: spoiled" in said[0]
+
+
+@pytest.mark.skipif(Environment.isolation_available() is not None, reason="a small /tmp of its own needs root")
+def test_what_is_refused_at_shutdown_is_counted_on_a_full_disk(source: SumoSource, layer_folder: Path) -> None:
+    """The extension's counts have their place before there are any: at SHUTDOWN the function may have filled /tmp."""
+    with environment(source, layer_folder, {"isolated": True, "tmp_size_mb": 4}, SUMO_FLUSH="next") as env:
+        env.start()
+        env.invoke(log("the last"))
+        with contextlib.suppress(OSError), (env.tmp / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        source.default = Fault(400)
+        env.shutdown()
+        counts = tally.totals(str(env.tmp / "sumo-internal"))
+
+    refused = sum(len(request.records) for request in source.requests if request.status == 400)
+    assert refused >= 1 and counts[tally.REFUSED][0] == refused
