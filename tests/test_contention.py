@@ -109,7 +109,7 @@ def test_a_backlog_is_shipped_meanwhile_all_the_same(
     until = tmp_path / "arrived"
     with environment(source, layer_folder, task_root, typical(), SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="60") as env:
         env.start()
-        handle = env.begin_invoke({"lines": 4_000, "length": 1_000, "until": str(until)})
+        handle = env.begin_invoke({"lines": 6_000, "length": 1_000, "until": str(until)})
         source.wait_for(3_000)
         until.touch()
         assert handle.finish().status == "success"
