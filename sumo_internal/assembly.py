@@ -13,9 +13,8 @@ from sumo_internal import config as configuration
 from sumo_internal import guard, notes, runtime, streams
 from sumo_internal.lambda_api import ExtensionsApi
 from sumo_internal.recorder import Recorder, note_records
-from sumo_internal.sidecar import Sidecar
+from sumo_internal.sidecar import Sidecar, drainers_tally
 from sumo_internal.spool import Spool
-from sumo_internal.tally import DRAINER, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.config import Config
     from sumo_internal.drainer import Drainer
+    from sumo_internal.tally import Tally
     from sumo_internal.web import Sender
 
 EXTENSION = "extensions/sumo-internal-extension"
@@ -148,7 +148,6 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
     headers = configuration.envelope(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
     spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
-    spool.drainers_tally = Tally(config.spool_dir, spool.writer + DRAINER)
     notes.tell_function(config.spool_dir, stream, headers)
     keys = {
         "logGroup": f"/aws/lambda/{function}" if function else None,
@@ -162,7 +161,7 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     else:
         recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced)
     _recorder = recorder
-    return recorder, Sidecar(config, recorder, lambda: make_drainer(config, environ, recorder))
+    return recorder, Sidecar(config, recorder, lambda counts: make_drainer(config, environ, recorder, counts))
 
 
 def _processing_recorder(
@@ -181,14 +180,12 @@ def _processing_recorder(
     return recorder
 
 
-def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder) -> Drainer:
+def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Tally) -> Drainer:
     """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
     from sumo_internal import destinations
     from sumo_internal.shelf import Shelf
 
-    spool = recorder.spool
-    counts = spool.drainers_tally or Tally(config.spool_dir, spool.writer + DRAINER)  # the latter in a forked child
-    shelf = Shelf(config.spool_dir, spool)
+    shelf = Shelf(config.spool_dir, recorder.spool)
     return destinations.make_drainer(config, environ, shelf, counts, lambda: _make_sender(environ), recorder.account)
 
 
@@ -215,4 +212,5 @@ def _register(sidecar: Sidecar) -> None:
 def _drain_at_exit(config: Config, recorder: Recorder) -> None:
     """Outside Lambda there is nobody to come after us."""
     with guard.guard("shipping at exit"):
-        make_drainer(config, os.environ, recorder).drain(time.time() + config.flush_max_age_s)
+        counts = drainers_tally(recorder.spool)
+        make_drainer(config, os.environ, recorder, counts).drain(time.time() + config.flush_max_age_s)

@@ -24,6 +24,7 @@ from sumo_internal import flushing, guard
 from sumo_internal.files import FolderRefused
 from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
 from sumo_internal.spool import SEGMENT_BYTES, has_others
+from sumo_internal.tally import DRAINER, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sumo_internal.drainer import Drainer
     from sumo_internal.lambda_api import ExtensionsApi
     from sumo_internal.recorder import Recorder
+    from sumo_internal.spool import Spool
 
 NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
@@ -97,18 +99,20 @@ def _start_thread(body: Callable[..., None], *arguments: object) -> None:
 class Sidecar:
     """Follows the invocations and ships what they leave in the spool."""
 
-    def __init__(self, config: Config, recorder: Recorder, make_drainer: Callable[[], Drainer]) -> None:
+    def __init__(self, config: Config, recorder: Recorder, make_drainer: Callable[[Tally], Drainer]) -> None:
         """Make a sidecar; :meth:`register` sets it going, or :meth:`keep_shipping` where there is no Lambda.
 
         Args:
             config: For the flush strategy and the age at which lines are shipped.
             recorder: Told of invocations; its spool is drained.
-            make_drainer: Called on the shipping thread when there is something to ship for the first time.
+            make_drainer: Called on the shipping thread when there is something to ship for the first time, with
+                the tally for what becomes of it.
         """
         self._config = config
         self._recorder = recorder
         self._spool = recorder.spool
         self._spool.on_backlog = self._backlog
+        self._counts = drainers_tally(recorder.spool)
         self._make_drainer = make_drainer
         self._registered = Signal()
         self._is_registering = False
@@ -232,6 +236,8 @@ class Sidecar:
 
     def keep_shipping(self) -> None:
         """Ship when asked to, and whatever has become old, on a thread of its own."""
+        with guard.guard("keeping counts"):
+            self._counts.keep()  # before the init is over: later the function may have filled the disk
         _start_thread(self._keep_shipping)
 
     def _keep_shipping(self) -> None:
@@ -251,7 +257,7 @@ class Sidecar:
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
-                    drainer = drainer or self._make_drainer()
+                    drainer = drainer or self._make_drainer(self._counts)
                     outcome = drainer.drain(_NEVER_S)
                     drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
@@ -267,3 +273,8 @@ class Sidecar:
         segments = list(self._spool.segments)
         if segments:
             self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES
+
+
+def drainers_tally(spool: Spool) -> Tally:
+    """The counts of this process's drainer, beside those of its writer; no file has them before they are kept."""
+    return Tally(spool.folder, spool.writer + DRAINER)

@@ -340,8 +340,6 @@ class Spool:
         """
         self.segments.clear()
         self._is_child = is_child
-        self.drainers_tally: Tally | None = None
-        """Of this process's drainer: it gets its file with the first segment, before the function may fill the disk."""
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
         self._lock: Any = RLock()  # with ``_is_owned``, which its type does not show
         self._is_appending = False
@@ -506,8 +504,6 @@ class Spool:
             if self._life is None or self._life.is_unlinked:
                 self._life = _locked(f"{self.folder}/{self.writer}.lock")
             self.tally.keep()
-            if self.drainers_tally is not None and self._segment_number == 1:
-                self.drainers_tally.keep()  # from then on it is the drainer's
             return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
 
     def adopt(self, segment: Segment) -> None:

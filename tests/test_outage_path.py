@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from sumo_source import HANG, Fault, Point, SumoSource
 from sumo_internal import tally
 
 PROBE = Path(__file__).parent / "functions" / "probe"
+
+needs_small_tmp = pytest.mark.skipif(
+    Environment.isolation_available() is not None, reason="a small /tmp of its own needs root"
+)
 
 
 @pytest.fixture
@@ -265,15 +270,39 @@ def test_what_breaks_in_the_shipping_thread_does_not_end_it(source: SumoSource, 
     assert len(said) == 1 and "shipping failed: RuntimeError: spoiled" in said[0]
 
 
-@pytest.mark.skipif(Environment.isolation_available() is not None, reason="a small /tmp of its own needs root")
+def fill(folder: Path) -> None:
+    """Leave not a byte in the folder's file system."""
+    with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@needs_small_tmp
+def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSource, layer_folder: Path) -> None:
+    """The drainer's counts have their file when the init is over. Without one they die with the process."""
+    source.default = Fault(400)
+    options = {"isolated": True, "tmp_size_mb": 4}
+    with environment(source, layer_folder, options, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="0.1") as env:
+        env.start()
+        fill(env.tmp)
+        handle = env.begin_invoke({"steps": [{"sleep": 60}]})
+        env.wait_for_line("Sumo Logic refuses 1 lines for good")
+        env.kill_runtime(signal.SIGKILL)
+        handle.finish()
+        env.shutdown()
+        counts = tally.totals(str(env.tmp / "sumo-internal"))
+
+    refused = sum(len(request.records) for request in source.requests)
+    assert refused >= 1 and counts[tally.REFUSED][0] == refused
+
+
+@needs_small_tmp
 def test_what_is_refused_at_shutdown_is_counted_on_a_full_disk(source: SumoSource, layer_folder: Path) -> None:
     """The extension's counts have their place before there are any: at SHUTDOWN the function may have filled /tmp."""
     with environment(source, layer_folder, {"isolated": True, "tmp_size_mb": 4}, SUMO_FLUSH="next") as env:
         env.start()
         env.invoke(log("the last"))
-        with contextlib.suppress(OSError), (env.tmp / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        fill(env.tmp)
         source.default = Fault(400)
         env.shutdown()
         counts = tally.totals(str(env.tmp / "sumo-internal"))
