@@ -292,8 +292,11 @@ def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSo
         env.shutdown()
         counts = tally.totals(str(env.tmp / "sumo-internal"))
 
-    refused = sum(len(request.records) for request in source.requests)
-    assert refused >= 1 and counts[tally.REFUSED][0] == refused
+    # Of the function's lines: the extension's own account is refused as well, and has no file left to be counted in.
+    # One more is right where the kill came between counting and acknowledging: then the line was refused twice.
+    records = [record for request in source.requests for record in request.records]
+    refused = {record["id"] for record in records if record["type"] == "function"}
+    assert refused and counts[tally.REFUSED][0] in (len(refused), len(refused) + 1)
 
 
 @needs_small_tmp
