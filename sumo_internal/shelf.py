@@ -90,9 +90,12 @@ class Shelf:
             if slices and end - segment.acknowledged_offset > left_bytes:
                 break
             taken = segment.take(left_bytes, end=end, is_verified=is_verified)
-            if taken is not None:
-                slices.append(taken)
-                left_bytes -= taken.size_bytes
+            if taken is None:
+                continue
+            slices.append(taken)
+            left_bytes -= taken.size_bytes
+            if taken.end < end:
+                break  # a short line of a later segment would fit, and overtake the long one that does not
         return slices
 
     def left(self) -> tuple[int, int]:

@@ -111,6 +111,20 @@ def test_slices_end_at_line_ends_within_the_limit(tmp_path: Path) -> None:
     assert drain(shelf, 1000) == ["c" * 100]
 
 
+def test_a_short_line_does_not_overtake_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch with no room for the next line of a segment takes none of a later segment either."""
+    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 2048)
+    spool = make(tmp_path / "spool")
+    texts = ["one", "l" * 1900, "short"]
+    for text in texts:
+        spool.append(start(text))
+    assert len(spool.segments) == 2
+    shelf = Shelf(spool.folder, spool)
+
+    assert lines(shelf.take(300)) == ["one"]
+    assert drain(shelf, 300) == texts
+
+
 def test_a_full_segment_is_followed_by_another_and_removed_when_acknowledged(tmp_path: Path) -> None:
     """Space is given back: of many megabytes that went through, one segment is left."""
     spool = make(tmp_path / "spool")
