@@ -5,7 +5,8 @@ Separate from the sandbox, which needs to know only the commands; the layout of 
 Rules:
 
 * Isolated, the layer is at /opt, the task at /var/task, the runtime at /var/runtime and the interpreter's prefix at
-  /var/lang, all read-only; /tmp is the environment's; there is no shared memory.
+  /var/lang, all read-only; /tmp is the environment's; there is no shared memory; /bin/sh is bash, where the machine
+  has one, as on Amazon Linux.
 * In place, everything is where it lies on the machine: a folder stands in for /opt, and variables tell of the one for
   /tmp.
 * Mounts are made in a mount namespace of the environment's own, and are gone with its last process.
@@ -103,6 +104,9 @@ def mount_commands(scratch: Path, files: FileSystem) -> list[list[str]]:
         resolver = scratch / "resolv.conf"
         resolver.write_text(f"nameserver {files.name_server}\n")
         read_only[Path("/etc/resolv.conf")] = resolver
+    shell, bash = (os.path.realpath(f"/bin/{name}") for name in ("sh", "bash"))
+    if shell != bash and os.path.exists(bash):
+        read_only[Path(shell)] = Path(bash)
     if os.path.isdir("/dev/shm"):  # Lambda has none
         read_only[Path("/dev/shm")] = empty
     commands = [["mount", "--bind", str(files.tmp), str(var / "tmp")]]
