@@ -49,10 +49,9 @@ def install() -> None:
 
     def patch(bootstrap: Any) -> None:
         runtime.capture(bootstrap, recorder)
-        runtime.follow_invocations(bootstrap, sidecar)
+        _follow(bootstrap, sidecar)
 
     runtime.when_loaded(patch)
-    _register(sidecar)
 
 
 def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
@@ -76,12 +75,13 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
         return None
     recorder, sidecar = _assemble(config, processors)
     if runtime.BOOTSTRAP in sys.modules:
-        runtime.follow_invocations(sys.modules[runtime.BOOTSTRAP], sidecar)
-    _register(sidecar)
+        _follow(sys.modules[runtime.BOOTSTRAP], sidecar)
+    else:
+        recorder.leave_init()  # nobody will tell
+        sidecar.keep_shipping()
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
 
-        recorder.leave_init()
         atexit.register(_drain_at_exit, config, recorder)
     elif not has_extension():
         guard.say(
@@ -201,12 +201,11 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
     return web.PooledSender(environ) if has_proxy else web.PlainSender(environ)
 
 
-def _register(sidecar: Sidecar) -> None:
+def _follow(bootstrap: Any, sidecar: Sidecar) -> None:
+    runtime.follow_invocations(bootstrap, sidecar)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address:
         sidecar.register(ExtensionsApi(address))
-    else:
-        sidecar.keep_shipping()
 
 
 def _drain_at_exit(config: Config, recorder: Recorder) -> None:

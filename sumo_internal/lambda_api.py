@@ -47,15 +47,32 @@ class ExtensionsApi:
         self._host = address
         self._identifier = identifier
 
-    def register(self, name: str, events: list[str]) -> None:
-        """Register; an internal extension may ask for INVOKE only, and only while the init phase lasts.
+    def ask_to_register(self, name: str, events: list[str]) -> socket:
+        """Ask to be registered, and do not wait: Lambda answers while the function's init goes on.
+
+        An internal extension may ask for INVOKE only, and only while the init phase lasts.
+
+        Raises:
+            OSError: Nobody listens there.
+        """
+        body = '{"events":["' + '","'.join(events) + '"]}'
+        connection = socket(AF_INET, SOCK_STREAM)
+        try:
+            connection.settimeout(REGISTER_TIMEOUT_S)
+            self._send(connection, "POST", "/register", {"Lambda-Extension-Name": name}, body)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def registered(self, connection: socket) -> None:
+        """Read the answer to the registration, and close the connection.
 
         Raises:
             ApiRefused: Too many extensions, too late, or a name that is taken.
-            OSError: Nobody answers there.
+            OSError: Nobody answers.
         """
-        body = '{"events":["' + '","'.join(events) + '"]}'
-        answer = self._call("POST", "/register", {"Lambda-Extension-Name": name}, body, REGISTER_TIMEOUT_S)
+        answer = self._receive(connection, "/register")
         self._identifier = answer.headers.get("lambda-extension-identifier", "")
 
     def next(self) -> Event:
@@ -96,15 +113,6 @@ class ExtensionsApi:
             body.get("requestId", ""),
             body.get("shutdownReason", "").lower(),
         )
-
-    def _call(self, method: str, path: str, headers: dict[str, str], body: str, timeout_s: float) -> http1.Answer:
-        connection = socket(AF_INET, SOCK_STREAM)
-        try:
-            connection.settimeout(timeout_s)
-            self._send(connection, method, path, headers, body)
-            return self._receive(connection, path)
-        finally:
-            connection.close()
 
     def _send(self, connection: socket, method: str, path: str, headers: dict[str, str], body: str = "") -> None:
         if self._identifier:

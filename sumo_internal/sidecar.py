@@ -1,13 +1,13 @@
 """The sidecar: the internal extension, two threads inside the runtime process.
 
-The *life-cycle thread* registers for INVOKE before the runtime's first Next and from then on waits for nothing but its
-own Next and a bounded hold. Lambda freezes the environment when the runtime and every registered extension have asked
-for their next event: by asking late, after the response has gone back to the caller, this thread buys the time to
-ship.
+The *life-cycle thread* waits for nothing but its own Next and a bounded hold. Lambda freezes the environment when the
+runtime and every registered extension have asked for their next event: by asking late, after the response has gone back
+to the caller, this thread buys the time to ship. It is registered for INVOKE while the function's module is imported,
+and only where the runtime tells of invocations: it would hold each one until its deadline else.
 
 The *shipping thread* runs the drainer and may be stuck in a name look-up or a dead connection for as long as it likes:
-nobody waits for it beyond a bound. What shipping needs is imported when there is something to ship for the first time,
-so that it is no part of the function's start.
+nobody waits for it beyond a bound. It begins with the first line, or when the init phase is over. What shipping needs
+is imported when there is something to ship for the first time, so that it is no part of the function's start.
 
 The function's threads only ever set a :class:`Signal`, which takes no lock. The environment may freeze at any
 instruction of any of this, for any time: every wait is for an event or a wall-clock time, and a socket that did not
@@ -16,18 +16,20 @@ survive is the source's business.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
 
 from sumo_internal import flushing, guard
 from sumo_internal.files import FolderRefused
-from sumo_internal.lambda_api import REGISTER_TIMEOUT_S, ApiRefused, Event
-from sumo_internal.spool import SEGMENT_BYTES, has_others
+from sumo_internal.lambda_api import ApiRefused, Event
+from sumo_internal.spool import has_others
 from sumo_internal.tally import DRAINER, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
     from typing import Any
 
@@ -71,9 +73,9 @@ class Signal:
         except RuntimeError:
             pass  # it is set already
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is set, at most so long; False when it was not."""
-        return self._lock.acquire(timeout=max(0.0, timeout_s))
+        return self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
 
 
 def _start_thread(body: Callable[..., None], *arguments: object) -> None:
@@ -100,7 +102,7 @@ class Sidecar:
     """Follows the invocations and ships what they leave in the spool."""
 
     def __init__(self, config: Config, recorder: Recorder, make_drainer: Callable[[Tally], Drainer]) -> None:
-        """Make a sidecar; :meth:`register` sets it going, or :meth:`keep_shipping` where there is no Lambda.
+        """Make a sidecar, which ships from the first line on; :meth:`register` has it follow the invocations too.
 
         Args:
             config: For the flush strategy and the age at which lines are shipped.
@@ -112,10 +114,15 @@ class Sidecar:
         self._recorder = recorder
         self._spool = recorder.spool
         self._spool.on_backlog = self._backlog
+        self._spool.wake_offset = 0  # the first line
         self._counts = drainers_tally(recorder.spool)
         self._make_drainer = make_drainer
+        self._pid = os.getpid()
+        self._has_begun = allocate_lock()
+        """Taken by the thread that starts the shipping thread, for good."""
+        self._api: ExtensionsApi | None = None
+        self._registration: socket | None = None
         self._registered = Signal()
-        self._is_registering = False
         self._running_id: str | None = None
         self._ended_id: str | None = None
         self._ended_at_s = 0.0
@@ -133,9 +140,8 @@ class Sidecar:
 
     def ended(self) -> None:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
-        if self._is_registering:
-            self._is_registering = False
-            self._registered.wait(REGISTER_TIMEOUT_S)
+        if self._registration is not None:
+            self._finish_registering(self._registration)
         if self._running_id is None:
             self._recorder.leave_init()
             return
@@ -154,29 +160,47 @@ class Sidecar:
         )
 
     def _backlog(self) -> None:
-        self._spool.wake_offset = SEGMENT_BYTES + 1  # once; the shipping thread sets it anew
-        self.ship()
+        """There is the first line, or another :data:`WAKE_BYTES` of them."""
+        if not self._has_begun.locked():
+            self.keep_shipping()
+            self._spool.wake_offset = WAKE_BYTES
+        else:
+            self._spool.wake_offset = WAKE_BYTES  # once; the shipping thread sets it anew
+            self.ship()
+
+    def register(self, api: ExtensionsApi) -> None:
+        """Register as an internal extension; the answer is read when the runtime first asks for an event.
+
+        So nothing runs beside the function's imports, which it would slow down. The thread is started all the same,
+        because it may fail to: who is registered and does not ask for events keeps the init phase open.
+        """
+        _start_thread(self._live, api)
+        self._api = api
+        try:
+            self._registration = api.ask_to_register(NAME, ["INVOKE"])
+        except OSError as error:
+            self._do_without(error)
+
+    def _finish_registering(self, connection: socket) -> None:
+        self._registration = None
+        assert self._api is not None, "there is a connection because of it"
+        try:
+            self._api.registered(connection)
+        except (ApiRefused, OSError) as error:
+            self._do_without(error)
+        self._registered.set()
+
+    def _do_without(self, error: Exception) -> None:
+        self._api = None
+        text = f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN"
+        guard.say("warn", text)
 
     # The life-cycle thread.
 
-    def register(self, api: ExtensionsApi) -> None:
-        """Register as an internal extension and follow the events, on a thread of its own."""
-        self._is_registering = True
-        _start_thread(self._live, api)
-
     def _live(self, api: ExtensionsApi) -> None:
-        try:
-            api.register(NAME, ["INVOKE"])
-        except (ApiRefused, OSError) as error:
-            guard.say(
-                "warn",
-                f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN",
-            )
-            return
-        finally:
-            self._registered.set()
-            self.keep_shipping()
-        while (event := self._next(api)) is not None:
+        self._registered.wait()
+        self.keep_shipping()
+        while self._api is not None and (event := self._next(api)) is not None:
             with guard.guard("following an invocation"):
                 self._follow(event)
 
@@ -235,10 +259,17 @@ class Sidecar:
         self._wake.set()
 
     def keep_shipping(self) -> None:
-        """Ship when asked to, and whatever has become old, on a thread of its own."""
-        with guard.guard("keeping counts"):
+        """Ship when asked to, and whatever has become old, on a thread of its own; a forked child leaves it to us."""
+        if os.getpid() != self._pid or not self._has_begun.acquire(blocking=False):
+            return
+        try:
             self._counts.keep()  # before the init is over: later the function may have filled the disk
-        _start_thread(self._keep_shipping)
+            _start_thread(self._keep_shipping)
+        except RecursionError:
+            self._has_begun.release()  # at the end of the function's stack: the line comes back
+            raise
+        except Exception as error:
+            guard.failed("beginning to ship", error)
 
     def _keep_shipping(self) -> None:
         drainer: Drainer | None = None

@@ -451,6 +451,39 @@ def test_the_dropin_does_nothing_under_the_wrapper(source: SumoSource, layer_fol
     assert [text.rpartition("\t")[2] for text in messages(source)] == ["line 1", "only CloudWatch sees a print"]
 
 
+@pytest.mark.parametrize("wrapper", ["", "sumo_wrapper"], ids=["alone", "wrapped"])
+def test_another_runtime_is_not_held(source: SumoSource, layer_folder: Path, tmp_path: Path, wrapper: str) -> None:
+    """Who has a runtime of their own gets the lines; nobody waits for the end of invocations that nobody tells of."""
+    task = FUNCTIONS / "own_runtime"
+    layer = tmp_path / "opt"
+    shutil.copytree(layer_folder, layer)
+    start = layer / "start"
+    start.write_text(f'#!/bin/sh\nexec {layer / wrapper if wrapper else ""} "$1" {task}/loop.py\n')
+    start.chmod(0o755)
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/start", "SUMO_FLUSH_MAX_AGE_S": "0.1"}
+    with environment(source, layer, task_root=task, variables=variables) as env:
+        assert env.start().error is None
+        invocations = [env.invoke({}) for _ in range(2)]
+        env.shutdown()
+
+    assert [invocation.status for invocation in invocations] == ["success", "success"]
+    assert max(invocation.duration_s for invocation in invocations) < 1
+    for invocation in invocations:
+        assert sum(f"a line of {invocation.request_id}" in text for text in messages(source)) == 1
+
+
+def test_the_first_line_does_not_wait_for_a_long_init(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """A module that logs and then takes its time: its lines are there before the init phase is over."""
+    task = tmp_path / "task"
+    shutil.copytree(PROBE, task)
+    app = task / "app.py"
+    app.write_text(app.read_text().replace('print("loaded")', 'print("loaded")\ntime.sleep(1)'))
+    with environment(source, layer_folder, task_root=task, variables={"SUMO_FLUSH_MAX_AGE_S": "0.2"}) as env:
+        env.start()
+        ready_s = time.time()
+        assert messages(source) == ["loaded"] and source.requests[0].received_at_s < ready_s - 0.3
+
+
 def task_with(tmp_path: Path, *requirements: str) -> Path:
     """A function folder with the probe and packages of its own."""
     task = tmp_path / "task"

@@ -1,0 +1,127 @@
+"""The sidecar's own promises, without an environment; what it does in one is in the path tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sumo_internal import sidecar as sidecar_module
+from sumo_internal.config import read
+from sumo_internal.recorder import Recorder
+from sumo_internal.sidecar import Sidecar
+from sumo_internal.spool import Spool
+
+
+class Api:
+    """An Extensions API that notes whether it was asked for anything."""
+
+    is_asked = False
+
+    def ask_to_register(self, name: str, events: list[str]) -> None:
+        self.is_asked = True
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what was to run on a thread of its own; nothing does."""
+    names: list[str] = []
+    monkeypatch.setattr(sidecar_module, "_start_thread", lambda body, *_: names.append(body.__name__))
+    return names
+
+
+def make(tmp_path: Path) -> tuple[Sidecar, Spool]:
+    spool = Spool(f"{tmp_path}/spool", {"X-Sumo-Name": "s"}, 64_000_000)
+    config, _ = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token"})
+
+    def no_drainer(_: Any) -> Any:
+        raise AssertionError("nothing is drained here")
+
+    return Sidecar(config, Recorder(spool, {}), no_drainer), spool
+
+
+def test_shipping_begins_with_the_first_line_and_once(tmp_path: Path, begun: list[str]) -> None:
+    """Not before there is something to ship, and not again when the init phase is over."""
+    sidecar, spool = make(tmp_path)
+    assert begun == []
+    for _ in range(3):
+        spool.append('{"message":"a line"')
+    sidecar.keep_shipping()
+    assert begun == ["_keep_shipping"]
+
+
+def test_a_forked_child_does_not_ship(tmp_path: Path, begun: list[str]) -> None:
+    """Forked before the first line, it leaves its lines to its parent, which counts what becomes of them."""
+    _, spool = make(tmp_path)
+    child = os.fork()
+    if child == 0:
+        spool.append('{"message":"a child\'s line"')
+        os._exit(len(begun))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    spool.append('{"message":"a line"')
+    assert begun == ["_keep_shipping"]
+
+
+def test_without_a_thread_nothing_is_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is registered and never asks for an event keeps the init phase open for ever."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sidecar_module, "start_new_thread", fail)
+    sidecar, _ = make(tmp_path)
+    api: Any = Api()
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        sidecar.register(api)
+    assert not api.is_asked
+
+
+def test_shipping_that_cannot_begin_keeps_the_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is said, once, and the function's write goes through: the extension ships at SHUTDOWN."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(sidecar_module, "start_new_thread", fail)
+    monkeypatch.setattr("sumo_internal.guard.IS_STRICT", False)
+    _, spool = make(tmp_path)
+    for _ in range(3):
+        spool.append('{"message":"a line"')
+    assert spool.pending_bytes > 0
+    assert capfd.readouterr().err.count("beginning to ship failed: RuntimeError: can't start new thread") == 1
+
+
+def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: list[str]) -> None:
+    """A first line written there comes back, as every line does, and then begins to ship."""
+    _, spool = make(tmp_path)
+    begin, spool.on_backlog = spool.on_backlog, None
+    spool.append('{"message":"there is a segment"')  # to make one takes more of the stack than to begin
+    spool.on_backlog = begin
+    errors: list[RecursionError] = []
+
+    def deeper(left: int) -> None:
+        if left:
+            deeper(left - 1)
+            return
+        spool.append('{"message":"a line"')
+
+    def at_each_depth() -> None:
+        for depth in range(sys.getrecursionlimit(), sys.getrecursionlimit() - 60, -1):
+            if begun:
+                return
+            try:
+                deeper(depth)
+            except RecursionError as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=at_each_depth)
+    thread.start()
+    thread.join()
+    assert errors and begun == ["_keep_shipping"]
