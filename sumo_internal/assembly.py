@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 from sumo_internal import config as configuration
 from sumo_internal import guard, notes, runtime, streams
 from sumo_internal.lambda_api import ExtensionsApi
 from sumo_internal.recorder import Recorder, note_records
-from sumo_internal.sidecar import Sidecar, drainers_tally
+from sumo_internal.sidecar import Sidecar
 from sumo_internal.spool import Spool
 
 TYPE_CHECKING = False
@@ -82,7 +81,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
 
-        atexit.register(_drain_at_exit, config, recorder)
+        atexit.register(sidecar.drain_at_exit)
     elif not has_extension():
         guard.say(
             "warn",
@@ -206,10 +205,3 @@ def _follow(bootstrap: Any, sidecar: Sidecar) -> None:
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address:
         sidecar.register(ExtensionsApi(address))
-
-
-def _drain_at_exit(config: Config, recorder: Recorder) -> None:
-    """Outside Lambda there is nobody to come after us."""
-    with guard.guard("shipping at exit"):
-        counts = drainers_tally(recorder.spool)
-        make_drainer(config, os.environ, recorder, counts).drain(time.time() + config.flush_max_age_s)

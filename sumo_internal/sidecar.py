@@ -49,6 +49,8 @@ LOOK_AGAIN_S = 0.1
 FROZEN_S = 0.5
 """Who wakes so late was frozen. If an invocation has thawed the environment it asks for the lines; if it was SHUTDOWN,
 this process is about to be killed, and a request begun now would be sent twice: so it waits a little to see which."""
+EXIT_MAX_S = 5.0
+"""Outside Lambda: for how long a process that ends may be kept for the last lines."""
 _NEVER_S = float("inf")
 _NEXT_RETRY_S = 0.05
 _NEXT_ATTEMPTS_MAX = 20
@@ -115,8 +117,11 @@ class Sidecar:
         self._spool = recorder.spool
         self._spool.on_backlog = self._backlog
         self._spool.wake_offset = 0  # the first line
-        self._counts = drainers_tally(recorder.spool)
+        self._counts = _drainers_tally(self._spool)
         self._make_drainer = make_drainer
+        self._drainer: Drainer | None = None
+        self._draining = allocate_lock()
+        """The drainer is the process's only one, and a thread's at a time."""
         self._pid = os.getpid()
         self._has_begun = allocate_lock()
         """Taken by the thread that starts the shipping thread, for good."""
@@ -163,7 +168,7 @@ class Sidecar:
         """There is the first line, or another :data:`WAKE_BYTES` of them."""
         if not self._has_begun.locked():
             self.keep_shipping()
-            self._spool.wake_offset = WAKE_BYTES
+            self._spool.wake_offset = WAKE_BYTES  # in a forked child, too, where nothing begins
         else:
             self._spool.wake_offset = WAKE_BYTES  # once; the shipping thread sets it anew
             self.ship()
@@ -264,15 +269,16 @@ class Sidecar:
             return
         try:
             self._counts.keep()  # before the init is over: later the function may have filled the disk
+            self._spool.wake_offset = WAKE_BYTES
             _start_thread(self._keep_shipping)
         except RecursionError:
             self._has_begun.release()  # at the end of the function's stack: the line comes back
+            self._spool.wake_offset = 0
             raise
         except Exception as error:
             guard.failed("beginning to ship", error)
 
     def _keep_shipping(self) -> None:
-        drainer: Drainer | None = None
         waits_s: list[float] = []
         with guard.guard("looking after the spool"):
             self._check_folder()
@@ -288,9 +294,10 @@ class Sidecar:
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
-                    drainer = drainer or self._make_drainer(self._counts)
-                    outcome = drainer.drain(_NEVER_S)
-                    drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
+                    with self._draining:
+                        drainer = self._drainer = self._drainer or self._make_drainer(self._counts)
+                        outcome = drainer.drain(_NEVER_S)
+                        drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
                     self._watch_backlog()
             if is_asked:
@@ -299,6 +306,16 @@ class Sidecar:
             self._served = asked
             self._done.set()
 
+    def drain_at_exit(self) -> None:
+        """Ship what is left, within :data:`EXIT_MAX_S`: outside Lambda there is nobody to come after this process."""
+        until_s = time.time() + EXIT_MAX_S
+        with guard.guard("shipping at exit"):
+            if os.getpid() != self._pid:  # a forked child has the parent's drainer, and perhaps its lock, held for ever
+                self._make_drainer(_drainers_tally(self._spool)).drain(until_s)
+            elif self._draining.acquire(timeout=EXIT_MAX_S):  # for good: this is the last time
+                self._drainer = self._drainer or self._make_drainer(self._counts)
+                self._drainer.drain(until_s)
+
     def _watch_backlog(self) -> None:
         """Be woken when another :data:`WAKE_BYTES` have come together, in this segment or from it into the next."""
         segments = list(self._spool.segments)
@@ -306,6 +323,6 @@ class Sidecar:
             self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES
 
 
-def drainers_tally(spool: Spool) -> Tally:
+def _drainers_tally(spool: Spool) -> Tally:
     """The counts of this process's drainer, beside those of its writer; no file has them before they are kept."""
     return Tally(spool.folder, spool.writer + DRAINER)

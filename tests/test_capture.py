@@ -404,7 +404,7 @@ def comparable(cloudwatch: list[CloudWatchLine]) -> Iterator[str]:
         if 'File "' in line:
             is_ours = re.search(r"/sumo_internal/(start|launch)\.py\"", line) is not None
         if not is_ours:
-            yield re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{24}|0x[0-9a-f]+|\d+", "#", line)
+            yield re.sub(r"[0-9a-f]{8}-[0-9a-f-]{24,27}|0x[0-9a-f]+|\d+", "#", line)
 
 
 @each_format

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal import sidecar as sidecar_module
 from sumo_internal.config import read
 from sumo_internal.recorder import Recorder
-from sumo_internal.sidecar import Sidecar
+from sumo_internal.sidecar import EXIT_MAX_S, Sidecar
 from sumo_internal.spool import Spool
 
 
@@ -125,3 +128,51 @@ def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: l
     thread.start()
     thread.join()
     assert errors and begun == ["_keep_shipping"]
+
+
+SCRIPT = """
+import logging, os, sys, time
+from sumo_internal import SumoHandler
+logging.getLogger().addHandler(SumoHandler())
+logging.warning("one")
+time.sleep(0.3)
+"""
+
+
+def run(script: str, source: SumoSource, tmp_path: Path) -> tuple[int, str]:
+    """Run a script with the drop-in outside Lambda; return its exit code and what is on stderr."""
+    variables = {
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "SUMO_HTTP_ENDPOINT": source.url,
+        "SUMO_SPOOL_DIR": f"{tmp_path}/spool",
+        "SUMO_FLUSH_MAX_AGE_S": "0.1",
+    }
+    ran = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True)
+    return ran.returncode, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ('logging.warning("two")', ["one", "two"]),
+        ('pid = os.fork()\nlogging.warning("two")\nif pid: os.waitpid(pid, 0)', ["one", "two", "two"]),
+    ],
+    ids=["ends", "forks"],
+)
+def test_a_script_that_ends_while_lines_are_on_their_way_sends_each_once(
+    tmp_path: Path, rest: str, expected: list[str]
+) -> None:
+    """Outside Lambda nobody comes after the process: it waits for the request that is under way, and sends the rest."""
+    with SumoSource() as source:
+        source.default = Fault(delay_s=0.4)
+        assert run(SCRIPT + rest, source, tmp_path) == (0, "")
+        assert sorted(record["message"].split()[-1] for record in source.records) == expected
+
+
+def test_a_hanging_source_keeps_no_script_for_longer_than_the_bound(tmp_path: Path) -> None:
+    """The line stays in the spool, for the next process that finds it there."""
+    with SumoSource() as source:
+        source.default = HANG
+        begun_s = time.monotonic()
+        assert run(SCRIPT, source, tmp_path)[0] == 0
+        assert EXIT_MAX_S < time.monotonic() - begun_s < EXIT_MAX_S + 3
