@@ -40,6 +40,8 @@ class Shelf:
         self.folder = folder
         self.own = own
         self._foreign: dict[str, Segment] = {}
+        self._alive: dict[str, bool] = {}
+        """Of the writers of these."""
         self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
         self._is_refused = False
@@ -64,6 +66,7 @@ class Shelf:
 
     def release(self) -> None:
         """Let another process drain."""
+        self._marks = None
         self._remove_leftovers()
         if self._lock is not None:
             self._lock.release()
@@ -87,11 +90,11 @@ class Shelf:
             end = segment.committed_offset if self._marks is None else self._marks.get(segment.path, 0)
             if slices and segment.envelope != slices[0].segment.envelope:
                 continue
-            if slices and end - segment.acknowledged_offset > left_bytes:
-                break
             taken = segment.take(left_bytes, end=end, is_verified=is_verified)
             if taken is None:
                 continue
+            if slices and taken.size_bytes > left_bytes:
+                break  # one line, and too long
             slices.append(taken)
             left_bytes -= taken.size_bytes
             if taken.end < end:
@@ -111,6 +114,18 @@ class Shelf:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:
             yield from self._own_segments(self.own)
+        if self._marks is None:  # what has come since is not taken, so nobody looks for it
+            self._look_for_others()
+        for path, segment in sorted(self._foreign.items()):
+            has_writer = self._alive[segment.writer]
+            is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, has_writer
+            elif is_final:
+                self._remove(self._foreign.pop(path))
+
+    def _look_for_others(self) -> None:
+        """Find the segments of other writers, and who of them lives."""
         paths = [] if self._is_refused else list_segments(self.folder, (".spool", ".held"))
         for path in paths:
             writer = os.path.basename(path).partition(".")[0]
@@ -118,18 +133,13 @@ class Shelf:
             # What a living writer holds back is its own affair.
             if not is_own and (path.endswith(".spool") or not is_alive(self.folder, writer)):
                 self._adopt(path)
-        alive: dict[str, bool] = {}
+        self._alive = {}
         for path, segment in sorted(self._foreign.items()):
-            if segment.writer not in alive:
+            if segment.writer not in self._alive:
                 # A lock that was removed with its segment tells nothing; what the map still holds can be taken.
-                alive[segment.writer] = is_alive(self.folder, segment.writer) or (
+                self._alive[segment.writer] = is_alive(self.folder, segment.writer) or (
                     path not in paths and _is_running(segment.writer)
                 )
-            is_final = segment.is_sealed or not alive[segment.writer]  # read before the offsets: it must hold for them
-            if segment.pending_bytes:
-                yield segment, alive[segment.writer]
-            elif is_final:
-                self._remove(self._foreign.pop(path))
 
     def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
         for segment in list(own.segments):
