@@ -2,8 +2,9 @@
 
 The *life-cycle thread* waits for nothing but its own Next and a bounded hold. Lambda freezes the environment when the
 runtime and every registered extension have asked for their next event: by asking late, after the response has gone back
-to the caller, this thread buys the time to ship. It is registered for INVOKE while the function's module is imported,
-and only where the runtime tells of invocations: it would hold each one until its deadline else.
+to the caller, this thread buys the time to ship. Where it does so it takes its event, which says until when it may, no
+earlier than that: nothing of ours runs in such an invocation. It is registered for INVOKE while the function's module
+is imported, and only where the runtime tells of invocations: it would hold each one until its deadline else.
 
 The *shipping thread* runs the drainer and may be stuck in a name look-up or a dead connection for as long as it likes:
 nobody waits for it beyond a bound. It begins with the first line, or when the init phase is over. What shipping needs
@@ -134,6 +135,7 @@ class Sidecar:
         self._ended = Signal()
         self._gaps_s: list[float] = []
         self._wake = Signal()
+        self._wanted = 0
         self._asked = 0
         self._served = 0
         self._done = Signal()
@@ -157,6 +159,8 @@ class Sidecar:
 
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""
+        if self._is_quiet:
+            self.look()  # the REPORT of the last one leaves beside this one: a silent function is not held for it
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flushing.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
@@ -212,7 +216,10 @@ class Sidecar:
     def _next(self, api: ExtensionsApi) -> Event | None:
         for _ in range(_NEXT_ATTEMPTS_MAX):
             try:
-                return api.next()
+                connection = api.ask()
+                if self._is_held():
+                    self._ended.wait()  # read any earlier, the event would only be in the handler's way
+                return api.receive(connection)
             except (ApiRefused, OSError, ValueError) as error:
                 problem = error
                 time.sleep(_NEXT_RETRY_S)
@@ -222,20 +229,21 @@ class Sidecar:
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         self._check_folder()
-        if not (self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)):
+        if not self._is_held():
             # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
             # meanwhile, and meet the freeze with it.
             if self._spool.pending_bytes or has_others(self._spool) or self._spool.tally.counts():
                 self.ship()
             return
-        if self._is_quiet:
-            self.ship()  # the REPORT of the last one leaves beside this one: a silent function is not held for it
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):
                 return
         self._is_quiet = not self._spool.pending_bytes
         if not self._is_quiet or has_others(self._spool):
             self._is_hold_worthwhile = self._hold(flushing.hold_until_s(time.time(), event.deadline_s))
+
+    def _is_held(self) -> bool:
+        return self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)
 
     def _hold(self, until_s: float) -> bool:
         """Wait until everything is shipped, at most until then; False when it is not."""
@@ -261,6 +269,11 @@ class Sidecar:
 
     def ship(self) -> None:
         """Have the spool drained soon; returns at once."""
+        self._wanted += 1
+        self._wake.set()
+
+    def look(self) -> None:
+        """Have it drained soon if others have lines in it; what this process has waits for its time."""
         self._wake.set()
 
     def keep_shipping(self) -> None:
@@ -280,17 +293,20 @@ class Sidecar:
 
     def _keep_shipping(self) -> None:
         waits_s: list[float] = []
+        seen = 0
         with guard.guard("looking after the spool"):
             self._check_folder()
         while True:
             wait_s = waits_s.pop() if waits_s else self._config.flush_max_age_s
             due_s = time.monotonic() + wait_s
-            is_asked = self._wake.wait(wait_s)
-            if not is_asked and time.monotonic() > due_s + FROZEN_S:
+            is_woken = self._wake.wait(wait_s)
+            if not is_woken and time.monotonic() > due_s + FROZEN_S:
                 waits_s = [LOOK_AGAIN_S]
                 continue
-            asked = self._asked
-            if is_asked or has_others(self._spool) or (self._spool.pending_bytes and not waits_s):
+            asked, before, seen = self._asked, seen, self._wanted
+            is_asked = asked != self._served or seen != before
+            is_due = not is_woken and not waits_s and self._spool.pending_bytes > 0
+            if is_asked or is_due or has_others(self._spool):
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
@@ -300,7 +316,7 @@ class Sidecar:
                         drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
                     self._watch_backlog()
-            if is_asked:
+            if is_woken:
                 is_beside = asked == self._served  # and not at the end of an invocation, which is held for it
                 waits_s = [self._config.flush_max_age_s - LOOK_AGAIN_S, LOOK_AGAIN_S] if is_beside else []
             self._served = asked
