@@ -33,6 +33,8 @@ class Goal:
 GOALS: Mapping[str, Goal] = {
     "cold_start": Goal("cold start added, two cores, best", "ms", 4.0, 1.0),
     "cold_start_median": Goal("… median", "ms", None, 2.0),
+    "cold_start_scripts": Goal("… best, by two scripts that only register and execute", "ms", None, 1.0),
+    "cold_start_compiled": Goal("… best, function's own module with bytecode", "ms", None, 1.0),
     "cold_start_one_core": Goal("… one core, median", "ms", None, 3.0),
     "cold_start_128": Goal("… 128 MB, median", "ms", None, 40.0),
     "cold_start_cpu": Goal("… CPU of all processes, median", "ms", None, 2.0),

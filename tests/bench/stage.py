@@ -6,8 +6,9 @@ Rules:
 
 * A comparison is one run: contenders take turns, round by round, so that whatever else the machine does meets all of
   them alike. Nothing is ever compared with a figure of another run.
-* Each contender's function lies in a folder of its own with its packages beside it and bytecode for all of it, so that
-  nobody is charged for compiling.
+* Each contender's function lies in a folder of its own with its packages beside it. The packages have bytecode, so that
+  nobody is charged for compiling them; the function's own modules have none, as AWS recommends for a deployment package
+  ("Working with .zip file archives for Python Lambda functions"), unless a contender is to have it.
 * A source on loopback, with TLS where it says so, stands for whoever takes the lines.
 
 It judges nothing.
@@ -65,6 +66,8 @@ class Contender:
     variables: Mapping[str, str] = field(default_factory=dict)
     packages: Path | None = None
     """A folder with packages that the function brings along."""
+    is_compiled: bool = False
+    """Whether the function's own modules have bytecode."""
 
     @property
     def extensions(self) -> set[str]:
@@ -89,6 +92,15 @@ class Stage:
     def with_layer(self) -> Contender:
         """The function with our layer."""
         return Contender("with", layer=self.layer, variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"})
+
+    def scripts(self, extension: str, wrapper: str) -> Contender:
+        """Return the function with a layer of two scripts."""
+        layer = self.folder / "scripts"
+        (layer / "extensions").mkdir(parents=True, exist_ok=True)
+        for path, text in ((layer / "extensions/scripts", extension), (layer / "wrapper", wrapper)):
+            path.write_text(text)
+            path.chmod(0o755)
+        return Contender("scripts", layer=layer, variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrapper"})
 
     def packages(self, *requirements: str) -> Path:
         """Return a folder with packages from PyPI, for the measured interpreter; named after the first of them.
@@ -177,17 +189,22 @@ class Stage:
         return variables | dict.fromkeys(TRUST, str(Path("/var/task" if self.is_isolated else root, name)))
 
     def _task_root(self, contender: Contender) -> Path:
-        """Return the folder of a contender's function, compiled; made at its first call."""
+        """Return the folder of a contender's function; made at its first call."""
         name = "bare" if contender.packages is None else contender.packages.name
-        root = self.folder / name
+        root = self.folder / (f"{name}-compiled" if contender.is_compiled else name)
         if not root.exists():
             if contender.packages is not None:
                 shutil.copytree(contender.packages, root, copy_function=_link)
+                self._compile(root)
             shutil.copytree(FUNCTION, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-            python = str(self.runtime.interpreter.executable)
-            # Syntax of another Python, in a package's templates, is no error of ours.
-            subprocess.run([python, "-I", "-m", "compileall", "-q", "-q", str(root)], stdin=subprocess.DEVNULL)
+            if contender.is_compiled:
+                self._compile(root)
         return root
+
+    def _compile(self, folder: Path) -> None:
+        """Write bytecode; syntax of another Python, in a package's templates, is no error of ours."""
+        python = str(self.runtime.interpreter.executable)
+        subprocess.run([python, "-I", "-m", "compileall", "-q", "-q", str(folder)], stdin=subprocess.DEVNULL)
 
 
 def _link(source: str, target: str) -> None:
