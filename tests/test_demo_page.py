@@ -86,7 +86,8 @@ class Recording:
         error = None if status == "success" else Failure("Runtime.ExitError", HOSTILE)
         body = b'{"total": 7.9}' if status == "success" else None
         answered_s = None if status == "crash" else 0.1
-        invocation = Invocation(f"request-{number}", status, body, error, answered_s, None, 0.1 + held_s, None, None)
+        times_s = (answered_s, None, None, 0.1 + held_s)
+        invocation = Invocation(f"request-{number}", status, body, error, *times_s, None, None)
         self.served.append(Served(number, f"order {HOSTILE}", invocation, Traces(lines, lines, [])))
 
     def end(self, reason: str, texts: Sequence[str] = ()) -> None:

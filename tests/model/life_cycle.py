@@ -206,8 +206,10 @@ class LifeCycle:
         self._unreported_init_s = None
         shutdown = None if is_usable else self._reset("timeout" if status == "timeout" else "failure")
         response_s = None if work.responded_s is None else work.responded_s - work.started_s
+        handled_s = None if work.responded_s is None or work.begun_s is None else work.responded_s - work.begun_s
         runtime_s = None if work.runtime_ready_s is None else work.runtime_ready_s - work.started_s
-        return Invocation(work.request_id, status, work.body, error, response_s, runtime_s, duration_s, init, shutdown)
+        took_s = (response_s, handled_s, runtime_s, duration_s)
+        return Invocation(work.request_id, status, work.body, error, *took_s, init, shutdown)
 
     def _reset(self, reason: ShutdownReason) -> ShutdownResult:
         """Shut the generation down, if there is one."""

@@ -36,6 +36,8 @@ class Work:
     event: bytes
     headers: Mapping[str, str]
     started_s: float
+    begun_s: float | None = None
+    """When the runtime was handed it; before that there is what the platform does itself."""
     body: bytes | None = None
     error: Failure | None = None
     responded_s: float | None = None
@@ -66,6 +68,7 @@ class RuntimeApi:
         """Let the runtime's Next return this invocation."""
         with self._monitor.condition:
             self._work, self._is_delivered, self.is_ready = work, False, False
+            work.begun_s = time.monotonic()
             self._monitor.condition.notify_all()
 
     def close(self) -> None:

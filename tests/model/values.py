@@ -118,6 +118,9 @@ class Invocation:
     error: Failure | None
     response_s: float | None
     """Until the runtime had posted the response or the error: what the caller waits for."""
+    handled_s: float | None
+    """Of that, from the moment at which the runtime was handed the event: without the platform's own part (to thaw, to
+    tell of the START), which in this model costs more than on Lambda and grows with the number of threads."""
     runtime_s: float | None
     """Until the runtime's Next."""
     duration_s: float
