@@ -131,6 +131,10 @@ class Drainer:
             self._report_damage()
             self._shelf.release()
 
+    def has_others(self) -> bool:
+        """Has another writer lines in the folder? See :meth:`sumo_internal.shelf.Shelf.has_others`."""
+        return self._shelf.has_others()
+
     def account(self, *tallies: tally.Tally, is_recorded: bool, is_last: bool = False) -> bool:
         """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
 

@@ -13,7 +13,7 @@ import os
 import time
 
 from sumo_internal.files import FolderRefused, LockFile, open_folder, unlink
-from sumo_internal.spool import HEADER_BYTES, Segment, SegmentDamaged, Slice, list_segments
+from sumo_internal.spool import HEADER_BYTES, Segment, SegmentDamaged, Slice, has_others, list_segments
 from sumo_internal.tally import DRAINER, is_empty
 
 TYPE_CHECKING = False
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from sumo_internal.spool import Spool
 
+SETTLED_NS = 20_000_000
+"""A folder that was changed this short a time ago may be changed again within the same tick of the clock that its time
+is taken from (4 ms, 10 on some kernels), which would not show."""
 LEFTOVER_AGE_S = 60
 """Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
 
@@ -42,6 +45,9 @@ class Shelf:
         self._foreign: dict[str, Segment] = {}
         self._alive: dict[str, bool] = {}
         """Of the writers of these."""
+        self._names: list[str] = []
+        self._listed_ns = self._tidied_ns = -1
+        """The folder's own time when it was last listed, and when leftovers were last looked for; -1: look again."""
         self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
         self._is_refused = False
@@ -101,6 +107,20 @@ class Shelf:
                 break  # a short line of a later segment would fit, and overtake the long one that does not
         return slices
 
+    def has_others(self) -> bool:
+        """Has another writer lines here? Any thread may ask: it is one system call, where no file has come or gone.
+
+        Each further one beside a handler that logs would cost a hand-over of the interpreter lock, and to list a folder
+        takes one for each file.
+        """
+        assert self.own is not None, "others than whom"
+        if self._listed_ns != self._changed_ns():
+            return has_others(self.own)
+        try:
+            return any(segment.pending_bytes for segment in list(self._foreign.values()))
+        except ValueError:
+            return True  # the drainer has just closed one; the next look tells
+
     def left(self) -> tuple[int, int]:
         """Lines and bytes that are not acknowledged, of all writers."""
         lines = size_bytes = 0
@@ -126,7 +146,8 @@ class Shelf:
 
     def _look_for_others(self) -> None:
         """Find the segments of other writers, and who of them lives."""
-        paths = [] if self._is_refused else list_segments(self.folder, (".spool", ".held"))
+        names = [] if self._is_refused else self._list()
+        paths = [f"{self.folder}/{name}" for name in names if name.endswith((".spool", ".held"))]
         for path in paths:
             writer = os.path.basename(path).partition(".")[0]
             is_own = self.own is not None and writer == self.own.writer
@@ -163,16 +184,38 @@ class Shelf:
         except OSError:
             pass  # removed between listing and opening, or a symbolic link, which is none of ours
 
+    def _changed_ns(self) -> int:
+        """When a file has last come into the folder or gone; -1 where that cannot be told."""
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return -1
+
+    def _list(self) -> list[str]:
+        """The names of the files in the folder, sorted."""
+        changed_ns = self._changed_ns()
+        if changed_ns < 0 or changed_ns != self._listed_ns:
+            is_settled = changed_ns >= 0 and time.time_ns() - changed_ns > SETTLED_NS
+            self._listed_ns = changed_ns if is_settled else -1
+            try:
+                self._names = sorted(os.listdir(self.folder))
+            except OSError:
+                self._names = []
+        return self._names
+
     def _remove(self, segment: Segment) -> None:
         unlink(segment.path)
         segment.close()
 
     def _remove_leftovers(self) -> None:
-        """Remove what dead writers leave besides segments: their locks, and what they had not finished making."""
-        try:
-            names = [] if self._is_refused else os.listdir(self.folder)
-        except OSError:
+        """Remove what dead writers leave besides segments: their locks, and what they had not finished making.
+
+        Not again while no file comes or goes: what is left is small.
+        """
+        names = [] if self._is_refused else self._list()
+        if self._tidied_ns == self._listed_ns >= 0:
             return
+        self._tidied_ns = self._listed_ns
         writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
         for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
             writer, _, kind = name.partition(".")

@@ -232,15 +232,18 @@ class Sidecar:
         if not self._is_held():
             # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
             # meanwhile, and meet the freeze with it.
-            if self._spool.pending_bytes or has_others(self._spool) or self._spool.tally.counts():
+            if self._spool.pending_bytes or self._has_others() or self._spool.tally.counts():
                 self.ship()
             return
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):
                 return
         self._is_quiet = not self._spool.pending_bytes
-        if not self._is_quiet or has_others(self._spool):
+        if not self._is_quiet or self._has_others():
             self._is_hold_worthwhile = self._hold(flushing.hold_until_s(time.time(), event.deadline_s))
+
+    def _has_others(self) -> bool:
+        return has_others(self._spool) if self._drainer is None else self._drainer.has_others()
 
     def _is_held(self) -> bool:
         return self._is_hold_worthwhile and flushing.is_held(self._config.flush, self._gaps_s)
@@ -306,7 +309,7 @@ class Sidecar:
             asked, before, seen = self._asked, seen, self._wanted
             is_asked = asked != self._served or seen != before
             is_due = not is_woken and not waits_s and self._spool.pending_bytes > 0
-            if is_asked or is_due or has_others(self._spool):
+            if is_asked or is_due or self._has_others():
                 with guard.guard("shipping"):
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
