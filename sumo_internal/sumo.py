@@ -100,7 +100,7 @@ _FRAGMENT_LENGTH = 8
 def _attempt(answer: http1.Answer, url: str) -> Attempt:
     after = answer.headers.get("retry-after", "")
     text = answer.body.decode("utf-8", "replace").strip()
-    if _gives_away(text, url):
+    if text and _gives_away(text, url):
         text = "(its text repeats the address and is left out)"
     problem = "" if answer.status in (200, 204) and not text else f"HTTP {answer.status} {text[:200]}".strip()
     return Attempt(answer.status, problem, float(after) if after.isascii() and after.isdigit() else None)
