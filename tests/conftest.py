@@ -1,11 +1,14 @@
-"""What several test files share: the layer, built once per test process from this checkout, and the guard, strict."""
+"""What several test files share: the layer, built once per test process from this checkout, a source, and the guard,
+strict."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from sumo_source import SumoSource
 
 from layer.build import build, unpack
 from layer.interpreters import find
@@ -28,6 +31,14 @@ def layer_folder(layer_zip: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("opt")
     unpack(layer_zip, folder)
     return folder
+
+
+@pytest.fixture
+def source() -> Iterator[SumoSource]:
+    """A source that keeps what it gets; nothing that it has to complain about may remain."""
+    with SumoSource() as source:
+        yield source
+        assert source.problems == []
 
 
 @pytest.fixture(autouse=True)

@@ -268,14 +268,6 @@ class Run:
         return record
 
 
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
-
-
 def run(
     source: SumoSource,
     layer: Path | None,

@@ -8,7 +8,6 @@ meanwhile is somewhere else.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,6 @@ def handler(event, context):
         return [name for f in sys._current_frames().values() for name in (f.f_code.co_name, f.f_back.f_code.co_name)]
     return last, len(returned)
 '''
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    with SumoSource() as source:
-        yield source
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,6 @@ for number in range(int(sys.argv[1])):
     print("printed", number, flush=True)
     log.info("order %s accepted", number)
 """
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    with SumoSource() as source:
-        yield source
 
 
 def environment(layer: Path | None, source: SumoSource, task_root: Path = FUNCTION, **options: Any) -> Environment:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,6 @@ EXTENSION = "sumo-internal-extension"
 
 each_runtime = pytest.mark.parametrize("runtime", runtimes(), ids=lambda runtime: runtime.id)
 both_entries = pytest.mark.parametrize(("entry", "framed"), [("managed", True), ("image", False)])
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 def environment(source: SumoSource, layer: Path | None, runtime: Runtime | None = None, **options: Any) -> Environment:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from sumo_source import SumoSource
 PROBE = Path(__file__).parent / "functions" / "probe"
 
 pytestmark = pytest.mark.skipif(Emulator.available() is not None, reason=f"no emulator here: {Emulator.available()}")
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 def emulator(source: SumoSource, layer: Path, runtime: Runtime, timeout_s: int = 10) -> Emulator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,14 +44,6 @@ def handler(event, context):
     return {"argv": sys.argv, "records": logging.getLogRecordFactory().__module__,
             "variables": sorted(name for name in os.environ if name.startswith("SUMO_"))}
 """
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 def environment(runtime: Runtime, layer: Path, source: SumoSource, task_root: Path, other: Path) -> Environment:

@@ -7,7 +7,6 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import sources_table
 from model import Environment, Invocation
 from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
+from test_main_path import said
 
 from sumo_internal.extension import NEWS_WAIT_S
 
@@ -24,14 +24,6 @@ PROBE = FUNCTIONS / "probe"
 EXTENSION = "sumo-internal-extension"
 AT_ONCE = {"TELEMETRY_TIMEOUT_MS": "25"}
 """The least that Lambda keeps events together; with its default of a second short tests would see one delivery."""
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 def environment(source: SumoSource, layer: Path, *, wrapper: bool = True, **options: Any) -> Environment:
@@ -51,12 +43,6 @@ def of_type(source: SumoSource, kind: str) -> list[dict[str, Any]]:
 
 def texts(source: SumoSource) -> list[str]:
     return [str(record["message"]) for record in of_type(source, "function")]
-
-
-def said(env: Environment) -> list[str]:
-    """What the layer said of itself."""
-    name = "sumo-internal-extension: "
-    return [line.text[line.text.index(name) + len(name) :].strip() for line in env.cloudwatch if name in line.text]
 
 
 def numbers(line: str) -> list[tuple[str, float | str]]:
@@ -257,7 +243,7 @@ def test_without_the_wrapper_lines_come_from_the_telemetry_api(
         expected = [line.text for line in env.cloudwatch if line.source == "function" and line.text.strip()]
         costs = [line for line in said(env) if "are taken from Lambda's Telemetry API" in line]
     assert_each_once(source)
-    assert len(costs) == 1 and costs[0].startswith("info: ")
+    assert len(costs) == 1 and costs[0].startswith("sumo-internal-extension: info: ")
     messages = [record["message"] for record in of_type(source, "function")]
     if log_format == "Text":
         as_text = Counter(json.dumps(text) if isinstance(text, dict) else text.strip() for text in messages)
@@ -332,7 +318,7 @@ def test_the_settings_of_a_go_extension_user(source: SumoSource, layer_folder: P
         "warn: TELEMETRY_TIMEOUT_MS='10' is not between 25 and 30000 milliseconds; 25 is used instead",
         "warn: TELEMETRY_MAX_ITEMS='20000' is not between 1000 and 10000 events; 10000 is used instead",
     ):
-        assert [line for line in lines if line.startswith(start)] != []
+        assert [line for line in lines if line.startswith(f"sumo-internal-extension: {start}")] != []
     assert len(lines) == 4 + (not wrapper)
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_failover_path import bucket as bucket  # a fixture
 from test_failover_path import objects
+from test_main_path import said
 
 pytest_plugins = ["aws_server"]
 
@@ -34,14 +34,6 @@ MASKS = {
 
 each_format = pytest.mark.parametrize("form", FORMATS)
 Record = dict[str, Any]
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 @pytest.fixture
@@ -82,11 +74,6 @@ def bare(message: Any) -> str:
     if isinstance(message, str):
         return message.rpartition("\t")[2]
     return str(message.get("message", message.get("event")))
-
-
-def said(env: Environment) -> list[str]:
-    name = "sumo-internal-extension: "
-    return [line.text[line.text.index(name) :].strip() for line in env.cloudwatch if name in line.text]
 
 
 def counts(source: SumoSource) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,6 @@ WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
 CHAINS = ["print", "write", "bytes", "bridge", "formatter", "configured"]
 
 Record = dict[str, Any]
-
-
-@pytest.fixture
-def source() -> Iterator[SumoSource]:
-    """A source that keeps what it gets; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
-        yield source
-        assert source.problems == []
 
 
 def run(
