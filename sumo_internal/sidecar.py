@@ -152,10 +152,12 @@ class Sidecar:
         if self._running_id is None:
             self._recorder.leave_init()
             return
-        self._recorder.leave_invocation()
-        self._ended_id, self._running_id = self._running_id, None
-        self._ended_at_s = time.time()
-        self._ended.set()
+        try:
+            self._recorder.leave_invocation()
+        finally:  # whatever happens there, the life-cycle thread must not wait for ever
+            self._ended_id, self._running_id = self._running_id, None
+            self._ended_at_s = time.time()
+            self._ended.set()
 
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""
@@ -197,10 +199,12 @@ class Sidecar:
             self._api.registered(connection)
         except (ApiRefused, OSError) as error:
             self._do_without(error)
-        self._registered.set()
+        else:
+            self._registered.set()
 
     def _do_without(self, error: Exception) -> None:
         self._api = None
+        self._registered.set()
         text = f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN"
         guard.say("warn", text)
 

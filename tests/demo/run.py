@@ -257,10 +257,13 @@ def _held(account: Account) -> Text:
     held_s = [wait_s for wait_s, is_out in waits_s if wait_s is not None and is_out]
     free = [wait_s for wait_s, is_out in waits_s if wait_s is not None and not is_out]
     how_long = f" ({ms(median(held_s))} in the median, {ms(max(held_s))} at most)" if held_s else ""
+    rest = (
+        f"; after {len(free)} it froze before: invocations had become dense, or Sumo Logic did not answer in time. "
+        "Such lines leave beside a later one, or at SHUTDOWN"
+    )
     return Text(
-        f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}; after "
-        f"{len(free)} it froze before: invocations had become dense, or Sumo Logic did not answer in time. Such lines "
-        "leave beside a later one, or at SHUTDOWN."
+        f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}"
+        f"{rest if free else ''}."
     )
 
 
