@@ -46,8 +46,9 @@ class Shelf:
         self._alive: dict[str, bool] = {}
         """Of the writers of these."""
         self._names: list[str] = []
-        self._listed_ns = self._tidied_ns = -1
-        """The folder's own time when it was last listed, and when leftovers were last looked for; -1: look again."""
+        self._listed_ns = self._looked_ns = self._tidied_ns = -1
+        """The folder's own time when it was last listed, and when others' segments and leftovers were last looked for
+        in that list; -1: look again."""
         self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
         self._is_refused = False
@@ -114,7 +115,7 @@ class Shelf:
         takes one for each file.
         """
         assert self.own is not None, "others than whom"
-        if self._listed_ns != self._changed_ns():
+        if self._looked_ns < 0 or self._looked_ns != self._changed_ns():
             return has_others(self.own)
         try:
             return any(segment.pending_bytes for segment in list(self._foreign.values()))
@@ -147,6 +148,7 @@ class Shelf:
     def _look_for_others(self) -> None:
         """Find the segments of other writers, and who of them lives."""
         names = [] if self._is_refused else self._list()
+        self._looked_ns = -1 if self._is_refused else self._listed_ns
         paths = [f"{self.folder}/{name}" for name in names if name.endswith((".spool", ".held"))]
         for path in paths:
             writer = os.path.basename(path).partition(".")[0]

@@ -238,6 +238,8 @@ class Sidecar:
             # meanwhile, and meet the freeze with it.
             if self._spool.pending_bytes or self._has_others() or self._spool.tally.counts():
                 self.ship()
+            else:
+                self.look()  # the REPORT of the last one comes in a moment
             return
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -536,6 +537,31 @@ def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
     assert not has_others(spool)
     (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
     assert not has_others(spool)
+
+
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_a_shelf_sees_others_lines_whenever_they_come(tmp_path: Path, moment: str) -> None:
+    """It need not list the folder each time; what came beside a drain it must not take for looked at."""
+    own = make(tmp_path / "spool")
+    shelf = Shelf(own.folder, own)
+    others = []
+    for number, now in enumerate(("before", "during", "after")):
+        if now == moment:
+            others.append(make(tmp_path / "spool"))
+            others[0].append(start("theirs"))
+        if now in ("before", moment):  # as if each change were long ago, so that a list of the folder may be kept
+            past_ns = time.time_ns() - 10**12 + number
+            os.utime(own.folder, ns=(past_ns, past_ns))
+        if now == "before":
+            assert shelf.acquire()
+            shelf.mark()
+        elif now == "during":
+            for piece in shelf.take(1_000_000):
+                piece.acknowledge()
+            shelf.release()
+    assert shelf.has_others() is (moment != "before")
+    others[0].append(start("more"))
+    assert shelf.has_others()
 
 
 def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_path: Path) -> None:
