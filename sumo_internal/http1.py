@@ -2,7 +2,7 @@
 
 The two are the Extensions API (before the runtime's first Next, where ``http.client`` would add 20 ms to each cold
 start) and the shutdown window (where ``urllib3`` and its TLS context need 1,600 of the 2,000 ms at the CPU share of a
-128 MB function). The sidecar, which has time, uses urllib3.
+128 MB function). urllib3 sends only where a proxy lies between.
 
 Pure: no socket here; :func:`read_answer` is given something that returns bytes. It reads what servers and load
 balancers send to a POST or GET: a status line, headers, a body by Content-Length, chunked or until the end.

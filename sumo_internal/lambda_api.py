@@ -56,14 +56,7 @@ class ExtensionsApi:
             OSError: Nobody listens there.
         """
         body = '{"events":["' + '","'.join(events) + '"]}'
-        connection = socket(AF_INET, SOCK_STREAM)
-        try:
-            connection.settimeout(REGISTER_TIMEOUT_S)
-            self._send(connection, "POST", "/register", {"Lambda-Extension-Name": name}, body)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return self._send("POST", "/register", {"Lambda-Extension-Name": name}, body, REGISTER_TIMEOUT_S)
 
     def registered(self, connection: socket) -> None:
         """Read the answer to the registration, and close the connection.
@@ -81,13 +74,7 @@ class ExtensionsApi:
         Raises:
             OSError: The environment is going away.
         """
-        connection = socket(AF_INET, SOCK_STREAM)
-        try:
-            self._send(connection, "GET", "/event/next", {})
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return self._send("GET", "/event/next", {})
 
     def receive(self, connection: socket) -> Event:
         """Wait for the event that was asked for, however long, and close the connection; it may freeze meanwhile.
@@ -106,11 +93,21 @@ class ExtensionsApi:
             body.get("shutdownReason", "").lower(),
         )
 
-    def _send(self, connection: socket, method: str, path: str, headers: dict[str, str], body: str = "") -> None:
+    def _send(
+        self, method: str, path: str, headers: dict[str, str], body: str = "", timeout_s: float | None = None
+    ) -> socket:
+        """Send a request on a connection of its own, which is returned; each wait on it ends after so long."""
         if self._identifier:
             headers = {**headers, "Lambda-Extension-Identifier": self._identifier}
-        connection.connect(self._address)
-        connection.sendall(http1.request(method, _PATH + path, self._host, headers, body.encode()))
+        connection = socket(AF_INET, SOCK_STREAM)
+        try:
+            connection.settimeout(timeout_s)
+            connection.connect(self._address)
+            connection.sendall(http1.request(method, _PATH + path, self._host, headers, body.encode()))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _receive(self, connection: socket, path: str) -> http1.Answer:
         try:

@@ -320,7 +320,7 @@ class Sidecar:
                     from sumo_internal.delivery import Drained  # as late as all else that only shipping needs
 
                     with self._draining:
-                        drainer = self._drainer = self._drainer or self._make_drainer(self._counts)
+                        drainer = self._own_drainer()
                         outcome = drainer.drain(_NEVER_S)
                         drainer.account(self._spool.tally, is_recorded=outcome is Drained.EMPTY)
                     self._is_hold_worthwhile = outcome is not Drained.KEPT
@@ -338,8 +338,11 @@ class Sidecar:
             if os.getpid() != self._pid:  # a forked child has the parent's drainer, and perhaps its lock, held for ever
                 self._make_drainer(_drainers_tally(self._spool)).drain(until_s)
             elif self._draining.acquire(timeout=EXIT_MAX_S):  # for good: this is the last time
-                self._drainer = self._drainer or self._make_drainer(self._counts)
-                self._drainer.drain(until_s)
+                self._own_drainer().drain(until_s)
+
+    def _own_drainer(self) -> Drainer:
+        self._drainer = self._drainer or self._make_drainer(self._counts)
+        return self._drainer
 
     def _watch_backlog(self) -> None:
         """Be woken when another :data:`WAKE_BYTES` have come together, in this segment or from it into the next."""
