@@ -39,8 +39,7 @@ def started(environment: Environment) -> InitResult:
     """
     init = environment.start()
     if init.error is not None:
-        said = [line.text for line in environment.cloudwatch[-5:]]
-        raise RuntimeError(f"the cold start failed: {init.error}; it said last: {said}")
+        raise RuntimeError(f"the cold start failed: {init.error}; {_last_words(environment)}")
     return init
 
 
@@ -52,9 +51,12 @@ def invoke(environment: Environment, event: Any) -> Invocation:
     """
     invocation = environment.invoke(event)
     if invocation.status != "success":
-        said = [line.text for line in environment.cloudwatch[-5:]]
-        raise RuntimeError(f"the measured function failed: {invocation.error}; it said last: {said}")
+        raise RuntimeError(f"the measured function failed: {invocation.error}; {_last_words(environment)}")
     return invocation
+
+
+def _last_words(environment: Environment) -> str:
+    return f"it said last: {[line.text for line in environment.cloudwatch[-5:]]}"
 
 
 def answer(environment: Environment, event: Any) -> Any:
