@@ -105,8 +105,10 @@ def _introduction(results: Results) -> Iterator[str]:
 
 Measured by `make bench` on {results.where}, with the real runtime client, in a model of
 Lambda's environment. Contenders take turns in one run, so that whatever else the machine does meets all of them alike;
-what counts are ratios and differences. CPU of a line is that of the thread that writes it. `make bench-check` measures
-the first table again and says what has become worse. This page and the picture are made from `bench.json`.
+what counts are ratios and differences. CPU of a line is that of the thread that writes it. A response is timed from the
+moment at which the runtime has the event, without the model's own thawing before it. The function's own module
+has no bytecode, as AWS recommends for deployment packages, where a row does not say otherwise. `make bench-check`
+measures the first table again and says what has become worse. This page and the picture are made from `bench.json`.
 
 ![The layer and its peers: cold start, CPU of a line, memory; and how they grow](bench.svg)
 
