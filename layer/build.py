@@ -163,7 +163,7 @@ def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
     _run_on_each(interpreters, compileall, opt, environment)
     for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
         bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
-    pack = ["-S", "-B", str(ROOT / "layer/pack.py"), "python/sumo_internal/__pycache__"]
+    pack = ["-S", "-B", str(ROOT / "layer/pack.py"), "python/sumo_internal"]
     _run_on_each(interpreters, pack, opt, environment)
 
 

@@ -13,43 +13,76 @@ import marshal
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PYC_HEADER_BYTES = 16
 """Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
 
-UNBUNDLED = ("__init__", "bundle")
-"""What is imported before the bundle is there."""
+UNBUNDLED = ("__init__", "bundle", "_vendor/__init__")
+"""What is imported before the bundle is there, or lies beside packages that are not in it."""
 
 TOGETHER = (
-    ("config", "guard", "http1", "lambda_api"),
-    ("files", "notes", "recorder", "rendering", "spool", "streams", "tally"),
-    ("assembly", "flushing", "launch", "runtime", "sidecar"),
-    ("extension", "journal", "telemetry"),
+    ("config", "diagnostics", "net/__init__", "net/http1", "lambda_apis/__init__", "lambda_apis/extensions_api"),
+    (
+        "spool/__init__",
+        "spool/counters",
+        "spool/envelope",
+        "spool/folder",
+        "spool/handoff",
+        "spool/segment",
+        "spool/writer",
+        "capture/__init__",
+        "capture/recorder",
+        "capture/record_format",
+        "capture/streams",
+    ),
+    (
+        "launch",
+        "wiring",
+        "capture/runtime_client",
+        "shipping/__init__",
+        "shipping/flush_strategy",
+        "shipping/sidecar",
+    ),
+    ("extension/__init__", "extension/lifecycle", "extension/platform_log", "lambda_apis/telemetry_api"),
 )
 """What is always imported together: by the starts of both processes, by whoever writes records, by the function's start
 alone, by the extension's. As one object it is read in half the time, because the names in it are there once."""
 
 
 def main() -> None:
-    """Replace the bytecode files in a folder that belong to this interpreter with a bundle."""
-    folder, tag = sys.argv[1], sys.implementation.cache_tag
-    ending = f".{tag}.pyc"
-    names = sorted(name.removesuffix(ending) for name in os.listdir(folder) if name.endswith(ending))
-    single = set(names).difference(UNBUNDLED, *TOGETHER)
+    """Replace the bytecode files below a package's folder that belong to this interpreter with a bundle."""
+    package, tag = sys.argv[1], sys.implementation.cache_tag
+    files = dict(bytecode_files(package, f".{tag}.pyc"))
+    single = set(files).difference(UNBUNDLED, *TOGETHER)
     index: dict[str, tuple[int, int]] = {}
     codes = magic = b""
-    for piece in (*TOGETHER, *((name,) for name in sorted(single))):
+    for piece in (*TOGETHER, *((place,) for place in sorted(single))):
         modules = {}
-        for name in piece:
-            with open(f"{folder}/{name}{ending}", "rb") as file:
+        for place in piece:
+            with open(files[place], "rb") as file:
                 magic = file.read(PYC_HEADER_BYTES)[:4]
-                modules[name] = marshal.loads(file.read())
-            os.unlink(f"{folder}/{name}{ending}")
+                modules[place] = marshal.loads(file.read())
+            os.unlink(files[place])
         code = marshal.dumps(modules)
         index.update(dict.fromkeys(piece, (len(codes), len(code))))
         codes += code
     listing = marshal.dumps(index)
-    with open(f"{folder}/bundle.{tag}.bin", "wb") as file:
+    with open(f"{package}/__pycache__/bundle.{tag}.bin", "wb") as file:
         file.write(magic + len(listing).to_bytes(4, "little") + listing + codes)
+
+
+def bytecode_files(package: str, ending: str, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each module's place below the package's folder (``spool/writer``), and its bytecode file."""
+    for name in os.listdir(f"{package}/{place}"):
+        if name == "__pycache__":
+            for file in os.listdir(f"{package}/{place}{name}"):
+                if file.endswith(ending):
+                    yield f"{place}{file[: -len(ending)]}", f"{package}/{place}{name}/{file}"
+        elif os.path.isdir(f"{package}/{place}{name}"):
+            yield from bytecode_files(package, ending, f"{place}{name}/")
 
 
 if __name__ == "__main__":

@@ -15,20 +15,20 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as in typing, without its import (2 ms); type checkers know the name
 if TYPE_CHECKING:
-    from sumo_internal.handler import SumoHandler as SumoHandler
-    from sumo_internal.structured import SumoProcessor as SumoProcessor
-    from sumo_internal.structured import configure_structlog as configure_structlog
+    from sumo_internal.api.handler import SumoHandler as SumoHandler
+    from sumo_internal.api.structured import SumoProcessor as SumoProcessor
+    from sumo_internal.api.structured import configure_structlog as configure_structlog
 
 __all__ = ["SumoHandler", "SumoProcessor", "__version__", "configure_structlog"]
 
 
 def __getattr__(name: str) -> object:
     if name == "SumoHandler":
-        from sumo_internal.handler import SumoHandler
+        from sumo_internal.api.handler import SumoHandler
 
         return SumoHandler
     if name in ("SumoProcessor", "configure_structlog"):
-        from sumo_internal import structured
+        from sumo_internal.api import structured
 
         return getattr(structured, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

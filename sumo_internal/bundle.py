@@ -3,15 +3,15 @@
 A module in a file of its own costs each start a search in the folder, two looks and a read, and the zip a header of
 200 bytes for each interpreter; next to each other they also compress by a sixth better.
 
-The finder stands in for the one of the package's own folder (a *path entry finder*, PEP 302, in
+The finder stands in for those of the package's own folders (a *path entry finder*, PEP 302, in
 ``sys.path_importer_cache``): ``sys.meta_path``, ``sys.path_hooks`` and everybody else's imports stay as they are. What
 is not in the file, and everything where there is none (a checkout, a pip install, an interpreter that the build did not
 have), is found as ever.
 
 The file is ``__pycache__/bundle.<cache tag>.bin``: the interpreter's magic number (4 bytes), the size of the index
-(4 bytes, little end first), the index (``marshal``: a dict of module name → offset and size of its piece), and the
-pieces (``marshal``: a dict of module name → code), at offsets from the end of the index. Modules that are always
-imported together are one piece. ``layer/pack.py`` writes it.
+(4 bytes, little end first), the index (``marshal``: a dict of a module's place below the package, ``spool/writer`` →
+offset and size of its piece), and the pieces (``marshal``: a dict of place → code), at offsets from the end of the
+index. Modules that are always imported together are one piece. ``layer/pack.py`` writes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def use(folder: str) -> None:
 
 
 class _Finder:
-    """Finds the modules of one folder: those in its bundle, then as the one whose place it takes."""
+    """Finds the modules of the package: those in its bundle, then as the one whose place it takes."""
 
     def __init__(self, folder: str, bundle: str, begin: int, index: dict[str, tuple[int, int]]) -> None:
         self._folder = folder
@@ -54,26 +54,43 @@ class _Finder:
         self._files: Any = sys.path_importer_cache.get(folder)
 
     def find_spec(self, name: str, target: Any = None) -> ModuleSpec | None:
-        short = name.rpartition(".")[2]
-        if short not in self._index:
-            found: ModuleSpec | None = self._files.find_spec(name, target) if self._files is not None else None
-            return found
-        path = f"{self._folder}/{short}.py"
-        # Said here, because it takes importlib longer to find out than to run some of the modules: this is no package,
-        # and where its bytecode is.
-        spec = spec_from_file_location(name, path, loader=_Loader(name, path, self), submodule_search_locations=None)
+        place = _place(name)
+        if place in self._index:
+            return self._spec(name, f"{self._folder}/{place}.py", None)
+        if f"{place}/__init__" in self._index:
+            folder = f"{self._folder}/{place}"
+            sys.path_importer_cache[folder] = self  # what is in it is in the index, too
+            return self._spec(name, f"{folder}/__init__.py", [folder])
+        is_own = self._files is not None and "/" not in place
+        found: ModuleSpec | None = self._files.find_spec(name, target) if is_own else None
+        return found
+
+    def _spec(self, name: str, path: str, locations: list[str] | None) -> ModuleSpec | None:
+        # The locations and where its bytecode is are said here, because it takes importlib longer to find out than to
+        # run some of the modules.
+        spec = spec_from_file_location(
+            name, path, loader=_Loader(name, path, self), submodule_search_locations=locations
+        )
         if spec is not None:
             spec.cached = self._bundle
         return spec
 
-    def take(self, short: str) -> CodeType:
+    def take(self, name: str) -> CodeType:
         """The code of a module, which is read with all of its piece."""
-        if short not in self._codes:
-            offset, size_bytes = self._index[short]
+        place = _place(name)
+        if place not in self._index:
+            place += "/__init__"
+        if place not in self._codes:
+            offset, size_bytes = self._index[place]
             with open(self._bundle, "rb", buffering=0) as file:
                 file.seek(self._begin + offset)
                 self._codes.update(loads(file.read(size_bytes)))
-        return self._codes.pop(short)
+        return self._codes.pop(place)
+
+
+def _place(name: str) -> str:
+    """Where a module lies below the package's folder: ``spool/writer`` of ``sumo_internal.spool.writer``."""
+    return name.partition(".")[2].replace(".", "/")
 
 
 class _Loader(SourceFileLoader):
@@ -84,6 +101,6 @@ class _Loader(SourceFileLoader):
         self._finder = finder
 
     def get_code(self, name: str) -> CodeType:
-        code = self._finder.take(name.rpartition(".")[2])
+        code = self._finder.take(name)
         _fix_co_filename(code, self.path)  # as importlib does: the layer need not lie at /opt
         return code

@@ -31,7 +31,7 @@ WRAPPER = "sumo_wrapper"
 """The file name by which AWS_LAMBDA_EXEC_WRAPPER is known to be ours, wherever the layer lies."""
 
 
-class Invalid(ValueError):
+class InvalidSettingError(ValueError):
     """A value that a setting cannot take; its text completes the sentence "SUMO_X … ".
 
     ``instead`` is the value to be used; None where that is the setting's default.
@@ -42,7 +42,7 @@ class Invalid(ValueError):
         self.instead = instead
 
 
-class Unsafe(Invalid):
+class UnsafeSettingError(InvalidSettingError):
     """A value of a setting that keeps something from leaving: without it, no message may leave."""
 
 
@@ -64,7 +64,7 @@ def _bool(text: str) -> bool:
         return True
     if text in _FALSE:
         return False
-    raise Invalid("is neither true nor false")
+    raise InvalidSettingError("is neither true nor false")
 
 
 def _number(least: float, most: float, unit: str, kind: type[int] | type[float] = int) -> Callable[[str], float]:
@@ -72,9 +72,9 @@ def _number(least: float, most: float, unit: str, kind: type[int] | type[float] 
         try:
             value = kind(text)
         except ValueError:
-            raise Invalid(f"is not a number of {unit}") from None
+            raise InvalidSettingError(f"is not a number of {unit}") from None
         if not least <= value <= most:
-            raise Invalid(f"is not between {least} and {most} {unit}")
+            raise InvalidSettingError(f"is not between {least} and {most} {unit}")
         return value
 
     return parse
@@ -87,9 +87,9 @@ def _clamped(least: int, most: int, unit: str) -> Callable[[str], int]:
         try:
             value = int(text)
         except ValueError:
-            raise Invalid(f"is not a number of {unit}") from None
+            raise InvalidSettingError(f"is not a number of {unit}") from None
         if not least <= value <= most:
-            raise Invalid(f"is not between {least} and {most} {unit}", max(least, min(value, most)))
+            raise InvalidSettingError(f"is not between {least} and {most} {unit}", max(least, min(value, most)))
         return value
 
     return parse
@@ -99,14 +99,14 @@ def _log_types(text: str) -> tuple[str, ...]:
     types = [word.strip().lower() for word in text.split(",") if word.strip()]
     for word in types:
         if word not in LOG_TYPES:
-            raise Invalid(f"has {word[:20]!r}, which is none of {', '.join(LOG_TYPES)}")
+            raise InvalidSettingError(f"has {word[:20]!r}, which is none of {', '.join(LOG_TYPES)}")
     return tuple(name for name in LOG_TYPES if name in types)
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in choices:
-            raise Invalid(f"is none of {', '.join(choices)}")
+            raise InvalidSettingError(f"is none of {', '.join(choices)}")
         return text.lower()
 
     return parse
@@ -115,14 +115,14 @@ def _choice(*choices: str) -> Callable[[str], str]:
 def _endpoint(text: str) -> str:
     """An address, the ARN of a secret or a parameter, or a ciphertext: which of them is :func:`_check`'s question."""
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise Invalid("has characters that no address can have")
+        raise InvalidSettingError("has characters that no address can have")
     return text
 
 
 def _header(text: str) -> str:
     """A header's value: printable ASCII (what a header may carry), one line."""
     if not text.isascii() or not text.isprintable():
-        raise Invalid("has characters that a request header cannot carry")
+        raise InvalidSettingError("has characters that a request header cannot carry")
     return text
 
 
@@ -132,11 +132,11 @@ def _fields(text: str) -> str:
     for pair in pairs:
         key, _, value = pair.partition("=")
         if not key or not value or "=" in value:
-            raise Invalid(f"has {pair!r}, which is not key=value")
+            raise InvalidSettingError(f"has {pair!r}, which is not key=value")
         if len(key) > 255 or len(value) > 200:
-            raise Invalid(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
+            raise InvalidSettingError(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
     if len(pairs) > 30:
-        raise Invalid(f"has {len(pairs)} fields; Sumo Logic takes 30")
+        raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic takes 30")
     return ",".join(pairs)
 
 
@@ -152,24 +152,24 @@ def _words(text: str) -> tuple[str, ...]:
 def _processors(text: str) -> tuple[str, ...]:
     for name in _words(text):
         if not all(part.isidentifier() for part in name.split(".")) or "." not in name:
-            raise Unsafe(f"has {name[:40]!r}, which is not module.attribute")
+            raise UnsafeSettingError(f"has {name[:40]!r}, which is not module.attribute")
     return _words(text)
 
 
 def _expressions(text: str) -> tuple[str, ...]:
-    from sumo_internal import patterns  # a start without such settings is not to pay for it
+    from sumo_internal import expressions  # a start without such settings is not to pay for it
 
     try:
-        return tuple(patterns.sources(text))
-    except patterns.Refused as problem:
-        raise Invalid(str(problem)) from None
+        return tuple(expressions.sources(text))
+    except expressions.ExpressionRefusedError as problem:
+        raise InvalidSettingError(str(problem)) from None
 
 
 def _guarding(text: str) -> tuple[str, ...]:
     try:
         return _expressions(text)
-    except Invalid as problem:
-        raise Unsafe(str(problem)) from None
+    except InvalidSettingError as problem:
+        raise UnsafeSettingError(str(problem)) from None
 
 
 SETTINGS = (
@@ -396,10 +396,10 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
             continue
         try:
             values[setting.attribute] = setting.parse(text)
-        except Unsafe as problem:
+        except UnsafeSettingError as problem:
             values["withheld"] = f"{setting.variable} cannot be used"
             problems.append(f"{setting.variable} {problem}; messages are withheld")
-        except Invalid as problem:
+        except InvalidSettingError as problem:
             if problem.instead is not None:
                 values[setting.attribute] = problem.instead
             used = values[setting.attribute]
@@ -452,39 +452,3 @@ def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
         return config.function_logs == "process"
     is_started_plainly = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "lambda-managed-instances")
     return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and not is_started_plainly
-
-
-def envelope(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:
-    """The request headers under which a function's lines travel, as Sumo's dashboards parse them.
-
-    Their expressions are ``/aws/lambda/*`` for the host and ``*/[*]*`` for the name (Sumo's Lambda app, all queries),
-    so a log stream of another form, which a custom log group gives, is rewritten.
-
-    Args:
-        config: The settings.
-        function_name: AWS_LAMBDA_FUNCTION_NAME.
-        log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
-        version: AWS_LAMBDA_FUNCTION_VERSION.
-    """
-    headers = {
-        "X-Sumo-Host": config.source_host or f"/aws/lambda/{function_name}",
-        "X-Sumo-Name": config.source_name or dashboard_stream(log_stream, version),
-        "X-Sumo-Category": config.category,
-        "X-Sumo-Fields": config.fields,
-        "X-Sumo-Client": CLIENT,
-    }
-    return {name: value for name, value in headers.items() if value}
-
-
-def dashboard_stream(log_stream: str, version: str) -> str:
-    """``YYYY/MM/DD/[version]id`` of a log stream.
-
-    That is its form in a function's own log group. In a custom one it is ``YYYY/MM/DD/function[version][id]`` or
-    ``YYYY/MM/DD/function[version]id``; a name of any other form becomes the id, without a date to show.
-    """
-    date, opened, rest = log_stream.partition("[")
-    inner, closed, identity = rest.partition("]")
-    parts = date.split("/")
-    if opened and closed and len(parts) == 4 and all(part.isdigit() for part in parts[:3]):
-        return f"{'/'.join(parts[:3])}/[{inner}]{identity.strip('[]')}"
-    return f"/[{version}]{log_stream}" if log_stream else ""

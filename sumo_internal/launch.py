@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 
-from sumo_internal import guard
+from sumo_internal import diagnostics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 def main() -> None:
     """Set up, then become what was to be started: ``-m MODULE ARGS…``, ``-c CODE ARGS…`` or ``SCRIPT ARGS…``."""
     gc.disable()  # nothing of what is made here is garbage, and to look for some takes a tenth of the time
-    with guard.guard("setting up"):
-        from sumo_internal import assembly
+    with diagnostics.guard("setting up"):
+        from sumo_internal import wiring
 
-        assembly.install()
+        wiring.install()
     gc.enable()
     arguments = sys.argv[1:]
     # orig_argv is [interpreter, its options…, start.py, arguments…]: without us there is no start.py in it.

@@ -12,7 +12,7 @@ from sumo_source import SumoSource
 
 from layer.build import build, unpack
 from layer.interpreters import find
-from sumo_internal import guard
+from sumo_internal import diagnostics
 
 # A machine that is busy with other tests must not fail an example for its time.
 settings.register_profile("suite", deadline=None)
@@ -44,5 +44,5 @@ def source() -> Iterator[SumoSource]:
 @pytest.fixture(autouse=True)
 def _strict_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the package swallows in production is raised in the tests' own process, and nothing counts as said."""
-    monkeypatch.setattr(guard, "IS_STRICT", True)
-    monkeypatch.setattr(guard, "_said", set())
+    monkeypatch.setattr(diagnostics, "IS_STRICT", True)
+    monkeypatch.setattr(diagnostics, "_said", set())

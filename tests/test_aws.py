@@ -17,12 +17,19 @@ from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
 from layer.build import ROOT
-from sumo_internal import s3
-from sumo_internal.aws import REFRESH_BEFORE_S, Aws, NoCredentials, Refused, configured_endpoint, endpoint
-from sumo_internal.web import PlainSender, PooledSender, Unsent
+from sumo_internal.destinations import s3
+from sumo_internal.net.aws import (
+    REFRESH_BEFORE_S,
+    Aws,
+    AwsRefusedError,
+    NoCredentialsError,
+    configured_endpoint,
+    endpoint,
+)
+from sumo_internal.net.client import NotSentError, PlainSender, PooledSender
 
 if TYPE_CHECKING:
-    from sumo_internal.web import Sender
+    from sumo_internal.net.client import Sender
 
 REGION = "eu-west-1"
 PATIENT_S = 10.0
@@ -227,7 +234,7 @@ def test_credentials_outlive_their_endpoint(service: ScriptedServer, container: 
     for now_s in (NOW_S, NOW_S + 3400, NOW_S + 3500, NOW_S + 3550):
         decrypt(account, now_s)
     assert used(service) == ["AKID1", "AKID1", "AKID1", "AKID2"]
-    with pytest.raises(NoCredentials, match=r"^the endpoint of AWS credentials: BadAnswer$"):
+    with pytest.raises(NoCredentialsError, match=r"^the endpoint of AWS credentials: BadAnswerError$"):
         decrypt(account, NOW_S + 7200)
 
 
@@ -246,7 +253,7 @@ def test_answers_without_credentials(container: ScriptedServer, sender: Sender, 
     """Nothing is sent, and the problem does not repeat the answer, which might hold half of a key."""
     container.script(content)
     account = Aws({"AWS_CONTAINER_CREDENTIALS_FULL_URI": container.url}, sender)
-    with pytest.raises(NoCredentials, match=r"^the endpoint of AWS credentials answers (200|401), without any$"):
+    with pytest.raises(NoCredentialsError, match=r"^the endpoint of AWS credentials answers (200|401), without any$"):
         decrypt(account)
 
 
@@ -282,7 +289,7 @@ def test_answers_without_credentials(container: ScriptedServer, sender: Sender, 
 )
 def test_no_credentials(environ: dict[str, str], problem: str) -> None:
     """Each reason has its words; the token goes to no stranger."""
-    with pytest.raises(NoCredentials) as error:
+    with pytest.raises(NoCredentialsError) as error:
         decrypt(Aws(environ, PlainSender({})))
     assert str(error.value) == problem
 
@@ -323,7 +330,7 @@ def test_a_call(service: ScriptedServer, sender: Sender) -> None:
 def test_refusals(service: ScriptedServer, sender: Sender, content: bytes, code: str) -> None:
     """The error's name and nothing of its text: AWS's words about a bad signature contain the session's token."""
     service.script(content)
-    with pytest.raises(Refused) as error:
+    with pytest.raises(AwsRefusedError) as error:
         decrypt(Aws({**KEYS, "AWS_ENDPOINT_URL": service.url}, sender))
     assert (error.value.code, str(error.value)) == (code, code)
 
@@ -336,7 +343,7 @@ def test_a_stale_connection_is_no_failure(service: ScriptedServer, sender: Sende
     decrypt(account)
     assert [request.connection for request in service.requests] == [1, 1, 2]
     service.script(End.CLOSE, End.CLOSE)
-    with pytest.raises(Unsent):
+    with pytest.raises(NotSentError):
         decrypt(account)
     assert len(service.requests) == 5
 
@@ -344,13 +351,14 @@ def test_a_stale_connection_is_no_failure(service: ScriptedServer, sender: Sende
 def test_a_service_that_hangs(service: ScriptedServer, sender: Sender) -> None:
     """It has the time that it is given."""
     service.script(End.HANG)
-    with pytest.raises(Unsent, match=r"^TimeoutError$"):
+    with pytest.raises(NotSentError, match=r"^TimeoutError$"):
         decrypt(Aws({**KEYS, "AWS_ENDPOINT_URL": service.url}, sender), timeout_s=0.2)
 
 
 def test_what_importing_costs() -> None:
     """In the shutdown window each of these modules would take some of the time; datetime only where it is used."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sumo_internal import s3, vault; print(*sys.modules)"
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sumo_internal.destinations import endpoint, s3"
+    script += "; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", script]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     costly = {"base64", "datetime", "email", "hashlib", "hmac", "logging", "socket", "ssl", "urllib", "uuid", "xml"}

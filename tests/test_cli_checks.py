@@ -15,7 +15,7 @@ from sumo_internal import config
 from sumo_internal.cli import answers, checks
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, WORDS
-from sumo_internal.delivery import Attempt
+from sumo_internal.destinations.attempt import Attempt
 
 LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:sumo-internal-extension:7"
 OTHER_LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:pandas:3"
@@ -119,7 +119,7 @@ TABLE = {
     "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["runtime-kind"]),
     "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}}), ["runtime-kind"]),
     "a handler without a module": (subject(function={"Handler": "handler"}), ["handler"]),
-    "a handler of ours": (subject(function={"Handler": "sumo_internal.handler"}), ["handler"]),
+    "a handler of ours": (subject(function={"Handler": "sumo_internal.api.handler"}), ["handler"]),
     "a short timeout": (subject(function={"Timeout": 2}), ["timeout"]),
     "a short timeout, flush next": (subject({"SUMO_FLUSH": "next"}, {"Timeout": 1, "MemorySize": 128}), []),
     "a small function": (subject(function={"MemorySize": 128}), ["memory"]),

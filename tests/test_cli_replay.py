@@ -24,13 +24,13 @@ from hypothesis import strategies as st
 from sumo_source import Fault, SumoSource
 
 from sumo_internal import config
-from sumo_internal.aws import Aws
 from sumo_internal.cli import backlog, main, resend
-from sumo_internal.cli.ledger import TAG, StateFile, Tags, Unusable
-from sumo_internal.cli.resend import Pace, Refused, Resender, Unreachable
-from sumo_internal.delivery import Attempt
-from sumo_internal.s3 import Bucket
-from sumo_internal.web import PlainSender
+from sumo_internal.cli.ledger import TAG, StateFile, Tags, UnusableStateError
+from sumo_internal.cli.resend import BatchRefusedError, Pace, Resender, UnreachableSourceError
+from sumo_internal.destinations.attempt import Attempt
+from sumo_internal.destinations.s3 import FailoverBucket
+from sumo_internal.net.aws import Aws
+from sumo_internal.net.client import PlainSender
 
 pytest_plugins = ["aws_server"]
 
@@ -94,7 +94,7 @@ def fail_over(aws_server: AwsServer, bucket: str, body: bytes, function: str = "
     environ = {**KEYS, "AWS_ENDPOINT_URL": aws_server.url, "AWS_REGION": REGION}
     sender = PlainSender({})
     envelope = {**ENVELOPE, "X-Sumo-Host": f"/aws/lambda/{function}"}
-    store = Bucket(Aws(environ, sender), bucket, REGION, function, "$LATEST")
+    store = FailoverBucket(Aws(environ, sender), bucket, REGION, function, "$LATEST")
     assert store.put(gzip.compress(body), envelope, at_s, 10).status == 200
     sender.close()
 
@@ -339,7 +339,7 @@ def test_patience_with_a_source_that_is_away() -> None:
     assert away.posts == 7
     assert all(pause <= 1.2 for pause in paused[:4]) and 2 <= paused[4] <= 8 and paused[6] >= 199
 
-    with pytest.raises(Unreachable, match="429") as raised:
+    with pytest.raises(UnreachableSourceError, match="429") as raised:
         list(resender(Scripted(Attempt(429, "429", 601.0)), paused).send(line("a"), 0, {}))
     assert raised.value.is_passing
 
@@ -348,7 +348,7 @@ def test_a_secret_that_was_rotated_is_fetched_once() -> None:
     """401 with an endpoint that is a secret: once more with the new one, then it is an error."""
     rotated = Scripted(Attempt(401), Attempt(200), renewals=1)
     assert list(resender(rotated, []).send(line("a"), 0, {})) and rotated.posts == 2
-    with pytest.raises(Unreachable) as raised:
+    with pytest.raises(UnreachableSourceError) as raised:
         list(resender(Scripted(Attempt(401), renewals=1), []).send(line("a"), 0, {}))
     assert not raised.value.is_passing
 
@@ -357,7 +357,7 @@ def test_a_line_that_is_too_large_is_refused_alone() -> None:
     """413 halves down to the line that is too large; those before it have gone."""
     source = Scripted(Attempt(413), Attempt(200), Attempt(413))
     taken = []
-    with pytest.raises(Refused):
+    with pytest.raises(BatchRefusedError):
         for sent_bytes in resender(source, []).send(lines(0, 2), 0, {}):
             taken.append(sent_bytes)
     assert taken == [len(lines(0, 1))]
@@ -382,7 +382,7 @@ def test_a_state_file_with_a_torn_end(tmp_path: Path) -> None:
         state.close()
         path.unlink()
     path.write_text("half a shopping list")
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableStateError):
         StateFile(path, "x")
     assert path.read_text() == "half a shopping list"
 
@@ -394,7 +394,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder = backlog.Folder(tmp_path)
     by_key = {item.key: item for item in folder.items()}
     assert len(folder.read(by_key[str(small)]).lines) == 1000
-    with pytest.raises(backlog.Damaged, match="1000 bytes"):
+    with pytest.raises(backlog.DamagedObjectError, match="1000 bytes"):
         folder.read(by_key[str(large)])
 
 
@@ -402,7 +402,7 @@ def test_tags_are_for_a_source(aws_server: AwsServer, bucket: str) -> None:
     """What went to one source has not gone to another."""
     fail_over(aws_server, bucket, lines(0, 1))
     client = aws_server.client("s3")
-    (item,) = backlog.Bucket(client, bucket).items()
+    (item,) = backlog.BacklogBucket(client, bucket).items()
     Tags(client, bucket, "one").note(item, 1, is_done=True)
     assert Tags(client, bucket, "one").sent_bytes(item) is None
     assert Tags(client, bucket, "other").sent_bytes(item) == 0

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal import __version__
-from sumo_internal.config import SETTINGS, Config, dashboard_stream, envelope, is_in_process, read, remarks
+from sumo_internal.config import SETTINGS, Config, is_in_process, read, remarks
+from sumo_internal.spool.envelope import dashboard_stream, request_headers
 
 ENDPOINT = "https://collectors.sumologic.com/receiver/v1/http/ZaVnC4dhaV0secret=="
 
@@ -347,7 +348,7 @@ STREAM = "2026/11/21/[$LATEST]0123456789abcdef0123456789abcdef"
 
 def make_envelope(environ: dict[str, str], stream: str = STREAM) -> dict[str, str]:
     config, _ = read(environ)
-    return envelope(config, "orders", stream, "7")
+    return request_headers(config, "orders", stream, "7")
 
 
 def test_the_envelope_is_what_dashboards_parse() -> None:

@@ -16,13 +16,16 @@ from sumo_source import ACCEPT, HANG, LOSE_ANSWER, Fault, Point, SumoSource, com
 
 from layer.build import ROOT
 from sumo_internal import config as configuration
-from sumo_internal import delivery, guard, tally
-from sumo_internal.delivery import Drained
-from sumo_internal.destinations import make_drainer
-from sumo_internal.drainer import BATCH_MAX_BYTES, OTHERS_EVERY_S
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import HEADER_BYTES, SEGMENT_BYTES, Segment, Spool, list_segments
-from sumo_internal.web import PlainSender
+from sumo_internal import diagnostics
+from sumo_internal.net.client import PlainSender
+from sumo_internal.shipping import retry_policy
+from sumo_internal.shipping.drainer import BATCH_MAX_BYTES, OTHERS_EVERY_S
+from sumo_internal.shipping.factory import make_drainer
+from sumo_internal.shipping.retry_policy import Drained
+from sumo_internal.spool import counters
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
+from sumo_internal.spool.writer import Spool, list_segments
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
 LATE_S = 60.0
@@ -50,31 +53,31 @@ class Bench:
         assert not problems
         self.source = source
         self.spool = Spool(str(folder), ENVELOPE, 64_000_000)
-        self.tally = tally.Tally(str(folder), "test")
+        self.counters = counters.Counters(str(folder), "test")
         self.senders_made = 0
 
         def make_sender() -> PlainSender:
             self.senders_made += 1
             return sender
 
-        shelf = Shelf(str(folder), self.spool)
+        reader = SpoolReader(str(folder), self.spool)
         self.accounts: list[dict[str, tuple[int, int]]] = []
-        self._drainer = make_drainer(config, {}, shelf, self.tally, make_sender, self.accounts.append)
+        self._drainer = make_drainer(config, {}, reader, self.counters, make_sender, self.accounts.append)
 
     @property
     def counts(self) -> dict[str, int]:
         """Lines that the drainer has counted, by reason."""
-        return {reason: lines for reason, (lines, _) in self.tally.counts().items()}
+        return {reason: lines for reason, (lines, _) in self.counters.counts().items()}
 
     def account(self) -> list[dict[str, int]]:
         """Ask for an account; return all so far, lines by reason."""
-        self._drainer.account(self.spool.tally, is_recorded=True)
+        self._drainer.account(self.spool.counters, is_recorded=True)
         return [{reason: lines for reason, (lines, _) in counts.items()} for counts in self.accounts]
 
     def drain(
-        self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause, *, is_last: bool = False
+        self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause, *, is_shutdown: bool = False
     ) -> Drained:
-        return self._drainer.drain(time.time() + left_s, pause, is_last=is_last)
+        return self._drainer.drain(time.time() + left_s, pause, is_shutdown=is_shutdown)
 
 
 MakeBench = Callable[..., Bench]
@@ -157,7 +160,7 @@ def test_a_busy_source_is_tried_again(make_bench: MakeBench, status: int) -> Non
     assert bench.drain(pause=pauses_s.append) is Drained.EMPTY
 
     assert numbers(bench.source) == [1, 2]
-    assert bench.counts == {tally.RETRIED: 6}
+    assert bench.counts == {counters.RETRIED: 6}
     assert len(pauses_s) == 3
     assert all(0 <= pause_s <= 0.1 * 2**number for number, pause_s in enumerate(pauses_s))
 
@@ -185,7 +188,7 @@ def test_when_attempts_are_used_up_lines_stay(
     make_bench: MakeBench, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So many attempts and no more; then the batch waits in the spool, and a later drain delivers it."""
-    monkeypatch.setattr(delivery, "BREAKER_FIRST_S", 0.0)
+    monkeypatch.setattr(retry_policy, "BREAKER_FIRST_S", 0.0)
     bench = make_bench({"SUMO_NUM_RETRIES": "2"})
     append(bench.spool, 1, 2)
     bench.source.default = fault
@@ -198,7 +201,7 @@ def test_when_attempts_are_used_up_lines_stay(
     append(bench.spool, 3)
     assert bench.drain() is Drained.EMPTY
     assert numbers(bench.source) == [1, 2, 3]
-    assert not bench.counts.keys() & tally.LOSSES.keys()
+    assert not bench.counts.keys() & counters.LOSSES.keys()
 
 
 def test_a_dead_source_is_left_alone(bench: Bench) -> None:
@@ -216,7 +219,7 @@ def test_a_dead_source_is_left_alone(bench: Bench) -> None:
 
 def test_a_trial_is_one_attempt_and_decides(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the breaker's pause is over: one attempt; where it fails, none more; where not, all is as before."""
-    monkeypatch.setattr(delivery, "BREAKER_FIRST_S", 0.0)
+    monkeypatch.setattr(retry_policy, "BREAKER_FIRST_S", 0.0)
     bench = make_bench({"SUMO_NUM_RETRIES": "1"})
     append(bench.spool, 1)
     bench.source.script([Fault(status=503)] * 4)
@@ -240,7 +243,7 @@ def test_an_address_that_is_wrong_keeps_the_lines(
     bench: Bench, status: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One request a drain and no retries; it is said once; when it has been put right, all lines are there."""
-    monkeypatch.setattr(delivery, "BREAKER_FIRST_S", 0.0)
+    monkeypatch.setattr(retry_policy, "BREAKER_FIRST_S", 0.0)
     append(bench.spool, 1)
     bench.source.default = Fault(status=status)
 
@@ -291,7 +294,7 @@ def test_a_record_that_is_too_large_is_dropped_and_counted(
     assert bench.drain() is Drained.EMPTY
 
     assert numbers(bench.source) == [1, 2, 3, 5, 6]
-    assert bench.counts == {tally.TOO_LARGE: 1}
+    assert bench.counts == {counters.TOO_LARGE: 1}
     assert "refuses 1 lines for good (HTTP 413)" in capfd.readouterr().err
 
 
@@ -306,7 +309,7 @@ def test_a_batch_that_the_source_cannot_read_is_dropped_and_counted(
 
     arrived = numbers(bench.source)
     assert arrived == list(range(150 - len(arrived), 150)) and 0 < len(arrived) < 150
-    assert bench.counts == {tally.REFUSED: 150 - len(arrived)}
+    assert bench.counts == {counters.REFUSED: 150 - len(arrived)}
     assert f"refuses {150 - len(arrived)} lines for good (HTTP 400 bad gzip)" in capfd.readouterr().err
 
 
@@ -331,7 +334,7 @@ def test_without_time_nothing_is_begun(bench: Bench) -> None:
 
 def test_a_source_that_hangs_does_not_hold_beyond_the_deadline(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One attempt, cut to what is left; the lines stay."""
-    monkeypatch.setattr(delivery, "BREAKER_FIRST_S", 0.0)
+    monkeypatch.setattr(retry_policy, "BREAKER_FIRST_S", 0.0)
     append(bench.spool, 1)
     bench.source.default = HANG
 
@@ -368,7 +371,7 @@ def test_a_lost_answer_sends_again_with_the_same_ids(bench: Bench) -> None:
     assert bench.drain() is Drained.EMPTY
     assert numbers(bench.source) == [1, 2, 1, 2]
     assert list(bench.source.ids().values()) == [2, 2]
-    assert bench.counts == {tally.RETRIED: 2, tally.SENT_AGAIN: 2}
+    assert bench.counts == {counters.RETRIED: 2, counters.SENT_AGAIN: 2}
 
 
 def test_a_lost_answer_over_a_kept_connection_is_counted_too(bench: Bench) -> None:
@@ -381,7 +384,7 @@ def test_a_lost_answer_over_a_kept_connection_is_counted_too(bench: Bench) -> No
     assert bench.drain() is Drained.EMPTY
 
     assert numbers(bench.source) == [1, 2, 3, 2, 3]
-    assert bench.counts == {tally.SENT_AGAIN: 2}
+    assert bench.counts == {counters.SENT_AGAIN: 2}
 
 
 def test_what_was_refused_is_not_counted_as_sent_again(bench: Bench) -> None:
@@ -394,7 +397,7 @@ def test_what_was_refused_is_not_counted_as_sent_again(bench: Bench) -> None:
     append(bench.spool, 3)
     assert bench.drain() is Drained.KEPT  # over the kept connection it may have arrived, but it was not sent again
 
-    assert tally.SENT_AGAIN not in bench.counts
+    assert counters.SENT_AGAIN not in bench.counts
 
 
 def test_an_unanswered_batch_stays_marked_when_a_later_attempt_is_refused(bench: Bench) -> None:
@@ -405,7 +408,7 @@ def test_an_unanswered_batch_stays_marked_when_a_later_attempt_is_refused(bench:
     assert bench.drain() is Drained.EMPTY
 
     assert numbers(bench.source) == [1, 2, 1, 2]
-    assert bench.counts == {tally.RETRIED: 4, tally.SENT_AGAIN: 2}
+    assert bench.counts == {counters.RETRIED: 4, counters.SENT_AGAIN: 2}
 
 
 def test_what_goes_wrong_in_our_own_code_is_a_failed_attempt(
@@ -413,8 +416,8 @@ def test_what_goes_wrong_in_our_own_code_is_a_failed_attempt(
 ) -> None:
     """A batch that our own code trips over takes its way through the policy; it does not end the drain for ever."""
     append(bench.spool, 1)
-    monkeypatch.setattr(guard, "IS_STRICT", False)
-    monkeypatch.setattr("sumo_internal.sumo.Attempt", None)
+    monkeypatch.setattr(diagnostics, "IS_STRICT", False)
+    monkeypatch.setattr("sumo_internal.destinations.http_source.Attempt", None)
 
     assert bench.drain() is Drained.KEPT
     assert "TypeError in our own code" in capfd.readouterr().err
@@ -439,20 +442,20 @@ def test_a_clock_that_is_set_back_does_not_stop_the_shipping(bench: Bench, monke
 
 def test_accounts_follow_this_process_at_once_and_others_soon(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """An account says something new, or there is none; what only others have counted is not looked for every time."""
-    other = tally.Tally(bench.spool.folder, "other")
+    other = counters.Counters(bench.spool.folder, "other")
     assert bench.account() == []
-    other.add(tally.TOO_LONG, 1, 10)
+    other.add(counters.TOO_LONG, 1, 10)
     assert bench.account() == []
 
-    bench.tally.add(tally.RETRIED, 2, 20)
-    first = {tally.RETRIED: 2, tally.TOO_LONG: 1}
+    bench.counters.add(counters.RETRIED, 2, 20)
+    first = {counters.RETRIED: 2, counters.TOO_LONG: 1}
     assert bench.account() == [first]
     assert bench.account() == [first]
 
-    other.add(tally.TOO_LONG, 1, 10)
+    other.add(counters.TOO_LONG, 1, 10)
     assert bench.account() == [first]
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + OTHERS_EVERY_S)
-    assert bench.account() == [first, {tally.RETRIED: 2, tally.TOO_LONG: 2}]
+    assert bench.account() == [first, {counters.RETRIED: 2, counters.TOO_LONG: 2}]
 
 
 def test_at_the_end_a_source_that_is_left_alone_gets_a_last_trial(bench: Bench) -> None:
@@ -461,9 +464,9 @@ def test_at_the_end_a_source_that_is_left_alone_gets_a_last_trial(bench: Bench) 
     bench.source.script([Fault(401), Fault(503)])
     assert bench.drain() is Drained.KEPT
 
-    assert bench.drain(is_last=True) is Drained.KEPT
+    assert bench.drain(is_shutdown=True) is Drained.KEPT
     assert len(bench.source.requests) == 2
-    assert bench.drain(is_last=True) is Drained.EMPTY
+    assert bench.drain(is_shutdown=True) is Drained.EMPTY
 
     assert numbers(bench.source) == [1]
 
@@ -509,13 +512,13 @@ def test_a_damaged_segment_is_said_and_does_not_stop_the_others(
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1 and path in said[0]
     assert os.path.exists(f"{path}.damaged")
-    assert bench.tally.counts()[tally.DAMAGED] == (0, SEGMENT_BYTES - 1 - HEADER_BYTES)
+    assert bench.counters.counts()[counters.DAMAGED] == (0, SEGMENT_BYTES - 1 - HEADER_BYTES)
 
 
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from sumo_internal.spool import Spool
+from sumo_internal.spool.writer import Spool
 spool = Spool(sys.argv[1], {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]ab"}, 64_000_000)
 for number in range(int(sys.argv[3])):
     spool.append('{"time":"2026-11-21T08:22:03.123Z","number":%d,"message":"%s"' % (number, "x" * 2000))
@@ -527,14 +530,15 @@ if sys.argv[4:] == ["stay"]:
 DRAINER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from sumo_internal import config, tally
-from sumo_internal.delivery import Drained
-from sumo_internal.destinations import make_drainer
-from sumo_internal.shelf import Shelf
-from sumo_internal.web import PlainSender
+from sumo_internal import config
+from sumo_internal.spool import counters
+from sumo_internal.shipping.retry_policy import Drained
+from sumo_internal.shipping.factory import make_drainer
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.net.client import PlainSender
 settings, _ = config.read({"SUMO_HTTP_ENDPOINT": sys.argv[3]})
-counts = tally.Tally(sys.argv[1], "drainer")
-drainer = make_drainer(settings, {}, Shelf(sys.argv[1]), counts, PlainSender, print)
+counts = counters.Counters(sys.argv[1], "drainer")
+drainer = make_drainer(settings, {}, SpoolReader(sys.argv[1]), counts, PlainSender, print)
 print("ready", flush=True)
 sys.stdin.readline()
 while drainer.drain(time.time() + 30) is Drained.ELSEWHERE:
@@ -615,7 +619,7 @@ def test_a_killed_drainer_loses_nothing(tmp_path: Path, fault: Fault) -> None:
         assert {record["number"] for record in source.records} == set(range(1500))
         assert all(counts[record["id"]] == 1 for record in first)
         assert sum(counts.values()) == 1500 if fault is HANG else 1500 < sum(counts.values()) < 2200
-        counted, _ = tally.totals(str(folder))[tally.SENT_AGAIN]
+        counted, _ = counters.totals(str(folder))[counters.SENT_AGAIN]
         assert 0 < counted == sum(counts.values()) - 1500 or fault is HANG
 
 

@@ -26,7 +26,8 @@ import yaml  # type: ignore[import-untyped]  # it brings no types
 from packages import FOLDER, package
 
 from layer.build import ROOT, ZIP
-from sumo_internal import config, s3
+from sumo_internal import config
+from sumo_internal.destinations import s3
 
 EXAMPLES = ROOT / "layer/examples"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-AbCdEf"

@@ -30,8 +30,9 @@ from soak.faults import SecondDrainer
 from sumo_rules import Record
 from sumo_source import HANG, Fault, Point, SumoSource, redirect
 
-from sumo_internal import tally
-from sumo_internal.spool import Segment, list_segments
+from sumo_internal.spool import counters
+from sumo_internal.spool.segment import Segment
+from sumo_internal.spool.writer import list_segments
 
 pytest_plugins = ["aws_server"]
 
@@ -98,7 +99,7 @@ PHASES = {
 LASTING = ("before the headers", "body half out", "kept, answer unread")
 """The phases in which a fault that does not end makes a difference."""
 ANSWERS = {str(status): Fault(status) for status in (429, 503, 401, 404, 400)}
-"""Of each kind; ``test_delivery`` has them all."""
+"""Of each kind; ``test_retry_policy`` has them all."""
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Stage:
     """The first this many lines of the function had returned."""
     said: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
-    """Lost lines by reason, as the tallies have it or, where it is more, the accounting."""
+    """Lost lines by reason, as the counters have it or, where it is more, the accounting."""
 
     def environment(self, variables: dict[str, str] | None = None, **options: Any) -> Environment:
         """Return an environment of the function."""
@@ -146,8 +147,8 @@ class Stage:
         """Shut the environment down, and keep what the layer has said of itself."""
         env.shutdown()
         self.said += [line.text for line in env.cloudwatch if "sumo-internal-extension:" in line.text]
-        counts = tally.totals(str(env.tmp / "sumo-internal"))
-        self.counted |= Counter({reason: lines for reason, (lines, _) in counts.items() if reason in tally.LOSSES})
+        counts = counters.totals(str(env.tmp / "sumo-internal"))
+        self.counted |= Counter({reason: lines for reason, (lines, _) in counts.items() if reason in counters.LOSSES})
 
     def stored(self) -> list[Record]:
         """Return the records in the bucket."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sumo_internal.http1 import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, BadAnswer, read_answer, request
+from sumo_internal.net.http1 import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, BadAnswerError, read_answer, request
 
 
 def receiver(*pieces: bytes) -> Callable[[int], bytes]:
@@ -97,7 +97,7 @@ def test_an_answer_that_ends_early_is_none(
     sent, _, _, body, is_framed = answer
     head_bytes = len(sent) - (0 if is_framed else len(body))
     kept = data.draw(st.integers(0, head_bytes - 1))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadAnswerError):
         read_answer(receiver(sent[:kept]))
 
 
@@ -108,13 +108,13 @@ def test_an_answer_that_ends_early_is_none(
 def test_damaged_answers_are_bad_answers(
     answer: tuple[bytes, int, dict[str, str], bytes, bool], at: int, damage: bytes, cuts: list[int]
 ) -> None:
-    """Whatever a peer sends, it is an answer or a BadAnswer: anything else would end the drain, and not the attempt."""
+    """Whatever a peer sends is an answer or a BadAnswerError: anything else would end the drain, not the attempt."""
     sent = answer[0]
     at %= len(sent)
     damaged = sent[:at] + damage + sent[at + len(damage) :]
     try:
         got = read_answer(receiver(*cut(damaged, cuts)))
-    except BadAnswer:
+    except BadAnswerError:
         return
     assert got.status // 100 != 1
 
@@ -152,7 +152,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 )
 def test_what_is_no_answer(sent: bytes) -> None:
     """Another protocol, numbers that are none, sizes that lie: each is treated like a broken connection."""
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadAnswerError):
         read_answer(receiver(sent))
 
 
@@ -168,7 +168,7 @@ def test_heads_have_a_bound() -> None:
         received_bytes += len(line)
         return line
 
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadAnswerError):
         read_answer(receive)
     assert HEAD_MAX_BYTES < received_bytes < 2 * HEAD_MAX_BYTES
 
@@ -186,7 +186,7 @@ def test_bodies_have_a_bound(is_chunked: bool) -> None:
         if is_read:
             assert read_answer(receiver(sent)).body == body
         else:
-            with pytest.raises(BadAnswer):
+            with pytest.raises(BadAnswerError):
                 read_answer(receiver(sent))
 
 
@@ -214,7 +214,7 @@ def test_nothing_goes_on_for_ever(head: bytes, line: bytes) -> None:
 
     try:
         read_answer(receive)
-    except BadAnswer:
+    except BadAnswerError:
         pass
 
 

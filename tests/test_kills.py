@@ -18,7 +18,7 @@ import pytest
 from sumo_source import ACCEPT, LOSE_ANSWER, SumoSource
 
 from layer.build import ROOT
-from sumo_internal import tally
+from sumo_internal.spool import counters
 
 RUNS = 150
 
@@ -26,11 +26,12 @@ FORGE = """
 import json, mmap, os, random, signal, sys, threading, time
 folder, root, url, seed, runs = sys.argv[1:]
 sys.path.insert(0, root)
-from sumo_internal import config, shelf, spool, tally
-from sumo_internal.destinations import make_drainer
-from sumo_internal.web import PlainSender
+from sumo_internal import config
+from sumo_internal.spool import reader, writer, counters
+from sumo_internal.shipping.factory import make_drainer
+from sumo_internal.net.client import PlainSender
 
-spool.SEGMENT_BYTES = spool.HEADER_BYTES + 8192
+writer.SEGMENT_BYTES = writer.HEADER_BYTES + 8192
 settings, _ = config.read({"SUMO_HTTP_ENDPOINT": url, "SUMO_RETRY_SLEEP_TIME_MS": "1"})
 draw = random.Random(seed)
 # What has returned, where a kill does not reach it: the number of the last line.
@@ -38,16 +39,16 @@ note = memoryview(mmap.mmap(-1, 4096)).cast("Q")
 
 
 def drain(view, name):
-    counts = tally.Tally(folder, name)
+    counts = counters.Counters(folder, name)
     return make_drainer(settings, {}, view, counts, PlainSender, print).drain(time.time() + 20)
 
 
 def live(run, is_draining):
     envelope = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]ab"}
-    own = spool.Spool(folder, envelope, 64_000_000)
+    own = writer.Spool(folder, envelope, 64_000_000)
     if is_draining:
         def keep_shipping():
-            view = shelf.Shelf(folder, own)
+            view = reader.SpoolReader(folder, own)
             while True:
                 drain(view, f"run-{run}")
         threading.Thread(target=keep_shipping, daemon=True).start()
@@ -70,8 +71,8 @@ for run in range(int(runs)):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     returned = note[0]
-    outcome = drain(shelf.Shelf(folder), f"after-{run}")
-    print(json.dumps([run, returned, outcome.value, tally.totals(folder)]), flush=True)
+    outcome = drain(reader.SpoolReader(folder), f"after-{run}")
+    print(json.dumps([run, returned, outcome.value, counters.totals(folder)]), flush=True)
 """
 
 
@@ -101,10 +102,10 @@ def test_a_kill_at_any_instant_loses_nothing_and_what_comes_twice_is_counted(tmp
         assert numbers == list(range(1, len(numbers) + 1))
         assert returned <= len(numbers) <= returned + 1
     doubled = sum(count - 1 for count in ids.values())
-    counted = runs[-1][3][tally.SENT_AGAIN][0]
+    counted = runs[-1][3][counters.SENT_AGAIN][0]
     assert 0 < doubled <= counted
     assert Counter(ids.values()).keys() <= {1, 2, 3}
-    assert not runs[-1][3].keys() & tally.LOSSES.keys()
+    assert not runs[-1][3].keys() & counters.LOSSES.keys()
     # Locks and segments go with their lines; counts stay, and what a writer was still making, until it is old.
     left = {name.partition(".")[2] for name in os.listdir(folder) if not name.endswith(".new")}
     assert left <= {"lock", "tally"}

@@ -70,8 +70,9 @@ def bytecode_of(module: str, interpreter: Interpreter) -> str:
     """Return the path at which an interpreter looks for a module's bytecode: its own file, or the bundle."""
     path = PurePosixPath(module)
     tag = f"cpython-{''.join(map(str, interpreter.version))}"
-    is_bundled = f"{path.parent}/" == PACKAGE and path.stem not in UNBUNDLED
-    return f"{path.parent}/__pycache__/{f'bundle.{tag}.bin' if is_bundled else f'{path.stem}.{tag}.pyc'}"
+    if module.removeprefix(PACKAGE).removesuffix(".py") not in UNBUNDLED:
+        return f"{PACKAGE}__pycache__/bundle.{tag}.bin"
+    return f"{path.parent}/__pycache__/{path.stem}.{tag}.pyc"
 
 
 def test_build_is_reproducible(layer_zip: bytes, tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
         code = marshal.loads(content[16:])
     else:
         begin = 8 + int.from_bytes(content[4:8], "little")
-        name = source.rpartition("/")[2][:-3]
+        name = source.partition("/sumo_internal/")[2][:-3]
         offset, size = marshal.loads(content[8:begin])[name]
         code = marshal.loads(content[begin + offset : begin + offset + size])[name]
     found[source] = sorted(set(filenames(code)))
@@ -267,17 +268,22 @@ def test_a_bundled_module_is_what_its_file_would_be(interpreter: Interpreter, la
 import importlib, inspect, json, sys
 hooks = [*sys.meta_path], [*sys.path_hooks], set(sys.path_importer_cache)
 sys.path.append(sys.argv[1])
-import sumo_internal.spool as spool, sumo_internal._vendor, sumo_internal.bundle
+import sumo_internal.spool.writer as spool, sumo_internal._vendor, sumo_internal.bundle
 folder = sys.argv[1] + "/sumo_internal"
 assert ([*sys.meta_path], [*sys.path_hooks]) == hooks[:2]
-assert set(sys.path_importer_cache) - hooks[2] <= {sys.argv[1], folder, folder + "/__pycache__"}
-assert spool.__file__ == spool.Spool.append.__code__.co_filename == spool.__spec__.origin == folder + "/spool.py"
+own = {folder + ending for ending in ("", "/__pycache__", "/spool", "/_vendor")}
+assert set(sys.path_importer_cache) - hooks[2] <= {sys.argv[1], *own}
+assert spool.__file__ == spool.Spool.append.__code__.co_filename == spool.__spec__.origin == folder + "/spool/writer.py"
 assert inspect.getsource(spool.Spool).startswith("class Spool:")
 assert importlib.reload(spool) is spool
 try:
     import sumo_internal.nothing
 except ModuleNotFoundError as error:
     assert error.name == "sumo_internal.nothing"
+try:
+    import sumo_internal.spool.nothing
+except ModuleNotFoundError as error:
+    assert error.name == "sumo_internal.spool.nothing"
     print(json.dumps("as ever"))
 """
     assert json.loads(ask(interpreter, script, str(layer_folder / "python"))) == "as ever"

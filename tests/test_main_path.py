@@ -17,7 +17,7 @@ from packages import package
 from runtimes import Runtime, runtimes, typical
 from sumo_source import Fault, SumoSource
 
-from sumo_internal.shelf import Shelf
+from sumo_internal.spool.reader import SpoolReader
 
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"
@@ -226,7 +226,7 @@ def test_a_timeout_loses_no_line_and_the_next_generation_goes_on(
         env.shutdown()
 
         assert (first.status, second.status) == ("timeout", "success")
-        assert Shelf(str(env.tmp / "sumo-internal")).left() == (0, 0)
+        assert SpoolReader(str(env.tmp / "sumo-internal")).left() == (0, 0)
     texts = [text.rpartition("\t")[2] for text in messages(source)]
     timeout = texts.pop(2)
     assert texts == ["loaded", "before", "loaded", "after"]
@@ -369,7 +369,7 @@ def test_a_wrong_setting_is_named_and_the_default_used(source: SumoSource, layer
     assert len(source.records) == 2
 
 
-@pytest.mark.parametrize("missing", [[""], ["recorder.py", "__pycache__"]], ids=["all of it", "a module"])
+@pytest.mark.parametrize("missing", [[""], ["capture/recorder.py", "__pycache__"]], ids=["all of it", "a module"])
 def test_a_damaged_layer_lets_the_function_run(
     source: SumoSource, layer_folder: Path, tmp_path: Path, missing: list[str]
 ) -> None:

@@ -15,7 +15,7 @@ from model import Environment
 from runtimes import typical
 from sumo_source import HANG, Fault, Point, SumoSource
 
-from sumo_internal import tally
+from sumo_internal.spool import counters
 
 PROBE = Path(__file__).parent / "functions" / "probe"
 
@@ -290,13 +290,13 @@ def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSo
         env.kill_runtime(signal.SIGKILL)
         handle.finish()
         env.shutdown()
-        counts = tally.totals(str(env.tmp / "sumo-internal"))
+        counts = counters.totals(str(env.tmp / "sumo-internal"))
 
     # Of the function's lines: the extension's own account is refused as well, and has no file left to be counted in.
     # One more is right where the kill came between counting and acknowledging: then the line was refused twice.
     records = [record for request in source.requests for record in request.records]
     refused = {record["id"] for record in records if record["type"] == "function"}
-    assert refused and counts[tally.REFUSED][0] in (len(refused), len(refused) + 1)
+    assert refused and counts[counters.REFUSED][0] in (len(refused), len(refused) + 1)
 
 
 @needs_small_tmp
@@ -308,8 +308,8 @@ def test_what_is_refused_at_shutdown_is_counted_on_a_full_disk(source: SumoSourc
         fill(env.tmp)
         source.default = Fault(400)
         env.shutdown()
-        counts = tally.totals(str(env.tmp / "sumo-internal"))
+        counts = counters.totals(str(env.tmp / "sumo-internal"))
 
     # What the sidecar was sending when it was ended comes a second time from the extension, which counts it.
     refused = {record["id"] for request in source.requests if request.status == 400 for record in request.records}
-    assert refused and counts[tally.REFUSED][0] == len(refused)
+    assert refused and counts[counters.REFUSED][0] == len(refused)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal.platform_events import PlatformEvents
-from sumo_internal.rendering import RECORD_MAX_BYTES
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES
+from sumo_internal.extension.platform_events import PlatformEvents
 
 TIME = "2026-11-21T08:22:03.123Z"
 NOW = "2026-11-21T09:00:00.000Z"

@@ -17,7 +17,7 @@ from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
 from test_main_path import said
 
-from sumo_internal.extension import NEWS_WAIT_S
+from sumo_internal.extension.lifecycle import NEWS_WAIT_S
 
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"
@@ -446,7 +446,7 @@ def test_a_damaged_package_follows_invocations_too(source: SumoSource, layer_fol
     """Registered for INVOKE and unable to do anything else, the extension still asks for each next event."""
     damaged = tmp_path / "opt"
     shutil.copytree(layer_folder, damaged)
-    (damaged / "python" / "sumo_internal" / "telemetry.py").unlink()
+    (damaged / "python" / "sumo_internal" / "lambda_apis" / "telemetry_api.py").unlink()
     shutil.rmtree(damaged / "python" / "sumo_internal" / "__pycache__")
     with environment(source, damaged, wrapper=False, variables={"SUMO_FLUSH": "end"}) as env:
         assert [invocation.status for invocation in run(env, *[steps({"log": "a line"})] * 3)] == ["success"] * 3

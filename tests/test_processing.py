@@ -18,14 +18,15 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal import config, guard
+from sumo_internal import config, diagnostics
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES
+from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.disguise import MASK
-from sumo_internal.processing import ProcessingRecorder
-from sumo_internal.recorder import Recorder
-from sumo_internal.rendering import RECORD_MAX_BYTES
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import SEGMENT_BYTES, Spool
+from sumo_internal.processing.masking import MASK
+from sumo_internal.processing.pipeline import ProcessingRecorder
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import SEGMENT_BYTES
+from sumo_internal.spool.writer import Spool
 
 STDOUT = 1
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)sZ\treq\t%(message)s"
@@ -56,8 +57,8 @@ class Recording:
     def records(self) -> list[Record]:
         """What a drainer finds, acknowledged."""
         found = []
-        shelf = Shelf(self.spool.folder, self.spool)
-        while slices := shelf.take(SEGMENT_BYTES):
+        reader = SpoolReader(self.spool.folder, self.spool)
+        while slices := reader.take(SEGMENT_BYTES):
             for piece in slices:
                 with piece.data() as lines:
                     found += bytes(lines).splitlines()
@@ -225,7 +226,7 @@ def test_what_cannot_be_masked_is_withheld(
     def fails(*_: object) -> None:
         raise MemoryError("hunter2")
 
-    monkeypatch.setattr(made.recorder._rules.disguise, "applied", fails)
+    monkeypatch.setattr(made.recorder._rules.masking, "applied", fails)
     made.log.error("hunter2", extra={"password": "hunter2"})
     (record,) = made.records()
 
@@ -285,7 +286,7 @@ def test_counts_say_what_was_asked_for(recording: Callable[..., Recording], proc
     made.recorder.written("probe\nprobe\nline\n", STDOUT)
 
     assert made.records() == []
-    assert made.spool.tally.counts() == {"excluded": (2, 10), "dropped": (1, 4)}
+    assert made.spool.counters.counts() == {"excluded": (2, 10), "dropped": (1, 4)}
 
 
 def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None:
@@ -299,7 +300,7 @@ def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None
 
     made.recorder.leave_invocation()
     made.recorder.written("late\n", STDOUT)
-    assert made.records() == [] and made.spool.tally.counts()["sampledOut"][0] == 4
+    assert made.records() == [] and made.spool.counters.counts()["sampledOut"][0] == 4
 
 
 def test_a_failing_invocation_goes_out(recording: Callable[..., Recording]) -> None:
@@ -329,7 +330,7 @@ def test_the_plain_recorder_is_the_same_without_settings() -> None:
     settings, _ = read({})
     assert not config.is_processed(settings)
     script = (
-        "import sys, sumo_internal.assembly\nprint([name for name in sys.modules if name.startswith('sumo_internal.')])"
+        "import sys, sumo_internal.wiring\nprint([name for name in sys.modules if name.startswith('sumo_internal.')])"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     for name in ("processing", "processors", "rules", "disguise", "patterns", "embedded", "holding", "structured"):
@@ -384,8 +385,8 @@ def test_the_drop_ins_processors(tmp_path: Path, how: str, said: str) -> None:
         check=True,
     )
     records = []
-    shelf = Shelf(variables["SUMO_SPOOL_DIR"])
-    for piece in shelf.take(SEGMENT_BYTES):
+    reader = SpoolReader(variables["SUMO_SPOOL_DIR"])
+    for piece in reader.take(SEGMENT_BYTES):
         records += [json.loads(line) for line in bytes(piece.data()).splitlines()]
     records = [record for record in records if record["type"] == "function"]
 
@@ -401,4 +402,4 @@ def test_the_drop_ins_processors(tmp_path: Path, how: str, said: str) -> None:
 
 def test_guard_is_strict_here() -> None:
     """What the recorder swallows in production would have failed these tests."""
-    assert guard.IS_STRICT
+    assert diagnostics.IS_STRICT

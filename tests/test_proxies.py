@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal.proxies import BadProxy, find
+from sumo_internal.net.proxies import BadProxyError, find
 
 HOST = "collectors.sumologic.com"
 PROXY = "http://proxy.example:3128"
@@ -103,7 +103,7 @@ def test_credentials_as_they_are_typed(text: str) -> None:
 )
 def test_what_is_no_proxy(value: str) -> None:
     """Told with the variable's name alone. Going on without the proxy would take lines where they must not go."""
-    with pytest.raises(BadProxy) as error:
+    with pytest.raises(BadProxyError) as error:
         find("https", HOST, 443, {"HTTPS_PROXY": value})
     assert str(error.value) == "HTTPS_PROXY is not the address of an http:// proxy"
     assert error.value.__suppress_context__

@@ -21,14 +21,14 @@ import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sumo_internal import recorder as recorder_module
-from sumo_internal import rendering
-from sumo_internal.recorder import Recorder, note_records
-from sumo_internal.rendering import RECORD_MAX_BYTES
-from sumo_internal.runtime import Report
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import Spool
-from sumo_internal.streams import Stream, current
+from sumo_internal.capture import record_format
+from sumo_internal.capture import recorder as recorder_module
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES
+from sumo_internal.capture.recorder import Recorder, note_records
+from sumo_internal.capture.runtime_client import Report
+from sumo_internal.capture.streams import Stream, current
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
 
 STDOUT, STDERR = 1, 2
 KEYS: dict[str, str | bool | None] = {
@@ -44,11 +44,11 @@ class Recording:
     def __init__(self, folder: Path, *, is_enhanced: bool = True) -> None:
         spool = Spool(str(folder), {}, 64_000_000)
         self.recorder = Recorder(spool, KEYS, is_enhanced=is_enhanced)
-        self._shelf = Shelf(str(folder), spool)
+        self._reader = SpoolReader(str(folder), spool)
 
     def raw_lines(self) -> list[bytes]:
         got: list[bytes] = []
-        while slices := self._shelf.take(1_000_000):
+        while slices := self._reader.take(1_000_000):
             for piece in slices:
                 got += bytes(piece.data()).splitlines()
                 piece.acknowledge()
@@ -136,7 +136,7 @@ def test_lines_are_whole_however_they_are_written(long_recording: Recording, pie
         long_recording.recorder.written(piece, STDOUT)
     long_recording.recorder.flush()
 
-    lines = [rendering.legible(line) for line in "".join(pieces).split("\n") if line.strip()]
+    lines = [record_format.legible(line) for line in "".join(pieces).split("\n") if line.strip()]
     assert [text_of(message) for message in long_recording.messages()] == [text_of(line) for line in lines]
 
 
@@ -447,7 +447,7 @@ def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.Mo
 
 def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
     """It is written in many pieces, some of them lines; what stands in front of it in CloudWatch does so here."""
-    failure = rendering.failure_text("KeyError", "'order'", ["  File …\n"])
+    failure = record_format.failure_text("KeyError", "'order'", ["  File …\n"])
     recording.recorder.written("so far: ", STDOUT)
     with Report(recording.recorder, lambda: failure):
         for piece in ("[ERROR] KeyError: 'order'\nTraceback", " (most recent call last):\n", "  File …", "\n"):

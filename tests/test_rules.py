@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal import disguise, embedded
-from sumo_internal.disguise import DIGEST_CHARS, MASK, Disguise
-from sumo_internal.patterns import OVERLAP_CHARS
-from sumo_internal.patterns import readings as escaped_readings
-from sumo_internal.rules import Selection, is_sampled
+from sumo_internal.expressions import OVERLAP_CHARS
+from sumo_internal.expressions import readings as escaped_readings
+from sumo_internal.processing import masking, text_scan
+from sumo_internal.processing.masking import DIGEST_CHARS, MASK, Masking
+from sumo_internal.processing.rules import Selection, is_sampled
 
-KEYS = Disguise(["password", "authorization", "*_token"], [], [], "")
+KEYS = Masking(["password", "authorization", "*_token"], [], [], "")
 
 
 # Keys.
@@ -104,19 +104,19 @@ def test_what_a_key_hides_may_be_a_structure() -> None:
 
 def test_bounds_of_the_search_lose_nothing() -> None:
     """Behind more beginnings of JSON, and more names, than are looked at one by one, a value is found all the same."""
-    text = "[" * (2 * embedded.BEGINNINGS_MAX) + '{"password":"a1b2"}'
+    text = "[" * (2 * text_scan.BEGINNINGS_MAX) + '{"password":"a1b2"}'
     assert KEYS.applied(text, {})[0].endswith('{"password":"***"}')
 
-    fields = {f"{number}_token": "a1b2" for number in range(disguise.NAMES_MAX + 10)}
+    fields = {f"{number}_token": "a1b2" for number in range(masking.NAMES_MAX + 10)}
     assert set(KEYS.applied("", fields)[1].values()) == {MASK}
-    assert len(KEYS._masked) == disguise.NAMES_MAX
+    assert len(KEYS._masked) == masking.NAMES_MAX
 
 
 @pytest.mark.parametrize("beginning", ['{"password":{', "[('password', ", """x {'password': ['a', """])
 def test_a_key_within_a_hidden_value_costs_nothing(beginning: str) -> None:
     """What is cut off goes to the end; thousands of such keys would each look through all of the rest, for minutes."""
     seen = []
-    rules = Disguise(["password"], [], [], "")
+    rules = Masking(["password"], [], [], "")
     is_masked = rules.is_masked
     rules.is_masked = lambda name: seen.append(name) or is_masked(name)  # type: ignore[method-assign, func-returns-value]  # counts
     text, _ = rules.applied(beginning * 2_000 + "'hunter2", {})
@@ -142,34 +142,34 @@ def test_a_key_within_a_hidden_value_costs_nothing(beginning: str) -> None:
 )
 def test_a_masked_expression(text: str, masked: str) -> None:
     """Values are seen without their escapes, numbers too; a text in which nothing is found is exactly as it was."""
-    pattern = Disguise([], [r"\b\d{15,16}\b|card=(\w+)"], [], "")
+    pattern = Masking([], [r"\b\d{15,16}\b|card=(\w+)"], [], "")
     assert pattern.applied(text, {}) == (masked, {})
 
 
 def test_an_expression_that_has_the_json_in_mind() -> None:
     """Who writes an expression for a message sees its JSON, as Sumo Logic's own rules do; a result that is no JSON any
     more is a text."""
-    rules = Disguise([], [r'"user":\s*"(\w+)"', r'"pin":\s*(\d+)'], [], "")
+    rules = Masking([], [r'"user":\s*"(\w+)"', r'"pin":\s*(\d+)'], [], "")
     assert rules.applied('{"user":"bob"}', {}) == ('{"user":"***"}', {})
     assert rules.applied('{"user":"bob","pin":12}', {}) == ('{"user":"***","pin":***}', {})
 
 
 def test_one_rule_does_not_hide_what_another_needs() -> None:
     """All expressions see the record as it was: a mask that takes the words before a number leaves it to the other."""
-    rules = Disguise(["user"], [r"paid by \w+", r"paid by \w+ with (\d+)"], [], "")
+    rules = Masking(["user"], [r"paid by \w+", r"paid by \w+ with (\d+)"], [], "")
     assert rules.applied("paid by bob with 12345", {"user": "bob"})[0] == "*** with ***"
 
 
 def test_a_hash_is_the_same_for_the_same_value_and_salt() -> None:
     """Values can be told apart and counted, and are not hashed twice; a mask wins where both match."""
-    rules = Disguise([], [r"pin \d+"], [r"[\w.]+@[\w.]+", r"[0-9a-f]{16}", r"\d+"], "pepper")
+    rules = Masking([], [r"pin \d+"], [r"[\w.]+@[\w.]+", r"[0-9a-f]{16}", r"\d+"], "pepper")
     text, fields = rules.applied('{"mail":"bo@x.org","pin":"pin 12"}', {"mail": "bo@x.org"})
     digest = fields["mail"]
 
     assert len(digest) == DIGEST_CHARS and int(digest, 16) >= 0
     assert json.loads(text) == {"mail": digest, "pin": MASK}
     assert (
-        Disguise([], [], ["b."], "salt").applied("bo", {})[0] != Disguise([], [], ["b."], "pepper").applied("bo", {})[0]
+        Masking([], [], ["b."], "salt").applied("bo", {})[0] != Masking([], [], ["b."], "pepper").applied("bo", {})[0]
     )
 
 
@@ -230,7 +230,7 @@ def readings(value: Any) -> list[str]:
 )
 def test_no_place_hides_a_secret_from_an_expression(value: Any, secret: str, form: str, is_object: bool) -> None:
     """Nested, quoted, escaped: after the rules, nobody can read it out of the message or a field."""
-    rules = Disguise([], [r"[2-9]{4}-[2-9]{4}-[2-9]{4}"], [], "")
+    rules = Masking([], [r"[2-9]{4}-[2-9]{4}-[2-9]{4}"], [], "")
     content = put(value, secret, [form])
     text = json.dumps({"m": content}, ensure_ascii=form == "ascii")
     message, fields = rules.applied(text if is_object else f"said {content!r} and {text}", {"field": content})
@@ -257,7 +257,7 @@ def test_no_place_hides_what_a_key_masks(secret: str, value: Any, form: str, is_
 def test_a_secret_in_a_long_text_is_found(before: int, length: int) -> None:
     """Wherever it lies: the border of a piece, or of a record's part, which is cut only afterwards."""
     secret = "7" * length
-    rules = Disguise([], ["key:7+"], [], "")
+    rules = Masking([], ["key:7+"], [], "")
     assert rules.applied("x" * before + f"key:{secret}" + "y" * 70_000, {})[0] == "x" * before + MASK + "y" * 70_000
 
 
@@ -269,7 +269,7 @@ def test_a_secret_in_a_long_text_is_found(before: int, length: int) -> None:
 )
 def test_a_text_that_goes_on_is_cut_beside_a_secret(secret: str, before: int, after: int, data: st.DataObject) -> None:
     """A text that is recorded in pieces shows no half of a secret, nor one without the words that it is known by."""
-    rules = Disguise(["password"], [r"key:(7{7})", r"card=(\w+)"], [], "")
+    rules = Masking(["password"], [r"key:(7{7})", r"card=(\w+)"], [], "")
     text = "-" * before + secret + "-" * after
     written = data.draw(st.integers(1, len(text)))
     cut = rules.cut(text[:written])
@@ -283,7 +283,7 @@ def test_a_text_that_goes_on_is_cut_beside_a_secret(secret: str, before: int, af
 def test_a_text_that_is_one_secret_is_not_kept_for_ever() -> None:
     """What never ends is recorded, masked, when the bound is reached."""
     text = "key:" + "7" * 100_000
-    rules = Disguise([], ["key:(7+)"], [], "")
+    rules = Masking([], ["key:(7+)"], [], "")
     assert rules.cut(text) == len(text)
     assert rules.applied(text, {})[0] == "key:***"
 

@@ -12,14 +12,14 @@ import pytest
 from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
-from sumo_internal.aws import Aws
-from sumo_internal.s3 import METADATA_MAX_BYTES, Bucket
-from sumo_internal.web import PlainSender, PooledSender
+from sumo_internal.destinations.s3 import METADATA_MAX_BYTES, FailoverBucket
+from sumo_internal.net.aws import Aws
+from sumo_internal.net.client import PlainSender, PooledSender
 
 if TYPE_CHECKING:
     from aws_server import AwsServer
 
-    from sumo_internal.web import Sender
+    from sumo_internal.net.client import Sender
 
 pytest_plugins = ["aws_server"]
 
@@ -67,10 +67,10 @@ def bucket(aws_server: AwsServer) -> Iterator[str]:
     store.delete_bucket(Bucket="the.lines")
 
 
-def open_bucket(url: str, sender: Sender, name: str = "lines", **environ: str) -> Bucket:
+def open_bucket(url: str, sender: Sender, name: str = "lines", **environ: str) -> FailoverBucket:
     """Return a function's bucket."""
     account = Aws({**KEYS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL_S3": url, **environ}, sender)
-    return Bucket(account, name, BUCKET_REGION, "orders", "$LATEST")
+    return FailoverBucket(account, name, BUCKET_REGION, "orders", "$LATEST")
 
 
 def objects(aws_server: AwsServer, name: str) -> list[str]:
@@ -222,7 +222,12 @@ def test_s3_that_is_slow_or_vanishes(server: ScriptedServer, sender: Sender) -> 
     server.script(End.HANG, End.CLOSE, End.RESET, answer(200))
     problems = [store.put(BODY, ENVELOPE, NOW_S, 0.2).problem]
     problems += [store.put(BODY, ENVELOPE, NOW_S, PATIENT_S).problem for _ in range(3)]
-    assert problems == ["S3: TimeoutError", "S3: BadAnswer", "S3: ConnectionResetError: Connection reset by peer", ""]
+    assert problems == [
+        "S3: TimeoutError",
+        "S3: BadAnswerError",
+        "S3: ConnectionResetError: Connection reset by peer",
+        "",
+    ]
     assert len({request.path for request in server.requests}) == 4
 
 
@@ -247,6 +252,6 @@ def test_a_stale_connection_is_tried_again_under_the_same_key(server: ScriptedSe
 def test_nobody_to_put_it_as(server: ScriptedServer) -> None:
     """An attempt that failed, like any other."""
     account = Aws({"AWS_ENDPOINT_URL": server.url}, PlainSender({}))
-    attempt = Bucket(account, "lines", BUCKET_REGION, "orders", "$LATEST").put(BODY, ENVELOPE, NOW_S, PATIENT_S)
+    attempt = FailoverBucket(account, "lines", BUCKET_REGION, "orders", "$LATEST").put(BODY, ENVELOPE, NOW_S, PATIENT_S)
     assert (attempt.status, attempt.problem) == (0, "S3: no AWS credentials in the environment")
     assert server.requests == []

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from sumo_source import HANG, Fault, SumoSource
 
-from sumo_internal import sidecar as sidecar_module
+from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.recorder import Recorder
-from sumo_internal.sidecar import EXIT_MAX_S, Sidecar
-from sumo_internal.spool import Spool
+from sumo_internal.shipping import sidecar as sidecar_module
+from sumo_internal.shipping.sidecar import EXIT_MAX_S, Sidecar
+from sumo_internal.spool.writer import Spool
 
 
 class Api:
@@ -93,7 +93,7 @@ def test_shipping_that_cannot_begin_keeps_the_lines(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(sidecar_module, "start_new_thread", fail)
-    monkeypatch.setattr("sumo_internal.guard.IS_STRICT", False)
+    monkeypatch.setattr("sumo_internal.diagnostics.IS_STRICT", False)
     _, spool = make(tmp_path)
     for _ in range(3):
         spool.append('{"message":"a line"')

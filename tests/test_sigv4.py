@@ -13,7 +13,7 @@ from botocore import auth, awsrequest, credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal.sigv4 import Credentials, quote, sign
+from sumo_internal.net.sigv4 import Credentials, quote, sign
 
 SUITE_TIME_S = datetime(2015, 8, 30, 12, 36, tzinfo=timezone.utc).timestamp()
 SUITE_TOKEN = (

@@ -25,25 +25,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sumo_internal import spool as spool_module
-from sumo_internal.files import FolderRefused
-from sumo_internal.shelf import Shelf, is_alive, last_lines
-from sumo_internal.spool import (
-    HEADER_BYTES,
-    INFO,
-    LINE_MAX_BYTES,
-    SEGMENT_BYTES,
-    SEGMENTS_MIN,
-    WARNING,
-    Segment,
-    Slice,
-    Spool,
-    has_others,
-    list_segments,
-)
-from sumo_internal.tally import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
+from sumo_internal.spool import segment as segment_module
+from sumo_internal.spool import writer as spool_module
+from sumo_internal.spool.counters import DISK_FULL, SPOOL_FULL, TOO_LONG, totals
+from sumo_internal.spool.folder import FolderRefusedError
+from sumo_internal.spool.reader import SpoolReader, is_alive, last_lines
+from sumo_internal.spool.segment import HEADER_BYTES, INFO, LINE_MAX_BYTES, SEGMENT_BYTES, WARNING, Segment, Slice
+from sumo_internal.spool.writer import SEGMENTS_MIN, Spool, has_others, list_segments
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders"}
+
+
+def small_segments(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
+    """Have segments of so many bytes, so that full and the next one happen in each run."""
+    for module in (segment_module, spool_module):
+        monkeypatch.setattr(module, "SEGMENT_BYTES", size_bytes)
 
 
 def make(folder: Path, max_bytes: int = 64_000_000, envelope: dict[str, str] = ENVELOPE) -> Spool:
@@ -55,15 +51,15 @@ def lines(slices: list[Slice]) -> list[str]:
     return [json.loads(line)["line"] for piece in slices for line in bytes(piece.data()).splitlines()]
 
 
-def drain(shelf: Shelf, limit_bytes: int = 1_000_000) -> list[str]:
-    """Everything that a shelf gives, acknowledged batch by batch."""
+def drain(reader: SpoolReader, limit_bytes: int = 1_000_000) -> list[str]:
+    """Everything that a reader gives, acknowledged batch by batch."""
     got = []
-    assert shelf.acquire()
-    while slices := shelf.take(limit_bytes):
+    assert reader.acquire()
+    while slices := reader.take(limit_bytes):
         got += lines(slices)
         for piece in slices:
             piece.acknowledge()
-    shelf.release()
+    reader.release()
     return got
 
 
@@ -77,15 +73,15 @@ def test_lines_come_back_whole_in_order_and_with_ids(tmp_path: Path) -> None:
     for number in range(100):
         spool.append(start(f"line {number} ä"))
 
-    shelf = Shelf(spool.folder, spool)
-    slices = shelf.take(1_000_000)
+    reader = SpoolReader(spool.folder, spool)
+    slices = reader.take(1_000_000)
     records = [json.loads(line) for line in bytes(slices[0].data()).splitlines()]
 
     assert [record["line"] for record in records] == [f"line {number} ä" for number in range(100)]
     ids = [record["id"] for record in records]
     assert ids == sorted(set(ids)) and ids[0] == f"{spool.writer}-0000000001"
-    assert drain(shelf) == [f"line {number} ä" for number in range(100)]
-    assert drain(shelf) == []
+    assert drain(reader) == [f"line {number} ä" for number in range(100)]
+    assert drain(reader) == []
 
 
 def test_lone_surrogates_become_escapes(tmp_path: Path) -> None:
@@ -93,7 +89,7 @@ def test_lone_surrogates_become_escapes(tmp_path: Path) -> None:
     spool = make(tmp_path / "spool")
     spool.append('{"line":"\udc80"')
 
-    assert lines(Shelf(spool.folder, spool).take(1000)) == ["\udc80"]
+    assert lines(SpoolReader(spool.folder, spool).take(1000)) == ["\udc80"]
 
 
 def test_slices_end_at_line_ends_within_the_limit(tmp_path: Path) -> None:
@@ -101,41 +97,41 @@ def test_slices_end_at_line_ends_within_the_limit(tmp_path: Path) -> None:
     spool = make(tmp_path / "spool")
     for text in ("a" * 100, "b" * 5000, "c" * 100):
         spool.append(start(text))
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
 
-    first = shelf.take(1000)
+    first = reader.take(1000)
     assert [line[0] for line in lines(first)] == ["a"] and first[0].is_single
     first[0].acknowledge()
-    second = shelf.take(1000)
+    second = reader.take(1000)
     assert [line[0] for line in lines(second)] == ["b"] and second[0].is_single
     second[0].acknowledge()
-    assert drain(shelf, 1000) == ["c" * 100]
+    assert drain(reader, 1000) == ["c" * 100]
 
 
 def test_a_short_line_does_not_overtake_a_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch with no room for the next line of a segment takes none of a later segment either."""
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 2048)
+    small_segments(monkeypatch, HEADER_BYTES + 2048)
     spool = make(tmp_path / "spool")
     texts = ["one", "l" * 1900, "short"]
     for text in texts:
         spool.append(start(text))
     assert len(spool.segments) == 2
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
 
-    assert lines(shelf.take(300)) == ["one"]
-    assert drain(shelf, 300) == texts
+    assert lines(reader.take(300)) == ["one"]
+    assert drain(reader, 300) == texts
 
 
 def test_a_full_segment_is_followed_by_another_and_removed_when_acknowledged(tmp_path: Path) -> None:
     """Space is given back: of many megabytes that went through, one segment is left."""
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     got = []
     for number in range(5000):
         spool.append(start(f"{number:08d}" + "x" * 1000))
         if number % 1500 == 0:
-            got += drain(shelf)
-    got += drain(shelf)
+            got += drain(reader)
+    got += drain(reader)
 
     assert [int(line[:8]) for line in got] == list(range(5000))
     assert len(list_segments(spool.folder)) == 1
@@ -180,7 +176,7 @@ def test_a_full_spool_refuses_new_lines_counts_them_and_never_waits(tmp_path: Pa
         spool.append(start(f"{number:08d}" + "x" * 1000))
 
     assert len(list_segments(spool.folder)) == 3  # and one in reserve
-    kept = drain(Shelf(spool.folder, spool))
+    kept = drain(SpoolReader(spool.folder, spool))
     assert [int(line[:8]) for line in kept] == list(range(len(kept)))
     refused, refused_bytes = totals(spool.folder)[SPOOL_FULL]
     assert refused == 5000 - len(kept) > 0
@@ -195,7 +191,7 @@ def test_warnings_have_a_reserve(tmp_path: Path) -> None:
             spool.append(start(f"{level} {number:08d}" + "x" * 1000), level)
     assert len(list_segments(spool.folder)) == 20
 
-    kept = [line.split("x")[0] for line in drain(Shelf(spool.folder, spool))]
+    kept = [line.split("x")[0] for line in drain(SpoolReader(spool.folder, spool))]
     warnings = [line for line in kept if line.startswith(f"{WARNING}")]
     informations = [int(line.split()[1]) for line in kept if line.startswith(f"{INFO}")]
     assert warnings == [f"{WARNING} {number:08d}" for number in range(500)] * 2
@@ -207,13 +203,13 @@ def test_room_that_was_given_back_is_used_again(tmp_path: Path, monkeypatch: pyt
     """After a drain lines of every level are taken again, and the order of what was kept is the order of writing."""
     monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.0)
     spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     got = []
     for number in range(6000):
         spool.append(start(f"{number:08d}" + "x" * 1000))
         if number % 500 == 0:
-            got += [int(line[:8]) for line in drain(shelf)]
-    got += [int(line[:8]) for line in drain(shelf)]
+            got += [int(line[:8]) for line in drain(reader)]
+    got += [int(line[:8]) for line in drain(reader)]
 
     refused = totals(spool.folder).get(SPOOL_FULL, (0, 0))[0]
     assert got == sorted(got) and len(got) == 6000 - refused
@@ -225,15 +221,15 @@ def test_a_writer_and_its_drainer_do_not_disturb_each_other(tmp_path: Path, monk
 
     A list that changed under the writer's feet once cost a line in a hundred thousand.
     """
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+    small_segments(monkeypatch, HEADER_BYTES + 8192)
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     got: list[str] = []
     is_done = threading.Event()
 
     def drain_on() -> None:
         while not is_done.is_set():
-            got.extend(drain(shelf))
+            got.extend(drain(reader))
             assert spool.pending_bytes >= 0
 
     drainer = threading.Thread(target=drain_on)
@@ -247,7 +243,7 @@ def test_a_writer_and_its_drainer_do_not_disturb_each_other(tmp_path: Path, monk
         sys.setswitchinterval(previous)
         is_done.set()
         drainer.join()
-    got.extend(drain(shelf))
+    got.extend(drain(reader))
 
     assert spool_module.list_segments(spool.folder)
     assert totals(spool.folder) == {}
@@ -261,7 +257,7 @@ def test_a_line_larger_than_a_segment_is_refused(tmp_path: Path) -> None:
     spool.append(start("after"))
 
     assert totals(spool.folder)[TOO_LONG][0] == 1
-    assert drain(Shelf(spool.folder, spool)) == ["after"]
+    assert drain(SpoolReader(spool.folder, spool)) == ["after"]
 
 
 def test_threads_append_each_line_once(tmp_path: Path) -> None:
@@ -278,7 +274,7 @@ def test_threads_append_each_line_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
 
-    got = [line.split()[:2] for line in drain(Shelf(spool.folder, spool))]
+    got = [line.split()[:2] for line in drain(SpoolReader(spool.folder, spool))]
     assert len(got) == 8000
     for number in range(4):
         assert [int(line[1]) for line in got if line[0] == str(number)] == list(range(2000))
@@ -303,7 +299,7 @@ def test_an_append_in_the_middle_of_an_append_is_committed_too(tmp_path: Path) -
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
-    got = drain(Shelf(spool.folder, spool))
+    got = drain(SpoolReader(spool.folder, spool))
     assert inner > 10
     assert sorted(got) == sorted([f"outer {n}" for n in range(20_000)] + [f"inner {n + 1}" for n in range(inner)])
 
@@ -342,7 +338,7 @@ def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> No
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
 
-    got = drain(Shelf(spool.folder, spool))
+    got = drain(SpoolReader(spool.folder, spool))
     assert hits > 10
     assert len(got) == len(set(got))
     assert set(returned) <= set(got)
@@ -352,7 +348,7 @@ def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> No
 def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, is_raising: bool) -> None:
     """What a signal handler does in the middle of an append: the lock is free afterwards, no line or id comes twice."""
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     spool.append(start("first"))
     codes = {Spool.append.__code__, Spool._make_way.__code__, Spool._next_hundred.__code__}
     left = 0
@@ -389,7 +385,7 @@ def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, is_raising:
         spool.append(start(f"after {number}"))
 
     assert 60 < number < 400
-    records = [json.loads(line) for piece in shelf.take(1_000_000) for line in bytes(piece.data()).splitlines()]
+    records = [json.loads(line) for piece in reader.take(1_000_000) for line in bytes(piece.data()).splitlines()]
     ids = [record["id"] for record in records]
     got = Counter(record["line"] for record in records)
     assert ids == sorted(set(ids))
@@ -406,7 +402,7 @@ def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, is_raising:
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
-from sumo_internal.spool import Spool
+from sumo_internal.spool.writer import Spool
 spool = Spool(sys.argv[1], {}, 64_000_000)
 number = 0
 while True:
@@ -431,13 +427,13 @@ def test_a_killed_writer_leaves_every_line_it_was_told_of(tmp_path: Path, seed: 
         for line in writer.stdout.read().split():
             last = int(line)
 
-    got = [int(line.split()[0]) for line in drain(Shelf(str(folder)))]
+    got = [int(line.split()[0]) for line in drain(SpoolReader(str(folder)))]
 
     assert got == list(range(len(got))) and len(got) >= last + 1
     # Its segments and its lock are removed with the last line; what it was still making, when it is old enough.
     for name in os.listdir(folder):
         os.utime(folder / name, (0, 0))
-    assert drain(Shelf(str(folder))) == []
+    assert drain(SpoolReader(str(folder))) == []
     assert os.listdir(folder) == ["drain.lock"]
 
 
@@ -456,7 +452,7 @@ def test_what_a_dead_writer_was_still_making_is_removed(tmp_path: Path) -> None:
         os.utime(folder / name, (0, 0))
     (folder / "0123456789ad-p1.lock.new").touch(0o600)  # just being made
 
-    assert drain(Shelf(str(folder), spool)) == ["mine"]
+    assert drain(SpoolReader(str(folder), spool)) == ["mine"]
     left = {name for name in os.listdir(folder) if not name.startswith(spool.writer)}
     assert left == {"drain.lock", "0123456789ad-p1.lock.new"}
 
@@ -474,8 +470,8 @@ def test_a_forked_child_writes_a_spool_of_its_own(tmp_path: Path) -> None:
     spool.append(start("parent after"))
     os.waitpid(child, 0)
 
-    shelf = Shelf(spool.folder, spool)
-    assert sorted(drain(shelf)) == ["child", "parent after", "parent before"]
+    reader = SpoolReader(spool.folder, spool)
+    assert sorted(drain(reader)) == ["child", "parent after", "parent before"]
     assert len(list_segments(spool.folder)) == 1  # the child's is gone, the parent's own is being filled
 
 
@@ -533,7 +529,7 @@ def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
     assert not has_others(spool)
     other.append(start("line"))
     assert has_others(spool) and not has_others(other)
-    drain(Shelf(spool.folder, other))
+    drain(SpoolReader(spool.folder, other))
     assert not has_others(spool)
     (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
     assert not has_others(spool)
@@ -543,7 +539,7 @@ def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
 def test_a_shelf_sees_others_lines_whenever_they_come(tmp_path: Path, moment: str) -> None:
     """It need not list the folder each time; what came beside a drain it must not take for looked at."""
     own = make(tmp_path / "spool")
-    shelf = Shelf(own.folder, own)
+    reader = SpoolReader(own.folder, own)
     others = []
     for number, now in enumerate(("before", "during", "after")):
         if now == moment:
@@ -553,15 +549,15 @@ def test_a_shelf_sees_others_lines_whenever_they_come(tmp_path: Path, moment: st
             past_ns = time.time_ns() - 10**12 + number
             os.utime(own.folder, ns=(past_ns, past_ns))
         if now == "before":
-            assert shelf.acquire()
-            shelf.mark()
+            assert reader.acquire()
+            reader.mark()
         elif now == "during":
-            for piece in shelf.take(1_000_000):
+            for piece in reader.take(1_000_000):
                 piece.acknowledge()
-            shelf.release()
-    assert shelf.has_others() is (moment != "before")
+            reader.release()
+    assert reader.has_others() is (moment != "before")
     others[0].append(start("more"))
-    assert shelf.has_others()
+    assert reader.has_others()
 
 
 def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_path: Path) -> None:
@@ -571,7 +567,7 @@ def test_the_last_line_of_each_segment_is_there_although_it_was_delivered(tmp_pa
     spool.append(start("first"))
     assert [json.loads(line)["line"] for line in last_lines(spool.folder)] == ["first"]
     spool.append(start("last"))
-    drain(Shelf(spool.folder, spool))
+    drain(SpoolReader(spool.folder, spool))
     assert [json.loads(line)["line"] for line in last_lines(spool.folder)] == ["last"]
 
 
@@ -580,7 +576,7 @@ def test_without_ids_lines_are_committed_as_they_come(tmp_path: Path) -> None:
     spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, has_ids=False)
     spool.append('{"a":1')
     spool.append("{")
-    (piece,) = Shelf(spool.folder, spool).take(1_000)
+    (piece,) = SpoolReader(spool.folder, spool).take(1_000)
     assert bytes(piece.data()) == b'{"a":1}\n{}\n'
 
 
@@ -588,7 +584,7 @@ def test_a_shelf_verifies_what_a_living_writer_elsewhere_says(tmp_path: Path) ->
     """Another process's offset is ahead of its line, as arm64 may show it: what is not whole is left for later."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from sumo_internal.spool import Spool\n"
+        "from sumo_internal.spool.writer import Spool\n"
         "spool = Spool(sys.argv[1], {}, 64_000_000)\n"
         'spool.append(\'{"line":"whole"\')\n'
         "spool.segments[0].cursors[1] += 10\n"
@@ -597,9 +593,9 @@ def test_a_shelf_verifies_what_a_living_writer_elsewhere_says(tmp_path: Path) ->
     command = [sys.executable, "-c", code, str(tmp_path / "spool"), os.getcwd()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None and writer.stdout.readline()
-        shelf = Shelf(str(tmp_path / "spool"))
-        assert drain(shelf) == ["whole"]
-        assert shelf.take(1_000_000) == []
+        reader = SpoolReader(str(tmp_path / "spool"))
+        assert drain(reader) == ["whole"]
+        assert reader.take(1_000_000) == []
 
 
 def test_only_one_process_drains(tmp_path: Path) -> None:
@@ -607,17 +603,17 @@ def test_only_one_process_drains(tmp_path: Path) -> None:
     spool = make(tmp_path / "spool")
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from sumo_internal.shelf import Shelf\n"
-        "shelf = Shelf(sys.argv[1]); print(shelf.acquire(), flush=True); time.sleep(60)\n"
+        "from sumo_internal.spool.reader import SpoolReader\n"
+        "reader = SpoolReader(sys.argv[1]); print(reader.acquire(), flush=True); time.sleep(60)\n"
     )
     other = subprocess.Popen([sys.executable, "-c", code, spool.folder, os.getcwd()], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "True\n"
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
 
-    assert not shelf.acquire()
+    assert not reader.acquire()
     other.kill()
     other.wait()
-    assert shelf.acquire()
+    assert reader.acquire()
     other.stdout.close()
 
 
@@ -625,14 +621,14 @@ def test_the_drainers_lock_is_one_that_others_find(tmp_path: Path) -> None:
     """Its file went with the folder: a lock on a file that nobody sees would let two drain at a time."""
     spool = make(tmp_path / "spool")
     spool.append(start("before"))
-    shelf = Shelf(spool.folder, spool)
-    assert shelf.acquire()
+    reader = SpoolReader(spool.folder, spool)
+    assert reader.acquire()
     empty(spool.folder)
     spool.mend()
 
-    assert shelf.acquire()
+    assert reader.acquire()
 
-    code = "import sys; from sumo_internal.shelf import Shelf; print(Shelf(sys.argv[1]).acquire())"
+    code = "import sys; from sumo_internal.spool.reader import SpoolReader; print(SpoolReader(sys.argv[1]).acquire())"
     command = [sys.executable, "-c", code, spool.folder]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
 
@@ -641,7 +637,7 @@ def test_counts_have_their_room_with_the_first_segment(tmp_path: Path) -> None:
     """When the first line is lost for want of room, it is too late to make a file that says so."""
     spool = make(tmp_path / "spool")
     spool.append(start("first"))
-    assert spool.tally.is_kept
+    assert spool.counters.is_kept
 
 
 def test_a_living_writer_is_seen_alive_and_a_dead_one_dead(tmp_path: Path) -> None:
@@ -671,7 +667,7 @@ def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Pat
     spool.mend()
     spool.append(start("after"))
 
-    assert drain(Shelf(spool.folder, spool)) == ["before", "after"]
+    assert drain(SpoolReader(spool.folder, spool)) == ["before", "after"]
 
 
 def empty(folder: str) -> None:
@@ -685,15 +681,15 @@ def test_a_segment_that_was_left_and_drained_is_not_written_to(tmp_path: Path) -
     It was, and each line from there on raised inside the recorder, where nobody counts it.
     """
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     spool.append(start("before"))
     empty(spool.folder)
     spool.mend()
-    assert drain(shelf) == ["before"] and not spool.segments
+    assert drain(reader) == ["before"] and not spool.segments
 
     spool.append(start("after"))
 
-    assert drain(shelf) == ["after"]
+    assert drain(reader) == ["after"]
 
 
 def test_a_new_segment_makes_its_folder_itself(tmp_path: Path) -> None:
@@ -705,13 +701,13 @@ def test_a_new_segment_makes_its_folder_itself(tmp_path: Path) -> None:
         spool.append(start(f"{number:08d}" + "x" * 1000))
 
     assert is_locked(spool)  # else an extension that looks for dead writers would take it for one
-    assert [int(line[:8]) for line in drain(Shelf(spool.folder, spool))] == list(range(3000))
+    assert [int(line[:8]) for line in drain(SpoolReader(spool.folder, spool))] == list(range(3000))
     assert totals(spool.folder) == {}
 
 
 def is_locked(spool: Spool) -> bool:
     """Does another process see the writer alive?"""
-    code = "import sys; from sumo_internal.shelf import is_alive; print(is_alive(*sys.argv[1:]))"
+    code = "import sys; from sumo_internal.spool.reader import is_alive; print(is_alive(*sys.argv[1:]))"
     command = [sys.executable, "-c", code, spool.folder, spool.writer]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
 
@@ -725,9 +721,9 @@ def test_a_segment_made_before_the_loss_is_noticed_has_its_lock_and_counts(
     for number in range(3000):
         spool.append(start(f"{number:08d}" + "x" * 1000))
     refused = totals(spool.folder)[SPOOL_FULL]
-    assert len(drain(Shelf(spool.folder, spool))) + refused[0] == 3000
+    assert len(drain(SpoolReader(spool.folder, spool))) + refused[0] == 3000
     empty(spool.folder)
-    assert totals(spool.folder, spool.tally)[SPOOL_FULL] == refused  # a count outlives its file
+    assert totals(spool.folder, spool.counters)[SPOOL_FULL] == refused  # a count outlives its file
 
     for number in range(500):
         spool.append(start(f"{number:08d}" + "x" * 1000))
@@ -736,7 +732,7 @@ def test_a_segment_made_before_the_loss_is_noticed_has_its_lock_and_counts(
 
     assert spool.segments[-1] is current and not current.is_unlinked and is_locked(spool)
     assert totals(spool.folder)[SPOOL_FULL] == refused
-    assert len(drain(Shelf(spool.folder, spool))) == 500
+    assert len(drain(SpoolReader(spool.folder, spool))) == 500
 
 
 def test_counts_are_written_again_when_their_file_is_gone(tmp_path: Path) -> None:
@@ -758,13 +754,13 @@ def test_a_folder_that_is_somebody_elses_now_is_refused(tmp_path: Path) -> None:
     os.mkdir(spool.folder, 0o755)
     os.chmod(spool.folder, 0o755)
 
-    with pytest.raises(FolderRefused):
+    with pytest.raises(FolderRefusedError):
         spool.mend()
     spool.append(start("after"))
 
     assert os.listdir(spool.folder) == []
-    assert drain(Shelf(spool.folder, spool)) == ["before"]
-    assert totals(spool.folder, spool.tally)[DISK_FULL][0] == 1
+    assert drain(SpoolReader(spool.folder, spool)) == ["before"]
+    assert totals(spool.folder, spool.counters)[DISK_FULL][0] == 1
 
 
 def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
@@ -775,10 +771,10 @@ def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
     Among the instants that this meets: between a segment's making and its name, between name and lock, while the
     drainer closes what was left, and while the counts are copied to a new file.
     """
-    monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+    small_segments(monkeypatch, HEADER_BYTES + 8192)
     monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.001)
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     got: list[str] = []
     is_done = threading.Event()
 
@@ -804,7 +800,7 @@ def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
         for number in range(4000):
             spool.append(start(f"{writer} {number:06d} {'x' * 300}"))
 
-    others = [beside(body) for body in (mend, clear, lambda: got.extend(drain(shelf)))]
+    others = [beside(body) for body in (mend, clear, lambda: got.extend(drain(reader)))]
     writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
     previous = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -818,9 +814,9 @@ def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
         sys.setswitchinterval(previous)
         for thread in others:
             thread.join()
-    got += drain(shelf)
+    got += drain(reader)
 
-    refused = totals(spool.folder, spool.tally)
+    refused = totals(spool.folder, spool.counters)
     assert set(refused) <= {DISK_FULL, SPOOL_FULL}
     assert len(got) == len(set(got)) == 12_000 - sum(lines for lines, _ in refused.values())
     assert len(got) > 6000
@@ -835,7 +831,7 @@ def test_a_childs_lines_outlive_their_file_where_the_sidecar_has_them_mapped(tmp
     Its lock went with the file, so that it looked dead, and its segment was given up as soon as it was empty.
     """
     spool = make(tmp_path / "spool")
-    shelf = Shelf(spool.folder, spool)
+    reader = SpoolReader(spool.folder, spool)
     told, heard = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -847,15 +843,15 @@ def test_a_childs_lines_outlive_their_file_where_the_sidecar_has_them_mapped(tmp
         finally:
             os._exit(0)
     os.read(heard[0], 1)
-    assert drain(shelf) == ["child before"]
+    assert drain(reader) == ["child before"]
     empty(spool.folder)
-    assert drain(shelf) == []
+    assert drain(reader) == []
 
     os.write(told[1], b"1")
     os.waitpid(child, 0)
 
-    assert drain(shelf) == ["child after"]
-    assert not shelf._foreign
+    assert drain(reader) == ["child after"]
+    assert not reader._foreign
     for descriptor in (*told, *heard):
         os.close(descriptor)
 
@@ -870,14 +866,14 @@ def test_a_spool_that_is_dropped_leaves_no_descriptors_behind(tmp_path: Path) ->
     foreign = make(tmp_path / "spool")
     for number in range(3000):
         spool.append(start(f"{number} {'x' * 1000}"))
-    spool.tally.add(SPOOL_FULL, 1, 1)
+    spool.counters.add(SPOOL_FULL, 1, 1)
     foreign.append(start("of another"))
-    shelf = Shelf(spool.folder, spool)
-    assert len(drain(shelf)) == 3001
+    reader = SpoolReader(spool.folder, spool)
+    assert len(drain(reader)) == 3001
     spool.append(start("not drained"))
     assert len(os.listdir("/proc/self/fd")) > len(before)
 
-    del spool, shelf, foreign
+    del spool, reader, foreign
     gc.collect()
 
     assert set(os.listdir("/proc/self/fd")) <= before
@@ -891,18 +887,18 @@ def test_what_may_have_arrived_is_known_line_by_line(tmp_path: Path) -> None:
     spool = make(tmp_path / "spool")
     for number in range(3):
         spool.append(start(f"{number}"))
-    shelf = Shelf(spool.folder, spool)
-    (all_three,) = shelf.take(1_000_000)
+    reader = SpoolReader(spool.folder, spool)
+    (all_three,) = reader.take(1_000_000)
     assert all_three.mark_sent()[1:] == (0, 0)
 
-    (one,) = shelf.take(all_three.size_bytes // 3)
+    (one,) = reader.take(all_three.size_bytes // 3)
     before, lines_again, bytes_again = one.mark_sent()
     assert (lines_again, bytes_again) == (1, one.size_bytes)
     one.unmark_sent(before)
     one.mark_sent()
     one.acknowledge()
     spool.append(start("3"))
-    (rest,) = shelf.take(1_000_000)
+    (rest,) = reader.take(1_000_000)
 
     assert rest.count() == 3
     assert rest.mark_sent()[1] == 2
@@ -915,12 +911,12 @@ def test_envelopes_are_not_mixed(tmp_path: Path) -> None:
     first.append(start("of a"))
     second.append(start("of b"))
 
-    shelf = Shelf(first.folder, first)
-    taken = shelf.take(1_000_000)
+    reader = SpoolReader(first.folder, first)
+    taken = reader.take(1_000_000)
 
     assert lines(taken) == ["of a"]
     taken[0].acknowledge()
-    assert lines(shelf.take(1_000_000)) == ["of b"]
+    assert lines(reader.take(1_000_000)) == ["of b"]
 
 
 def damage_magic(path: str) -> None:
@@ -952,11 +948,11 @@ def test_damage_is_set_aside_and_reported(tmp_path: Path, damage: object) -> Non
     path = f"{folder}/0123456789ab-p1.000001.spool"
     Segment.create(path, b"{}").close()
     damage(path)  # type: ignore[operator]
-    shelf = Shelf(folder)
+    reader = SpoolReader(folder)
 
-    assert shelf.take(1_000_000) == []
+    assert reader.take(1_000_000) == []
     assert os.listdir(folder) == ["0123456789ab-p1.000001.spool.damaged"]
-    assert len(shelf.damaged) == 1 and path in shelf.damaged[0][0]
+    assert len(reader.damaged) == 1 and path in reader.damaged[0][0]
 
 
 def test_files_are_ours_alone(tmp_path: Path) -> None:
@@ -980,7 +976,7 @@ def test_folders_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir(mode=0o755)
 
     for name in ("link", "file", "open", "missing/folder"):
-        with pytest.raises(FolderRefused, match=name):
+        with pytest.raises(FolderRefusedError, match=name):
             make(tmp_path / name)
 
 
@@ -989,7 +985,7 @@ def test_a_foreign_owner_is_refused(tmp_path: Path) -> None:
     """The folder of another user is not used, whatever its mode."""
     (tmp_path / "theirs").mkdir(mode=0o700)
     os.chown(tmp_path / "theirs", 12345, 12345)
-    with pytest.raises(FolderRefused, match="theirs"):
+    with pytest.raises(FolderRefusedError, match="theirs"):
         make(tmp_path / "theirs")
 
 
@@ -1001,7 +997,7 @@ def test_symbolic_links_for_segments_are_not_followed(tmp_path: Path) -> None:
     target.write_bytes(b"x" * SEGMENT_BYTES)
     os.symlink(target, f"{spool.folder}/0123456789ab-p1.000001.spool")
 
-    assert drain(Shelf(spool.folder, spool)) == ["mine"]
+    assert drain(SpoolReader(spool.folder, spool)) == ["mine"]
     assert target.read_bytes() == b"x" * SEGMENT_BYTES
 
 
@@ -1015,14 +1011,14 @@ def test_a_folder_that_is_refused_is_not_drained_either(tmp_path: Path) -> None:
     shutil.rmtree(mine.folder)
     Path(mine.folder).symlink_to(theirs.folder)
 
-    shelf = Shelf(mine.folder, mine)
-    assert shelf.acquire()
-    assert drain(shelf) == ["mine"]
-    shelf.release()
+    reader = SpoolReader(mine.folder, mine)
+    assert reader.acquire()
+    assert drain(reader) == ["mine"]
+    reader.release()
     assert sorted(os.listdir(theirs.folder)) == before
 
     os.unlink(mine.folder)
-    assert shelf.acquire() and os.listdir(mine.folder) == ["drain.lock"]
+    assert reader.acquire() and os.listdir(mine.folder) == ["drain.lock"]
 
 
 class SpoolAgainstModel(RuleBasedStateMachine):
@@ -1041,7 +1037,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.spool = make(self.folder)
         self.waiting[self.spool.writer] = []
-        self.shelf = Shelf(str(self.folder), self.spool)
+        self.reader = SpoolReader(str(self.folder), self.spool)
 
     @rule(size=st.integers(0, 2000), count=st.integers(1, 20))
     def append(self, size: int, count: int) -> None:
@@ -1054,7 +1050,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
     @rule(limit_bytes=st.integers(1, 5000), is_acknowledged=st.booleans())
     def take(self, limit_bytes: int, is_acknowledged: bool) -> None:
         taken: dict[str, list[str]] = {}
-        for piece in self.shelf.take(limit_bytes):
+        for piece in self.reader.take(limit_bytes):
             got = lines([piece])
             assert got
             taken.setdefault(piece.segment.writer, []).extend(got)
@@ -1073,7 +1069,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
 
     @rule()
     def drain_all(self) -> None:
-        got = drain(self.shelf)
+        got = drain(self.reader)
         assert sorted(got) == sorted(text for texts in self.waiting.values() for text in texts)
         for texts in self.waiting.values():
             texts.clear()
@@ -1081,7 +1077,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
     @invariant()
     def offsets_are_in_order(self) -> None:
         for segment in self.spool.segments:
-            assert HEADER_BYTES <= segment.cursors[3] <= segment.cursors[1] <= spool_module.SEGMENT_BYTES
+            assert HEADER_BYTES <= segment.cursors[3] <= segment.cursors[1] <= segment_module.SEGMENT_BYTES
 
     def teardown(self) -> None:
         if hasattr(self, "holder"):
@@ -1092,7 +1088,7 @@ class SpoolAgainstModel(RuleBasedStateMachine):
 def _small_segments(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The model runs with segments of a few lines, so that rolling over and removing happen in every run."""
     if request.node.name.startswith("runTest"):
-        monkeypatch.setattr(spool_module, "SEGMENT_BYTES", HEADER_BYTES + 8192)
+        small_segments(monkeypatch, HEADER_BYTES + 8192)
 
 
 SpoolAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
-from sumo_internal import guard, rendering
-from sumo_internal.recorder import Recorder
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import Spool
-from sumo_internal.streams import Stream, listen
+from sumo_internal import diagnostics
+from sumo_internal.capture import record_format
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.capture.streams import Stream, listen
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
 
 STDOUT = 1
 
@@ -85,7 +86,7 @@ def test_bytes_arrive_and_are_heard(heard: Heard) -> None:
 def test_bytes_that_are_no_text_are_heard_as_escapes(heard: Heard) -> None:
     """A program's binary output must not raise in its own write."""
     heard.stream.buffer.write(b"\xff\xfe\n")
-    assert rendering.legible(heard.text) == "\\xff\\xfe\n"
+    assert record_format.legible(heard.text) == "\\xff\\xfe\n"
 
 
 @given(st.text(st.sampled_from("aé€\U0001f600\n"), max_size=30), st.data())
@@ -98,7 +99,7 @@ def test_characters_are_whole_however_their_bytes_are_cut(text: str, data: st.Da
     for begin, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True):
         stream.buffer.write(encoded[begin:end])
 
-    assert rendering.legible("".join(texts)) == text
+    assert record_format.legible("".join(texts)) == text
 
 
 def test_a_copied_file_is_heard(heard: Heard) -> None:
@@ -176,7 +177,7 @@ def test_a_listener_that_fails_does_not_reach_the_function(
         stream = Stream(plain, STDOUT, fail)
         with pytest.raises(ValueError):
             stream.write("strict\n")
-        monkeypatch.setattr(guard, "IS_STRICT", False)
+        monkeypatch.setattr(diagnostics, "IS_STRICT", False)
         assert [stream.write("production\n") for _ in range(3)] == [11, 11, 11]
         assert stream.buffer.write(b"bytes\n") == 6
 
@@ -188,9 +189,9 @@ def test_a_listener_that_fails_does_not_reach_the_function(
 TIME_LIMITS_SCRIPT = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
-from sumo_internal.recorder import Recorder
-from sumo_internal.spool import Spool
-from sumo_internal.streams import Stream
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.spool.writer import Spool
+from sumo_internal.capture.streams import Stream
 
 class TooLate(Exception):
     pass
@@ -227,11 +228,11 @@ def test_a_time_limit_of_the_functions_own_is_never_swallowed(tmp_path: Path, in
 END_OF_STACK_SCRIPT = """
 import io, json, logging, os, sys
 sys.path.insert(0, sys.argv[1])
-from sumo_internal.recorder import Recorder, note_records
-from sumo_internal.runtime import _Sink
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import Spool
-from sumo_internal.streams import Stream
+from sumo_internal.capture.recorder import Recorder, note_records
+from sumo_internal.capture.runtime_client import _Sink
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
+from sumo_internal.capture.streams import Stream
 
 class Frames:
     def log(self, message, frame_type=None):
@@ -266,7 +267,7 @@ def at_depth(depth, ways):
     descend(ways, 0)
 
 spool = Spool(sys.argv[2], {}, 64_000_000)
-shelf = Shelf(sys.argv[2], spool)
+reader = SpoolReader(sys.argv[2], spool)
 file = io.TextIOWrapper(open(sys.argv[3], "wb", buffering=0), write_through=True)
 recorder = Recorder(spool, {})
 stream = Stream(file, 1, recorder.written)
@@ -292,7 +293,7 @@ for ways in (["print"], ["lines"], ["log"], ["frame"], ["bytes"], ["print", "log
         file.seek(0)
         file.truncate()
         messages = []
-        while slices := shelf.take(1_000_000):
+        while slices := reader.take(1_000_000):
             for piece in slices:
                 for record in map(json.loads, bytes(piece.data()).splitlines()):
                     message = record["message"]
@@ -377,11 +378,11 @@ class Recording:
         self.recorder = Recorder(spool, {})
         self.file = open(folder / "stdout", "w", encoding="utf-8")
         self.stream: Any = Stream(self.file, STDOUT, self.recorder.written)
-        self._shelf = Shelf(spool.folder, spool)
+        self._reader = SpoolReader(spool.folder, spool)
 
     def messages(self) -> list[str]:
         got: list[str] = []
-        while slices := self._shelf.take(1_000_000):
+        while slices := self._reader.take(1_000_000):
             for piece in slices:
                 got += [json.loads(line)["message"] for line in bytes(piece.data()).splitlines()]
                 piece.acknowledge()

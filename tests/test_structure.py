@@ -1,4 +1,4 @@
-"""The package's order: imports go downwards, pure modules touch nothing outside, names and docstrings are in place."""
+"""The package's order: folders that are the way of a line. Imports go downwards, names and docstrings are in place."""
 
 from __future__ import annotations
 
@@ -11,57 +11,30 @@ import pytest
 
 from layer.build import ROOT
 
-FLOORS = {
-    "doors": {"__init__", "__main__", "start", "launch", "extension", "handler", "structured"},
-    "drive": {
-        "assembly",
-        "destinations",
-        "streams",
-        "runtime",
-        "recorder",
-        "processing",
-        "processors",
-        "telemetry_rules",
-        "sidecar",
-        "drainer",
-        "journal",
-    },
-    "edges": {
-        "spool",
-        "shelf",
-        "holding",
-        "tally",
-        "files",
-        "notes",
-        "sumo",
-        "web",
-        "wire",
-        "aws",
-        "s3",
-        "vault",
-        "lambda_api",
-        "telemetry",
-        "guard",
-        "bundle",
-    },
-    "pure": {
-        "rendering",
-        "platform_events",
-        "patterns",
-        "embedded",
-        "rules",
-        "disguise",
-        "delivery",
-        "flushing",
-        "config",
-        "http1",
-        "proxies",
-        "sigv4",
-    },
-}
-"""From top to bottom. A module may import its own floor and those below it."""
+FLOORS = """
+__main__
+cli
+start
+launch __init__
+api
+wiring
+extension
+processing
+shipping
+capture
+spool
+config
+destinations lambda_apis
+net
+expressions diagnostics bundle
+"""
+"""From top to bottom. A folder or module imports from the floors below its own; neighbours do not import each other."""
 
-DEPTHS = {name: depth for depth, floor in enumerate(FLOORS.values()) for name in floor}
+FLOOR_OF = {name: number for number, floor in enumerate(FLOORS.split("\n")) for name in floor.split()}
+
+PURE = {"record_format", "flush_strategy", "retry_policy", "masking", "rules", "text_scan", "platform_events", "http1"}
+PURE |= {"attempt", "envelope", "proxies", "sigv4", "expressions", "config"}
+"""Modules that decide and touch nothing outside."""
 
 OUTSIDE = {"fcntl", "http", "mmap", "os", "random", "select", "signal", "socket", "ssl", "threading", "time", "urllib3"}
 """What pure code leaves to its callers: files, processes, sockets, threads, clocks and chance."""
@@ -70,11 +43,15 @@ INSIDE = {"time.gmtime", "time.strftime"}
 """Values from values, although they live in a module of the outside."""
 
 PACKAGE = ROOT / "sumo_internal"
-MODULES = sorted(PACKAGE.glob("*.py"))
-COMMANDS = sorted(PACKAGE.glob("cli/*.py"))
-EVERYWHERE = sorted([*MODULES, *COMMANDS, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py")])
+MODULES = sorted(path for path in PACKAGE.glob("**/*.py") if "_vendor" not in path.parts)
+EVERYWHERE = sorted([*MODULES, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py")])
 
-on_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+on_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+
+
+def place(module: Path) -> str:
+    """Return the name of the folder, or of the module on top, that has a floor."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(module: Path) -> Iterator[str]:
@@ -88,33 +65,28 @@ def imports(module: Path) -> Iterator[str]:
 
 
 def siblings(module: Path) -> set[str]:
-    """Return the modules of the package that a module imports; the package itself counts as ``__init__``."""
-    found = set()
-    for name in imports(module):
-        package, _, rest = name.partition(".")
-        # Every floor may know the version; a vendored package is no module of ours.
-        if package == "sumo_internal" and rest != "__version__" and not rest.startswith("_vendor"):
-            first = rest.partition(".")[0]
-            found.add(first if (PACKAGE / f"{first}.py").exists() else "__init__")
-    return found
-
-
-@on_each_module
-def test_module_has_a_floor(module: Path) -> None:
-    """A new module is given its place on purpose."""
-    assert sum(module.stem in floor for floor in FLOORS.values()) == 1
+    """Return the places in the package that a module imports from. Every floor may know the version."""
+    names = [name.partition(".")[2] for name in imports(module) if name.startswith("sumo_internal.")]
+    firsts = {name.partition(".")[0] for name in names}
+    return {first if first in FLOOR_OF else "__init__" for first in firsts - {"__version__", "_vendor"}}
 
 
 @on_each_module
 def test_imports_go_downwards(module: Path) -> None:
-    """A module imports nothing from a floor above its own."""
-    upwards = {name for name in siblings(module) if DEPTHS[name] < DEPTHS[module.stem]}
-    assert upwards == set()
+    """A module imports from its own folder and from the floors below it, and from nowhere else."""
+    own = place(module)
+    assert own in FLOOR_OF, "a new folder is given its floor on purpose"
+    assert {name for name in siblings(module) - {own} if FLOOR_OF[name] <= FLOOR_OF[own]} == set()
 
 
 def test_imports_have_no_cycle() -> None:
-    """Within a floor, too, there is an order in which the modules can be read."""
-    waiting = {module.stem: siblings(module) - {module.stem} for module in MODULES}
+    """Within a folder, too, there is an order in which the modules can be read."""
+    paths = {".".join(module.relative_to(PACKAGE).with_suffix("").parts): module for module in MODULES}
+    waiting = {
+        name: {other for other in paths for said in imports(path) if f"{said}.".startswith(f"sumo_internal.{other}.")}
+        - {name}
+        for name, path in paths.items()
+    }
     while ready := {name for name, needs in waiting.items() if not needs & waiting.keys()}:
         waiting = {name: needs for name, needs in waiting.items() if name not in ready}
     assert waiting == {}
@@ -123,7 +95,7 @@ def test_imports_have_no_cycle() -> None:
 @on_each_module
 def test_pure_modules_touch_nothing_outside(module: Path) -> None:
     """Decisions are functions of values, so that a table or Hypothesis can try them all."""
-    if module.stem in FLOORS["pure"]:
+    if module.stem in PURE and place(module) != "cli":
         assert {name for name in imports(module) if name.partition(".")[0] in OUTSIDE} - INSIDE == set()
 
 
@@ -131,7 +103,7 @@ def test_pure_modules_touch_nothing_outside(module: Path) -> None:
 def test_only_the_command_line_knows_the_command_line(module: Path) -> None:
     """The layer carries neither the commands nor what they need."""
     foreign = ("sumo_internal.cli", "boto3", "botocore", "rich")
-    assert module.stem == "__main__" or not [name for name in imports(module) if name.startswith(foreign)]
+    assert place(module) in ("__main__", "cli") or not [name for name in imports(module) if name.startswith(foreign)]
 
 
 @pytest.mark.parametrize("module", EVERYWHERE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from sumo_internal.config import read
-from sumo_internal.disguise import MASK
-from sumo_internal.platform_events import PlatformEvents
-from sumo_internal.shelf import Shelf
-from sumo_internal.spool import SEGMENT_BYTES, Spool
-from sumo_internal.telemetry_rules import NO_PROCESSORS, TelemetryRules
+from sumo_internal.extension.platform_events import PlatformEvents
+from sumo_internal.extension.telemetry_rules import NO_PROCESSORS, TelemetryRules
+from sumo_internal.processing.masking import MASK
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import SEGMENT_BYTES
+from sumo_internal.spool.writer import Spool
 
 START = {"type": "platform.start", "record": {"requestId": "r-1"}}
 
@@ -27,7 +28,7 @@ def made(folder: Path, **variables: str) -> tuple[TelemetryRules, Spool]:
 
 
 def messages(spool: Spool) -> list[str]:
-    pieces = Shelf(spool.folder, spool).take(SEGMENT_BYTES)
+    pieces = SpoolReader(spool.folder, spool).take(SEGMENT_BYTES)
     return [json.loads(line)["message"] for piece in pieces for line in bytes(piece.data()).splitlines()]
 
 
@@ -39,7 +40,7 @@ def test_a_line_is_masked_and_has_its_level(tmp_path: Path) -> None:
     assert rules.passed('{"level":"warn"}', ',"level":"warn"') == ('{"level":"warn"}', ',"level":"warn"', 30)
     assert rules.passed("plain", "") == ("plain", "", 0)
     assert rules.passed("a probe", "") is None
-    assert spool.tally.counts() == {"excluded": (1, 7)}
+    assert spool.counters.counts() == {"excluded": (1, 7)}
 
 
 def test_processors_withhold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +50,7 @@ def test_processors_withhold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
 
     assert kept == [(MASK, f',"level":"INFO","withheld":"{NO_PROCESSORS}"', 20)] * 2
     assert capfd.readouterr().err == f"sumo-internal-extension: warn: {NO_PROCESSORS}; messages are withheld\n"
-    assert spool.tally.counts()["withheld"][0] == 2
+    assert spool.counters.counts()["withheld"][0] == 2
 
 
 @pytest.mark.parametrize(

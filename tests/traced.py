@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sumo_internal.web import PlainSender, PooledSender
+from sumo_internal.net.client import PlainSender, PooledSender
 
 PATIENT_S = 10.0
 

@@ -30,7 +30,7 @@ EXIT_USAGE = 2
 """As argparse has it, too."""
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """A command cannot go on; the text, one line, says why."""
 
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         code: int = parsed.run(parsed)
-    except (Failure, BotoCoreError, ClientError) as error:
+    except (CommandError, BotoCoreError, ClientError) as error:
         return _complain(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted; what was begun can be taken up again with the same command", 130)

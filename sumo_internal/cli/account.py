@@ -37,7 +37,7 @@ RETRIES = Config(retries={"mode": "standard", "max_attempts": 10})
 """For when others are busy there too."""
 
 
-class NotDone(Exception):
+class NotDoneError(Exception):
     """A change that was not carried out, or of which it is not known; the text says why."""
 
 
@@ -142,12 +142,12 @@ class Region:
         """Carry out a change, and wait until it is.
 
         Raises:
-            NotDone: It was not, or Lambda does not say.
+            NotDoneError: It was not, or Lambda does not say.
         """
         try:
             configuration = self._settled(function)
             if state(configuration) != change.before:
-                raise NotDone("was changed since the plan was made; run the command again")
+                raise NotDoneError("was changed since the plan was made; run the command again")
             self._lambda.update_function_configuration(
                 FunctionName=function,
                 RevisionId=configuration["RevisionId"],
@@ -156,9 +156,9 @@ class Region:
             )
             configuration = self._settled(function)
         except ClientError as error:
-            raise NotDone(_reason(error, change)) from None
+            raise NotDoneError(_reason(error, change)) from None
         if configuration.get("LastUpdateStatus") == "Failed":
-            raise NotDone(f"Lambda could not: {configuration.get('LastUpdateStatusReason', 'no reason is given')}")
+            raise NotDoneError(f"Lambda could not: {configuration.get('LastUpdateStatusReason', 'no reason is given')}")
 
     def _settled(self, function: str) -> dict[str, Any]:
         """A function's configuration, once no update of it is under way."""
@@ -168,7 +168,7 @@ class Region:
             if configuration.get("LastUpdateStatus") != "InProgress" and configuration.get("State") != "Pending":
                 return configuration
             time.sleep(POLL_S)
-        raise NotDone(f"its update has not ended after {UPDATE_TIMEOUT_S} s; `sumo-internal status` will tell")
+        raise NotDoneError(f"its update has not ended after {UPDATE_TIMEOUT_S} s; `sumo-internal status` will tell")
 
 
 def _place(layer_version: str) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sumo_internal import s3, vault
 from sumo_internal.cli.findings import Finding, find
-from sumo_internal.delivery import Attempt
+from sumo_internal.destinations import endpoint, s3
+from sumo_internal.destinations.attempt import Attempt
 
 
 def judge_source(attempt: Attempt, duration_s: float) -> Finding:
@@ -16,7 +16,7 @@ def judge_source(attempt: Attempt, duration_s: float) -> Finding:
     """
     if 200 <= attempt.status < 300 or attempt.status == 400:  # a wrong token is a 401; this one is about the body
         return find("source", answer=attempt.problem or f"HTTP {attempt.status}", duration_s=duration_s)
-    if attempt.problem.startswith(vault.VARIABLE):
+    if attempt.problem.startswith(endpoint.VARIABLE):
         return find("source-secret", problem=attempt.problem)
     if attempt.is_ours:
         return find("source-refuses", problem=attempt.problem)

@@ -2,7 +2,7 @@
 
 It owns the way from a key to what is known about an object, and from an object to its lines and to the headers that
 they would have been posted under. An object is the same one wherever it lies: its name is the end of its key, which
-begins with the region (see :mod:`sumo_internal.s3`; the Go extension's keys are alike)::
+begins with the region (see :mod:`sumo_internal.destinations.s3`; the Go extension's keys are alike)::
 
     <region>/<function>/<version>/<YYYY>/<MM>/<DD>/<HH>/<minute>/<uuid>.gz
 
@@ -25,8 +25,8 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from sumo_internal import config as configuration
 from sumo_internal.config import Config
+from sumo_internal.spool.envelope import request_headers
 
 OBJECT_MAX_BYTES = 256 * 1024 * 1024
 """Of an object's lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a bomb."""
@@ -49,7 +49,7 @@ _ITS_OWN_ERRORS = ("NoSuchKey", "InvalidObjectState")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-class Damaged(Exception):
+class DamagedObjectError(Exception):
     """An object that cannot be read; the text says why. Go on with the next one."""
 
 
@@ -83,7 +83,7 @@ class Backlog(Protocol):
     def items(self) -> Iterator[Item]: ...
 
     def read(self, item: Item) -> Content:
-        """Raises :class:`Damaged`."""
+        """Raises :class:`DamagedObjectError`."""
 
 
 def item(key: str, size_bytes: int) -> Item | None:
@@ -104,7 +104,7 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
     The Go extension's objects keep none, and a copy in a folder has lost them.
     """
     stream = _log_stream(content.lines) or f"{item.at:%Y/%m/%d}/[{item.version}]replay"
-    return {**configuration.envelope(config, item.function, stream, item.version), **content.headers}
+    return {**request_headers(config, item.function, stream, item.version), **content.headers}
 
 
 def _log_stream(lines: bytes) -> str:
@@ -114,7 +114,7 @@ def _log_stream(lines: bytes) -> str:
         return ""
 
 
-class Bucket:
+class BacklogBucket:
     """Objects in S3, below a prefix."""
 
     def __init__(self, client: Any, name: str, prefix: str = "") -> None:
@@ -137,7 +137,7 @@ class Bucket:
             code = error.response["Error"]["Code"]
             if code not in _ITS_OWN_ERRORS:
                 raise
-            raise Damaged(f"S3 answers {code}") from None
+            raise DamagedObjectError(f"S3 answers {code}") from None
         kept = {HEADERS[name]: value for name, value in answer["Metadata"].items() if name in HEADERS}
         return Content(_unpack(body), kept)
 
@@ -157,7 +157,7 @@ class Folder:
         try:
             return Content(_unpack(Path(item.key).read_bytes()), {})
         except OSError as error:
-            raise Damaged(error.strerror or type(error).__name__) from None
+            raise DamagedObjectError(error.strerror or type(error).__name__) from None
 
 
 def _unpack(body: bytes) -> bytes:
@@ -167,7 +167,7 @@ def _unpack(body: bytes) -> bytes:
     try:
         lines = gzip.GzipFile(fileobj=io.BytesIO(body)).read(OBJECT_MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error):
-        raise Damaged("it is no whole gzip file") from None
+        raise DamagedObjectError("it is no whole gzip file") from None
     if len(lines) > OBJECT_MAX_BYTES:
-        raise Damaged(f"it unpacks to more than {OBJECT_MAX_BYTES} bytes")
+        raise DamagedObjectError(f"it unpacks to more than {OBJECT_MAX_BYTES} bytes")
     return lines

@@ -23,11 +23,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sumo_internal import config as configuration
 from sumo_internal.cli import backlog, source
-from sumo_internal.cli.backlog import Bucket, Damaged, Item
+from sumo_internal.cli.backlog import BacklogBucket, DamagedObjectError, Item
 from sumo_internal.cli.ledger import Ledger, Tags, digest
-from sumo_internal.cli.resend import BYTES_PER_S, REQUESTS_PER_S, Pace, Refused, Resender, Unreachable, send_item
+from sumo_internal.cli.resend import (
+    BYTES_PER_S,
+    REQUESTS_PER_S,
+    BatchRefusedError,
+    Pace,
+    Resender,
+    UnreachableSourceError,
+    send_item,
+)
 from sumo_internal.config import Config
-from sumo_internal.web import PlainSender
+from sumo_internal.net.client import PlainSender
 
 MARGIN_S = 12.0
 """Kept back of the function's time for a request that is under way, and for the answer to S3."""
@@ -76,13 +84,13 @@ def _send(task: dict[str, Any], until_s: float) -> tuple[str, str]:
     item = backlog.item(unquote_plus(task["s3Key"]), 0)
     if item is None:
         return "PermanentFailure", "its key is not one of a failover object"
-    bucket = Bucket(s3, task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2])
+    bucket = BacklogBucket(s3, task.get("s3Bucket") or task["s3BucketArn"].rpartition(":")[2])
     try:
         lines = send_item(item, bucket, _ledger(bucket, config), resender, config, until_s)
         return "Succeeded", "sent before" if lines is None else f"{lines} lines"
-    except (Damaged, Refused) as problem:
+    except (DamagedObjectError, BatchRefusedError) as problem:
         return "PermanentFailure", str(problem)
-    except Unreachable as problem:
+    except UnreachableSourceError as problem:
         return "TemporaryFailure" if problem.is_passing else "PermanentFailure", str(problem)
     except (ClientError, BotoCoreError) as problem:
         return "TemporaryFailure", str(problem)
@@ -96,7 +104,7 @@ def _parts() -> tuple[Config, Any, Resender]:
     return config, boto3.client("s3"), Resender(way, config, Pace(BYTES_PER_S, REQUESTS_PER_S))
 
 
-def _ledger(bucket: Bucket, config: Config) -> Ledger:
+def _ledger(bucket: BacklogBucket, config: Config) -> Ledger:
     if os.environ.get("SUMO_REPLAY_TAG", "").lower() == "true":
         return Tags(bucket.client, bucket.name, digest(config.endpoint))
     return Untagged()

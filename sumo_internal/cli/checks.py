@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sumo_internal import config as configuration
-from sumo_internal import flushing, s3
 from sumo_internal.cli.changes import (
     ATTACHED,
     GO_LAYER_PREFIX,
@@ -26,6 +25,8 @@ from sumo_internal.cli.changes import (
     WRAPPER_PATH,
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
+from sumo_internal.destinations import s3
+from sumo_internal.shipping import flush_strategy
 
 EXTENSION = "/opt/extensions/sumo-internal-extension"
 PACKAGE = "/opt/python/sumo_internal/start.py"
@@ -226,11 +227,11 @@ def _entry_point(function: Mapping[str, Any]) -> list[str]:
 def check_resources(subject: Subject) -> Iterator[Finding]:
     """Time, memory, disk and network against what the settings ask for."""
     config, function = subject.config, subject.function
-    enough_s = flushing.HOLD_MAX_S + flushing.DEADLINE_MARGIN_S
+    enough_s = flush_strategy.HOLD_MAX_S + flush_strategy.DEADLINE_MARGIN_S
     if config.flush != "next":
         timeout_s, memory_mb = function.get("Timeout"), function.get("MemorySize")
         if timeout_s is not None and timeout_s < enough_s:
-            margin_s = flushing.DEADLINE_MARGIN_S
+            margin_s = flush_strategy.DEADLINE_MARGIN_S
             ceiling_s = int(enough_s) + 1
             yield find("timeout", timeout_s=timeout_s, flush=config.flush, margin_s=margin_s, enough_s=ceiling_s)
         if memory_mb is not None and memory_mb <= SMALL_MEMORY_MB:

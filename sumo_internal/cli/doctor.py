@@ -35,13 +35,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sumo_internal import config as configuration
-from sumo_internal import s3
 from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, answers, checks
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.cli.source import connect
-from sumo_internal.web import PlainSender
+from sumo_internal.destinations import s3
+from sumo_internal.net.client import PlainSender
+from sumo_internal.spool.envelope import request_headers
 
 ANSWER_TIMEOUT_S = 10.0
 """For the source's answer, and for each of a secret's: what the function itself waits for one."""
@@ -49,7 +49,7 @@ ANSWER_TIMEOUT_S = 10.0
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """What was to be checked cannot be read; the text says why."""
 
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check, and show what was found."""
     try:
         subject = _read(arguments.file, arguments.layer)
-    except Unreadable as problem:
+    except UnreadableError as problem:
         print(f"sumo-internal doctor: {problem}", file=sys.stderr)
         return EXIT_USAGE
     found = checks.check(subject)
@@ -104,9 +104,9 @@ def _read(file: str | None, layer: Path | None) -> Subject:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+        raise UnreadableError(f"{file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
     if not text.strip():
-        raise Unreadable("there is nothing to check")
+        raise UnreadableError("there is nothing to check")
     if text.lstrip().startswith("{"):
         return _of_configuration(text, modes)
     return Subject(dict(_of_lines(text)), modes=modes)
@@ -128,12 +128,12 @@ def _of_configuration(text: str, modes: Mapping[str, int | None]) -> Subject:
     try:
         function = json.loads(text)
     except ValueError as error:
-        raise Unreadable(f"this is not JSON: {error}") from None
+        raise UnreadableError(f"this is not JSON: {error}") from None
     function = function.get("Configuration", function)  # as `aws lambda get-function` has it
     environment = function.get("Environment") or {}
     if "FunctionName" not in function or "Error" in environment:
         problem = (environment.get("Error") or {}).get("ErrorCode", "there is no FunctionName in it")
-        raise Unreadable(f"this is no function's configuration with its variables: {problem}")
+        raise UnreadableError(f"this is no function's configuration with its variables: {problem}")
     given = {
         "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
         "AWS_LAMBDA_FUNCTION_VERSION": function.get("Version", "$LATEST"),
@@ -150,7 +150,7 @@ def _of_lines(text: str) -> Iterator[tuple[str, str]]:
             continue
         name, equals, value = entry.partition("=")
         if not equals or not name.strip().isidentifier():
-            raise Unreadable(f"line {number} is not NAME=VALUE")
+            raise UnreadableError(f"line {number} is not NAME=VALUE")
         yield name.strip(), _unquoted(value.strip())
 
 
@@ -166,7 +166,7 @@ def _ask_source(subject: Subject) -> Finding:
     config, variables = subject.config, subject.variables
     version = variables.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
     stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]doctor"
-    envelope = configuration.envelope(config, subject.name, stream, version)
+    envelope = request_headers(config, subject.name, stream, version)
     begun_s = time.monotonic()
     with closing(PlainSender()) as sender:
         source = connect(config, sender, subject.name, variables.get("AWS_REGION", ""))

@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.prompt import Confirm
 
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, journal, tables
-from sumo_internal.cli.account import AT_ONCE, NotDone, Region, regions
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, changes, journal, tables
+from sumo_internal.cli.account import AT_ONCE, NotDoneError, Region, regions
 from sumo_internal.cli.changes import Change, Skip, Wanted
 
 EXIT_PLANNED = 3
@@ -117,7 +117,7 @@ def _setting(text: str) -> tuple[str, str]:
 def run(arguments: argparse.Namespace) -> int:
     """Attach or detach, or roll back what one of them did."""
     if bool(arguments.rollback) == bool(arguments.functions or arguments.tag):
-        raise Failure("which functions? Name them, by pattern ('*' is all) or --tag, or the journals to roll back")
+        raise CommandError("which functions? Name them, by pattern ('*' is all) or --tag, or the journals to roll back")
     screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)
     if arguments.rollback:
         items = _rollback_plan(arguments.rollback)
@@ -165,7 +165,7 @@ def _rollback_plan(paths: Sequence[Path]) -> list[Item]:
     try:
         entries = journal.read(paths)
     except (OSError, ValueError) as error:
-        raise Failure(str(error)) from None
+        raise CommandError(str(error)) from None
     by_name = {name: Region(name) for name in {entry.region for entry in entries}}
     items = []
     for entry in entries:
@@ -205,7 +205,7 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
     try:
         book = journal.Journal(command)
     except OSError as error:
-        raise Failure(f"no journal, so nothing was changed: {error}") from None
+        raise CommandError(f"no journal, so nothing was changed: {error}") from None
     screen.print(f"{book.path} notes what each function has now, secrets included: delete it when it is not needed.")
     screen.print(f"To undo: sumo-internal {command} --rollback {book.path}")
     failed = 0
@@ -215,7 +215,7 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
         for future in track(as_completed(futures), "Changing", len(futures), console=screen):
             try:
                 future.result()
-            except (NotDone, BotoCoreError, OSError) as error:
+            except (NotDoneError, BotoCoreError, OSError) as error:
                 failed += 1
                 screen.print(f"{futures[future].region.name} {futures[future].function}: {error}")
     finally:

@@ -27,7 +27,7 @@ TAG = "sumo-replayed"
 """Of an object that was sent; its value is the source's digest."""
 
 
-class Unusable(Exception):
+class UnusableStateError(Exception):
     """The file cannot be used; the text says why, and what to do instead."""
 
 
@@ -57,13 +57,13 @@ class StateFile:
             to: The source's digest.
 
         Raises:
-            Unusable: Choose another, or wait.
+            UnusableStateError: Choose another, or wait.
         """
         self._sent: dict[str, int | None] = {}
         try:
             self._file = path.open("a+b", buffering=0)
         except OSError as error:
-            raise Unusable(f"{path}: {error.strerror}") from None
+            raise UnusableStateError(f"{path}: {error.strerror}") from None
         try:
             self._read(path, to)
         except BaseException:
@@ -74,7 +74,7 @@ class StateFile:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Unusable(f"{path} is in use by another replay") from None
+            raise UnusableStateError(f"{path} is in use by another replay") from None
         self._file.seek(0)
         whole, _, torn = self._file.read().rpartition(b"\n")
         if not whole and _line({"to": to}).startswith(torn):
@@ -86,9 +86,11 @@ class StateFile:
             self._sent = {entry["name"]: None if entry["done"] else entry["bytes"] for entry in entries}
             is_for_this = head["to"] == to
         except (ValueError, LookupError, TypeError):
-            raise Unusable(f"{path} is no state file of a replay: name another with --state") from None
+            raise UnusableStateError(f"{path} is no state file of a replay: name another with --state") from None
         if not is_for_this:
-            raise Unusable(f"{path} tells what went to another source: name another file with --state") from None
+            raise UnusableStateError(
+                f"{path} tells what went to another source: name another file with --state"
+            ) from None
         os.truncate(path, len(whole) + 1)
 
     def sent_bytes(self, item: Item) -> int | None:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from sumo_internal import __version__
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, Failure, changes, tables
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, changes, tables
 from sumo_internal.cli.account import AT_ONCE, Region, regions
 
 ZIP = Path("layer/dist/sumo-internal-extension.zip")
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         package = Package(arguments.name, arguments.zip.read_bytes())
     except OSError as error:
-        raise Failure(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
+        raise CommandError(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
     principals = ["*"] if arguments.public else arguments.share
     places = [Region(name) for name in regions(arguments.region)]
     screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)

@@ -32,18 +32,18 @@ from rich.table import Column, Table
 
 from sumo_internal import config as configuration
 from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, source
-from sumo_internal.cli.backlog import Backlog, Bucket, Damaged, Folder, Item
-from sumo_internal.cli.ledger import Ledger, StateFile, Tags, Unusable, digest
+from sumo_internal.cli.backlog import Backlog, BacklogBucket, DamagedObjectError, Folder, Item
+from sumo_internal.cli.ledger import Ledger, StateFile, Tags, UnusableStateError, digest
 from sumo_internal.cli.resend import (
     BYTES_PER_S,
     REQUESTS_PER_S,
+    BatchRefusedError,
     Pace,
-    Refused,
     Resender,
-    Unreachable,
+    UnreachableSourceError,
     send_item,
 )
-from sumo_internal.web import PlainSender
+from sumo_internal.net.client import PlainSender
 
 STATE = Path("sumo-internal-replay.state")
 
@@ -122,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
             backlog = _open(arguments)
             items = sorted(_wanted(backlog, arguments), key=lambda item: (item.at, item.key))
             ledger = _remember(arguments, backlog, digest(config.endpoint), owned)
-        except (BotoCoreError, ClientError, Unusable) as problem:
+        except (BotoCoreError, ClientError, UnusableStateError) as problem:
             _say(str(problem))
             return EXIT_USAGE
         if arguments.dry_run:
@@ -139,11 +139,11 @@ def _open(arguments: argparse.Namespace) -> Backlog:
     scheme, _, rest = arguments.place.partition("s3://")
     if not scheme and rest:
         bucket, _, prefix = rest.partition("/")
-        return Bucket(boto3.client("s3"), bucket, prefix)
+        return BacklogBucket(boto3.client("s3"), bucket, prefix)
     if arguments.tag:
-        raise Unusable("--tag is for objects in S3; files in a folder have no tags")
+        raise UnusableStateError("--tag is for objects in S3; files in a folder have no tags")
     if not Path(arguments.place).is_dir():
-        raise Unusable(f"{arguments.place} is neither s3://BUCKET/PREFIX nor a folder")
+        raise UnusableStateError(f"{arguments.place} is neither s3://BUCKET/PREFIX nor a folder")
     return Folder(Path(arguments.place))
 
 
@@ -158,7 +158,7 @@ def _wanted(backlog: Backlog, arguments: argparse.Namespace) -> Iterator[Item]:
 
 
 def _remember(arguments: argparse.Namespace, backlog: Backlog, to: str, owned: ExitStack) -> Ledger:
-    if arguments.tag and isinstance(backlog, Bucket):
+    if arguments.tag and isinstance(backlog, BacklogBucket):
         return Tags(backlog.client, backlog.name, to)
     return owned.enter_context(closing(StateFile(arguments.state, to)))
 
@@ -179,7 +179,7 @@ def _count(items: list[Item], ledger: Ledger) -> None:
 
 def _warn(items: list[Item], backlog: Backlog) -> None:
     """Say what a replay can spoil."""
-    if isinstance(backlog, Bucket):
+    if isinstance(backlog, BacklogBucket):
         _say(
             f"if an S3 source of Sumo Logic's reads s3://{backlog.name}, every line will be there twice: pause it, or "
             "do not replay. Lines sent twice have the same id (| dedup by id)"
@@ -208,10 +208,10 @@ def _replay(
                 lines = send_item(item, backlog, ledger, resender, config)
                 done["lines"] += lines or 0
                 done["sent before" if lines is None else "sent"] += 1
-            except (Damaged, Refused) as problem:
+            except (DamagedObjectError, BatchRefusedError) as problem:
                 done["left"] += 1
                 _say(f"{item.key} is left where it is: {problem}")
-            except (Unreachable, ClientError, BotoCoreError) as problem:
+            except (UnreachableSourceError, ClientError, BotoCoreError) as problem:
                 _say(f"broken off: {problem}; the same command goes on from here")
                 done["left"] = len(items) - done["sent"] - done["sent before"]
                 break

@@ -1,9 +1,9 @@
 """Lines that were kept, sent to the source after all: in batches, at a bounded rate, with the drainer's own policy.
 
-What to do after each answer is :mod:`sumo_internal.delivery`'s, as in the function; the post is
-:mod:`sumo_internal.sumo`'s. What differs is time: nobody waits for a replay, so a source that throttles or is away is
-waited for, with the pauses of the circuit breaker, until patience ends. And nothing is dropped: what the source refuses
-for good stays where it is.
+What to do after each answer is :mod:`sumo_internal.shipping.retry_policy`'s, as in the function; the post is
+:mod:`sumo_internal.destinations.http_source`'s. What differs is time: nobody waits for a replay, so a source that
+throttles or is away is waited for, with the pauses of the circuit breaker, until patience ends. And nothing is dropped:
+what the source refuses for good stays where it is.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from sumo_internal.cli.backlog import Backlog, Item
 from sumo_internal.cli.backlog import envelope as envelope_of
 from sumo_internal.cli.ledger import Ledger
 from sumo_internal.config import Config
-from sumo_internal.delivery import Attempt, Breaker, Verdict, judge, pause_s
-from sumo_internal.drainer import BATCH_MAX_BYTES, REQUEST_TIMEOUT_S
+from sumo_internal.destinations.attempt import Attempt
+from sumo_internal.shipping.drainer import BATCH_MAX_BYTES, REQUEST_TIMEOUT_S
+from sumo_internal.shipping.retry_policy import Breaker, Verdict, judge, pause_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sumo_internal.drainer import Source
+    from sumo_internal.shipping.drainer import Source
 
 BYTES_PER_S = 2_000_000
 """Of uncompressed lines, unless asked otherwise: two full batches a second, 170 GB a day. Accounts are throttled at
@@ -34,11 +35,11 @@ PATIENCE_S = 600.0
 """How long a source that takes nothing is waited for: longer than the breaker's longest pause and its jitter."""
 
 
-class Refused(Exception):
+class BatchRefusedError(Exception):
     """The source does not take these lines, and never will; the text says why. Go on with others."""
 
 
-class Unreachable(Exception):
+class UnreachableSourceError(Exception):
     """The source takes nothing; the text says why. ``is_passing``: it may later."""
 
     def __init__(self, problem: str, *, is_passing: bool) -> None:
@@ -99,8 +100,8 @@ class Resender:
             until_s: POSIX time from which on nothing is tried again.
 
         Raises:
-            Refused: Try others.
-            Unreachable: Try later.
+            BatchRefusedError: Try others.
+            UnreachableSourceError: Try later.
         """
         limit_bytes = BATCH_MAX_BYTES
         while begin_bytes < len(lines):
@@ -128,7 +129,7 @@ class Resender:
             if verdict in (Verdict.DELIVERED, Verdict.HALVE):
                 return verdict is Verdict.DELIVERED
             if verdict is Verdict.DROP:
-                raise Refused(attempt.problem)
+                raise BatchRefusedError(attempt.problem)
             if verdict is Verdict.KEEP:
                 breaker = breaker.after_failure(time.time(), attempt.retry_after_s, random())
             self._wait(attempt, attempts, breaker, until_s)
@@ -139,7 +140,7 @@ class Resender:
         wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
         wait_s = max(wait_s, breaker.until_s - now_s)
         if attempt.is_ours or now_s + wait_s > until_s:
-            raise Unreachable(attempt.problem, is_passing=not attempt.is_ours)
+            raise UnreachableSourceError(attempt.problem, is_passing=not attempt.is_ours)
         self._pause(wait_s)
 
 
@@ -165,8 +166,8 @@ def send_item(
         until_s: As in :meth:`Resender.send`.
 
     Raises:
-        Damaged, Refused: Go on with other objects.
-        Unreachable: Try later.
+        DamagedObjectError, BatchRefusedError: Go on with other objects.
+        UnreachableSourceError: Try later.
     """
     begin_bytes = ledger.sent_bytes(item)
     if begin_bytes is None:

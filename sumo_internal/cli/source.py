@@ -10,11 +10,11 @@ import os
 
 import boto3
 
-from sumo_internal.aws import Aws
 from sumo_internal.config import Config
-from sumo_internal.sumo import HttpSource
-from sumo_internal.vault import Vault
-from sumo_internal.web import PlainSender
+from sumo_internal.destinations.endpoint import Endpoint
+from sumo_internal.destinations.http_source import HttpSource
+from sumo_internal.net.aws import Aws
+from sumo_internal.net.client import PlainSender
 
 
 def connect(config: Config, sender: PlainSender, function_name: str, region: str = "") -> HttpSource:
@@ -26,7 +26,7 @@ def connect(config: Config, sender: PlainSender, function_name: str, region: str
         function_name: Of the function that an address was encrypted for.
         region: The function's, for KMS; by default boto3's.
     """
-    vault = Vault(
+    vault = Endpoint(
         config.endpoint,
         config.kms_key_id,
         function_name,

@@ -1,4 +1,4 @@
-"""What ``SUMO_FLUSH`` costs and what it buys: traffic of several shapes, played through ``sumo_internal.flushing``.
+"""What ``SUMO_FLUSH`` costs and what it buys: traffic of several shapes, played through the layer's own decision.
 
     python tests/bench/flush_traffic.py       writes docs/flush.md
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, quantiles
 
-from sumo_internal.flushing import HISTORY_LENGTH, is_held
+from sumo_internal.shipping.flush_strategy import HISTORY_LENGTH, is_held
 
 FILE = Path(__file__).resolve().parents[2] / "docs/flush.md"
 STRATEGIES = ("auto", "end", "next")
@@ -159,7 +159,7 @@ def _lines(at_s: float, ended_s: float) -> tuple[list[float], list[float]]:
 _HEAD = f"""\
 # What `SUMO_FLUSH` costs and what it buys
 
-Traffic of several shapes, played through the layer's own decision (`sumo_internal/flushing.py`). *Billed* is what
+Traffic of several shapes, played through the layer's own decision (`shipping/flush_strategy.py`). *Billed* is what
 holding the environment after the response adds to an invocation, where a post takes {SHIP_S * 1000:.0f} ms. *Late* is
 the time from a line to its arrival: on average, of 99 lines in 100, of the latest (an idle environment is taken away
 after {IDLE_S / 60:.0f} minutes, and ships what waits then). *Met held* are invocations that came while the

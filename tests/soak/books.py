@@ -7,7 +7,7 @@ Rules:
 * A line is logged when its call has returned; the function has noted that outside its environment. Its successor, in
   the middle of which the writer may have been killed, may turn up or not.
 * A line that became several records is in the best place that all of them have reached.
-* A record that is nowhere is explained by the tally of its reason, and each count explains one record: there can be
+* A record that is nowhere is explained by the counters of its reason, and each count explains one record: there can be
   more counts than missing records (a batch that is refused after its lines had arrived, a line whose call had not
   returned), but never fewer.
 """
@@ -28,15 +28,16 @@ from typing import Any
 from sumo_rules import Record
 from sumo_source import ACCEPT, SumoRequest
 
-from sumo_internal import tally
-from sumo_internal.spool import SEGMENT_BYTES, Segment, list_segments
+from sumo_internal.spool import counters
+from sumo_internal.spool.segment import SEGMENT_BYTES, Segment
+from sumo_internal.spool.writer import list_segments
 
 FUNCTION = Path(__file__).parent.parent / "functions" / "soak"
 _MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
-_FULL = (tally.SPOOL_FULL, tally.DISK_FULL, tally.TOO_LONG, tally.DAMAGED)
+_FULL = (counters.SPOOL_FULL, counters.DISK_FULL, counters.TOO_LONG, counters.DAMAGED)
 READ_LATE_S = 1.0
 """After an interruption: what its sender had sent by then, a source on a busy machine may not have read."""
-_REFUSED = (tally.REFUSED, tally.TOO_LARGE)
+_REFUSED = (counters.REFUSED, counters.TOO_LARGE)
 
 Mark = tuple[str, int]
 """A writer's name and the number of its line."""
@@ -56,7 +57,7 @@ class Place(enum.IntEnum):
 class Books:
     """What became of the lines of one run, or of several.
 
-    ``counted`` are lines that are lost and whose loss was counted; ``counts`` is what the environment's tallies say,
+    ``counted`` are lines that are lost and whose loss was counted; ``counts`` is what the environment's counters say,
     by reason, in records. ``wrong`` lists what must not be.
     """
 
@@ -99,7 +100,7 @@ def balance(
     saved = [record for records in stored for record in records]
     refused = [record for request in requests if _is_refused_for_good(request) for record in request.records]
     found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
-    books = Books(counts=Counter({reason: lines for reason, (lines, _) in tally.totals(str(spool)).items()}))
+    books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     lost: Counter[Place] = Counter()
     for writer, last in _returned(notes):
@@ -122,8 +123,8 @@ def balance(
     books.counted = lost[Place.REFUSED] + lost[Place.NOWHERE] - books.unexplained
     books.wrong += _mangled([*kept, *saved])
     books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
-    if books.doubled > books.counts[tally.SENT_AGAIN]:
-        books.wrong.append(f"{books.doubled} records came again; {books.counts[tally.SENT_AGAIN]} are counted")
+    if books.doubled > books.counts[counters.SENT_AGAIN]:
+        books.wrong.append(f"{books.doubled} records came again; {books.counts[counters.SENT_AGAIN]} are counted")
     books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
     return books
 

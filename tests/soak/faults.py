@@ -117,14 +117,14 @@ class Names:
 SECOND_DRAINER = """
 import os, sys, threading, time
 sys.path.insert(0, sys.argv[2])
-from sumo_internal import config, tally
-from sumo_internal.destinations import make_drainer
-from sumo_internal.shelf import Shelf
-from sumo_internal.web import PlainSender
+from sumo_internal import config
+from sumo_internal.spool import counters
+from sumo_internal.shipping.factory import make_drainer
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.net.client import PlainSender
 settings, _ = config.read({"SUMO_HTTP_ENDPOINT": sys.argv[3], "SUMO_NUM_RETRIES": "0"})
-drainer = make_drainer(
-    settings, {}, Shelf(sys.argv[1]), tally.Tally(sys.argv[1], "second-p%d" % os.getpid()), PlainSender, print
-)
+counts = counters.Counters(sys.argv[1], "second-p%d" % os.getpid())
+drainer = make_drainer(settings, {}, SpoolReader(sys.argv[1]), counts, PlainSender, print)
 is_over = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), is_over.set()), daemon=True).start()
 while not is_over.wait(0.05):

@@ -1,0 +1,1 @@
+"""What a user imports: the drop-in logging handler, and what structlog is given."""

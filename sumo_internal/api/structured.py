@@ -1,0 +1,193 @@
+"""structlog straight into the spool: a processor in front of the user's renderer.
+
+::
+
+    structlog.configure(processors=[..., sumo_internal.SumoProcessor(), structlog.processors.JSONRenderer()])
+
+Each event is one record, its context as keys; its text is laid out as the runtime lays out a log record, which Sumo
+Logic's dashboards read. What the renderer makes of it is printed for CloudWatch as before, and is not recorded a second
+time: while structlog hands the rendered line to its output (a print logger, or ``logging``), what this thread writes is
+known already. That is seen by the call stack, not by a flag: a renderer that raises, or drops the event, must not make
+a later line disappear.
+
+Listening less is switched on by the first processor that is made; without one, nobody pays for the question. A line
+that another thread writes (a QueueHandler's listener) is recorded again, as text.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+import weakref
+from functools import lru_cache
+
+from sumo_internal import diagnostics, wiring
+from sumo_internal.api import handler
+from sumo_internal.capture import record_format, runtime_client, streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+    from types import FrameType
+    from typing import Any
+
+    from sumo_internal.capture.recorder import Recorder
+
+_FRAMES_MAX = 3
+"""Between a processor and the chain that it is in: another one may call it."""
+
+_BETWEEN = ("_process_event", "format", "handleError")
+"""Functions of structlog's and logging's in which something else is written than the line: a processor prints, a
+formatter's does, an error is reported."""
+
+_LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "msg": "info", "log": "info"}
+"""Names of structlog's methods that are no levels."""
+
+_IN_TEXT = ("event", "exc_info", "exception", "stack", "timestamp", "level", "logger")
+"""Keys of an event that are in the record's text, or that it has anyway."""
+
+
+class _Told(threading.local):
+    """What this thread has recorded last."""
+
+    logger: weakref.ref[Any] | None = None
+    """The bound logger that the event came from, as long as its line may still be written."""
+
+
+_told = _Told()
+_is_listening_less = False
+
+
+class SumoProcessor:
+    """Records structlog's events; to be placed before the renderer.
+
+    Works under the wrapper, and without it (then like :class:`~sumo_internal.SumoHandler`, made while the function's
+    module is imported). The event goes on unchanged, and nothing is ever raised.
+    """
+
+    def __init__(self) -> None:
+        self._recorder: Recorder | None = None
+        with diagnostics.guard("setting up SumoProcessor"):
+            self._recorder = wiring.find_recorder()
+            if self._recorder is not None:
+                _listen_less()
+
+    def __call__(self, logger: Any, name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        recorder = self._recorder
+        if recorder is not None:
+            try:
+                bound = _calling_logger()
+                if bound is not None:
+                    _record(recorder, logger, name, event_dict)
+                    _told.logger = weakref.ref(bound)
+            except Exception as error:
+                streams.not_recorded(error)
+        return event_dict
+
+
+def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> None:
+    level, number = _level(str(event.get("level") or name))
+    if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
+        return  # it does not reach CloudWatch either
+    logger_name = event.get("logger") or getattr(logger, "name", None) or ""
+    error = record_format.error_of_event(event.get("exc_info"))
+    trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
+    created_s = time.time()
+    texts = [str(event.get("event", "")), trace or event.get("exception"), event.get("stack")]
+    head = f"[{level}]\t{record_format.time_text(created_s)}\t{recorder.request_id or ''}\t"
+    fields = {str(key): value for key, value in event.items() if key not in _IN_TEXT}
+    details = (
+        _logger_text(level, str(logger_name)) + record_format.error_text(error) + record_format.fields_text(fields)
+    )
+    recorder.event(created_s, head + "\n".join(text for text in texts if text), details, number, (error, trace))
+
+
+@lru_cache(maxsize=100)
+def _level(name: str) -> tuple[str, int]:
+    """A level's name in capitals, and its number, of what structlog calls it."""
+    name = _LEVELS.get(name, name).upper()
+    number = logging.getLevelName(name)
+    return name, number if isinstance(number, int) else logging.INFO
+
+
+@lru_cache(maxsize=1_000)
+def _logger_text(level: str, logger: str) -> str:
+    return (
+        record_format.logger_text(level, logger) if logger else record_format.fields_text({"level": level}, ("level",))
+    )
+
+
+def _calling_logger() -> Any:
+    """The bound logger in whose chain a processor of ours has been called.
+
+    None in a ProcessorFormatter: there the event is a log record's, and that is recorded with the formatter's text.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_FRAMES_MAX):
+        if frame is None:
+            break
+        if frame.f_code.co_name == "_process_event":
+            return frame.f_locals["self"]
+        frame = frame.f_back
+    return None
+
+
+def _is_told() -> bool:
+    """Is what this thread writes the line of an event that is recorded already?"""
+    told = _told.logger
+    if told is None:
+        return False
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name in _BETWEEN:
+            return False
+        if name == "_proxy_to_logger" and frame.f_locals.get("self") is told():
+            return True
+        frame = frame.f_back
+    _told.logger = None
+    return False
+
+
+def _listen_less() -> None:
+    global _is_listening_less
+    if not _is_listening_less:
+        _is_listening_less = True
+        for module in (streams, runtime_client, handler):
+            module.hear_unless(_is_told)
+
+
+def configure_structlog(level: int | None = None) -> None:
+    """Configure structlog as a whole: JSON lines for CloudWatch, events with their context for Sumo Logic.
+
+    The layer's own structlog is used where the function has none; ``import structlog`` then works behind this.
+
+    Args:
+        level: As in ``logging``, from which on events count; by default the function's log level, or INFO.
+    """
+    try:
+        import structlog
+    except ImportError:
+        wiring.reach_structlog()
+        import structlog
+    if level is None:
+        configured = logging.getLevelName(os.environ.get("AWS_LAMBDA_LOG_LEVEL", "INFO").upper())
+        level = configured if isinstance(configured, int) else logging.INFO
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            SumoProcessor(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,1 @@
+"""Where a line is heard, and the record that becomes of it."""

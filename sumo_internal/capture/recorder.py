@@ -1,0 +1,349 @@
+"""The recorder: everything the function writes becomes records in the spool, here and nowhere else.
+
+It knows which invocation is running (so every line carries its request id, whichever thread wrote it) and what the
+current thread is writing about: a log record whose handler runs (so a line written by a logging handler, whosever,
+gets its level, logger, fields and exception), an error that is being reported, or nothing in particular. Each text
+comes here after it has gone where it goes without us.
+
+The main path: :meth:`Recorder.written` (a stream was written to) has lines put together, :meth:`Recorder.record` adds
+what a log record knows, ``_put`` makes one line of JSON of it, and the spool has it. This is the hot path: what can be
+known before is rendered before.
+
+Any of this may be interrupted at any instruction by itself (a finaliser or a signal handler that writes): what is kept
+between two calls is taken and put back in single steps that cannot be.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from _thread import get_ident
+from logging import LogRecord
+from time import time
+
+from sumo_internal import diagnostics
+from sumo_internal.capture import record_format
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
+from sumo_internal.capture.streams import Lines, current, need_room, too_deep
+from sumo_internal.spool.counters import LOSSES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from sumo_internal.spool.writer import Spool
+
+_LOGGERS_MAX = 1_000
+"""Pairs of level and logger name whose text is kept; a program with more loggers renders it each time."""
+
+_SHORT_CHARS = 5_000
+"""A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
+
+_NESTING_MAX = 8
+"""Log records that the values of log records log, when they are asked for their text; deeper ones go without values."""
+
+_ENDING_BYTES = 100
+"""Room for what the spool adds to a line: its id, of about 50."""
+
+_ATTRIBUTES_COUNT = len(LogRecord("", 0, "", 0, "", (), None).__dict__)
+"""What each log record has before anybody adds to it; Python 3.12 has one more than 3.11."""
+
+
+unended: dict[LogRecord, tuple[Recorder, str]] = {}
+"""What handlers have written of their log records so far that has no line end. Some write it in pieces; and the
+runtime's handler writes none behind a traceback, when it writes to stdout."""
+
+
+def note_records() -> None:
+    """Make every thread note the log record that a handler of its emits."""
+
+    # Stands in for logging's own, word by word but for the note, because the record that is emitted may be another one
+    # than was asked for (a filter may hand it on with less in it), and only in here is it known.
+    def handle(self: logging.Handler, record: LogRecord) -> Any:
+        passed: Any = self.filter(record)
+        if passed is not record and isinstance(passed, LogRecord):
+            record = passed
+        if passed:
+            self.acquire()
+            outer = current.subject  # a handler that logs: its own record comes in between
+            current.subject = record
+            try:
+                self.emit(record)
+            finally:
+                current.subject = outer
+                self.release()
+            if unended and record in unended:
+                recorder, text = unended.pop(record)
+                with diagnostics.guard("recording a log record"):
+                    recorder.record(text, record)
+        return passed
+
+    # In the call stack of "--- Logging error ---", logging leaves out what lies in its own folder.
+    handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
+    # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
+    logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
+
+
+_ADDED_ATTRIBUTES = ("message", "asctime", "aws_request_id", "tenant_id", "_frame_type")
+"""What formatters and the runtime add to a log record."""
+
+
+class Recorder:
+    """Turns what was written into records and appends them to a spool."""
+
+    _has_short_cut = True
+    """May a usual record go past :meth:`_put`? Of the class: at no instant may one of a recorder that processes."""
+
+    def __init__(self, spool: Spool, keys: Mapping[str, str | bool | None], *, is_enhanced: bool = True) -> None:
+        """Record into a spool.
+
+        Args:
+            spool: Where the lines go.
+            keys: Keys that all records of this process share: ``logGroup``, ``logStream``, ``LayerVersion``, ….
+            is_enhanced: False records texts as ``{"message":…}`` and objects as themselves, without any other key
+                (SUMO_ENHANCE_JSON_LOGS); the spool must not add its ids either then.
+        """
+        self.spool = spool
+        self._append = spool.append
+        self._keys = dict(keys)
+        self._is_enhanced = is_enhanced
+        self._loggers: dict[str, dict[str, str]] = {}
+        self._is_cold = True
+        self._tracing: Any = None
+        self._takes_short_way = False
+        self._lines = self._new_lines()
+        self.request_id: str | None = None
+        """Of the invocation that lines belong to; None in the init phase."""
+        self._context = ""
+        self.enter_invocation(None)
+        spool.on_fork = self._forget_unwritten
+
+    def _new_lines(self) -> Lines:
+        return Lines(self.line)
+
+    # Invocations.
+
+    def enter_invocation(
+        self, request_id: str | None, *, trace_id: str | None = None, tenant_id: str | None = None
+    ) -> None:
+        """From now on lines belong to this invocation; ``None`` is the init phase.
+
+        Args:
+            request_id: The invocation's.
+            trace_id: The X-Ray header, ``Root=…;Parent=…;Sampled=…``.
+            tenant_id: The tenant's.
+        """
+        self.request_id = request_id
+        keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
+        self._context = record_format.context_text(
+            {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
+        )
+        # Loaded by the function, if at all, and never by us. Without it no line pays for it.
+        self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
+        self._takes_short_way = self._has_short_cut and self._is_enhanced and self._tracing is None
+
+    def leave_init(self) -> None:
+        """The init phase is over, and the function's module has been imported."""
+
+    def leave_invocation(self) -> None:
+        """The invocation is over: text without a line end will not get one, and the environment is warm from here.
+
+        Lines of background threads still belong to it until the next one begins, and what one of them is just writing
+        is left to it.
+        """
+        self._is_cold = False
+        self._catch_up_all()
+        self._lines.flush(is_final=False)
+
+    def flush(self) -> None:
+        """Record all text that waits for its line end."""
+        self._catch_up_all()
+        self._lines.flush(is_final=True)
+
+    def _forget_unwritten(self) -> None:
+        """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
+        too_deep.clear()
+        self._lines = self._new_lines()
+
+    # What was written.
+
+    def written(self, text: str, stream: int) -> None:
+        """Record what was written to a stream, by this thread.
+
+        Without a subject each line is a record; a log record's text is one, line ends inside included, and so is the
+        report of an error.
+
+        Args:
+            text: What was written; bytes in it as surrogates (``surrogateescape``).
+            stream: The stream's number, 1 or 2: their texts are kept apart.
+        """
+        if too_deep:
+            self.catch_up(get_ident())
+        subject = current.subject
+        if subject is None:
+            if type(text) is str or not self._of_loguru(text):
+                self._lines.add(text, stream, get_ident())
+        elif isinstance(subject, list):
+            subject += [self._lines.take(stream) + text]
+        else:
+            if unended and subject in unended:
+                text = unended[subject][1] + text
+            if text[-1:] == "\n":
+                self.record(text if text.isascii() else legible(text), subject)
+                unended.pop(subject, None)
+            else:
+                unended[subject] = (self, text)
+
+    def _of_loguru(self, text: str) -> bool:
+        """Record a text that loguru wrote, as the one record that it is; False for any other."""
+        details = record_format.loguru_text(getattr(text, "record", None))
+        if details:
+            text = text.rstrip("\n")
+            self._put(time(), text, record_format.message_text(text)[0], details, logging.INFO)
+        return details != ""
+
+    def catch_up(self, thread: int) -> None:
+        """Record what a thread has written and could not be recorded.
+
+        Raises:
+            RecursionError: Here is too little room as well. The thread's next text must wait, too.
+        """
+        late = too_deep.pop(thread, [])
+        for number, (created_s, text, stream, subject) in enumerate(late):
+            try:
+                if isinstance(subject, LogRecord):
+                    self.record(legible(text), subject)
+                else:
+                    self._lines.add(text, stream, thread, created_s)
+            except RecursionError:
+                too_deep[thread] = late[number:]
+                raise
+
+    def _catch_up_all(self) -> None:
+        for thread in list(too_deep):
+            self.catch_up(thread)
+
+    def record(self, text: str, record: LogRecord) -> None:
+        """Record the text that a logging handler made of a log record, with or without its line end."""
+        text = text.removesuffix("\n")
+        try:
+            details = self._loggers[record.levelname][record.name]
+        except KeyError:
+            details = self._logger_text(record)
+        attributes = record.__dict__
+        # The runtime's handler leaves four more; with any other number it is looked up which there are.
+        is_usual = len(attributes) == _ATTRIBUTES_COUNT + 4 and "asctime" in attributes and "tenant_id" in attributes
+        has_details = record.exc_info or not (is_usual or self._is_bare(attributes))
+        if not has_details and text < "{" and len(text) < _SHORT_CHARS and self._takes_short_way:
+            # Nearly always: what ``_put`` does, but for that which there is nothing of here.
+            self._append(
+                f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
+                f"{self._context}",
+                record.levelno,
+            )
+            return
+        message = record_format.message_text(text)[0]
+        if has_details and self._is_enhanced:
+            details += self._details(record, text)
+        self._put(record.created, text, message, details, record.levelno)
+
+    @staticmethod
+    def _is_bare(attributes: dict[str, object]) -> bool:
+        """Has nobody added fields to a log record?"""
+        return len(attributes) == _ATTRIBUTES_COUNT + sum(name in attributes for name in _ADDED_ATTRIBUTES)
+
+    def _logger_text(self, record: LogRecord) -> str:
+        details = record_format.logger_text(record.levelname, record.name)
+        if sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
+            self._loggers.setdefault(record.levelname, {})[record.name] = details
+        return details
+
+    def _details(self, record: LogRecord, text: str) -> str:
+        """A log record's exception and fields. Asking values for their text runs the function's code, which may log."""
+        if current.nesting == _NESTING_MAX:
+            return ""
+        current.nesting += 1
+        try:
+            return record_format.exception_text(record) + record_format.extra_text(record, text)
+        finally:
+            current.nesting -= 1
+
+    def line(self, text: str, created_s: float | None = None) -> None:
+        """Record one line of text."""
+        message, details = (quote(text), "") if text[:1] != "{" else record_format.message_text(text)
+        self._put(created_s or time(), text, message, details, logging.INFO)
+
+    def failed(self, text: str, details: str) -> None:
+        """Record the report of an error.
+
+        Args:
+            text: The report.
+            details: The error's own keys, as a piece of an object's text.
+        """
+        self._put(time(), text, record_format.message_text(text)[0], f',"level":"ERROR"{details}', logging.ERROR)
+
+    def event(
+        self, created_s: float, text: str, details: str, level: int, error: tuple[record_format.Error | None, str]
+    ) -> None:
+        """Record an event that was not written.
+
+        Args:
+            created_s: POSIX time.
+            text: What it says, with the exception's traceback.
+            details: Its keys, as a piece of an object's text.
+            level: As in ``logging``.
+            error: Its exception and the traceback as it stands in the text.
+        """
+        self._put(created_s, text, record_format.message_text(text)[0], details, level)
+
+    def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Record what was retried, failed over and lost so far, as a record of its own type."""
+        sentence, details = record_format.accounting_text(counts, LOSSES)
+        self._append(
+            f'{{"time":"{time_text(time())}","type":"sumo.accounting","message":{quote(sentence)}'
+            f',"accounting":{details}{self._context}',
+            logging.WARNING,
+        )
+
+    # Into the spool.
+
+    def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
+        if self._tracing is not None:
+            details += self._span_text(details)
+        start = self._start(created_s, message, details)
+        # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
+        if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+            self._append(start, level)
+        else:
+            self._put_parts(created_s, text, message, details, level)
+
+    def _start(self, created_s: float, message: str, details: str) -> str:
+        """A record up to its closing brace, which the spool adds."""
+        if self._is_enhanced:
+            return f'{{"time":"{time_text(created_s)}","type":"function","message":{message}{details}{self._context}'
+        return message.rstrip()[:-1] if message[:1] == "{" else f'{{"message":{message}'
+
+    def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
+        """Record something too long for one record: as numbered parts of its text, unless its fields alone are."""
+        if details and self._is_enhanced:
+            details, moved = record_format.fitting(message, details)
+            start = self._start(created_s, message, details)
+            if not moved and record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+                self._append(start, level)
+                return
+            text += moved
+        need_room()
+        for part, numbers in record_format.parts(text):
+            self._append(self._start(created_s, part, details) + numbers, level)
+
+    def _span_text(self, details: str) -> str:
+        """The ids of the span that this thread or task is in, unless OpenTelemetry has put them into the log record."""
+        if '"otelTraceID":' in details:
+            return ""
+        try:
+            span = self._tracing.get_current_span().get_span_context()
+            return record_format.span_text(span.trace_id, span.span_id) if span.is_valid else ""
+        except Exception:
+            return ""  # the function's version of it does not know these names

@@ -1,0 +1,301 @@
+"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), five names of its ``bootstrap`` module, and of
+the interpreter's hooks.
+
+=============================================  =====================================================================
+``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
+``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
+``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
+                                               gave it a descriptor for framed logs (without, they write to stdout)
+``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the
+                                               log record whose text is about to come
+``log_error``                                  carries the parts of an uncaught exception that its text has lost
+=============================================  =====================================================================
+
+They are replaced when the module has been executed and before anything of it has run; the module is not imported
+earlier, or from elsewhere, than without us.
+
+Python reports what nobody catches in many small writes to stderr. Its hooks for that, and the one in which ``logging``
+reports errors of its handlers, are wrapped in a :class:`Report`, so that each is one record;
+what they write, and what a hook of the function's own does instead, stays as it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import threading
+from _thread import get_ident
+from functools import partial
+from logging import LogRecord
+from time import time
+
+from sumo_internal import diagnostics
+from sumo_internal.capture import record_format
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.capture.streams import current, not_recorded, too_deep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any, Protocol
+
+    from sumo_internal.capture.record_format import Error
+
+    class Invocations(Protocol):
+        """Who is told of invocations; both calls are made on the runtime's main thread and must not block long."""
+
+        def ended(self) -> None: ...
+
+        def began(self, request: Any) -> None: ...
+
+
+BOOTSTRAP = "awslambdaric.bootstrap"
+
+
+def when_loaded(patch: Callable[[ModuleType], None]) -> None:
+    """Call ``patch`` with the runtime's bootstrap module as soon as it has been executed."""
+    if BOOTSTRAP in sys.modules:
+        patch(sys.modules[BOOTSTRAP])
+    else:
+        sys.meta_path.insert(0, _Watcher(patch))
+
+
+class _Watcher:
+    """A finder that finds nothing, but one module: that one it lets the others find, and hooks on to its loader.
+
+    It leaves ``sys.meta_path`` with that, so that the function never meets it.
+    """
+
+    def __init__(self, patch: Callable[[ModuleType], None]) -> None:
+        self._patch = patch
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != BOOTSTRAP:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                spec.loader = _Loader(spec.loader, self._patch)  # type: ignore[assignment]  # a loader by its methods
+                return spec
+        return None
+
+
+class _Loader:
+    """The module's own loader, and then the patch."""
+
+    def __init__(self, loader: Any, patch: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._patch = patch
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        with diagnostics.guard("hooking on to the runtime"):
+            self._patch(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
+    """Tell when an invocation has ended and when one begins."""
+    client = bootstrap.LambdaRuntimeClient
+    wait = client.wait_next_invocation
+
+    def wait_next_invocation(self: Any) -> Any:
+        with diagnostics.guard("ending an invocation"):
+            invocations.ended()
+        request = wait(self)
+        with diagnostics.guard("beginning an invocation"):
+            invocations.began(request)
+        return request
+
+    client.wait_next_invocation = wait_next_invocation
+
+
+def follow_failures(bootstrap: Any, failed: Callable[[], None]) -> None:
+    """Tell when an invocation fails, before Lambda knows."""
+    client = bootstrap.LambdaRuntimeClient
+    post = client.post_invocation_error
+
+    def post_invocation_error(self: Any, *arguments: Any, **options: Any) -> Any:
+        with diagnostics.guard("failing an invocation"):
+            failed()
+        return post(self, *arguments, **options)
+
+    client.post_invocation_error = post_invocation_error
+
+
+def capture(bootstrap: Any, recorder: Recorder) -> None:
+    """Record what the runtime itself writes: its log handler's lines and its reports of uncaught exceptions.
+
+    And what the interpreter reports: see :func:`follow_errors`.
+    """
+    create_log_sink, log_error = bootstrap.create_log_sink, bootstrap.log_error
+
+    def heard_sink() -> Any:
+        sink = create_log_sink()
+        if not isinstance(sink, bootstrap.FramedTelemetryLogSink):
+            return sink  # it writes to sys.stdout, where we are already
+        for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
+            if hasattr(bootstrap, name):
+                getattr(bootstrap, name).handle = _handle
+        return _Sink(sink, recorder)
+
+    def noted_error(error_result: Any, log_sink: Any) -> None:
+        def details() -> str:
+            parts = (error_result.get(name) for name in ("errorType", "errorMessage", "stackTrace"))
+            return record_format.failure_text(*parts)
+
+        with Report(recorder, details):
+            log_error(error_result, log_sink)
+
+    bootstrap.create_log_sink = heard_sink
+    bootstrap.log_error = noted_error
+    follow_errors(recorder)
+    atexit.register(recorder.flush)
+
+
+def _handle(self: Any, record: LogRecord) -> Any:
+    """``handle`` of the runtime's own handlers, on a framed sink: the sink is told the record.
+
+    What :func:`recorder.note_records` has for all handlers does so thread by thread, which takes ten times as long; in
+    here the handler's lock keeps other threads away from its sink.
+    """
+    if self.log_sink.__class__ is not _Sink:
+        return logging.Handler.handle(self, record)
+    passed = self.filter(record)
+    if passed is not record and isinstance(passed, LogRecord):
+        record = passed
+    if passed:
+        self.acquire()
+        sink = self.log_sink
+        outer = sink.record  # a value that logs when it is asked for its text
+        sink.record = record
+        try:
+            self.emit(record)
+        finally:
+            sink.record = outer
+            self.release()
+    return passed
+
+
+class _Sink:
+    """The runtime's framed log sink, and then the recorder."""
+
+    def __init__(self, sink: Any, recorder: Recorder) -> None:
+        self._sink = sink
+        self._log = sink.log
+        self._recorder = recorder
+        self._record = recorder.record
+        self.record: LogRecord | None = None
+        """What is being logged."""
+
+    def __enter__(self) -> _Sink:
+        self._sink.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._sink.__exit__(*error)
+
+    def log(self, message: str, frame_type: Any = None) -> None:
+        self._log(message, frame_type)  # raises what it raises without us
+        try:
+            if too_deep:
+                self._recorder.catch_up(get_ident())
+            record = self.record
+            if record is not None:
+                self._record(message, record)
+            else:
+                self._hear(message.removesuffix("\n"), current.subject)
+        except RecursionError:
+            line = message.removesuffix("\n") + "\n"
+            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or current.subject))
+        except Exception as error:
+            not_recorded(error)
+
+    def log_error(self, message_lines: list[str]) -> None:
+        self._sink.log_error(message_lines)
+        try:
+            self._hear("\n".join(message_lines), current.subject)
+        except Exception as error:
+            not_recorded(error)
+
+    def _hear(self, text: str, subject: LogRecord | list[str] | None) -> None:
+        if isinstance(subject, list):
+            subject.append(text)
+        elif subject is not None:
+            self._record(text, subject)
+        else:
+            self._recorder.line(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
+
+
+def hear_unless(is_known: Callable[[], bool]) -> None:
+    """Have the recorder not told what is known: whatever is logged while that says so."""
+    heard = _Sink.log
+
+    def log(self: _Sink, message: str, frame_type: Any = None) -> None:
+        (self._log if is_known() else partial(heard, self))(message, frame_type)
+
+    _Sink.log = log  # type: ignore[method-assign]  # every sink's, from now on
+
+
+class Report:
+    """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
+
+    def __init__(self, recorder: Recorder, details: Callable[[], str]) -> None:
+        """Report an error.
+
+        Args:
+            recorder: Where the report goes.
+            details: Gives the error's own keys, as a piece of an object's text.
+        """
+        self._recorder = recorder
+        self._details = details
+        self._texts: list[str] = []
+
+    def __enter__(self) -> None:
+        self._outer = current.subject
+        current.subject = self._texts
+
+    def __exit__(self, *_: object) -> None:
+        current.subject = self._outer
+        try:
+            text = record_format.legible("".join(self._texts)).removesuffix("\n")
+            if text and not text.isspace():
+                self._recorder.failed(text, self._details())
+        except Exception as error:
+            not_recorded(error)
+
+
+def follow_errors(recorder: Recorder) -> None:
+    """Make each error that Python or ``logging`` reports on stderr one record."""
+
+    def reported(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
+        def reporting(*arguments: Any) -> Any:
+            with Report(recorder, lambda: record_format.error_text(error_of(*arguments))):
+                return hook(*arguments)
+
+        return reporting
+
+    def of_arguments(arguments: Any) -> Error:
+        return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
+
+    # Also under the names by which Python keeps the originals: who restores a hook restores this one.
+    sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
+    sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
+    threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
+    handler: Any = logging.Handler
+    handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())

@@ -1,0 +1,267 @@
+"""The external extension's door: put Lambda's own events into the spool, and at SHUTDOWN ship what is left.
+
+The script in /opt/extensions has registered already (that is what every cold start waits for) and hands over the
+identifier; what is loaded here loads beside the runtime's own init. There is no shutdown code in the runtime process:
+however it ended, its spools are here, and its locks are free.
+
+One thread polls the request for the next event and the deliveries of the Telemetry API. Who ships what they bring:
+
+* Where the function is heard in its own process, the sidecar there ships the extension's spool with its own; the
+  extension sends at SHUTDOWN only, and costs an invocation nothing.
+* Where it is not (no wrapper, SUMO_FUNCTION_LOGS=telemetry, no ``function`` in SUMO_LOG_TYPES), the extension ships
+  each delivery when it has it. With SUMO_FLUSH=end the script has registered for INVOKE too, and the invocation is
+  held until its lines are out.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from sumo_internal import config as configuration
+from sumo_internal import diagnostics
+from sumo_internal.extension.platform_log import PlatformLog
+from sumo_internal.lambda_apis import telemetry_api
+from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.shipping.retry_policy import Drained
+    from sumo_internal.spool.reader import SpoolReader
+
+EXIT_MARGIN_S = 0.1
+"""Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
+REPORT_WAIT_S = 0.5
+"""At SHUTDOWN the last REPORT is still on its way; it is waited for no longer than this."""
+NEWS_WAIT_S = 0.1
+"""Without one that is known to be on its way, this long at the environment's end: what an invocation that was over in
+less than TELEMETRY_TIMEOUT_MS has told, its start included, Lambda has kept through the freeze."""
+SHIP_RESERVE_S = 0.6
+"""Neither is waited for at the price of the time that shipping takes."""
+BESIDE_MAX_S = 1.5
+"""For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
+HOLD_TIMEOUT_MS = 25
+"""How long Lambda keeps events together where the end of an invocation is waited for: its least."""
+
+
+def main(address: str, identifier: str, asked: int | None = None) -> None:
+    """Live as the extension until SHUTDOWN.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+        identifier: What the registration answered.
+        asked: Descriptor of a connection on which the script has asked for a subscription, with the port of
+            :func:`~sumo_internal.lambda_apis.telemetry_api.wanted_port`.
+
+    Raises:
+        Exception: Whatever went wrong; the caller falls back to an idle loop, because an extension that exits before
+            SHUTDOWN fails the function.
+    """
+    config, problems = configuration.read(os.environ)
+    diagnostics.set_level(config.log_level)
+    for remark in configuration.remarks(os.environ):
+        diagnostics.say("info", remark)
+    if "AWS_LAMBDA_EXEC_WRAPPER" not in os.environ:  # the wrapper's process says the same
+        for problem in problems:
+            diagnostics.say("warn", problem)
+        if not config.endpoint:
+            diagnostics.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
+    extension = Extension(config, ExtensionsApi(address, identifier))
+    if config.endpoint:
+        extension.listen(address, identifier, asked)
+    event = extension.live()
+    if config.endpoint:
+        with diagnostics.guard("shipping at SHUTDOWN"):
+            extension.end(event)
+
+
+class Extension:
+    """The extension's life, and what it has: a receiver, a platform log, and what ships."""
+
+    def __init__(self, config: configuration.Config, api: ExtensionsApi) -> None:
+        self._config = config
+        self._api = api
+        self._receiver: telemetry_api.Receiver | None = None
+        self._platform_log = PlatformLog(config)
+        self._shipper: tuple[SpoolReader, Drainer] | None = None
+
+    def listen(self, address: str, identifier: str, asked: int | None) -> None:
+        """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
+        config = self._config
+        types = set(config.log_types)
+        if self._platform_log.is_in_process:
+            types.discard("function")
+        elif "function" in types:
+            types.add("platform")  # tells whose lines are whose
+        if not types:
+            return
+        timeout_ms = (
+            config.telemetry_timeout_ms if self._platform_log.has_sidecar or config.flush != "end" else HOLD_TIMEOUT_MS
+        )
+        buffering = (timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
+        missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
+        try:
+            port = telemetry_api.wanted_port(address)
+            self._receiver = telemetry_api.Receiver(port, config.telemetry_max_bytes, self._platform_log.take)
+            if self._receiver.port != port:
+                asked = None  # asked anew, which replaces what was asked
+            telemetry_api.subscribe(address, identifier, self._receiver.port, sorted(types), buffering, asked)
+        except (OSError, ValueError, telemetry_api.SubscriptionRefusedError) as error:
+            is_expected = isinstance(error, telemetry_api.SubscriptionRefusedError) and not error.is_supported
+            level = "warn" if "function" in types else "info"
+            diagnostics.say(
+                "debug" if is_expected else level, f"no Telemetry API here ({error}): {missing} are not shipped"
+            )
+            if self._receiver is not None:
+                self._receiver.close()
+            self._receiver = None
+
+    def live(self) -> Event:
+        """Follow the events until SHUTDOWN, which is returned."""
+        while True:
+            request = self._api.ask()
+            while not self._serve(None, request):
+                pass
+            event = self._api.receive(request)
+            if event.kind == "SHUTDOWN":
+                return event
+            with diagnostics.guard("holding an invocation"):
+                self._hold(event)
+
+    def end(self, event: Event) -> None:
+        """Ship every spool that is left, and the events that still come, inside the window."""
+        from sumo_internal.shipping.retry_policy import Drained
+
+        self._platform_log.is_ending = True
+        until_s = event.deadline_s - EXIT_MARGIN_S
+        last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
+        self._receive(0.0, until_s - SHIP_RESERVE_S)
+        outcome = self._drain(until_s, is_shutdown=True)
+        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
+        if event.reason == "timeout":
+            self._platform_log.tell_timeout(last_id)
+        self._platform_log.end(is_success=event.reason == "spindown")
+        has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_shutdown=True)
+        if has_news or any(self._left()):
+            outcome = self._drain(until_s, is_shutdown=True)
+        lines, size_bytes = self._left()
+        if lines and event.reason == "spindown":
+            diagnostics.say(
+                "error",
+                f"{lines} lines ({size_bytes} bytes) are lost with the environment: {outcome.value} at SHUTDOWN",
+            )
+        diagnostics.say(
+            "debug", f"SHUTDOWN ({event.reason}): {outcome.value}, {event.deadline_s - time.time():.3f} s left"
+        )
+
+    # Deliveries.
+
+    def _serve(self, until_s: float | None, request: socket | None = None) -> bool:
+        """Wait for deliveries, take what there is, and ship it where that is ours to do.
+
+        Args:
+            until_s: POSIX time at which to stop waiting; None waits for ever.
+            request: A request for the next event.
+
+        Returns:
+            Whether the request has an answer; without a request, whether anything came.
+        """
+        poller = select.poll()
+        if request is not None:
+            poller.register(request, select.POLLIN)
+        for descriptor in self._receiver.descriptors() if self._receiver else ():
+            poller.register(descriptor, select.POLLIN)
+        ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
+        for descriptor, _ in ready:
+            if self._receiver is not None and (request is None or descriptor != request.fileno()):
+                with diagnostics.guard("receiving telemetry"):
+                    self._receiver.ready(descriptor)
+        if request is None:
+            return bool(ready)
+        if (
+            not self._platform_log.has_sidecar
+            and self._platform_log.spool is not None
+            and self._platform_log.spool.pending_bytes
+        ):
+            with diagnostics.guard("shipping"):
+                self._ship(time.time() + BESIDE_MAX_S)
+        return any(descriptor == request.fileno() for descriptor, _ in ready)
+
+    def _receive(self, wait_s: float, until_s: float, news_wait_s: float = 0.0) -> None:
+        """Take the deliveries that are here, and wait for others.
+
+        Args:
+            wait_s: So long for those that must still come.
+            until_s: POSIX time at which to stop, at the latest.
+            news_wait_s: So long where nothing is known of any.
+        """
+        now_s = time.time()
+        wait_until_s, news_until_s = min(now_s + wait_s, until_s), min(now_s + news_wait_s, until_s)
+        while self._receiver is not None and self._serve(
+            wait_until_s if self._platform_log.is_expecting else news_until_s
+        ):
+            if time.time() >= until_s:
+                break
+
+    # Shipping.
+
+    def _hold(self, event: Event) -> None:
+        """Keep an invocation open until its lines are out: SUMO_FLUSH=end where no sidecar is that does it."""
+        from sumo_internal.shipping import flush_strategy
+
+        if self._platform_log.has_sidecar or self._config.flush != "end" or self._receiver is None:
+            return
+        until_s = event.deadline_s - flush_strategy.DEADLINE_MARGIN_S
+        while (
+            not self._platform_log.has_ended(event.request_id)
+            and time.time() < until_s
+            and not self._platform_log.has_sidecar
+        ):
+            self._serve(until_s)
+        if (
+            self._platform_log.spool is not None
+            and self._platform_log.spool.pending_bytes
+            and not self._platform_log.has_sidecar
+        ):
+            self._ship(min(flush_strategy.hold_until_s(time.time(), event.deadline_s), time.time() + BESIDE_MAX_S))
+
+    def _ship(self, until_s: float) -> None:
+        from sumo_internal.shipping.retry_policy import Drained
+
+        outcome = self._drain(until_s)
+        self._account(is_recorded=outcome is Drained.EMPTY)
+
+    def _drain(self, until_s: float, *, is_shutdown: bool = False) -> Drained:
+        return self._shipping()[1].drain(until_s, is_shutdown=is_shutdown)
+
+    def _left(self) -> tuple[int, int]:
+        """Lines and bytes that nobody else has yet."""
+        return self._shipping()[0].left()
+
+    def _account(self, *, is_recorded: bool, is_shutdown: bool = False) -> bool:
+        spool = self._platform_log.spool
+        own_counters = [] if spool is None else [spool.counters]
+        return self._shipping()[1].account(*own_counters, is_recorded=is_recorded, is_shutdown=is_shutdown)
+
+    def _shipping(self) -> tuple[SpoolReader, Drainer]:
+        """What ships; made when it is needed for the first time. It always knows which spool is our own."""
+        if self._shipper is None:
+            self._shipper = self._make_shipper()
+        reader, drainer = self._shipper
+        reader.own = self._platform_log.spool
+        return reader, drainer
+
+    def _make_shipper(self) -> tuple[SpoolReader, Drainer]:
+        from sumo_internal.net.client import PlainSender
+        from sumo_internal.shipping import factory
+        from sumo_internal.spool.counters import Counters
+        from sumo_internal.spool.reader import SpoolReader
+
+        reader = SpoolReader(self._config.spool_dir)
+        counts = Counters(self._config.spool_dir, f"extension-p{os.getpid()}")
+        account = self._platform_log.account
+        return reader, factory.make_drainer(self._config, os.environ, reader, counts, PlainSender, account)

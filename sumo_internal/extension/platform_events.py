@@ -1,0 +1,273 @@
+"""Events of Lambda's Telemetry API as records: what START, REPORT and a timeout look like at Sumo Logic. Pure.
+
+The shapes are those of Sumo's Go extension, because its dashboards query them, with what it lacks: request id, tenant
+id, a cold start that is told, and the timeout as a line of the function's.
+
+==================  ==================================================================================================
+``platform.*``      ``record`` as Lambda sends it; ``platform.report`` also as the REPORT line, in ``message``;
+                    ``platform.runtimeDone`` without ``spans`` where SUMO_SPAN_DROP says so
+``extension``       ``record``: the line
+``function``        ``message``: the line, or the object that it is (only where the function is not heard in process)
+a timeout           one record of type ``function``, ``<time> <requestId> Task timed out after <s> seconds``, which
+                    Lambda writes to CloudWatch and tells the Telemetry API as a status only
+==================  ==================================================================================================
+
+What is given here has been JSON; beyond that it is not trusted. Nothing raises, whatever an event looks like. A record
+is returned as its *start*, the text up to the brace that the spool adds.
+
+Source of the formats: AWS, "Lambda Telemetry API Event schema reference", 2022-07-01 to 2025-01-29.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from sumo_internal.capture import record_format
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES, quote, value_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+    Line = tuple[str, int]
+    """A record's start, and the level at which the spool makes room for it."""
+    Process = Callable[[str, str], "tuple[str, str, int] | None"]
+    """What becomes of a line's text and fields, and its level; None where nobody wants it."""
+
+INFO, WARNING, ERROR = 20, 30, 40
+"""As in ``logging``."""
+
+_SECONDS_LENGTH = len("2026-11-21T08:22:03")
+_TIME_CHARACTERS = frozenset("0123456789-:.TZ")
+_ENDING_BYTES = 100
+"""Room for the id that the spool adds."""
+
+_REPORT = (
+    ("Duration", "durationMs", " ms"),
+    ("Billed Duration", "billedDurationMs", " ms "),
+    ("Memory Size", "memorySizeMB", " MB"),
+    ("Max Memory Used", "maxMemoryUsedMB", " MB"),
+    ("Init Duration", "initDurationMs", " ms"),
+)
+"""The REPORT line's numbers: name, key among the metrics, unit. The blank behind "Billed Duration: 5 ms" is the Go
+extension's; a number that is missing leaves no trace."""
+
+
+class PlatformEvents:
+    """Turns one environment's events into records, in the order in which Lambda delivers them."""
+
+    def __init__(
+        self,
+        log_types: Iterable[str],
+        keys: Mapping[str, str | None],
+        *,
+        is_span_dropped: bool,
+        is_enhanced: bool,
+        process: Process | None = None,
+    ) -> None:
+        """Begin with a new environment, which is cold.
+
+        Args:
+            log_types: Which of ``platform``, ``function``, ``extension`` become records.
+            keys: What all records share: ``logGroup``, ``logStream``, ``LayerVersion``.
+            is_span_dropped: Leave ``spans`` out of ``platform.runtimeDone``.
+            is_enhanced: False leaves our keys out of the function's records (SUMO_ENHANCE_JSON_LOGS).
+            process: What the function's lines pass.
+        """
+        self.log_types = frozenset(log_types)
+        self.dropped = [0, 0]
+        """Events, and bytes of them, that Lambda reports as dropped so far."""
+        self.request_id: str | None = None
+        """Of the invocation that was announced last."""
+        self.is_reported = True
+        """Has that invocation been reported? Its REPORT comes after its end, beside the next or at SHUTDOWN."""
+        self.has_ended = True
+        """Has its runtime come to an end with it? From then on the environment may freeze."""
+        self.timed_out_id: str | None = None
+        """Of the invocation whose timeout had a record last; set by the caller where that was in another process."""
+        self._keys = dict(keys)
+        self._is_span_dropped = is_span_dropped
+        self._is_enhanced = is_enhanced
+        self._process = process
+        self._first_id: str | None = None
+        self._is_timed_out = False
+        self._tenant_id: str | None = None
+        self._trace_id: str | None = None
+
+    def lines(self, event: object, now: str) -> Iterator[Line]:
+        """The records of one event: nearly always one; none of a type that is not wanted.
+
+        Args:
+            event: As the Telemetry API delivers it; anything else has no records.
+            now: The time, as text, for an event without one.
+        """
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            return
+        kind, content = event["type"], event.get("record")
+        time = _time(event.get("time"), now)
+        category = kind.partition(".")[0]
+        if category == "platform":
+            self._follow(kind, content)
+        if category in self.log_types:
+            yield from self._function(content, time) if kind == "function" else self._other(kind, content, time)
+        if kind in ("platform.runtimeDone", "platform.report") and _get(content, "status") == "timeout":
+            duration_ms = _number(_get(_get(content, "metrics"), "durationMs"))
+            yield from self.timeout(_text(content, "requestId"), time, duration_ms)
+
+    def timeout(self, request_id: str | None, time: str, duration_ms: float | None = None) -> Iterator[Line]:
+        """The record of a timeout, unless it has one.
+
+        Args:
+            request_id: Of the invocation; None where nobody has told: then the one announced last.
+            time: When it was noticed, as text.
+            duration_ms: What Lambda measured; None where it has not told.
+        """
+        has_record = self._is_timed_out if request_id is None else request_id == self.timed_out_id
+        if "function" not in self.log_types or has_record:
+            return
+        request_id = request_id or self.request_id
+        self.timed_out_id, self._is_timed_out = request_id, True
+        # The limit is a whole number of seconds; what was measured may be a little more.
+        length = "the function's timeout" if duration_ms is None else f"{duration_ms / 1000:.1f}0 seconds"
+        message = quote(f"{time} {request_id or '-'} Task timed out after {length}")
+        yield self._start("function", time, f',"message":{message}', request_id, is_ours=True), ERROR
+
+    def _follow(self, kind: str, content: object) -> None:
+        """Note which invocation runs, and what Lambda says that it has dropped."""
+        request_id = _text(content, "requestId")
+        if kind == "platform.start" and request_id is not None:
+            self.request_id = request_id
+            self._tenant_id = _text(content, "tenantId")
+            self._trace_id = record_format.trace_id(_text(_get(content, "tracing"), "value"))
+            self._first_id = self._first_id or request_id
+            self.is_reported = self.has_ended = self._is_timed_out = False
+        elif kind in ("platform.runtimeDone", "platform.report") and request_id == self.request_id:
+            self.has_ended = True
+            self.is_reported = kind == "platform.report"
+        elif kind == "platform.logsDropped":
+            for place, key in enumerate(("droppedRecords", "droppedBytes")):
+                self.dropped[place] += max(0, int(_number(_get(content, key)) or 0))
+
+    def _function(self, content: object, time: str) -> Iterator[Line]:
+        """A line of the function's; its request id is the record's own, else of the invocation announced last."""
+        if isinstance(content, str):
+            text = content.rstrip("\r\n")
+            if not text.strip():
+                return
+        else:
+            text = value_text(content)
+        message, details = record_format.message_text(text)
+        request_id = _text(content, "requestId") or self.request_id
+        level = INFO
+        if self._process is not None:
+            processed = self._process(text, details)
+            if processed is None:
+                return
+            text, details, level = processed
+            message = record_format.message_text(text)[0]
+            if quote(request_id or "") not in text:
+                request_id = self.request_id  # it is the object's own, and masked or withheld with it
+        if not self._is_enhanced:
+            details = ""
+        yield from self._fitted("function", time, ("message", message, text), details, request_id, level)
+
+    def _other(self, kind: str, content: object, time: str) -> Iterator[Line]:
+        """An event of the platform's or of an extension's."""
+        if kind == "platform.runtimeDone" and self._is_span_dropped and isinstance(content, dict):
+            content = {key: value for key, value in content.items() if key != "spans"}
+        elif kind == "extension" and isinstance(content, str):
+            content = content.rstrip("\r\n")
+        details = ""
+        if kind == "platform.report" and (line := _report_line(content)):
+            details = f',"message":{quote(line)}'
+        text = value_text(content)
+        level = WARNING if kind == "platform.logsDropped" else INFO
+        yield from self._fitted(kind, time, ("record", text, text), details, _text(content, "requestId"), level)
+
+    def _fitted(
+        self,
+        kind: str,
+        time: str,
+        named: tuple[str, str, str],
+        details: str,
+        request_id: str | None,
+        level: int = INFO,
+    ) -> Iterator[Line]:
+        """One record, or numbered parts of its text in ``message`` where it is too long for one.
+
+        Args:
+            kind: The record's type.
+            time: The event's.
+            named: The key of the content, the content as JSON, and as text.
+            details: Further keys, as a piece.
+            request_id: Of the invocation.
+            level: For the spool.
+        """
+        key, content, text = named
+        start = self._start(kind, time, f',"{key}":{content}{details}', request_id)
+        if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+            yield start, level
+            return
+        for part, numbers in record_format.parts(text):
+            yield self._start(kind, time, f',"message":{part}', request_id) + numbers, level
+
+    def _start(self, kind: str, time: str, piece: str, request_id: str | None, *, is_ours: bool = False) -> str:
+        """A record's text up to its closing brace.
+
+        Args:
+            kind: Its type.
+            time: The event's.
+            piece: Its content.
+            request_id: Of the invocation.
+            is_ours: It is no line of the function's, although it is of that type.
+        """
+        if kind == "function" and not self._is_enhanced and not is_ours:
+            # ,"message":{…} is the object itself, without its closing brace.
+            return piece[11:].rstrip()[:-1] if piece[11:12] == "{" else f"{{{piece[1:]}"
+        current = request_id or self.request_id
+        is_current = current is not None and current == self.request_id
+        context = {
+            "requestID": request_id,
+            "traceId": self._trace_id if is_current and kind == "function" else None,  # an event's own is in it
+            "tenantId": self._tenant_id if is_current else None,
+            **self._keys,
+            "IsColdStart": current == self._first_id,
+        }
+        return f'{{"time":"{time}","type":{quote(kind)}{piece}{record_format.context_text(context)}'
+
+
+def _report_line(content: object) -> str:
+    """The REPORT line as CloudWatch has it, of the numbers that are there; empty without a request id."""
+    request_id = _text(content, "requestId")
+    if request_id is None:
+        return ""
+    parts = [f"REPORT RequestId: {request_id}"]
+    metrics = _get(content, "metrics")
+    for name, key, unit in _REPORT:
+        number = _number(_get(metrics, key))
+        if number is not None:
+            parts.append(f"{name}: {repr(round(number, 2)).removesuffix('.0')}{unit}")
+    return "\t".join(parts)
+
+
+def _get(content: object, key: str) -> Any:
+    return content.get(key) if isinstance(content, dict) else None
+
+
+def _text(content: object, key: str) -> str | None:
+    value = _get(content, key)
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) < 1e15 and isfinite(value) else None  # type: ignore[arg-type, return-value]  # just checked
+
+
+def _time(value: object, now: str) -> str:
+    """The event's time, if it is one that Sumo reads; it becomes part of a record as it is."""
+    if not isinstance(value, str) or not _TIME_CHARACTERS.issuperset(value) or value[-1:] != "Z":
+        return now
+    seconds, _, fraction = value[:-1].partition(".")
+    return f"{seconds}.{fraction[:3]:0<3}Z" if len(seconds) == _SECONDS_LENGTH and seconds[10] == "T" else now

@@ -1,0 +1,69 @@
+"""The ready-made rules for lines that the function's own process does not hear: those of the Telemetry API.
+
+In ``telemetry`` mode the extension has the function's lines as text, and no code of the function: masks, hashes,
+exclude, include and sampling are as in process, which has SUMO_PROCESSORS besides. Where these are set, somebody relies
+on them, and no message leaves. What becomes of an invocation is what the platform's events say of it.
+"""
+
+from __future__ import annotations
+
+from sumo_internal import diagnostics
+from sumo_internal.processing import rules
+from sumo_internal.processing.sampling import Sampling
+from sumo_internal.spool import counters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.config import Config
+    from sumo_internal.spool.writer import Spool
+
+NO_PROCESSORS = "SUMO_PROCESSORS needs the function's own process, and its lines come from the Telemetry API"
+
+
+class TelemetryRules:
+    """What the settings say of the function's lines, for the extension."""
+
+    def __init__(self, config: Config, spool: Spool) -> None:
+        """Process what goes into a spool.
+
+        Args:
+            config: The settings.
+            spool: The extension's.
+        """
+        self._spool = spool
+        self._rules = rules.Rules(config, NO_PROCESSORS if config.processors else "")
+        self._sampling = Sampling(spool, config.sample_rate, is_enhanced=config.is_enhanced)
+        self.append = self._sampling.append
+        """Like :meth:`Spool.append`, for the function's lines."""
+
+    def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
+        """Text, fields and level of a line as it may leave; None where nobody wants it. See :meth:`Rules.applied`."""
+        try:
+            kept = self._rules.applied(text, details)
+        except Exception as problem:
+            is_told = isinstance(problem, rules.WithheldError)
+            reason = str(problem) if is_told else f"masking failed: {type(problem).__name__}"
+            diagnostics.say_once("warn", f"{reason}; messages are withheld")
+            kept = self._rules.without_message(details, reason)
+            self._spool.count(counters.WITHHELD, 1, len(text))
+        if isinstance(kept, str):
+            self._spool.count(kept, 1, len(text))
+            return None
+        return kept
+
+    def follow(self, event: object) -> None:
+        """Note which invocation runs, and how it ended."""
+        kind = event.get("type") if isinstance(event, dict) else None
+        record = event.get("record") if isinstance(event, dict) else None
+        if not isinstance(record, dict):
+            return
+        if kind == "platform.start":
+            self._sampling.begin(str(record.get("requestId")))
+        elif kind == "platform.runtimeDone":
+            self.end(is_success=record.get("status") == "success")
+
+    def end(self, *, is_success: bool) -> None:
+        """The invocation has ended, if one was running."""
+        if not is_success:
+            self._sampling.fail()
+        self._sampling.end()

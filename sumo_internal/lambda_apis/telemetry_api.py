@@ -1,0 +1,279 @@
+"""Lambda's Telemetry API (2022-07-01): the subscription, and the server that its events are delivered to.
+
+Separate from what the events mean (:mod:`sumo_internal.extension.platform_events`). The server is our own because the
+library's costs more than the whole extension: ``http.server`` adds 20 ms of CPU and 5 MB. It is a listener and its
+connections, polled by the extension's single thread together with the request for its next event.
+
+Rules:
+
+* The listener is there before the subscription: Lambda's own delivery code tries each batch once.
+* A delivery is acknowledged when its events are in the spool, and not before. What is not JSON is answered with 400 and
+  said once; what cannot be put away now with 500.
+* Nothing of a peer's is trusted: bodies, heads and the number of connections are bounded.
+
+It listens on all addresses, because ``sandbox.localdomain``, under which Lambda finds it, is none of loopback's.
+
+Source of the formats: AWS, "Lambda Telemetry API reference".
+"""
+
+from __future__ import annotations
+
+from _socket import AF_INET, MSG_DONTWAIT, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+
+from sumo_internal import diagnostics
+from sumo_internal.net import http1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PATH = "/2022-07-01/telemetry"
+SCHEMA_VERSIONS = ("2025-01-29", "2022-12-13", "2022-07-01")
+"""In the order in which they are tried; a region may not know the newest."""
+SUBSCRIBE_TIMEOUT_S = 1.0
+"""For one answer, which takes Lambda 25 ms: the init phase waits for it."""
+CONNECTIONS_MAX = 4
+"""Lambda uses one; a fifth takes the place of the oldest."""
+HEAD_MAX_BYTES = 16 * 1024
+BODY_SLACK_BYTES = 64 * 1024
+"""A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says."""
+_RECEIVE_BYTES = 64 * 1024
+_ANSWER_TIMEOUT_S = 0.5
+"""An acknowledgement is a hundred bytes, into a buffer of the kernel's."""
+
+
+class SubscriptionRefusedError(Exception):
+    """Lambda does not take the subscription; ``is_supported`` is False where there is no Telemetry API at all."""
+
+    def __init__(self, reason: str, *, is_supported: bool = True) -> None:
+        super().__init__(reason)
+        self.is_supported = is_supported
+
+
+class MalformedDeliveryError(Exception):
+    """A delivery that is no JSON list; its text says in a few words what is wrong."""
+
+
+class NoSpoolError(Exception):
+    """A delivery that cannot be put away: Lambda may keep it, or count it as dropped."""
+
+
+def wanted_port(address: str) -> int:
+    """Where we listen, if it is free: below the ports that the kernel gives to connections that go out.
+
+    The extension's script computes the same. It goes by the port of Lambda's own API (9001, which makes 25385), because
+    environments that share a network, as those of tests do, must not get each other's events.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+    """
+    return 16_384 + (int(address.rpartition(":")[2]) & 16_383)
+
+
+def subscribe(
+    address: str,
+    identifier: str,
+    port: int,
+    types: Iterable[str],
+    buffering: tuple[int, int, int],
+    asked: int | None = None,
+) -> None:
+    """Subscribe; possible after registering and while the init phase lasts.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API, ``host:port``.
+        identifier: The extension's.
+        port: Where a :class:`Receiver` listens.
+        types: Which of ``platform``, ``function``, ``extension``.
+        buffering: Milliseconds, bytes and events that Lambda keeps together.
+        asked: Descriptor of a connection on which the same was asked already.
+
+    Raises:
+        SubscriptionRefusedError: No. Go on without; say what is missing.
+    """
+    for version in SCHEMA_VERSIONS:
+        answer = _put(address, identifier, _subscription(version, port, types, buffering), asked)
+        asked = None
+        if answer.status == 200:
+            return
+        if answer.status != 400:
+            break
+    text = answer.body[:200].decode("utf-8", "replace")
+    raise SubscriptionRefusedError(f"{answer.status} {text}", is_supported=answer.status not in (202, 404))
+
+
+def _subscription(version: str, port: int, types: Iterable[str], buffering: tuple[int, int, int]) -> bytes:
+    """The request's body. By hand, because ``json`` would be 7 ms of the init phase and is needed for nothing else."""
+    names = ",".join(f'"{name}"' for name in types)
+    timeout_ms, max_bytes, max_items = buffering
+    return (
+        f'{{"schemaVersion":"{version}","types":[{names}],'
+        f'"buffering":{{"timeoutMs":{timeout_ms},"maxBytes":{max_bytes},"maxItems":{max_items}}},'
+        f'"destination":{{"protocol":"HTTP","URI":"http://sandbox.localdomain:{port}"}}}}'
+    ).encode()
+
+
+def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1.Answer:
+    host, _, port = address.partition(":")
+    headers = {"Lambda-Extension-Identifier": identifier, "Content-Type": "application/json"}
+    connection = socket(AF_INET, SOCK_STREAM) if asked is None else socket(fileno=asked)
+    try:
+        connection.settimeout(SUBSCRIBE_TIMEOUT_S)
+        if asked is None:
+            connection.connect((host, int(port or 80)))
+            connection.sendall(http1.request("PUT", PATH, address, headers, body))
+        return http1.read_answer(connection.recv)
+    except (OSError, http1.BadAnswerError) as error:
+        raise SubscriptionRefusedError(f"{type(error).__name__}: {error}") from None
+    finally:
+        connection.close()
+
+
+class Receiver:
+    """Where Lambda delivers its events."""
+
+    def __init__(self, port: int, max_bytes: int, take: Callable[[bytes], None]) -> None:
+        """Listen on a port, or where that is taken on one that is free.
+
+        Args:
+            port: The wanted one.
+            max_bytes: TELEMETRY_MAX_BYTES, of which a body's bound is made.
+            take: Puts the events of a delivery into the spool; raises MalformedDeliveryError or NoSpoolError.
+
+        Raises:
+            OSError: Nothing can be listened on.
+        """
+        self._body_max_bytes = 2 * max_bytes + BODY_SLACK_BYTES
+        self._take = take
+        self._last = 0
+        """Hash of the delivery taken last."""
+        self._connections: dict[int, _Connection] = {}
+        try:
+            self._listener = _listen(port)
+        except OSError:
+            self._listener = _listen(0)
+        self.port: int = self._listener.getsockname()[1]
+
+    def descriptors(self) -> list[int]:
+        """What is to be watched for bytes to read."""
+        return [self._listener.fileno(), *self._connections]
+
+    def ready(self, descriptor: int) -> None:
+        """Read what there is on one of the descriptors, and take and answer the deliveries that are whole now."""
+        if descriptor == self._listener.fileno():
+            self._accept()
+        elif descriptor in self._connections:
+            self._serve(self._connections[descriptor])
+
+    def close(self) -> None:
+        """Listen no more."""
+        for connection in [*self._connections.values()]:
+            self._drop(connection)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        try:
+            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # typeshed has it in socket only
+        except OSError:
+            return  # gone again
+        while len(self._connections) >= CONNECTIONS_MAX:
+            self._drop(next(iter(self._connections.values())))
+        self._connections[descriptor] = _Connection(socket(fileno=descriptor))
+
+    def _serve(self, connection: _Connection) -> None:
+        try:
+            data = connection.socket.recv(_RECEIVE_BYTES, MSG_DONTWAIT)
+            connection.received += data
+            while (body := connection.body(self._body_max_bytes)) is not None:
+                connection.answer(self._taken(body))
+            if not data:
+                self._drop(connection)
+        except BlockingIOError:
+            pass  # it has the number of one that was dropped a moment ago
+        except MalformedDeliveryError as problem:
+            diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
+            self._drop(connection, 400)
+        except OSError:
+            self._drop(connection)  # whoever it was has gone; Lambda comes again
+
+    def _taken(self, body: bytes) -> int:
+        """Put a delivery away; returns the status to answer with."""
+        if hash(body) == self._last:
+            return 200  # once more, because its acknowledgement was lost: events have times, no two batches are equal
+        try:
+            self._take(body)
+        except MalformedDeliveryError as problem:
+            diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
+            return 400
+        except NoSpoolError:
+            return 500
+        self._last = hash(body)
+        return 200
+
+    def _drop(self, connection: _Connection, status: int | None = None) -> None:
+        self._connections.pop(connection.socket.fileno(), None)
+        try:
+            if status is not None:
+                connection.answer(status)
+        except OSError:
+            pass  # it has gone already
+        connection.socket.close()
+
+
+def _listen(port: int) -> socket:
+    listener = socket(AF_INET, SOCK_STREAM)
+    try:
+        listener.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        listener.bind(("", port))
+        listener.listen(CONNECTIONS_MAX)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+class _Connection:
+    """One connection, and what has come over it that is no whole delivery yet."""
+
+    __slots__ = ("socket", "received")
+
+    def __init__(self, connection: socket) -> None:
+        self.socket = connection
+        self.socket.settimeout(_ANSWER_TIMEOUT_S)
+        self.received = bytearray()
+
+    def body(self, max_bytes: int) -> bytes | None:
+        """Take the next delivery's body out of what was received; None while it is not whole.
+
+        Raises:
+            MalformedDeliveryError: It never will be.
+        """
+        head_end = self.received.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
+        if head_end < 0:
+            if len(self.received) >= HEAD_MAX_BYTES:
+                raise MalformedDeliveryError("its head does not end")
+            return None
+        begin = head_end + 4
+        length = _content_length(bytes(self.received[:head_end]))
+        if length > max_bytes:
+            raise MalformedDeliveryError(f"{length} bytes, {max_bytes} are the limit")
+        if len(self.received) < begin + length:
+            return None
+        body = bytes(self.received[begin : begin + length])
+        del self.received[: begin + length]
+        return body
+
+    def answer(self, status: int) -> None:
+        self.socket.sendall(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % status)
+
+
+def _content_length(head: bytes) -> int:
+    request, *lines = head.decode("latin-1").split("\r\n")
+    if not request.startswith("POST ") or " HTTP/1." not in request:
+        raise MalformedDeliveryError("no POST request")
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-length" and value.strip().isdecimal():
+            return int(value)
+    raise MalformedDeliveryError("no Content-Length")

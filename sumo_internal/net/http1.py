@@ -1,0 +1,140 @@
+"""Just enough HTTP/1.1 for two places where a library costs too much: bytes of a request, and reading an answer.
+
+The two are the Extensions API (before the runtime's first Next, where ``http.client`` would add 20 ms to each cold
+start) and the shutdown window (where ``urllib3`` and its TLS context need 1,600 of the 2,000 ms at the CPU share of a
+128 MB function). urllib3 sends only where a proxy lies between.
+
+Pure: no socket here; :func:`read_answer` is given something that returns bytes. It reads what servers and load
+balancers send to a POST or GET: a status line, headers, a body by Content-Length, chunked or until the end.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+HEAD_MAX_BYTES = 64 * 1024
+"""Bound on an answer's status line and headers; servers and clients commonly stop at 16 to 64 KiB."""
+BODY_MAX_BYTES = 1024 * 1024
+"""Bound on an answer's body; Sumo's are empty or a few hundred bytes, the Extensions API's below 10 KiB."""
+
+
+class BadAnswerError(Exception):
+    """The peer's bytes are no answer, or end too early. Treat it like a broken connection."""
+
+
+class Answer:
+    """A response: status, headers by their lower-case names, body."""
+
+    __slots__ = ("status", "headers", "body")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+def request(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    """A whole request. Header values must be one line of Latin-1 text; the configuration has checked them.
+
+    Args:
+        method: ``GET``, ``POST`` or ``PUT``.
+        target: Path and query, or ``host:port`` for ``CONNECT``.
+        host: The Host header's value.
+        headers: Further headers.
+        body: The body; its length is sent for every method but GET and CONNECT.
+    """
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    if method not in ("GET", "CONNECT"):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def read_answer(receive: Callable[[int], bytes]) -> Answer:
+    """Read one final answer (a 1xx is skipped).
+
+    Args:
+        receive: Like ``socket.recv``: up to so many bytes, none at the end. What it raises passes through.
+
+    Raises:
+        BadAnswerError: The peer did not send a whole answer.
+    """
+    buffer = _Buffer(receive)
+    status = 100
+    while status // 100 == 1:
+        status_line, *lines = buffer.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        version, _, rest = status_line.partition(" ")
+        if not version.startswith("HTTP/1.") or len(rest) < 3 or not rest[:3].isdecimal():
+            raise BadAnswerError("no HTTP/1.1 status line")
+        status = int(rest[:3])
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(status, headers, _read_body(buffer, status, headers))
+
+
+def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
+    if status in (204, 304):
+        return b""
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return _read_chunks(buffer)
+    length = headers.get("content-length")
+    if length is None:
+        return buffer.rest()
+    if not length.isdecimal():
+        raise BadAnswerError("Content-Length is no number")
+    return buffer.exactly(int(length))
+
+
+def _read_chunks(buffer: _Buffer) -> bytes:
+    chunks = b""
+    while True:
+        try:
+            size = int(buffer.until(b"\r\n").partition(b";")[0], 16)
+        except ValueError:
+            raise BadAnswerError("chunk size is no number") from None
+        if size == 0:
+            while buffer.until(b"\r\n"):
+                pass  # trailers
+            return chunks
+        chunks += buffer.exactly(size + 2)[:-2]
+        if len(chunks) > BODY_MAX_BYTES:
+            raise BadAnswerError("the body does not end")
+
+
+class _Buffer:
+    """Bytes received and not used yet."""
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self._bytes = b""
+        self._received_bytes = 0
+
+    def _more(self) -> bool:
+        data = self._receive(16_384)
+        self._bytes += data
+        self._received_bytes += len(data)
+        if self._received_bytes > HEAD_MAX_BYTES + 2 * BODY_MAX_BYTES:
+            raise BadAnswerError("the answer does not end")
+        return bool(data)
+
+    def until(self, end: bytes) -> bytes:
+        """Everything before ``end``, which is used up too."""
+        while end not in self._bytes:
+            if len(self._bytes) > HEAD_MAX_BYTES or not self._more():
+                raise BadAnswerError("the answer's head does not end")
+        found, _, self._bytes = self._bytes.partition(end)
+        return found
+
+    def exactly(self, size: int) -> bytes:
+        if size > BODY_MAX_BYTES:
+            raise BadAnswerError("the body is too long")
+        while len(self._bytes) < size:
+            if not self._more():
+                raise BadAnswerError("the body ends too early")
+        found, self._bytes = self._bytes[:size], self._bytes[size:]
+        return found
+
+    def rest(self) -> bytes:
+        while len(self._bytes) <= BODY_MAX_BYTES and self._more():
+            pass
+        return self._bytes

@@ -1,0 +1,139 @@
+"""The ready-made rules of the settings: which records are wanted, and as what they may leave the function. Pure.
+
+What a record passes, in this order: SUMO_EXCLUDE and SUMO_INCLUDE; what the caller adds (the users' processors); masks
+and hashes (:mod:`sumo_internal.processing.masking`). Whatever goes wrong in there is raised, and the caller then sends
+the record :meth:`~Rules.without_message`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zlib
+
+from sumo_internal.capture import record_format
+from sumo_internal.expressions import compiled, has_match
+from sumo_internal.processing.masking import MASK, Masking
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    from sumo_internal.config import Config
+
+    Process = Callable[[str, str], "tuple[str, str] | None"]
+    """What else a record passes, as a text and fields (a piece of a record); None drops it."""
+
+
+EXCLUDED, DROPPED = "excluded", "dropped"
+"""Why a record is not wanted, as the counters has it."""
+
+_METADATA = ("level", "logger", "errorType")
+"""Fields that are shown of a record without its message."""
+
+_LEVELS = {"warn": logging.WARNING, "fatal": logging.CRITICAL, "exception": logging.ERROR}
+"""Names of levels that are not logging's own."""
+
+_LEVEL_PREFIX = re.compile(r"\[([A-Za-z]{1,20})\]\t")
+"""How the runtime begins a log record."""
+
+
+class WithheldError(Exception):
+    """A record's message must not leave; the text says why, without anything of the record."""
+
+
+class Rules:
+    """All ready-made rules of the settings."""
+
+    def __init__(self, config: Config, withheld: str = "") -> None:
+        """Prepare the rules.
+
+        Args:
+            config: The settings.
+            withheld: Why no message may leave; empty where some may.
+        """
+        self.withheld = config.withheld or withheld
+        self._selection = Selection(config.exclude, config.include)
+        sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
+        self.masking = Masking(*sources, config.hash_salt) if any(sources) and not self.withheld else None
+
+    def applied(self, text: str, details: str, process: Process | None = None) -> tuple[str, str, int] | str:
+        """A record as it may leave.
+
+        Args:
+            text: What was written: a text, or an object's JSON.
+            details: What the record has besides, as a piece.
+            process: What it passes after it was selected and before it is masked.
+
+        Returns:
+            Text, fields and severity, as ``logging`` counts it; or why it is not wanted: ``excluded``, ``dropped``.
+
+        Raises:
+            WithheldError: It may leave :meth:`without_message` only. So it may after any other exception.
+        """
+        if self.withheld:
+            raise WithheldError(self.withheld)
+        if not self._selection.is_wanted(text):
+            return EXCLUDED
+        if process is not None:
+            passed = process(text, details)
+            if passed is None:
+                return DROPPED
+            text, details = passed
+        fields = fields_of(details)
+        level = severity(text, fields)
+        if self.masking is not None:
+            text, masked = self.masking.applied(text, fields)
+            details = details if masked == fields else record_format.fields_text(masked, masked)
+        return text, details, level
+
+    def without_message(self, details: str, reason: str) -> tuple[str, str, int]:
+        """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`applied`.
+
+        A line of JSON may name any level and logger: they are masked, too. Where that fails, a known level stays.
+        """
+        fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
+        level = severity("", fields)
+        if self.masking is not None:
+            try:
+                fields = self.masking.applied("", fields)[1]
+            except Exception:
+                fields = {"level": fields["level"]} if level else {}
+        return MASK, record_format.fields_text({**fields, "withheld": reason}, fields), level
+
+
+def fields_of(details: str) -> dict[str, Any]:
+    """A piece of a record as what it says."""
+    fields: dict[str, Any] = json.loads(f"{{{details[1:]}}}")
+    return fields
+
+
+def severity(text: str, fields: Mapping[str, Any]) -> int:
+    """A record's level, of its fields or of the runtime's prefix, as in ``logging``; 0 where there is none."""
+    prefix = _LEVEL_PREFIX.match(text)
+    name = fields.get("level", prefix and prefix[1])
+    if not isinstance(name, str):
+        return 0
+    number = logging.getLevelName(name.upper())
+    return number if isinstance(number, int) else _LEVELS.get(name.lower(), 0)
+
+
+def is_sampled(request_id: str, rate: float) -> bool:
+    """Do an invocation's lines go out? The same answer for the same request, in every function that sees it."""
+    return zlib.crc32(request_id.encode("utf-8", "backslashreplace")) < rate * 2**32
+
+
+class Selection:
+    """SUMO_EXCLUDE and SUMO_INCLUDE: which messages are wanted at all."""
+
+    def __init__(self, exclude: Iterable[str], include: Iterable[str]) -> None:
+        self._exclude = [compiled(source) for source in exclude]
+        self._include = [compiled(source) for source in include]
+
+    def is_wanted(self, text: str) -> bool:
+        """Does an expression of SUMO_INCLUDE, if there are any, match the message's text, and none of SUMO_EXCLUDE?"""
+        if any(has_match(pattern, text) for pattern in self._exclude):
+            return False
+        return not self._include or any(has_match(pattern, text) for pattern in self._include)

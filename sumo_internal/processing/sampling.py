@@ -1,0 +1,78 @@
+"""SUMO_SAMPLE: which lines go out, which wait for the end of their invocation, and which nobody wants.
+
+Lines that wait are held back in segments of their own (:mod:`sumo_internal.spool.held`): they go out if their
+invocation fails, and are forgotten if it does not.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from sumo_internal.processing.rules import is_sampled
+from sumo_internal.spool import counters
+from sumo_internal.spool.held import Held
+from sumo_internal.spool.segment import INFO, WARNING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.spool.writer import Spool
+
+
+class _Fate(enum.Enum):
+    """What becomes of lines below WARNING."""
+
+    SENT = "they go out"
+    STANDING = "they go out and stand for those of other invocations"
+    HELD = "they wait for the end of the invocation"
+    DROPPED = "the invocation has succeeded, nobody wants them"
+
+
+class Sampling:
+    """SUMO_SAMPLE: all lines of an invocation or none, but for those of one that fails, and for WARNING and above."""
+
+    def __init__(self, spool: Spool, rate: float, *, is_enhanced: bool) -> None:
+        """Sample what goes into a spool.
+
+        Args:
+            spool: Where lines go.
+            rate: The share of the invocations whose lines go out, 0 to 1.
+            is_enhanced: Lines may have keys of ours.
+        """
+        self._spool = spool
+        self._rate = rate
+        self._rate_text = f',"sampleRate":{rate:g}' if is_enhanced else ""
+        self._held = Held(spool, has_ids=is_enhanced)
+        self._fate = _Fate.SENT
+
+    def begin(self, request_id: str | None) -> None:
+        """An invocation begins; None: the init phase, whose lines all go out."""
+        if request_id is None or self._rate >= 1:
+            self._fate = _Fate.SENT
+        else:
+            self._fate = _Fate.STANDING if is_sampled(request_id, self._rate) else _Fate.HELD
+
+    def fail(self) -> None:
+        """The invocation fails."""
+        if self._fate is _Fate.HELD:
+            self._held.release()
+        self._fate = _Fate.SENT
+
+    def end(self) -> None:
+        """The invocation has ended."""
+        if self._fate is _Fate.HELD:
+            self._fate = _Fate.DROPPED
+            lines, size_bytes = self._held.forget()
+            if lines:
+                self._spool.count(counters.SAMPLED_OUT, lines, size_bytes)
+
+    def append(self, start: str, level: int = INFO) -> None:
+        """Like :meth:`Spool.append`; for lines that go out later, or never."""
+        fate = self._fate
+        if level >= WARNING or fate is _Fate.SENT:
+            self._spool.append(start, level)
+        elif fate is _Fate.STANDING:
+            self._spool.append(start + self._rate_text, level)
+        elif fate is _Fate.HELD:
+            self._held.append(start, level)
+        else:
+            self._spool.count(counters.SAMPLED_OUT, 1, len(start))

@@ -1,0 +1,328 @@
+"""The drainer: take a slice of the spool, compress it, send it, acknowledge it; the one loop both processes run.
+
+A batch is bytes between two line ends: nothing here looks into a record. Lines are acknowledged only when somebody
+else has them (or when they are dropped, and counted), so a drain may be cut off anywhere: by a freeze, a kill or its
+deadline. What was on the way then is sent again, and its ``id`` tells so.
+
+What to do after each answer is :mod:`sumo_internal.shipping.retry_policy`'s; this module does it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from random import random
+
+from sumo_internal import diagnostics
+from sumo_internal.destinations.attempt import Attempt
+from sumo_internal.shipping.retry_policy import Breaker, Drained, Verdict, judge, pause_s
+from sumo_internal.spool import counters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
+
+    from sumo_internal.config import Config
+    from sumo_internal.spool.reader import SpoolReader
+    from sumo_internal.spool.segment import Slice
+
+    class Source(Protocol):
+        """Where batches go; see :class:`sumo_internal.destinations.http_source.HttpSource`."""
+
+        def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt: ...
+
+        def renew(self) -> bool:
+            """Fetch the address anew after it was refused. False where that cannot help."""
+
+    class FailoverDestination(Protocol):
+        """Where batches go that the source does not take; see :class:`sumo_internal.destinations.s3.FailoverBucket`."""
+
+        def put(self, body: bytes, envelope: Mapping[str, str], now_s: float, timeout_s: float) -> Attempt: ...
+
+
+BATCH_MAX_BYTES = 1_000_000
+"""Of uncompressed lines in one request: Sumo's documented limit, read as megabyte and not mebibyte."""
+REQUEST_TIMEOUT_S = 10.0
+"""For one attempt, as in the Go extension; cut to what is left before a deadline."""
+BUCKET_SHARE = 0.4
+"""Of the time until a deadline that is kept back for the bucket while Sumo has not answered."""
+OTHERS_EVERY_S = 5.0
+"""While a process's own counts stay as they are, those of others (children, the extension) are looked at no more often:
+that is a dozen system calls beside the function."""
+_ATTEMPT_MIN_S = 0.05
+"""With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Drainer:
+    """Empties the spool into the source, or into the bucket."""
+
+    def __init__(
+        self,
+        config: Config,
+        reader: SpoolReader,
+        counts: counters.Counters,
+        connect: Callable[[], Source],
+        connect_bucket: Callable[[], FailoverDestination] | None,
+        account: Callable[[dict[str, tuple[int, int]]], None],
+    ) -> None:
+        """Drain a reader.
+
+        Args:
+            config: For the retries.
+            reader: What there is to take.
+            counts: Where this drainer counts what is retried, failed over and dropped.
+            connect: Makes the source, when there is something to send for the first time (it may cost 80 ms).
+            connect_bucket: Likewise for the bucket; None where there is none.
+            account: Puts a record into the spool that says what was retried, failed over and lost so far.
+        """
+        self._config = config
+        self._reader = reader
+        self._counts = counts
+        self._connect = connect
+        self._connect_bucket = connect_bucket
+        self._record_account = account
+        self._source: Source | None = None
+        self._bucket: FailoverDestination | None = None
+        self._breaker = Breaker()
+        self._accounted: tuple[list[dict[str, tuple[int, int]]], bool] | None = None
+        """This process's counts when all were last looked at, and whether they could be recorded."""
+        self._accounted_at_s = 0.0
+        self._accounts = 0
+        """Records of accounts that may be on their way: 0 or 1."""
+        self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
+        self.envelope: dict[str, str] = {}
+        """The headers of the last batch."""
+
+    def drain(
+        self, until_s: float, pause: Callable[[float], object] = time.sleep, *, is_shutdown: bool = False
+    ) -> Drained:
+        """Send everything there is at this moment.
+
+        Args:
+            until_s: POSIX time at which to stop, at the latest.
+            pause: Waits so many seconds between two attempts; may return earlier.
+            is_shutdown: This is the environment's end: a source that is left alone gets a last trial.
+
+        Returns:
+            Whether the spool is empty, and if not, why: kept for a later drain, no time, another drainer at work.
+        """
+        if is_shutdown:
+            self._breaker = self._breaker.for_a_last_trial()
+        if self._connect_bucket is None and self._breaker.is_open(time.time()):
+            return Drained.KEPT  # at once: a dead source costs nothing beside the function either
+        if not self._reader.acquire():
+            return Drained.ELSEWHERE
+        try:
+            self._reader.mark()
+            limit_bytes = BATCH_MAX_BYTES
+            while slices := self._reader.take(limit_bytes):
+                batch = Batch(slices)
+                verdict = self._deliver(batch, until_s, pause)
+                if verdict is Verdict.HALVE:
+                    limit_bytes = max(1, batch.size_bytes // 2)
+                    continue
+                if verdict is Verdict.KEEP:
+                    return Drained.KEPT
+                if verdict is Verdict.AGAIN:
+                    return Drained.OUT_OF_TIME
+                limit_bytes = BATCH_MAX_BYTES
+                batch.acknowledge()
+            return Drained.EMPTY
+        finally:
+            self._report_damage()
+            self._reader.release()
+
+    def has_others(self) -> bool:
+        """Has another writer lines in the folder? See :meth:`sumo_internal.spool.reader.SpoolReader.has_others`."""
+        return self._reader.has_others()
+
+    def account(self, *own_counters: counters.Counters, is_recorded: bool, is_shutdown: bool = False) -> bool:
+        """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
+
+        Args:
+            own_counters: This process's other own_counters, for counts that could not be put into a file.
+            is_recorded: Put a record into the spool. Not while nothing can be delivered: there would be one per drain.
+            is_shutdown: This is the environment's end.
+
+        Returns:
+            Whether there is a new record to be drained.
+        """
+        own = ([each.counts() for each in (self._counts, *own_counters)], is_recorded)
+        if own == self._accounted and 0 <= time.time() - self._accounted_at_s < OTHERS_EVERY_S and not is_shutdown:
+            return False
+        self._accounted, self._accounted_at_s = own, time.time()
+        if self._counts.counts():
+            self._counts.keep()
+        counts = counters.totals(self._reader.folder, self._counts, *own_counters)
+        for reason in (counters.SPOOL_FULL, counters.DISK_FULL, counters.TOO_LONG):
+            lines = counts.get(reason, (0, 0))[0]
+            if lines > self._said.get(reason, 0):
+                diagnostics.say(
+                    "error", f"{lines - self._said.get(reason, 0)} lines are lost: {counters.LOSSES[reason]}"
+                )
+                self._said[reason] = lines
+        before = counters.reported(self._reader.folder)
+        if counts == before:
+            self._accounts = 0  # nothing has happened to the last one
+        if not is_recorded or not counters.has_news(counts, before, accounts=self._accounts, is_shutdown=is_shutdown):
+            return False
+        self._accounts = 1
+        self._record_account(counts)
+        counters.set_reported(self._reader.folder, counts)
+        return True
+
+    def _deliver(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> Verdict:
+        """Do with one batch what the policy says; returns what has become of it."""
+        self.envelope = batch.envelope
+        verdict, attempt = self._send(batch, until_s, pause)
+        if verdict is Verdict.FAIL_OVER:
+            return self._fail_over(batch, attempt, until_s)
+        if verdict is Verdict.DROP:
+            self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
+            diagnostics.say(
+                "error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost"
+            )
+        elif verdict is Verdict.KEEP:
+            diagnostics.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); they wait in the spool")
+        elif verdict is Verdict.DELIVERED and attempt.problem:
+            diagnostics.say_once("warn", f"Sumo Logic took lines and reports: {attempt.problem}")
+        return verdict
+
+    def _send(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> tuple[Verdict, Attempt]:
+        """Post one batch to the source, as often as the policy, the breaker and the time allow."""
+        has_bucket = self._connect_bucket is not None
+        given_up = Verdict.FAIL_OVER if has_bucket else Verdict.KEEP
+        begun_s = time.time()
+        if self._breaker.is_open(begun_s):
+            return given_up, Attempt(0, "the circuit breaker is open")
+        if has_bucket and until_s - begun_s < REQUEST_TIMEOUT_S:
+            until_s -= (until_s - begun_s) * BUCKET_SHARE
+        if self._source is None:
+            self._source = self._connect()
+        retries_max = 0 if self._breaker.is_trial else self._config.num_retries
+        attempts = 0
+        attempt = Attempt(0, "no time")
+        while (left_s := until_s - time.time()) >= _ATTEMPT_MIN_S:
+            attempt = self._attempt(batch, self._source.post, min(REQUEST_TIMEOUT_S, left_s))
+            attempts += 1
+            if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
+                continue
+            verdict = judge(attempt, attempts, retries_max, is_single=batch.is_single, has_bucket=has_bucket)
+            if verdict is not Verdict.AGAIN:
+                self._mind_breaker(verdict, attempt)
+                return verdict, attempt
+            diagnostics.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
+            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
+            if time.time() + wait_s + _ATTEMPT_MIN_S > until_s:
+                break
+            self._count(counters.RETRIED, batch)
+            pause(wait_s)
+        if attempts:
+            self._mind_breaker(given_up, attempt)
+        return (Verdict.FAIL_OVER if has_bucket else Verdict.AGAIN), attempt
+
+    def _attempt(self, batch: Batch, send: Callable[..., Attempt], *arguments: float) -> Attempt:
+        """Send a batch, and note which of its lines may be there although they will be sent again.
+
+        Noted and counted first: what kills the process in between must not make a line come twice that nobody has
+        counted. What goes wrong in our own code is an attempt that failed: the policy has an end for those.
+        """
+        lines, size_bytes = batch.mark_sent()
+        if lines:
+            self._counts.add(counters.SENT_AGAIN, lines, size_bytes)
+        try:
+            attempt = send(batch.body(), batch.envelope, *arguments)
+        except Exception as error:
+            if diagnostics.IS_STRICT:
+                raise
+            attempt = Attempt(0, f"{type(error).__name__} in our own code", is_out=True)
+        if attempt.is_sent_again:
+            self._count(counters.SENT_AGAIN, batch)
+        if not attempt.may_have_arrived:
+            batch.unmark_sent()
+            self._counts.add(counters.SENT_AGAIN, -lines, -size_bytes)
+        return attempt
+
+    def _mind_breaker(self, verdict: Verdict, attempt: Attempt) -> None:
+        """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker."""
+        if verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status not in (400, 413):
+            self._breaker = self._breaker.after_failure(time.time(), attempt.retry_after_s, random())
+        elif attempt.status:
+            self._breaker = self._breaker.after_success()
+
+    def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float) -> Verdict:
+        """Put a batch into the bucket; what the bucket does not take either stays in the spool."""
+        now_s = time.time()
+        if until_s - now_s < _ATTEMPT_MIN_S:
+            return Verdict.AGAIN
+        if self._bucket is None:
+            assert self._connect_bucket is not None, "nobody says FAIL_OVER without a bucket"
+            self._bucket = self._connect_bucket()
+        put = self._attempt(batch, self._bucket.put, now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+        if 200 <= put.status < 300:
+            self._count(counters.FAILED_OVER, batch)
+            diagnostics.say_once(
+                "warn", f"Sumo Logic does not take lines ({attempt.problem}); the failover bucket does"
+            )
+            return Verdict.FAIL_OVER
+        diagnostics.say_once(
+            "error",
+            f"Sumo Logic does not take lines ({attempt.problem}), nor does the failover bucket ({put.problem}); "
+            "they wait in the spool",
+        )
+        return Verdict.KEEP
+
+    def _count(self, reason: str, batch: Batch) -> None:
+        self._counts.add(reason, batch.count(), batch.size_bytes)
+
+    def _report_damage(self) -> None:
+        while self._reader.damaged:
+            problem, size_bytes = self._reader.damaged.pop()
+            self._counts.add(counters.DAMAGED, 0, size_bytes)
+            diagnostics.say("error", f"{problem}; renamed to *.damaged, its lines are not shipped")
+
+
+class Batch:
+    """Slices that travel in one request; compressed when that is needed for the first time."""
+
+    def __init__(self, slices: list[Slice]) -> None:
+        self._slices = slices
+        self._body: bytes | None = None
+        self._sent_before: list[int] = []
+        self.size_bytes = sum(piece.size_bytes for piece in slices)
+        self.is_single = len(slices) == 1 and slices[0].is_single
+        self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
+
+    def body(self) -> bytes:
+        """The lines as one gzip stream; level 1, because the function pays for CPU and not for bytes."""
+        if self._body is None:
+            packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
+            pieces = []
+            for piece in self._slices:
+                with piece.data() as lines:
+                    pieces.append(packer.compress(lines))
+            self._body = b"".join([*pieces, packer.flush()])
+        return self._body
+
+    def count(self) -> int:
+        """How many lines these are; reads them all."""
+        return sum(piece.count() for piece in self._slices)
+
+    def mark_sent(self) -> tuple[int, int]:
+        """They go out now. Returns how many lines and bytes of them may have arrived already."""
+        marks = [piece.mark_sent() for piece in self._slices]
+        self._sent_before = [before for before, _, _ in marks]
+        return sum(lines for _, lines, _ in marks), sum(size_bytes for _, _, size_bytes in marks)
+
+    def unmark_sent(self) -> None:
+        """They have not arrived, that is certain."""
+        for piece, before in zip(self._slices, self._sent_before, strict=True):
+            piece.unmark_sent(before)
+
+    def acknowledge(self) -> None:
+        """They are somebody else's now, or dropped and counted."""
+        for piece in self._slices:
+            piece.acknowledge()

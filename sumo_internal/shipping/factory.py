@@ -1,0 +1,73 @@
+"""Where batches go: the HTTP source, and the failover bucket behind it, as the settings say. For both drainers.
+
+Separate from the drainer, which knows neither settings nor networks, and from the two places that make one: the
+sidecar and the extension differ in how they send, and in nothing else.
+"""
+
+from __future__ import annotations
+
+from sumo_internal.destinations.endpoint import Endpoint
+from sumo_internal.destinations.http_source import HttpSource
+from sumo_internal.shipping.drainer import Drainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sumo_internal.config import Config
+    from sumo_internal.destinations.s3 import FailoverBucket
+    from sumo_internal.net.aws import Aws
+    from sumo_internal.net.client import Sender
+    from sumo_internal.spool.counters import Counters
+    from sumo_internal.spool.reader import SpoolReader
+
+
+def make_drainer(
+    config: Config,
+    environ: Mapping[str, str],
+    reader: SpoolReader,
+    counts: Counters,
+    make_sender: Callable[[], Sender],
+    account: Callable[[dict[str, tuple[int, int]]], None],
+) -> Drainer:
+    """Make a drainer; its connections, and what they import, are made when there is something to send.
+
+    Args:
+        config: The settings.
+        environ: For credentials, AWS endpoints and the function's name.
+        reader: What there is to take.
+        counts: Where the drainer counts.
+        make_sender: The way to send; one for both destinations.
+        account: See :class:`Drainer`.
+    """
+    senders: list[Sender] = []
+
+    def sender() -> Sender:
+        if not senders:
+            senders.append(make_sender())
+        return senders[0]
+
+    def connect_account() -> Aws:
+        from sumo_internal.net.aws import Aws
+
+        return Aws(environ, sender())
+
+    def connect_source() -> HttpSource:
+        cache_s = config.secret_cache_s
+        if config.kms_key_id and config.kms_cache_s is not None:
+            cache_s = config.kms_cache_s
+        function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        return HttpSource(Endpoint(config.endpoint, config.kms_key_id, function, cache_s, connect_account), sender())
+
+    def connect_bucket() -> FailoverBucket:
+        from sumo_internal.destinations.s3 import FailoverBucket
+
+        return FailoverBucket(
+            connect_account(),
+            config.bucket_name,
+            config.bucket_region,
+            environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
+        )
+
+    return Drainer(config, reader, counts, connect_source, connect_bucket if config.has_failover else None, account)

@@ -1,0 +1,76 @@
+"""The spool: finished lines in memory-mapped files, which survive the process that wrote them.
+
+What is appended here is in pages of the kernel's when :meth:`Spool.append` returns: a process that is killed at any
+later instant, by anything, leaves it behind. What the kernel itself loses (the whole environment) is lost.
+
+Layout
+======
+
+A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writing process, called a writer::
+
+    <environment>-p<pid>.lock              held (POSIX record lock) as long as the writer lives
+    <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
+    <environment>-p<pid>.<number>.held     segments that are none of the spool's unless the writer dies (held.py)
+
+and one ``drain.lock``, held by whoever is draining. A segment is 999,424 bytes and never grows:
+
+=======  =====  ======================  =======  ==================================================================
+offset   size   field                   owner    meaning
+=======  =====  ======================  =======  ==================================================================
+0        8      magic                   writer   ``SUMOSPL1``, the format's version in its last letter
+8        8      committed offset        writer   lines are whole and final up to here (an offset in this file)
+16       8      sealed                  writer   1 when nothing more will be appended to this segment
+24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
+32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
+64       4      envelope size           writer   written once, before the file has its name
+68       *      envelope                writer   JSON object: the request headers that these lines travel under
+16,384   *      lines                   writer   records, each one line of JSON with its newline
+=======  =====  ======================  =======  ==================================================================
+
+Integers are unsigned, in the machine's byte order: a spool never leaves the machine.
+
+**A line is committed if and only if** its last byte lies below the committed offset.
+
+Order of writes
+===============
+
+1. The lock file is locked under a temporary name and then renamed; a segment likewise is created under a temporary
+   name, its blocks reserved (``posix_fallocate``: a full disk is an ``OSError`` here and not a SIGBUS later), its
+   header written, and only then renamed. Who sees a name sees a complete header and a lock that is held.
+2. A line is copied behind the committed offset; then the offset is moved by one aligned 8-byte store (through a
+   ``memoryview`` of kind ``Q``: ``struct.pack_into`` writes zeros first, and readers see them).
+3. When a line does not fit, the next segment is created and only then this one sealed.
+
+Invariants
+==========
+
+1. Each field has one owner, and an owner is one thread at a time: the writer under its own lock, the drainer under
+   ``drain.lock``.
+2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases. The sent offset goes back
+   when the answer is that nothing was taken; who sends a line below it again counts it as sent again.
+3. Bytes below the committed offset never change.
+4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
+5. A writer never removes anything, and never waits for anything but its own lock.
+6. What a writer had not finished making when it died (``*.new``, counts without a lock) is removed by the drainer once
+   it is :data:`sumo_internal.spool.reader.LEFTOVER_AGE_S` old: by then nobody can still be making it.
+
+Who may trust the committed offset
+==================================
+
+- The process itself: the interpreter lock is handed over between copying a line and reading the offset.
+- Another process, once the writer is dead (its lock is free): the kernel has seen all its stores.
+- Another process while the writer lives (the sidecar drains what the extension writes, the extension what a forked
+  child writes): on x86-64 stores become visible in program order; on arm64 (Graviton) they need not, so it takes what
+  it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON objects. That is enough, without
+  a lock around each append: a byte that is not visible yet is zero, because each segment is a new file, and there is
+  no zero byte in a JSON text. What does not parse yet is taken next time.
+
+When the function empties the folder
+====================================
+
+A map works on without its file. What a process has mapped is drained by its own drainer, a living child's segment by
+the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. Lost, and counted
+nowhere, is what lies in a removed segment when the last process that has it mapped dies.
+
+What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed.
+"""

@@ -1,0 +1,217 @@
+"""The counters: what went wrong with lines, counted where the counts survive the process that counted.
+
+Each count is a pair, lines and bytes, under one of :data:`REASONS`. A counters is a file of one page in the spool's
+folder, ``<name>.tally``, with one writer; what the environment has lost or gone through is the sum of all of them,
+those of dead processes included: only a dead writer's empty counters is removed. A writer makes its own with its first
+segment; where the disk has no room for one, the counts live as long as the process.
+
+Layout: 8 bytes ``SUMOTAL1``, 8 unused, then for each reason lines and bytes as unsigned 8-byte integers in the
+machine's order, each stored at once. Reasons are only ever added at the end: that is the format's version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from mmap import mmap
+
+from sumo_internal.spool.folder import FolderRefusedError, is_at, open_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAGIC = int.from_bytes(b"SUMOTAL1", "little")
+PAGE_BYTES = 4096
+
+RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED = (
+    "spoolFull",
+    "diskFull",
+    "tooLong",
+    "refused",
+    "tooLarge",
+    "damaged",
+    "platformDropped",
+)
+
+LOSSES = {
+    SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
+    DISK_FULL: "/tmp is full",
+    TOO_LONG: "a record is larger than a segment of the spool",
+    REFUSED: "Sumo Logic refuses them for good (400)",
+    TOO_LARGE: "a record is too large for Sumo Logic (413)",
+    DAMAGED: "a file of the spool is damaged",
+    PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
+}
+"""Reasons for which lines are lost, in words for people."""
+
+EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", "withheld"
+
+ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
+"""Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
+
+DRAINER = "-drainer"
+"""Stands behind a writer's name in that of its drainer's counters."""
+
+_OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
+"""What may become of an account's own record."""
+
+REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
+_FIRST = 2
+
+
+class Counters:
+    """One writer's counts. Not for two threads."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._path = f"{folder}/{name}.tally"
+        self._counts: memoryview | None = None
+        self._inode = -1
+
+    @property
+    def is_kept(self) -> bool:
+        """Are the counts in a file? Else (no room, or somebody has removed it) they are lost with the process."""
+        return is_at(self._path, self._inode)
+
+    def keep(self) -> None:
+        """Have the counts in a file, if there is room: what is counted without one would not survive the process."""
+        if self.is_kept:
+            return
+        page, self._inode = _make(self._path)
+        if self._counts is not None:
+            page[:] = self._counts
+        self._counts = page
+
+    def add(self, reason: str, lines: int, size_bytes: int) -> None:
+        """Count lines under a reason."""
+        if self._counts is None or (self._inode >= 0 and not self.is_kept):
+            self.keep()
+        assert self._counts is not None
+        slot = _FIRST + 2 * REASONS.index(reason)
+        self._counts[slot] += lines
+        self._counts[slot + 1] += size_bytes
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """This writer's own counts, lines and bytes by reason; reasons without any are left out."""
+        return {} if self._counts is None else _read(self._counts)
+
+
+def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
+    """The counts of all counters in the folder, lines and bytes by reason; damaged files are left out.
+
+    Args:
+        folder: The spool's folder.
+        own: This process's counters, which count here too where they have no file.
+    """
+    sums: dict[str, tuple[int, int]] = {}
+    for counters in own:
+        if not counters.is_kept:
+            _sum_up(sums, counters.counts())
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(".tally")]
+    except OSError:
+        names = []
+    for name in names:
+        try:
+            descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                page = os.read(descriptor, PAGE_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            continue  # gone, or a link, which is none of ours
+        if len(page) == PAGE_BYTES and page[:8] == MAGIC.to_bytes(8, "little"):
+            _sum_up(sums, _read(memoryview(page).cast("Q")))
+    return sums
+
+
+def reported(folder: str) -> dict[str, tuple[int, int]]:
+    """The totals when they were last reported."""
+    try:
+        with open(f"{folder}/reported.json") as file:
+            return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in json.load(file).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # never reported; or damaged: then they are reported once more
+
+
+def has_news(
+    counts: Mapping[str, tuple[int, int]],
+    before: Mapping[str, tuple[int, int]],
+    *,
+    accounts: int = 0,
+    is_shutdown: bool,
+) -> bool:
+    """Have the totals changed so that it is worth a record?
+
+    Args:
+        counts: The totals.
+        before: When they were last reported.
+        accounts: Records that have reported them since, and may not have arrived: where there is no room for lines,
+            or nobody who takes them, there is none for these, and telling what became of them would go on for ever.
+        is_shutdown: Nothing comes after it; then what was asked for, and what became of accounts, is worth one too.
+    """
+    changed = {reason for reason, count in counts.items() if before.get(reason) != count}
+    if is_shutdown:
+        return bool(changed)
+    theirs = {reason for reason in _OF_ACCOUNTS if _lines(counts, reason) - _lines(before, reason) <= accounts}
+    return bool(changed.difference(ASKED_FOR, theirs))
+
+
+def _lines(counts: Mapping[str, tuple[int, int]], reason: str) -> int:
+    return counts.get(reason, (0, 0))[0]
+
+
+def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:
+    """Remember that these totals were reported."""
+    try:
+        descriptor = os.open(f"{folder}/reported.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(descriptor, json.dumps(counts).encode())
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass  # no room: they are reported again, as cumulative as before
+
+
+def is_empty(path: str) -> bool:
+    """Has nothing been counted in this file?"""
+    try:
+        with open(path, "rb") as file:
+            return not any(file.read(PAGE_BYTES)[8:])
+    except OSError:
+        return False
+
+
+def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
+    for reason, (lines, size_bytes) in counts.items():
+        had = sums.get(reason, (0, 0))
+        sums[reason] = (had[0] + lines, had[1] + size_bytes)
+
+
+def _make(path: str) -> tuple[memoryview, int]:
+    """A page for counts, and the inode of its file; -1 where there is no room for one."""
+    inode = -1
+    try:
+        open_folder(os.path.dirname(path))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
+            page = mmap(descriptor, PAGE_BYTES)
+            inode = os.fstat(descriptor).st_ino
+        finally:
+            os.close(descriptor)
+    except (OSError, FolderRefusedError):
+        page = mmap(-1, PAGE_BYTES)
+    counts = memoryview(page).cast("Q")
+    counts[0] = MAGIC
+    return counts, inode
+
+
+def _read(counts: memoryview) -> dict[str, tuple[int, int]]:
+    found = {}
+    for number, reason in enumerate(REASONS):
+        lines, size_bytes = counts[_FIRST + 2 * number], counts[_FIRST + 2 * number + 1]
+        if lines or size_bytes:
+            found[reason] = (lines, size_bytes)
+    return found

@@ -1,0 +1,102 @@
+"""Lines that are held back, in segments of their own, until it is known whether anybody wants them.
+
+They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), which no drainer touches::
+
+    <environment>-p<pid>.<number>.held     of the same writer, under the same lock
+
+1. As long as the writer lives, a held segment is its alone, and its committed offset goes back when the lines are
+   forgotten: that is the one difference to the spool's invariants.
+2. A held segment whose writer is dead is taken like any other: the invocation did not end, so it failed.
+3. When it fails otherwise, the segments are given to the spool by giving them its name, at once and whole.
+4. What does not fit goes out: a bound must not lose a line, and nobody can tell yet whether it is wanted.
+
+A forked child holds nothing back: nobody tells it how the invocation has ended.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock
+
+from sumo_internal.spool.folder import FolderRefusedError, unlink
+from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEGMENT_BYTES, Segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.spool.writer import Spool
+
+
+class Held:
+    """This process's held lines."""
+
+    def __init__(self, spool: Spool, *, has_ids: bool = True) -> None:
+        """Hold lines back from a spool.
+
+        Args:
+            spool: Where they go when they are wanted, or when there is no room for them here.
+            has_ids: Number them.
+        """
+        self._spool = spool
+        self._has_ids = has_ids
+        self._lock = RLock()
+        self._is_busy = False
+        self._writer = spool.writer
+        self._sequence = 0
+        self._segments: list[Segment] = []
+        self._segment_number = 0
+
+    def append(self, start: str, level: int) -> None:
+        """Hold a line back, or let it go where that is not possible. Like :meth:`Spool.append`."""
+        if not self._hold(start):
+            self._spool.append(start, level)
+
+    def forget(self) -> tuple[int, int]:
+        """The invocation has succeeded. Returns lines and bytes that nobody will see."""
+        with self._lock:
+            taken = [piece for segment in self._segments if (piece := segment.take(SEGMENT_BYTES))]
+            lines, size_bytes = sum(piece.count() for piece in taken), sum(piece.size_bytes for piece in taken)
+            while len(self._segments) > 1 or (self._segments and self._segments[0].is_unlinked):
+                segment = self._segments.pop()
+                unlink(segment.path)
+                segment.close()
+            for segment in self._segments:
+                segment.committed_offset = HEADER_BYTES
+        return lines, size_bytes
+
+    def release(self) -> None:
+        """The invocation has failed: its lines go out."""
+        with self._lock:
+            while self._segments:
+                self._spool.adopt(self._segments.pop())
+
+    def _hold(self, start: str) -> bool:
+        if self._writer != self._spool.writer:
+            return False  # this is a forked child, and the segments and the lock are the parent's
+        with self._lock:
+            if self._is_busy:
+                return False  # a signal handler or a finaliser, in the middle of this
+            self._is_busy = True
+            try:
+                self._sequence += 1
+                ending = f',"id":"{self._writer}h-{self._sequence:010d}"}}\n' if self._has_ids else "}\n"
+                line = (start + ending).encode("utf-8", "backslashreplace")
+                if len(line) > LINE_MAX_BYTES or not self._has_room(len(line)):
+                    return False
+                segment = self._segments[-1]
+                begin = segment.committed_offset
+                segment.map[begin : begin + len(line)] = line
+                segment.committed_offset = begin + len(line)
+                return True
+            finally:
+                self._is_busy = False
+
+    def _has_room(self, size_bytes: int) -> bool:
+        if self._segments and self._segments[-1].committed_offset + size_bytes <= SEGMENT_BYTES:
+            return True
+        if len(self._segments) >= self._spool.held_segments_max:
+            return False
+        self._segment_number += 1
+        try:
+            self._segments.append(self._spool.make_segment(f"{self._segment_number:06d}.held", is_filled=True))
+        except (OSError, FolderRefusedError):
+            return False
+        return True

@@ -1,0 +1,277 @@
+"""The reader: a drainer's view of the spool's folder, of all writers' segments, the dead ones' too.
+
+Separate from the spool, which every start of a function loads and which only writes: this is for the shipping thread
+and the extension. The file format and its invariants are :mod:`sumo_internal.spool.writer`'s.
+
+It says what may be taken, and removes what is finished. What is done with lines, it does not know.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from sumo_internal.spool.counters import DRAINER, is_empty
+from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, unlink
+from sumo_internal.spool.segment import HEADER_BYTES, Segment, SegmentDamagedError, Slice
+from sumo_internal.spool.writer import has_others, list_segments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sumo_internal.spool.writer import Spool
+
+SETTLED_NS = 20_000_000
+"""A folder that was changed this short a time ago may be changed again within the same tick of the clock that its time
+is taken from (4 ms, 10 on some kernels), which would not show."""
+LEFTOVER_AGE_S = 60
+"""Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
+
+
+class SpoolReader:
+    """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
+
+    def __init__(self, folder: str, own: Spool | None = None) -> None:
+        """Look at a folder.
+
+        Args:
+            folder: Path of the spool's folder.
+            own: This process's writer, if it has one: its segments are read where they are mapped already, so that
+                they outlive their files.
+        """
+        self.folder = folder
+        self.own = own
+        self._foreign: dict[str, Segment] = {}
+        self._alive: dict[str, bool] = {}
+        """Of the writers of these."""
+        self._names: list[str] = []
+        self._listed_ns = self._looked_ns = self._tidied_ns = -1
+        """The folder's own time when it was last listed, and when others' segments and leftovers were last looked for
+        in that list; -1: look again."""
+        self._lock: LockFile | None = None
+        self._marks: dict[str, int] | None = None
+        self._is_refused = False
+        """The folder is not ours alone, or a symbolic link: nothing in it is taken, made or removed."""
+        self.envelope = b""
+        """Of the last segment of another process that was found here."""
+        self.damaged: list[tuple[str, int]] = []
+        """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
+
+    def acquire(self) -> bool:
+        """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
+        try:
+            if self._lock is None or self._lock.is_unlinked:
+                self._lock, self._is_refused = None, False
+                open_folder(self.folder)
+                self._lock = LockFile(f"{self.folder}/drain.lock")
+        except FolderRefusedError:
+            self._is_refused = True  # what is mapped already is drained all the same
+        except OSError:
+            self._lock = None  # no folder, or no room: to drain what there is matters more than to be the only one
+        return self._lock is None or self._lock.acquire()
+
+    def release(self) -> None:
+        """Let another process drain."""
+        self._marks = None
+        self._remove_leftovers()
+        if self._lock is not None:
+            self._lock.release()
+
+    def mark(self) -> None:
+        """From here on :meth:`take` gives what there is now, and not what is written meanwhile.
+
+        Else a drain beside a running invocation would go on line by line, and be caught by the freeze every time.
+        """
+        self._marks = {segment.path: segment.committed_offset for segment, _ in self._segments()}
+
+    def take(self, limit_bytes: int) -> list[Slice]:
+        """Take what one request may carry: the oldest slices that travel under the same headers.
+
+        Args:
+            limit_bytes: Size up to which lines are taken; see :meth:`Segment.take` for a longer first line.
+        """
+        slices: list[Slice] = []
+        left_bytes = limit_bytes
+        for segment, is_verified in self._segments():
+            end = segment.committed_offset if self._marks is None else self._marks.get(segment.path, 0)
+            if slices and segment.envelope != slices[0].segment.envelope:
+                continue
+            taken = segment.take(left_bytes, end=end, is_verified=is_verified)
+            if taken is None:
+                continue
+            if slices and taken.size_bytes > left_bytes:
+                break  # one line, and too long
+            slices.append(taken)
+            left_bytes -= taken.size_bytes
+            if taken.end < end:
+                break  # a short line of a later segment would fit, and overtake the long one that does not
+        return slices
+
+    def has_others(self) -> bool:
+        """Has another writer lines here? Any thread may ask: it is one system call, where no file has come or gone.
+
+        Each further one beside a handler that logs would cost a hand-over of the interpreter lock, and to list a folder
+        takes one for each file.
+        """
+        assert self.own is not None, "others than whom"
+        if self._looked_ns < 0 or self._looked_ns != self._changed_ns():
+            return has_others(self.own)
+        try:
+            return any(segment.pending_bytes for segment in list(self._foreign.values()))
+        except ValueError:
+            return True  # the drainer has just closed one; the next look tells
+
+    def left(self) -> tuple[int, int]:
+        """Lines and bytes that are not acknowledged, of all writers."""
+        lines = size_bytes = 0
+        for segment, _ in self._segments():
+            piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
+            lines += piece.count()
+            size_bytes += piece.size_bytes
+        return lines, size_bytes
+
+    def _segments(self) -> Iterator[tuple[Segment, bool]]:
+        """All segments with something to take, and whether it must be verified; finished ones are removed."""
+        if self.own is not None:
+            yield from self._own_segments(self.own)
+        if self._marks is None:  # what has come since is not taken, so nobody looks for it
+            self._look_for_others()
+        for path, segment in sorted(self._foreign.items()):
+            has_writer = self._alive[segment.writer]
+            is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, has_writer
+            elif is_final:
+                self._remove(self._foreign.pop(path))
+
+    def _look_for_others(self) -> None:
+        """Find the segments of other writers, and who of them lives."""
+        names = [] if self._is_refused else self._list()
+        self._looked_ns = -1 if self._is_refused else self._listed_ns
+        paths = [f"{self.folder}/{name}" for name in names if name.endswith((".spool", ".held"))]
+        for path in paths:
+            writer = os.path.basename(path).partition(".")[0]
+            is_own = self.own is not None and writer == self.own.writer
+            # What a living writer holds back is its own affair.
+            if not is_own and (path.endswith(".spool") or not is_alive(self.folder, writer)):
+                self._adopt(path)
+        self._alive = {}
+        for path, segment in sorted(self._foreign.items()):
+            if segment.writer not in self._alive:
+                # A lock that was removed with its segment tells nothing; what the map still holds can be taken.
+                self._alive[segment.writer] = is_alive(self.folder, segment.writer) or (
+                    path not in paths and _is_running(segment.writer)
+                )
+
+    def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
+        for segment in list(own.segments):
+            is_final = segment.is_sealed  # read before the offsets: it must hold for them
+            if segment.pending_bytes:
+                yield segment, False
+            elif is_final:
+                own.segments.remove(segment)
+                self._remove(segment)
+
+    def _adopt(self, path: str) -> None:
+        if path in self._foreign:
+            return
+        try:
+            self._foreign[path] = Segment.open(path)
+            self.envelope = self._foreign[path].envelope
+        except SegmentDamagedError as error:
+            size_bytes = os.stat(path).st_size - HEADER_BYTES
+            os.rename(path, f"{path}.damaged")
+            self.damaged.append((str(error), max(0, size_bytes)))
+        except OSError:
+            pass  # removed between listing and opening, or a symbolic link, which is none of ours
+
+    def _changed_ns(self) -> int:
+        """When a file has last come into the folder or gone; -1 where that cannot be told."""
+        try:
+            return os.stat(self.folder).st_mtime_ns
+        except OSError:
+            return -1
+
+    def _list(self) -> list[str]:
+        """The names of the files in the folder, sorted."""
+        changed_ns = self._changed_ns()
+        if changed_ns < 0 or changed_ns != self._listed_ns:
+            is_settled = changed_ns >= 0 and time.time_ns() - changed_ns > SETTLED_NS
+            self._listed_ns = changed_ns if is_settled else -1
+            try:
+                self._names = sorted(os.listdir(self.folder))
+            except OSError:
+                self._names = []
+        return self._names
+
+    def _remove(self, segment: Segment) -> None:
+        unlink(segment.path)
+        segment.close()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what dead writers leave besides segments: their locks, and what they had not finished making.
+
+        Not again while no file comes or goes: what is left is small.
+        """
+        names = [] if self._is_refused else self._list()
+        if self._tidied_ns == self._listed_ns >= 0:
+            return
+        self._tidied_ns = self._listed_ns
+        writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
+        for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
+            writer, _, kind = name.partition(".")
+            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":
+                continue
+            path = f"{self.folder}/{name}"
+            writer = writer.removesuffix(DRAINER)
+            is_own = self.own is not None and writer == self.own.writer
+            if is_own or writer in writers or is_alive(self.folder, writer):
+                continue
+            try:
+                is_sure = kind == "lock" or (kind == "tally" and f"{writer}.lock" in names)
+                is_old = time.time() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
+                if (is_sure or is_old) and (kind != "tally" or is_empty(path)):
+                    os.unlink(path)
+            except OSError:
+                pass  # gone already
+
+
+def last_lines(folder: str) -> list[bytes]:
+    """The last committed line of each segment, delivered or not."""
+    lines = []
+    for path in list_segments(folder):
+        try:
+            segment = Segment.open(path)
+        except (SegmentDamagedError, OSError):
+            continue  # set aside, or removed, by whoever drains
+        lines.append(segment.last_line())
+        segment.close()
+    return lines
+
+
+def is_alive(folder: str, writer: str) -> bool:
+    """Does the writer's process still live? Never ask about this process's own (it would drop its lock)."""
+    try:
+        descriptor = os.open(f"{folder}/{writer}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_running(writer: str) -> bool:
+    """Is there a process with the writer's number? It may be another one: ask only where no lock can tell."""
+    try:
+        os.kill(int(writer.rpartition("-p")[2]), 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True

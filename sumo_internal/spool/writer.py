@@ -1,0 +1,361 @@
+"""The writer: numbers lines and appends them to this process's own segments, whoever calls, whenever.
+
+The format of what it writes is described in :mod:`sumo_internal.spool`; the files are :mod:`.segment`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from _thread import RLock
+from collections import deque
+from mmap import mmap
+from weakref import WeakSet
+
+from sumo_internal import diagnostics
+from sumo_internal.spool.counters import DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
+from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder
+from sumo_internal.spool.segment import (
+    ACKNOWLEDGED,
+    COMMITTED,
+    ENVELOPE_OFFSET,
+    HEADER_BYTES,
+    INFO,
+    LINE_MAX_BYTES,
+    SEALED,
+    SEGMENT_BYTES,
+    WARNING,
+    Segment,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
+"""Ends of lines, with the last two digits of their ids."""
+SEGMENTS_MIN = 3
+"""One that is full, one that is being filled, one in reserve: with fewer, full once would be full for ever."""
+
+_ROLL_ATTEMPTS_MAX = 5
+"""For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
+_RETRY_AFTER_S = 0.1
+"""After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
+
+
+class Spool:
+    """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
+
+    def __init__(self, folder: str, envelope: dict[str, str], max_bytes: int, *, has_ids: bool = True) -> None:
+        """Make the folder, the lock and the first segment.
+
+        Args:
+            folder: Path of the spool's folder; made if it is not there.
+            envelope: Request headers under which this writer's lines travel.
+            max_bytes: Bound on what all segments of the folder may take together.
+            has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
+
+        Raises:
+            FolderRefusedError: The folder is not ours alone. Do without a spool.
+        """
+        self.folder = folder
+        self.segments: deque[Segment] = deque()
+        """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
+        self.on_backlog: Callable[[], None] | None = None
+        """Called, under the writer's lock, when :attr:`wake_offset` is passed, or the spool's last segment begun. Must
+        not block."""
+        self.on_fork: Callable[[], None] | None = None
+        """Called in a forked child."""
+        self._wake_offset = SEGMENT_BYTES
+        self._has_ids = has_ids
+        self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
+        self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
+        self.held_segments_max = max(1, self._max_segments // 4)
+        """Bound on what is held back, besides."""
+        self._reserved_segments = -(-self._max_segments // 10)
+        self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
+        if ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
+            raise FolderRefusedError(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
+        open_folder(folder)
+        self._begin_life()
+        _spools.add(self)
+
+    def _begin_life(self, *, is_child: bool = False) -> None:
+        """Become a new writer: at the start, and in a forked child, whose lines are its own.
+
+        The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock is not
+        inherited at all. The child's first segment is made when it first has a line.
+        """
+        self.segments.clear()
+        self._is_child = is_child
+        self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
+        self._lock: Any = RLock()  # with ``_is_owned``, which its type does not show
+        self._is_appending = False
+        self._nested: deque[tuple[str, int]] = deque()
+        self._hundreds = -1
+        self._number = self._next_hundred()
+        self._segment_number = 0
+        self._life: LockFile | None = None
+        self._retry_at_s = 0.0
+        self._refusal = SPOOL_FULL
+        self._is_reserve_left = True
+        self.counters = Counters(self.folder, self.writer)
+        self._have_no_segment()
+
+    def _have_no_segment(self) -> None:
+        """Go on to a new segment with the next line."""
+        self._end_offset = 0
+        """Where the current segment ends for lines of every level: 0 where there is none, or a reserved one."""
+        self._limit_offset = 0
+        self._offset = 0
+        """The committed offset."""
+        self._clear_offset = 0
+        """A line that ends before it need only be copied."""
+        self._map: mmap | None = None
+        self._cursors = memoryview(bytearray(ENVELOPE_OFFSET)).cast("Q")
+
+    def append(self, start: str, level: int = INFO) -> None:
+        """Commit one line: ``start``, then the line's ``id``, then the brace and the newline.
+
+        Never waits but for another thread that is in here too, never raises, and may be called at any instant: by a
+        signal handler or a finaliser in the middle of another append of the same thread, for which the outer call
+        then commits this line as well.
+
+        Args:
+            start: A JSON object's text up to and without its closing brace, not empty. Lone surrogates are written as
+                JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
+            level: As in ``logging``. From WARNING on a line may use the room that is reserved for such.
+        """
+        # Every line passes here, so this is one piece, and the lock is taken and given back by hand, in a third of the
+        # time that a ``with`` takes. A signal handler may raise anywhere: then it is given back by whoever has it.
+        lock = self._lock
+        if self._is_appending and lock._is_owned():
+            self._nested.append((start, level))
+            return
+        try:
+            lock.acquire()
+            self._is_appending = True
+            while True:
+                # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
+                self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
+                line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
+                begin = self._offset
+                if begin + len(line) >= self._clear_offset:
+                    begin = self._make_way(len(line), level)
+                if begin:
+                    end = begin + len(line)
+                    self._map[begin:end] = line  # type: ignore[index]  # there is room, so there is a map
+                    self._offset = end
+                    self._cursors[COMMITTED] = end
+                if not self._nested:
+                    break
+                start, level = self._nested.popleft()
+            self._is_appending = False
+            lock.release()
+        except BaseException:
+            if lock._is_owned():
+                self._is_appending = False
+                lock.release()
+            raise
+
+    def _make_way(self, size_bytes: int, level: int) -> int:
+        """Do what a line may need besides being copied; return where it begins, 0 where there is no room for it."""
+        if self._offset + size_bytes > self._end_offset and not self._make_room(size_bytes, level):
+            return 0
+        if self._offset + size_bytes >= self._wake_offset and self.on_backlog is not None:
+            self.on_backlog()  # before the line is committed: at the end of the stack it raises
+        wake_offset, end_offset = self._wake_offset, self._end_offset
+        self._clear_offset = wake_offset if wake_offset < end_offset else end_offset
+        return self._offset
+
+    @property
+    def wake_offset(self) -> int:
+        """Committed offset from which on :attr:`on_backlog` is called; it may lie in the next segment."""
+        return self._wake_offset
+
+    @wake_offset.setter
+    def wake_offset(self, offset: int) -> None:
+        self._wake_offset = offset
+        self._clear_offset = 0
+
+    def _next_hundred(self) -> int:
+        """Go on with the ids, whose text is made a hundred at a time; return the first number's last two digits."""
+        self._hundreds += 1
+        self._id = f',"id":"{self.writer}-{self._hundreds:08d}' if self._has_ids else ""
+        return 0
+
+    def _make_room(self, size_bytes: int, level: int) -> bool:
+        """Find room for a line where there seems to be none, or refuse it. Returns whether there is room now."""
+        if size_bytes > LINE_MAX_BYTES:
+            return self._refuse(TOO_LONG, size_bytes)
+        is_urgent = level >= WARNING
+        if is_urgent and self._offset + size_bytes <= self._limit_offset:
+            return True  # a reserved segment, which is shut to lesser lines
+        now_s = time.monotonic()
+        if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
+            return self._refuse(self._refusal, size_bytes)
+        for _ in range(_ROLL_ATTEMPTS_MAX):
+            try:
+                return self._roll(is_urgent) or self._refuse(SPOOL_FULL, size_bytes)
+            except FileNotFoundError:
+                continue  # the function is just emptying /tmp
+            except (OSError, FolderRefusedError):
+                break
+        self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, DISK_FULL, False
+        return self._refuse(DISK_FULL, size_bytes)
+
+    def _roll(self, is_urgent: bool) -> bool:
+        """Go on to a new segment, within the bound. Returns whether there is one.
+
+        Raises:
+            FileNotFoundError: What was just made has been removed again.
+            OSError: The disk has no room.
+            FolderRefusedError: The folder is not ours any more.
+        """
+        # Segments whose files were removed under us still take their room; those of the drainer's removing are gone
+        # from the list before their files are.
+        unlinked = [segment for segment in list(self.segments) if segment.is_unlinked]
+        taken = len(list_segments(self.folder)) + sum(segment in self.segments for segment in unlinked)
+        is_reserved = taken >= self._max_segments - self._reserved_segments
+        if taken >= self._max_segments or (is_reserved and not is_urgent):
+            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
+            self._is_reserve_left = taken < self._max_segments
+            return False
+        self._segment_number = number = self._segment_number + 1
+        # Most environments never fill their first one, whose making is part of their start.
+        segment = self.make_segment(f"{number:06d}.spool", is_filled=number > 1)
+        # A signal handler may raise between any two of these: until the last there is no room, and one more is made.
+        self._clear_offset = self._end_offset = self._limit_offset = 0
+        self.segments.append(segment)
+        previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
+        if self._offset:  # what is unsent may begin in the segment before
+            self._wake_offset -= self._offset - HEADER_BYTES
+        self._offset = HEADER_BYTES
+        self._limit_offset = SEGMENT_BYTES
+        self._end_offset = 0 if is_reserved else SEGMENT_BYTES
+        previous[SEALED] = 1
+        is_last_segment = taken + 1 >= self._max_segments - self._reserved_segments
+        if number > 1 and is_last_segment and self.on_backlog is not None:
+            self.on_backlog()  # however little is unsent: what keeps the segments before is to go
+        return True
+
+    def make_segment(self, name: str, *, is_filled: bool) -> Segment:
+        """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts.
+
+        Raises:
+            FileNotFoundError: What was just made has been removed again.
+            OSError: The disk has no room.
+            FolderRefusedError: The folder is not ours any more.
+        """
+        with self._lock:
+            open_folder(self.folder)
+            if self._life is None or self._life.is_unlinked:
+                self._life = _locked(f"{self.folder}/{self.writer}.lock")
+            self.counters.keep()
+            return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
+
+    def adopt(self, segment: Segment) -> None:
+        """Make a segment part of the spool, before all others; nothing is appended to it any more."""
+        with self._lock:
+            segment.cursors[SEALED] = 1
+            try:
+                os.rename(segment.path, f"{segment.path}.spool")
+                segment.path += ".spool"
+            except OSError:
+                pass  # somebody has removed the file: what is mapped is still there for this process's drainer
+            self.segments.appendleft(segment)
+
+    def count(self, reason: str, lines: int, size_bytes: int) -> None:
+        """Count lines that do not get here."""
+        with self._lock:
+            self.counters.add(reason, lines, size_bytes)
+
+    def _refuse(self, reason: str, size_bytes: int) -> bool:
+        """Count a line for which there is no room."""
+        self.counters.add(reason, 1, size_bytes)
+        if self._is_child and not self.counters.is_kept:  # and it has no drainer to say so before it ends
+            diagnostics.say_once(
+                "error", f"lines of a forked child are lost: {LOSSES[reason]}, nor can they be counted"
+            )
+        return False
+
+    def mend(self) -> None:
+        """Go on with new files where ours were removed under us, and have room for counts before there are any.
+
+        What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer.
+
+        Raises:
+            FolderRefusedError: Somebody else has made the folder meanwhile.
+            FileNotFoundError: Somebody is just removing it.
+        """
+        with self._lock:
+            is_removed = self._map is not None and self.segments[-1].is_unlinked
+            if is_removed:
+                cursors = self._cursors
+                # First: as soon as it is sealed the drainer, another thread, may close it.
+                self._have_no_segment()
+                cursors[SEALED] = 1
+            if is_removed or not self.counters.is_kept:
+                open_folder(self.folder)
+                self.counters.keep()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of this writer that are committed and not acknowledged."""
+        pending = 0
+        for segment in list(self.segments):
+            try:
+                pending += segment.pending_bytes
+            except ValueError:
+                pass  # closed by the drainer meanwhile: nothing of it is left
+        return pending
+
+
+_spools: WeakSet[Spool] = WeakSet()
+
+
+def _after_fork() -> None:
+    for spool in list(_spools):
+        spool._begin_life(is_child=True)
+        if spool.on_fork is not None:
+            spool.on_fork()
+
+
+# One for all: what is registered here stays for ever.
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
+    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone."""
+    try:
+        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(kinds))
+    except OSError:
+        return []
+
+
+def has_others(own: Spool) -> bool:
+    """Has another writer (the extension, a forked child, a process that has died) lines that are not acknowledged?"""
+    others = [path for path in list_segments(own.folder) if not os.path.basename(path).startswith(f"{own.writer}.")]
+    return any(_is_pending(path) for path in others)
+
+
+def _is_pending(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False  # removed meanwhile: somebody has delivered it
+    try:
+        cursors = memoryview(os.pread(descriptor, ENVELOPE_OFFSET, 0).ljust(ENVELOPE_OFFSET, b"\0")).cast("Q")
+    finally:
+        os.close(descriptor)
+    return cursors[COMMITTED] > cursors[ACKNOWLEDGED]
+
+
+def _locked(path: str) -> LockFile:
+    """A new file that carries this process's lock; it has its name only once it is locked."""
+    file = LockFile(f"{path}.new")
+    file.acquire()
+    file.rename(path)
+    return file

@@ -1,0 +1,214 @@
+"""Where the parts are put together: for the wrapper (:func:`install`) and for the drop-in (:func:`start_dropin`).
+
+Whatever fails here is said in one line, and the function runs without us.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sumo_internal import config as configuration
+from sumo_internal import diagnostics
+from sumo_internal.capture import runtime_client, streams
+from sumo_internal.capture.recorder import Recorder, note_records
+from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
+from sumo_internal.shipping.sidecar import Sidecar
+from sumo_internal.spool import handoff
+from sumo_internal.spool.envelope import request_headers
+from sumo_internal.spool.writer import Spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from sumo_internal.config import Config
+    from sumo_internal.net.client import Sender
+    from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.spool.counters import Counters
+
+EXTENSION = "extensions/sumo-internal-extension"
+"""The external extension, below /opt or wherever the layer was unpacked."""
+
+_UNPROCESSED = "and its processors are not used: name them in SUMO_PROCESSORS"
+
+_recorder: Recorder | None = None
+"""The process's one recorder, once somebody has set it up."""
+_is_wrapped = False
+
+
+def install() -> None:
+    """Listen to everything the function writes, and have it shipped."""
+    global _is_wrapped
+    _is_wrapped = True
+    config = _read_config()
+    if config is None or not _is_heard(config):
+        return
+    recorder, sidecar = _assemble(config)
+    streams.listen(recorder.written)
+    note_records()
+
+    def patch(bootstrap: Any) -> None:
+        runtime_client.capture(bootstrap, recorder)
+        _follow(bootstrap, sidecar)
+
+    runtime_client.when_loaded(patch)
+
+
+def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
+    """Set up for a handler without the wrapper, once for all handlers.
+
+    Args:
+        processors: structlog processors that all records pass, besides SUMO_PROCESSORS.
+
+    Returns:
+        Where log records go; None where there is nothing to do (under the wrapper), or nothing can be done.
+    """
+    processors = tuple(processors)
+    if _is_wrapped:
+        if processors:
+            diagnostics.say_once("warn", f"SumoHandler does nothing under the wrapper, {_UNPROCESSED}")
+        return None
+    if _recorder is not None:
+        return _with_processors(_recorder, processors)
+    config = _read_config()
+    if config is None or not _is_heard(config):
+        return None
+    recorder, sidecar = _assemble(config, processors)
+    if runtime_client.BOOTSTRAP in sys.modules:
+        _follow(sys.modules[runtime_client.BOOTSTRAP], sidecar)
+    else:
+        recorder.leave_init()  # nobody will tell
+        sidecar.keep_shipping()
+    if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
+        import atexit
+
+        atexit.register(sidecar.drain_at_exit)
+    elif not has_extension():
+        diagnostics.say(
+            "warn",
+            f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
+            "function times out, crashes or is shut down are lost. Add the layer to keep them",
+        )
+    return recorder
+
+
+def _with_processors(recorder: Recorder, processors: tuple[Any, ...]) -> Recorder | None:
+    """The recorder, with these processors too; None where it was made without any."""
+    if not processors:
+        return recorder
+    from sumo_internal.processing.pipeline import ProcessingRecorder
+
+    if not isinstance(recorder, ProcessingRecorder):
+        diagnostics.say_once(
+            "warn", f"an earlier SumoHandler has none, so one with processors ships nothing, {_UNPROCESSED}"
+        )
+        return None
+    recorder.chain.add(processors)
+    return recorder
+
+
+def find_recorder() -> Recorder | None:
+    """The recorder that is there under the wrapper, or is made without it; None where nothing can be recorded."""
+    return _recorder if _is_wrapped else start_dropin()
+
+
+def reach_structlog() -> None:
+    """Let the function import structlog, with the layer's own where it has none: behind all else that it may have."""
+    folder = f"{os.path.dirname(__file__)}/_structlog"
+    if os.path.isdir(folder) and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def has_extension() -> bool:
+    """Is the external extension there, in the layer that this package came with or in any?"""
+    layer = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return os.path.exists(f"{layer}/{EXTENSION}") or os.path.exists(f"/opt/{EXTENSION}")
+
+
+def _read_config() -> Config | None:
+    config, problems = configuration.read(os.environ)
+    diagnostics.set_level(config.log_level)
+    for problem in problems:
+        diagnostics.say("warn", problem)
+    if config.is_disabled:
+        return None
+    if not config.endpoint:
+        diagnostics.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
+        return None
+    return config
+
+
+def _is_heard(config: Config) -> bool:
+    """Are the function's lines wanted, and wanted from its own process? If not, the extension does without us."""
+    return "function" in config.log_types and config.function_logs != "telemetry"
+
+
+def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Sidecar]:
+    global _recorder
+    environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
+    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+    headers = request_headers(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
+    spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
+    handoff.tell_function(config.spool_dir, stream, headers)
+    keys = {
+        "logGroup": f"/aws/lambda/{function}" if function else None,
+        "logStream": stream or None,
+        "IsColdStart": True,
+        "LayerVersion": configuration.CLIENT,
+        "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
+    }
+    if configuration.is_processed(config) or processors:
+        recorder = _processing_recorder(config, spool, keys, processors)
+    else:
+        recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced)
+    _recorder = recorder
+    return recorder, Sidecar(config, recorder, lambda counts: make_drainer(config, environ, recorder, counts))
+
+
+def _processing_recorder(
+    config: Config, spool: Spool, keys: Mapping[str, str | bool | None], processors: tuple[Any, ...]
+) -> Recorder:
+    """A recorder that processes what it records, and all that only such a one needs."""
+    from sumo_internal.processing.pipeline import ProcessingRecorder
+
+    handler = os.environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
+    recorder = ProcessingRecorder(spool, keys, config, handler, is_enhanced=config.is_enhanced)
+    recorder.chain.add(processors)
+    if config.processors:
+        reach_structlog()
+    if config.sample_rate < 1:
+        runtime_client.when_loaded(
+            lambda bootstrap: runtime_client.follow_failures(bootstrap, recorder.fail_invocation)
+        )
+    return recorder
+
+
+def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Counters) -> Drainer:
+    """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
+    from sumo_internal.shipping import factory
+    from sumo_internal.spool.reader import SpoolReader
+
+    reader = SpoolReader(config.spool_dir, recorder.spool)
+    return factory.make_drainer(config, environ, reader, counts, lambda: _make_sender(environ), recorder.account)
+
+
+def _make_sender(environ: Mapping[str, str]) -> Sender:
+    """The way to send from inside the function's process.
+
+    Our own, unless a proxy lies between: the first request over TLS costs a 128 MB function 0.3 s with it and 1.2 s
+    with urllib3, whose import is CPU that the function pays for, and 6 MB less.
+    """
+    from sumo_internal.net import client
+
+    has_proxy = any(environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"))
+    return client.PooledSender(environ) if has_proxy else client.PlainSender(environ)
+
+
+def _follow(bootstrap: Any, sidecar: Sidecar) -> None:
+    runtime_client.follow_invocations(bootstrap, sidecar)
+    address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
+    if address:
+        sidecar.register(ExtensionsApi(address))

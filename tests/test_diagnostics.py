@@ -1,0 +1,116 @@
+"""The guard: in production it swallows and says one line, under test it raises, and it never makes things worse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from layer.build import ROOT
+from sumo_internal import diagnostics
+
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the function's process: not strict, at the default level."""
+    monkeypatch.setattr(diagnostics, "IS_STRICT", False)
+    monkeypatch.setattr(diagnostics, "_threshold", diagnostics.LEVELS.index("info"))
+
+
+def fail(text: str = "detail") -> None:
+    raise LookupError(text)
+
+
+def test_it_swallows_in_production_and_says_where(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """One line: what was being done, what happened, and where."""
+    with diagnostics.guard("reading a log line"):
+        fail()
+
+    said = capfd.readouterr().err
+    begin = "sumo-internal-extension: error: reading a log line failed: LookupError: detail (test_diagnostics"
+    assert said.startswith(begin)
+    assert said.count("\n") == 1
+
+
+def test_it_says_the_same_thing_once(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error in the hot path must not double the function's log."""
+    for _ in range(100):
+        with diagnostics.guard("reading a log line"):
+            fail()
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_what_it_remembers_is_bounded(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """Errors with ever new texts fill neither the memory nor the log."""
+    for number in range(2_000):
+        diagnostics.say_once("error", f"text {number}")
+    assert capfd.readouterr().err.count("\n") == 256
+
+
+def test_it_raises_under_test() -> None:
+    """What production would swallow fails the test that brings it about."""
+    with pytest.raises(LookupError, match="detail"), diagnostics.guard("reading a log line"):
+        fail()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_what_is_the_functions_passes(production: None, kind: type[BaseException]) -> None:
+    """A signal handler of the function's may raise these in the middle of our code: they are not ours to stop."""
+    with pytest.raises(kind), diagnostics.guard("reading a log line"):
+        raise kind
+
+
+def test_nothing_happens_where_nothing_is_wrong(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """The normal case says nothing."""
+    with diagnostics.guard("reading a log line"):
+        pass
+    assert capfd.readouterr().err == ""
+
+
+def test_an_error_whose_text_cannot_be_had_is_still_swallowed(
+    production: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The function's objects may raise its own exceptions in our code, and their ``__str__`` is its own, too."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise self
+
+    with diagnostics.guard("recording a log record"):
+        raise Mute
+
+    assert "recording a log record failed: Mute" in capfd.readouterr().err
+
+
+def test_what_is_said_is_one_line(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """A text of several lines, with characters that are no text: one line that a reader of logs can take."""
+    diagnostics.say("warn", "two\nlines\r\n\tand \udc80")
+    assert capfd.readouterr().err == "sumo-internal-extension: warn: two lines and \\udc80\n"
+
+
+@pytest.mark.parametrize("level", diagnostics.LEVELS)
+def test_levels(production: None, capfd: pytest.CaptureFixture[str], level: str) -> None:
+    """SUMO_LOG_LEVEL names the least severe level that is said."""
+    diagnostics.set_level(level)
+    for each in diagnostics.LEVELS:
+        diagnostics.say(each, "text")
+    said = [line.split(": ")[1] for line in capfd.readouterr().err.splitlines()]
+    assert said == list(diagnostics.LEVELS[diagnostics.LEVELS.index(level) :])
+
+
+def test_what_is_said_passes_by_the_functions_stderr(
+    production: None, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of ours must not come back as a line of the function's, nor take a lock of its stream."""
+    monkeypatch.setattr(sys, "stderr", None)
+    diagnostics.say("error", "text")
+    assert capfd.readouterr().err == "sumo-internal-extension: error: text\n"
+
+
+def test_a_closed_stderr_is_no_error() -> None:
+    """There is nobody left to tell, and that is all."""
+    code = "import os; from sumo_internal.diagnostics import say; os.close(2); say('error', 'text'); print('alive')"
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environ, text=True) == "alive\n"

@@ -1,0 +1,165 @@
+"""Users' expressions: which are taken, and that every match is found, in long texts and behind escapes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal.expressions import (
+    LEVELS_MAX,
+    MANY_REPEATS,
+    OVERLAP_CHARS,
+    PIECE_CHARS,
+    ExpressionRefusedError,
+    compiled,
+    has_match,
+    merged,
+    readings,
+    sources,
+    spans,
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"\b\d{16}\b",
+        r"(?i)bearer\s+([\w.~+/-]+=*)",
+        r"(?:\d{4}[ -]?){3}\d{4}",
+        r"(\d{64})+",
+        r'"(?:\\.|[^"\\])*"',
+        rf"(?:a{{1,{MANY_REPEATS - 1}}}){{1,99}}",
+        r"[0-9]{16}",
+    ],
+)
+def test_an_expression_in_use_is_taken(source: str) -> None:
+    """What people mask with is not refused by the rule against endless searches."""
+    assert sources(source) == [source]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (r"(?:(\d{4})[ -]?){4}", "4111-1111-1111-1111"),
+        (r"no (?:(\d{4})-?){2,4}?", "no 4111-1111-"),
+        (r"no ((?:(\d{4})-?){4})", "4111-1111-1111-1111"),
+        (r"no (\d+)?", "4111"),
+        (r"no (?:(\d{4})-)?", "4111"),
+    ],
+)
+def test_a_group_that_repeats_is_all_of_the_match(source: str, found: str) -> None:
+    """Python knows where such a group matched last; of a card number that would be the last four digits."""
+    text = "no 4111-1111-1111-1111"
+    places = merged((span, True) for span in spans(compiled(source), text))
+    assert [text[begin:end] for (begin, end), _ in places] == [found]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        r"(a+)+$",
+        r"(?:\w+\s?)*x",
+        r"(?=(a+)+b)",
+        r"(?:a|b+)*c",
+        rf"(?:a{{1,{MANY_REPEATS}}}){{1,99}}",
+        r"((a*)b?)*",
+        r"(?:x(?:a*?)){50}",
+    ],
+)
+def test_a_repeat_in_a_repeat_is_refused(source: str) -> None:
+    """Nothing can stop Python's search; such an expression would hang the function in a line that it logs."""
+    with pytest.raises(ExpressionRefusedError, match="unbounded repeat inside an unbounded repeat"):
+        compiled(source)
+
+
+@pytest.mark.parametrize("source", ["(", "[a", "(?P<hunter2", r"\8", "a{2,1}", "*"])
+def test_what_does_not_compile_is_refused_without_being_shown(source: str) -> None:
+    """The reason names the place and never the expression, which may be the secret itself."""
+    with pytest.raises(
+        ExpressionRefusedError, match=r"^has an expression \(number 1\) that does not compile \(at position \d+\)$"
+    ):
+        sources(source)
+
+
+def test_a_list_of_expressions_is_json() -> None:
+    """A list says which of its expressions is wrong; what is no list is one expression, although it begins like one."""
+    assert sources('["a", "b"]') == ["a", "b"]
+    assert sources("[ab]") == ["[ab]"]
+    assert sources("[1, 2]") == ["[1, 2]"]
+    with pytest.raises(ExpressionRefusedError, match="number 2"):
+        sources('["a", "("]')
+
+
+@given(st.integers(0, 3 * PIECE_CHARS), st.integers(1, OVERLAP_CHARS), st.integers(0, PIECE_CHARS))
+def test_every_match_up_to_the_overlap_is_found(before: int, length: int, after: int) -> None:
+    """Wherever a match lies, over the border of two pieces too, it is found whole."""
+    text = "-" * before + "x" * length + "-" * after
+    pattern = compiled("x+")
+
+    places = merged((span, True) for span in spans(pattern, text))
+
+    assert has_match(pattern, text)
+    assert [span for span, _ in places] == [(before, before + length)]
+
+
+def test_a_match_that_is_cut_off_reaches_to_the_end() -> None:
+    """A value longer than a piece is masked to its end, not to the piece's."""
+    text = "key=" + "x" * 3 * PIECE_CHARS
+    assert next(iter(spans(compiled("key=(.*)"), text))) == (4, len(text))
+
+
+def test_groups_are_what_counts_where_there_are_any() -> None:
+    """The whole match without groups, and where no group took part; nothing that is empty."""
+    assert list(spans(compiled("b(c)(d)?"), "abcd bc")) == [(2, 3), (3, 4), (6, 7)]
+    assert list(spans(compiled("b|x(y)"), "ab xy")) == [(1, 2), (4, 5)]
+    assert list(spans(compiled("b*"), "abba")) == [(1, 3)]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.booleans(), st.integers(1, 3))
+def test_escapes_are_resolved_and_found_again(secret: str, is_ascii: bool, depth: int) -> None:
+    """JSON in JSON in JSON: what a text says is seen, and its place in the text is exact."""
+    inner = secret
+    for _ in range(depth):
+        inner = json.dumps(inner, ensure_ascii=is_ascii)[1:-1]
+    assert inner == secret or [
+        each
+        for each in readings(f"<{inner}>")
+        if each.text == f"<{secret}>" and each.original((1, 1 + len(secret))) == (1, 1 + len(inner))
+    ]
+
+
+def test_levels_of_quoting_have_a_bound() -> None:
+    """Each level doubles the backslashes: nobody nests deeper, and a text of backslashes is not read for ever."""
+    text = '"x"'
+    for _ in range(LEVELS_MAX + 2):
+        text = json.dumps(text)
+    assert len(readings(text)) == LEVELS_MAX
+
+
+def test_pythons_escapes_are_resolved() -> None:
+    """A dict's text, as print writes it, has escapes of its own."""
+    assert [each.text for each in readings(repr("it's\x07\x9f\"\U000e0001"))] == ["'it's\x07\x9f\"\U000e0001'"]
+    assert readings(r"\Uffffffff") == []
+
+
+@given(st.lists(st.tuples(st.tuples(st.integers(0, 20), st.integers(0, 5)), st.booleans())))
+def test_places_are_merged_into_disjoint_ones(found: list[tuple[tuple[int, int], bool]]) -> None:
+    """Every character of a place is in exactly one merged place, and a mask wins over a hash."""
+    places = [((begin, begin + length), is_mask) for (begin, length), is_mask in found]
+    result = merged(places)
+
+    assert all(left[0][1] <= right[0][0] for left, right in itertools.pairwise(result))
+    covered = {at: is_mask for (begin, end), is_mask in result for at in range(begin, end)}
+    assert covered.keys() == {at for (begin, end), _ in places for at in range(begin, end)}
+    assert all(covered[at] for (begin, end), is_mask in places if is_mask for at in range(begin, end))
+
+
+def test_an_expression_of_quadratic_time_sees_bounded_pieces() -> None:
+    """Much of what an expression nearly matches is searched piece by piece, and the end is found."""
+    text = "ab" * 50_000 + "c1234"
+    assert [text[begin:end] for begin, end in spans(re.compile("(?:ab){0,500}c([0-9]+)"), text)] == ["1234"]

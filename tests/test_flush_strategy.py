@@ -1,0 +1,90 @@
+"""Flushing: after which invocations the environment is held, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+from bench import flush_traffic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sumo_internal.shipping.flush_strategy import (
+    DEADLINE_MARGIN_S,
+    DENSE_GAP_S,
+    EVIDENCE_LENGTH,
+    HISTORY_LENGTH,
+    HOLD_MAX_S,
+    hold_until_s,
+    is_held,
+)
+
+GAPS = st.lists(st.floats(0, 1e6))
+
+
+@pytest.mark.parametrize(
+    ("gaps_s", "expected"),
+    [
+        ([], True),
+        ([0.1] * 4, True),
+        ([0.1] * 5, False),
+        ([10.0] * 5, False),
+        ([10.1] * 5, True),
+        ([0.1, 0.1, 60.0] * 2, True),
+        ([0.1, 0.1, 20.0] * 2, False),
+        ([600.0] + [0.1] * 19, True),
+        ([600.0] + [0.1] * 20, False),
+        ([0.1] * 19 + [600.0], True),
+        ([0.1] * 19 + [150.0], False),
+    ],
+)
+def test_auto_holds_where_invocations_are_rare(gaps_s: list[float], expected: bool) -> None:
+    """Held until there are five gaps to go by; then the mean of the last twenty decides.
+
+    Guards against a rule that does not see the pauses between short bursts, because most gaps are short.
+    """
+    assert is_held("auto", gaps_s) is expected
+
+
+@given(st.lists(st.floats(0.01, 600), min_size=100, max_size=400))
+def test_auto_has_its_price(gaps_s: list[float]) -> None:
+    """Whatever the traffic, over a long time there is no more than one hold in ten seconds, the first ones apart."""
+    holds = sum(is_held("auto", gaps_s[:number]) for number in range(EVIDENCE_LENGTH, len(gaps_s)))
+    assert holds <= sum(gaps_s) / DENSE_GAP_S + HISTORY_LENGTH
+
+
+@given(GAPS)
+def test_end_and_next_do_not_look_at_the_gaps(gaps_s: list[float]) -> None:
+    """Who chose one gets it."""
+    assert is_held("end", gaps_s)
+    assert not is_held("next", gaps_s)
+
+
+@given(GAPS, st.lists(st.floats(0, 1e6), min_size=HISTORY_LENGTH, max_size=HISTORY_LENGTH))
+def test_auto_forgets(past_s: list[float], recent_s: list[float]) -> None:
+    """Only the last gaps count, and they decide alone where they agree."""
+    held = is_held("auto", past_s + recent_s)
+    assert held is is_held("auto", recent_s)
+    if max(recent_s) <= DENSE_GAP_S or min(recent_s) > DENSE_GAP_S:
+        assert held is (min(recent_s) > DENSE_GAP_S)
+
+
+@given(st.floats(0, 4e9), st.floats(0, 1_000))
+def test_a_hold_ends_in_time(now_s: float, left_s: float) -> None:
+    """Not longer than its bound, and before the deadline: a hold must not turn into the function's timeout."""
+    until_s = hold_until_s(now_s, now_s + left_s)
+    assert until_s <= now_s + HOLD_MAX_S
+    assert until_s <= now_s + left_s - DEADLINE_MARGIN_S
+    assert until_s in (now_s + HOLD_MAX_S, now_s + left_s - DEADLINE_MARGIN_S)
+
+
+def test_the_table_is_up_to_date() -> None:
+    """What the documentation says of the strategies is what they do: the same functions made it."""
+    assert flush_traffic.FILE.read_text() == flush_traffic.table(), "write it anew: python tests/bench/flush_traffic.py"
+
+
+@pytest.mark.parametrize("shape", flush_traffic.SHAPES, ids=lambda shape: shape.__name__)
+def test_auto_is_between_the_others(shape: flush_traffic.Shape) -> None:
+    """In all traffic that we can think of, auto holds no more than end, and lets no line wait longer than next."""
+    end, auto, latest = (flush_traffic.outcome(shape, strategy) for strategy in ("end", "auto", "next"))
+    assert end.held >= auto.held >= latest.held == 0
+    assert sum(end.late_s) <= sum(auto.late_s) <= sum(latest.late_s)
+    assert len(end.late_s) == len(auto.late_s) == len(latest.late_s)
