@@ -63,7 +63,7 @@ file of counts, which the function's thread makes or the shipping thread, whoeve
 BLOCKS_MAX = 100
 """Of memory that 8,000 lines may leave behind: a segment and its batch have a dozen objects, and lines have none."""
 
-FUNCTION = ROOT / "tests/functions/bench"
+FUNCTION = ROOT / "tools/functions/bench"
 
 SCRIPT = """
 import logging, sys

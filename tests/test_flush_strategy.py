@@ -78,7 +78,7 @@ def test_a_hold_ends_in_time(now_s: float, left_s: float) -> None:
 
 def test_the_table_is_up_to_date() -> None:
     """What the documentation says of the strategies is what they do: the same functions made it."""
-    assert flush_traffic.FILE.read_text() == flush_traffic.table(), "write it anew: python tests/bench/flush_traffic.py"
+    assert flush_traffic.FILE.read_text() == flush_traffic.table(), "write it anew: python tools/bench/flush_traffic.py"
 
 
 @pytest.mark.parametrize("shape", flush_traffic.SHAPES, ids=lambda shape: shape.__name__)

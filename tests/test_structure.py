@@ -44,7 +44,7 @@ INSIDE = {"time.gmtime", "time.strftime"}
 
 PACKAGE = ROOT / "sumo_internal"
 MODULES = sorted(path for path in PACKAGE.glob("**/*.py") if "_vendor" not in path.parts)
-EVERYWHERE = sorted([*MODULES, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py")])
+EVERYWHERE = sorted([*MODULES, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("tools/**/*.py")])
 
 on_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 

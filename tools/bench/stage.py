@@ -34,7 +34,7 @@ from runtimes import ROOT, Runtime, interpreters, typical
 
 from layer.build import build, unpack
 
-FUNCTION = ROOT / "tests/functions/bench"
+FUNCTION = ROOT / "tools/functions/bench"
 CACHE = ROOT / ".cache/bench"
 TIMEOUT_S = 60.0
 """Of the measured function."""

@@ -1,6 +1,6 @@
 """What ``SUMO_FLUSH`` costs and what it buys: traffic of several shapes, played through the layer's own decision.
 
-    python tests/bench/flush_traffic.py       writes docs/flush.md
+    python tools/bench/flush_traffic.py       writes docs/flush.md
 
 The decisions are the product's own pure functions; around them is a model of one environment on a clock of its own, so
 that days pass in milliseconds. Lambda's part in it: an environment that has been idle for :data:`IDLE_S` is shut down,
@@ -164,7 +164,7 @@ holding the environment after the response adds to an invocation, where a post t
 the time from a line to its arrival: on average, of 99 lines in 100, of the latest (an idle environment is taken away
 after {IDLE_S / 60:.0f} minutes, and ships what waits then). *Met held* are invocations that came while the
 environment was held, for which Lambda would start another one. Made by
-`tests/bench/flush_traffic.py`; a test checks it.
+`tools/bench/flush_traffic.py`; a test checks it.
 
 | traffic | strategy | held | billed per invocation | late, mean | late, 99 % | latest | met held |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -33,7 +33,7 @@ from demo.facts import Account, ColdStart, Ended, Happening, Initialised, Next, 
 from demo.story import ORDINARY, TIMEOUT_S, Story
 from layer.build import build, unpack
 
-FUNCTION = ROOT / "tests/functions/orders"
+FUNCTION = ROOT / "tools/functions/orders"
 STRUCTLOG = "structlog==23.1.0"
 """The function's own, older than the layer's; it needs nothing else on any Python."""
 MEMORY_MB = 1769
