@@ -28,7 +28,7 @@ from runtimes import ROOT
 def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark as ``make bench`` does."""
     command = [sys.executable, "-m", "bench.run", *arguments]
-    return subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ".:tests"}, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": ".:tools"}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
