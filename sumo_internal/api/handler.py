@@ -11,7 +11,7 @@ import logging
 import time
 
 from sumo_internal import diagnostics, wiring
-from sumo_internal.capture.streams import not_recorded
+from sumo_internal.capture.reentrancy import not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

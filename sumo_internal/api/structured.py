@@ -28,6 +28,7 @@ from functools import lru_cache
 from sumo_internal import diagnostics, wiring
 from sumo_internal.api import handler
 from sumo_internal.capture import record_format, runtime_client, streams
+from sumo_internal.capture.reentrancy import not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class SumoProcessor:
                     _record(recorder, logger, name, event_dict)
                     _told.logger = weakref.ref(bound)
             except Exception as error:
-                streams.not_recorded(error)
+                not_recorded(error)
         return event_dict
 
 

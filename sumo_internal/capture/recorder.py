@@ -24,8 +24,9 @@ from time import time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
+from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
-from sumo_internal.capture.streams import Lines, current, need_room, too_deep
+from sumo_internal.capture.reentrancy import current, need_room, too_deep
 from sumo_internal.spool.counters import LOSSES
 
 TYPE_CHECKING = False

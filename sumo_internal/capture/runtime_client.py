@@ -33,7 +33,7 @@ from time import time
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
 from sumo_internal.capture.recorder import Recorder
-from sumo_internal.capture.streams import current, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import current, not_recorded, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import threading
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
+from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.recorder import Recorder
-from sumo_internal.capture.streams import Lines
 from sumo_internal.processing import rules
 from sumo_internal.processing.rules import WithheldError
 from sumo_internal.processing.sampling import Sampling
