@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.config import Config
     from sumo_internal.net.client import Sender
+    from sumo_internal.processing.pipeline import Pipeline
     from sumo_internal.shipping.drainer import Drainer
     from sumo_internal.spool.counters import Counters
 
@@ -35,6 +36,8 @@ _UNPROCESSED = "and its processors are not used: name them in SUMO_PROCESSORS"
 
 _recorder: Recorder | None = None
 """The process's one recorder, once somebody has set it up."""
+_pipeline: Pipeline | None = None
+"""What its records pass, where a setting asks for it."""
 _is_wrapped = False
 
 
@@ -98,14 +101,12 @@ def _with_processors(recorder: Recorder, processors: tuple[Any, ...]) -> Recorde
     """The recorder, with these processors too; None where it was made without any."""
     if not processors:
         return recorder
-    from sumo_internal.processing.pipeline import ProcessingRecorder
-
-    if not isinstance(recorder, ProcessingRecorder):
+    if _pipeline is None:
         diagnostics.say_once(
             "warn", f"an earlier SumoHandler has none, so one with processors ships nothing, {_UNPROCESSED}"
         )
         return None
-    recorder.chain.add(processors)
+    _pipeline.chain.add(processors)
     return recorder
 
 
@@ -146,7 +147,7 @@ def _is_heard(config: Config) -> bool:
 
 
 def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Sidecar]:
-    global _recorder
+    global _recorder, _pipeline
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
@@ -161,29 +162,25 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
         "runtimeVersion": "python{}.{}.{}".format(*sys.version_info[:3]),
     }
     if configuration.is_processed(config) or processors:
-        recorder = _processing_recorder(config, spool, keys, processors)
-    else:
-        recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced)
-    _recorder = recorder
+        _pipeline = _make_pipeline(config, spool, processors)
+    _recorder = recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced, processing=_pipeline)
     return recorder, Sidecar(config, recorder, lambda counts: make_drainer(config, environ, recorder, counts))
 
 
-def _processing_recorder(
-    config: Config, spool: Spool, keys: Mapping[str, str | bool | None], processors: tuple[Any, ...]
-) -> Recorder:
-    """A recorder that processes what it records, and all that only such a one needs."""
-    from sumo_internal.processing.pipeline import ProcessingRecorder
+def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) -> Pipeline:
+    """What records pass, and all that only a recorder with such needs."""
+    from sumo_internal.processing.pipeline import Pipeline
 
     handler = os.environ.get("_HANDLER", "").rpartition(".")[0].replace("/", ".")
-    recorder = ProcessingRecorder(spool, keys, config, handler, is_enhanced=config.is_enhanced)
-    recorder.chain.add(processors)
+    pipeline = Pipeline(spool, config, handler, is_enhanced=config.is_enhanced)
+    pipeline.chain.add(processors)
     if config.processors:
         reach_structlog()
     if config.sample_rate < 1:
         runtime_client.when_loaded(
-            lambda bootstrap: runtime_client.follow_failures(bootstrap, recorder.fail_invocation)
+            lambda bootstrap: runtime_client.follow_failures(bootstrap, pipeline.fail_invocation)
         )
-    return recorder
+    return pipeline
 
 
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Counters) -> Drainer:

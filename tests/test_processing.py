@@ -23,7 +23,8 @@ from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
 from sumo_internal.processing.masking import MASK
-from sumo_internal.processing.pipeline import ProcessingRecorder
+from sumo_internal.processing.pipeline import Pipeline
+from sumo_internal.processing.sampling import Sampling
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import SEGMENT_BYTES
 from sumo_internal.spool.writer import Spool
@@ -41,7 +42,8 @@ class Recording:
         settings, problems = read(variables)
         assert problems == [] and config.is_processed(settings)
         self.spool = Spool(folder, {}, 64_000_000)
-        self.recorder = ProcessingRecorder(self.spool, {"logGroup": "g"}, settings, handler)
+        self.pipeline = Pipeline(self.spool, settings, handler)
+        self.recorder = Recorder(self.spool, {"logGroup": "g"}, processing=self.pipeline)
         self.recorder.leave_init()
         self.recorder.enter_invocation("req")
         self.log = logging.Logger("orders")
@@ -226,7 +228,7 @@ def test_what_cannot_be_masked_is_withheld(
     def fails(*_: object) -> None:
         raise MemoryError("hunter2")
 
-    monkeypatch.setattr(made.recorder._rules.masking, "applied", fails)
+    monkeypatch.setattr(made.pipeline._rules.masking, "applied", fails)
     made.log.error("hunter2", extra={"password": "hunter2"})
     (record,) = made.records()
 
@@ -257,7 +259,7 @@ def test_what_is_shown_of_a_withheld_record_is_masked(
 def test_no_instant_is_without_rules(recording: Callable[..., Recording]) -> None:
     """Another thread may log at any instruction of the change from one invocation to the next."""
     made = recording(SUMO_MASK_PATTERNS="hunter2")
-    inside = (ProcessingRecorder.enter_invocation.__code__, Recorder.enter_invocation.__code__)
+    inside = (Recorder.enter_invocation.__code__, Sampling.begin.__code__)
 
     def log(frame: FrameType, *_: object) -> Any:
         if frame.f_code in inside:
@@ -307,7 +309,7 @@ def test_a_failing_invocation_goes_out(recording: Callable[..., Recording]) -> N
     """All of it: what was held, what follows, and nothing of the next one."""
     made = recording(SUMO_SAMPLE="0")
     made.log.info("before")
-    made.recorder.fail_invocation()
+    made.pipeline.fail_invocation()
     made.log.info("after")
     made.recorder.leave_invocation()
     made.recorder.enter_invocation("next")
@@ -325,17 +327,17 @@ def test_lines_without_a_request_go_out(recording: Callable[..., Recording]) -> 
     assert len(made.records()) == 1
 
 
-def test_the_plain_recorder_is_the_same_without_settings() -> None:
-    """Nothing of this is on the way of a line when no setting asks for it: no override, no instance attribute."""
+def test_without_settings_nothing_of_it_is_there() -> None:
+    """Nothing of this is imported, nor on the way of a line, when no setting asks for it."""
     settings, _ = read({})
     assert not config.is_processed(settings)
     script = (
         "import sys, sumo_internal.wiring\nprint([name for name in sys.modules if name.startswith('sumo_internal.')])"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    for name in ("processing", "processors", "rules", "disguise", "patterns", "embedded", "holding", "structured"):
-        assert f"'sumo_internal.{name}'" not in loaded
-    assert Recorder.record.__qualname__ == "Recorder.record"
+    assert "sumo_internal.capture.recorder" in loaded
+    for name in ("processing", "expressions", "api"):
+        assert f"'sumo_internal.{name}" not in loaded
 
 
 DROP_IN = """

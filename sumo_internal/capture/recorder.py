@@ -32,9 +32,36 @@ from sumo_internal.spool.counters import LOSSES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Protocol
 
     from sumo_internal.spool.writer import Spool
+
+    Said = tuple[record_format.Error | None, str]
+    """The exception of what is recorded, and how it reads at the end of the text."""
+
+    class Processing(Protocol):
+        """What records pass, where a setting asks for it: :class:`sumo_internal.processing.pipeline.Pipeline`."""
+
+        partial_max_chars: int
+        """Bound on text without a line end that is held back."""
+
+        def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
+            """Text, fields (as a piece) and level of a record as it may leave; None where nobody wants it."""
+
+        def append(self, start: str, level: int) -> None:
+            """Like :meth:`Spool.append`, for a line that may have to wait."""
+
+        def cut(self, text: str) -> int:
+            """How much of a text that has no line end yet may be recorded now."""
+
+        def enter_invocation(self, request_id: str | None) -> None: ...
+
+        def leave_invocation(self) -> None: ...
+
+        def leave_init(self) -> None: ...
+
+
+_NO_ERROR: Said = (None, "")
 
 _LOGGERS_MAX = 1_000
 """Pairs of level and logger name whose text is kept; a program with more loggers renders it each time."""
@@ -94,10 +121,14 @@ _ADDED_ATTRIBUTES = ("message", "asctime", "aws_request_id", "tenant_id", "_fram
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
-    _has_short_cut = True
-    """May a usual record go past :meth:`_put`? Of the class: at no instant may one of a recorder that processes."""
-
-    def __init__(self, spool: Spool, keys: Mapping[str, str | bool | None], *, is_enhanced: bool = True) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        keys: Mapping[str, str | bool | None],
+        *,
+        is_enhanced: bool = True,
+        processing: Processing | None = None,
+    ) -> None:
         """Record into a spool.
 
         Args:
@@ -105,15 +136,18 @@ class Recorder:
             keys: Keys that all records of this process share: ``logGroup``, ``logStream``, ``LayerVersion``, ….
             is_enhanced: False records texts as ``{"message":…}`` and objects as themselves, without any other key
                 (SUMO_ENHANCE_JSON_LOGS); the spool must not add its ids either then.
+            processing: What the records pass; None for nothing, which costs nothing.
         """
         self.spool = spool
-        self._append = spool.append
+        self._processing = processing
+        self._append = spool.append if processing is None else processing.append
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
         self._loggers: dict[str, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
         self._takes_short_way = False
+        """Is a record what :meth:`record` makes of it, without anything that :meth:`_put` might add or take away?"""
         self._lines = self._new_lines()
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
@@ -122,7 +156,9 @@ class Recorder:
         spool.on_fork = self._forget_unwritten
 
     def _new_lines(self) -> Lines:
-        return Lines(self.line)
+        if self._processing is None:
+            return Lines(self.line)
+        return Lines(self.line, self._processing.partial_max_chars, self._processing.cut)
 
     # Invocations.
 
@@ -143,10 +179,14 @@ class Recorder:
         )
         # Loaded by the function, if at all, and never by us. Without it no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
-        self._takes_short_way = self._has_short_cut and self._is_enhanced and self._tracing is None
+        self._takes_short_way = self._processing is None and self._is_enhanced and self._tracing is None
+        if self._processing is not None:
+            self._processing.enter_invocation(request_id)
 
     def leave_init(self) -> None:
         """The init phase is over, and the function's module has been imported."""
+        if self._processing is not None:
+            self._processing.leave_init()
 
     def leave_invocation(self) -> None:
         """The invocation is over: text without a line end will not get one, and the environment is warm from here.
@@ -157,6 +197,8 @@ class Recorder:
         self._is_cold = False
         self._catch_up_all()
         self._lines.flush(is_final=False)
+        if self._processing is not None:
+            self._processing.leave_invocation()
 
     def flush(self) -> None:
         """Record all text that waits for its line end."""
@@ -248,7 +290,8 @@ class Recorder:
         message = record_format.message_text(text)[0]
         if has_details and self._is_enhanced:
             details += self._details(record, text)
-        self._put(record.created, text, message, details, record.levelno)
+        said = (record.exc_info or None, record.exc_text or "")
+        self._put(record.created, text, message, details, record.levelno, said)
 
     @staticmethod
     def _is_bare(attributes: dict[str, object]) -> bool:
@@ -285,9 +328,7 @@ class Recorder:
         """
         self._put(time(), text, record_format.message_text(text)[0], f',"level":"ERROR"{details}', logging.ERROR)
 
-    def event(
-        self, created_s: float, text: str, details: str, level: int, error: tuple[record_format.Error | None, str]
-    ) -> None:
+    def event(self, created_s: float, text: str, details: str, level: int, said: Said) -> None:
         """Record an event that was not written.
 
         Args:
@@ -295,9 +336,9 @@ class Recorder:
             text: What it says, with the exception's traceback.
             details: Its keys, as a piece of an object's text.
             level: As in ``logging``.
-            error: Its exception and the traceback as it stands in the text.
+            said: Its exception and the traceback as it stands in the text.
         """
-        self._put(created_s, text, record_format.message_text(text)[0], details, level)
+        self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
 
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Record what was retried, failed over and lost so far, as a record of its own type."""
@@ -310,9 +351,16 @@ class Recorder:
 
     # Into the spool.
 
-    def _put(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
-        if self._tracing is not None:
-            details += self._span_text(details)
+    def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> None:
+        if not self._takes_short_way:
+            if self._processing is not None:
+                passed = self._processing.passed(text, details, level, said)
+                if passed is None:
+                    return
+                text, details, level = passed
+                message = record_format.message_text(text)[0]
+            if self._tracing is not None:
+                details += self._span_text(details)
         start = self._start(created_s, message, details)
         # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
         if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
