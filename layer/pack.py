@@ -46,7 +46,8 @@ TOGETHER = (
         "capture/streams",
         "shipping/__init__",
         "shipping/flush_strategy",
-        "shipping/sidecar",
+        "shipping/invocations",
+        "shipping/shipper",
     ),
     ("extension/__init__", "extension/lifecycle", "extension/platform_log", "lambda_apis/telemetry_api"),
 )

@@ -13,7 +13,8 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import runtime_client, streams
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
-from sumo_internal.shipping.sidecar import Sidecar
+from sumo_internal.shipping.invocations import Invocations
+from sumo_internal.shipping.shipper import Shipper
 from sumo_internal.spool import handoff
 from sumo_internal.spool.envelope import request_headers
 from sumo_internal.spool.writer import Spool
@@ -48,13 +49,13 @@ def install() -> None:
     config = _read_config()
     if config is None or not _is_heard(config):
         return
-    recorder, sidecar = _assemble(config)
+    recorder, shipper = _assemble(config)
     streams.listen(recorder.written)
     note_records()
 
     def patch(bootstrap: Any) -> None:
         runtime_client.capture(bootstrap, recorder)
-        _follow(bootstrap, sidecar)
+        _follow(bootstrap, Invocations(config, recorder, shipper))
 
     runtime_client.when_loaded(patch)
 
@@ -78,16 +79,16 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     config = _read_config()
     if config is None or not _is_heard(config):
         return None
-    recorder, sidecar = _assemble(config, processors)
+    recorder, shipper = _assemble(config, processors)
     if runtime_client.BOOTSTRAP in sys.modules:
-        _follow(sys.modules[runtime_client.BOOTSTRAP], sidecar)
+        _follow(sys.modules[runtime_client.BOOTSTRAP], Invocations(config, recorder, shipper))
     else:
         recorder.leave_init()  # nobody will tell
-        sidecar.keep_shipping()
+        shipper.begin()
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
 
-        atexit.register(sidecar.drain_at_exit)
+        atexit.register(shipper.drain_at_exit)
     elif not has_extension():
         diagnostics.say(
             "warn",
@@ -146,7 +147,7 @@ def _is_heard(config: Config) -> bool:
     return "function" in config.log_types and config.function_logs != "telemetry"
 
 
-def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Sidecar]:
+def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Shipper]:
     global _recorder, _pipeline
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
@@ -164,7 +165,7 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     if configuration.is_processed(config) or processors:
         _pipeline = _make_pipeline(config, spool, processors)
     _recorder = recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced, processing=_pipeline)
-    return recorder, Sidecar(config, recorder, lambda counts: make_drainer(config, environ, recorder, counts))
+    return recorder, Shipper(config, spool, lambda counts: make_drainer(config, environ, recorder, counts))
 
 
 def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) -> Pipeline:
@@ -204,8 +205,8 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
     return client.PooledSender(environ) if has_proxy else client.PlainSender(environ)
 
 
-def _follow(bootstrap: Any, sidecar: Sidecar) -> None:
-    runtime_client.follow_invocations(bootstrap, sidecar)
+def _follow(bootstrap: Any, invocations: Invocations) -> None:
+    runtime_client.follow_invocations(bootstrap, invocations)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address:
-        sidecar.register(ExtensionsApi(address))
+        invocations.register(ExtensionsApi(address))

@@ -1,4 +1,4 @@
-"""The sidecar's own promises, without an environment; what it does in one is in the path tests."""
+"""The sidecar's own promises, its two threads', without an environment; what it does in one is in the path tests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.shipping import sidecar as sidecar_module
-from sumo_internal.shipping.sidecar import EXIT_MAX_S, Sidecar
+from sumo_internal.shipping import invocations as invocations_module
+from sumo_internal.shipping import shipper as shipper_module
+from sumo_internal.shipping.invocations import Invocations
+from sumo_internal.shipping.shipper import AGEING, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
 from sumo_internal.spool.writer import Spool
+
+CONFIG, _ = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token"})
 
 
 class Api:
@@ -33,27 +37,27 @@ class Api:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what was to run on a thread of its own; nothing does."""
     names: list[str] = []
-    monkeypatch.setattr(sidecar_module, "_start_thread", lambda body, *_: names.append(body.__name__))
+    for module in (shipper_module, invocations_module):
+        monkeypatch.setattr(module, "start_thread", lambda body, *_: names.append(body.__name__))
     return names
 
 
-def make(tmp_path: Path) -> tuple[Sidecar, Spool]:
+def make(tmp_path: Path) -> tuple[Shipper, Spool]:
     spool = Spool(f"{tmp_path}/spool", {"X-Sumo-Name": "s"}, 64_000_000)
-    config, _ = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token"})
 
     def no_drainer(_: Any) -> Any:
         raise AssertionError("nothing is drained here")
 
-    return Sidecar(config, Recorder(spool, {}), no_drainer), spool
+    return Shipper(CONFIG, spool, no_drainer), spool
 
 
 def test_shipping_begins_with_the_first_line_and_once(tmp_path: Path, begun: list[str]) -> None:
     """Not before there is something to ship, and not again when the init phase is over."""
-    sidecar, spool = make(tmp_path)
+    shipper, spool = make(tmp_path)
     assert begun == []
     for _ in range(3):
         spool.append('{"message":"a line"')
-    sidecar.keep_shipping()
+    shipper.begin()
     assert begun == ["_keep_shipping"]
 
 
@@ -76,11 +80,11 @@ def test_without_a_thread_nothing_is_registered(tmp_path: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sidecar_module, "start_new_thread", fail)
-    sidecar, _ = make(tmp_path)
+    monkeypatch.setattr(shipper_module, "start_new_thread", fail)
+    shipper, spool = make(tmp_path)
     api: Any = Api()
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        sidecar.register(api)
+        Invocations(CONFIG, Recorder(spool, {}), shipper).register(api)
     assert not api.is_asked
 
 
@@ -92,7 +96,7 @@ def test_shipping_that_cannot_begin_keeps_the_lines(
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sidecar_module, "start_new_thread", fail)
+    monkeypatch.setattr(shipper_module, "start_new_thread", fail)
     monkeypatch.setattr("sumo_internal.diagnostics.IS_STRICT", False)
     _, spool = make(tmp_path)
     for _ in range(3):
@@ -128,6 +132,22 @@ def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: l
     thread.start()
     thread.join()
     assert errors and begun == ["_keep_shipping"]
+
+
+@pytest.mark.parametrize(
+    ("wait", "expected"),
+    [
+        ({"is_woken": False, "is_late": False, "is_held": False}, AGEING),
+        ({"is_woken": False, "is_late": False, "is_held": True}, AGEING),
+        ({"is_woken": True, "is_late": False, "is_held": True}, AGEING),
+        ({"is_woken": True, "is_late": False, "is_held": False}, REPORT_COMING),
+        ({"is_woken": False, "is_late": True, "is_held": False}, THAWED),
+        ({"is_woken": False, "is_late": True, "is_held": True}, THAWED),
+    ],
+)
+def test_what_the_shipping_thread_waits_for(wait: dict[str, bool], expected: str) -> None:
+    """Guards against a REPORT that is waited for while an invocation is held, and against shipping before SHUTDOWN."""
+    assert next_state(**wait) == expected
 
 
 SCRIPT = """

@@ -1,0 +1,163 @@
+"""The life-cycle thread: follows the invocations, and keeps them open while their lines are shipped.
+
+Separate from :mod:`sumo_internal.shipping.shipper`, which ships, and which this only asks to. The two threads together
+are the *sidecar*: an internal extension, registered with Lambda, inside the runtime process.
+
+This thread waits for nothing but its own Next and a bounded hold. Lambda freezes the environment when the runtime and
+every registered extension have asked for their next event: by asking late, after the response has gone back to the
+caller, this thread buys the time to ship. Where it does so it takes its event, which says until when it may, no earlier
+than that: nothing of ours runs in such an invocation. It is registered for INVOKE while the function's module is
+imported, and only where the runtime tells of invocations: it would hold each one until its deadline else.
+"""
+
+from __future__ import annotations
+
+import time
+
+from sumo_internal import diagnostics
+from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, Event
+from sumo_internal.shipping import flush_strategy
+from sumo_internal.shipping.shipper import Signal, start_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+    from sumo_internal.capture.recorder import Recorder
+    from sumo_internal.config import Config
+    from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
+    from sumo_internal.shipping.shipper import Shipper
+
+NAME = "sumo-internal-sidecar"
+"""The internal extension's name; no file in /opt/extensions may have it."""
+_NEXT_RETRY_S = 0.05
+_NEXT_ATTEMPTS_MAX = 20
+"""A Next that fails is asked again: an extension that is registered and does not ask keeps the invocation open."""
+
+
+class Invocations:
+    """Tells the recorder of each invocation, and has what it leaves shipped."""
+
+    def __init__(self, config: Config, recorder: Recorder, shipper: Shipper) -> None:
+        """Follow invocations; with :meth:`register`, hold them too.
+
+        Args:
+            config: For the flush strategy.
+            recorder: Told of invocations; its spool is shipped.
+            shipper: Ships it.
+        """
+        self._flush = config.flush
+        self._recorder = recorder
+        self._spool = recorder.spool
+        self._shipper = shipper
+        self._api: ExtensionsApi | None = None
+        self._registration: socket | None = None
+        self._registered = Signal()
+        self._running_id: str | None = None
+        self._ended_id: str | None = None
+        self._ended_at_s = 0.0
+        self._ended = Signal()
+        self._gaps_s: list[float] = []
+        self._is_quiet = False
+        """The last invocation that was held had no lines."""
+
+    # Called by the runtime's thread. Neither blocks, but for the first call that waits for the registration.
+
+    def ended(self) -> None:
+        """The runtime asks for its next event: the invocation (or the init phase) is over."""
+        if self._registration is not None:
+            self._finish_registering(self._registration)
+        if self._running_id is None:
+            self._recorder.leave_init()
+            return
+        try:
+            self._recorder.leave_invocation()
+        finally:  # whatever happens there, the life-cycle thread must not wait for ever
+            self._ended_id, self._running_id = self._running_id, None
+            self._ended_at_s = time.time()
+            self._ended.set()
+
+    def began(self, request: Any) -> None:
+        """The runtime has an event: an invocation begins."""
+        if self._is_quiet:
+            # The REPORT of the last one leaves beside this one: a silent function is not held for it.
+            self._shipper.look()
+        if self._ended_at_s:
+            self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
+        self._running_id = request.invoke_id
+        self._recorder.enter_invocation(
+            request.invoke_id, trace_id=request.x_amzn_trace_id, tenant_id=getattr(request, "tenant_id", None)
+        )
+
+    def register(self, api: ExtensionsApi) -> None:
+        """Register as an internal extension; the answer is read when the runtime first asks for an event.
+
+        So nothing runs beside the function's imports, which it would slow down. The thread is started all the same,
+        because it may fail to: an extension that is registered and does not ask for events keeps the init phase open.
+        """
+        start_thread(self._live, api)
+        self._api = api
+        try:
+            self._registration = api.ask_to_register(NAME, ["INVOKE"])
+        except OSError as error:
+            self._do_without(error)
+
+    def _finish_registering(self, connection: socket) -> None:
+        self._registration = None
+        assert self._api is not None, "there is a connection because of it"
+        try:
+            self._api.registered(connection)
+        except (ApiRefusedError, OSError) as error:
+            self._do_without(error)
+        else:
+            self._registered.set()
+
+    def _do_without(self, error: Exception) -> None:
+        self._api = None
+        self._registered.set()
+        text = f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN"
+        diagnostics.say("warn", text)
+
+    # The life-cycle thread.
+
+    def _live(self, api: ExtensionsApi) -> None:
+        self._registered.wait()
+        self._shipper.begin()
+        while self._api is not None and (event := self._next(api)) is not None:
+            with diagnostics.guard("following an invocation"):
+                self._follow(event)
+
+    def _next(self, api: ExtensionsApi) -> Event | None:
+        for _ in range(_NEXT_ATTEMPTS_MAX):
+            try:
+                connection = api.ask()
+                if self._is_held():
+                    self._ended.wait()  # read any earlier, the event would only be in the handler's way
+                return api.receive(connection)
+            except (ApiRefusedError, OSError, ValueError) as error:
+                problem = error
+                time.sleep(_NEXT_RETRY_S)
+        diagnostics.say("warn", f"Lambda gives the sidecar no more events ({problem}); lines are shipped at SHUTDOWN")
+        return None
+
+    def _follow(self, event: Event) -> None:
+        """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
+        self._shipper.check_folder()
+        if not self._is_held():
+            # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
+            # meanwhile, and meet the freeze with it.
+            if self._shipper.has_news():
+                self._shipper.ship()
+            else:
+                self._shipper.look()  # the REPORT of the last one comes in a moment
+            return
+        while self._ended_id != event.request_id:
+            if not self._ended.wait(event.deadline_s - time.time()):
+                return
+        self._is_quiet = not self._spool.pending_bytes
+        if not self._is_quiet or self._shipper.has_others():
+            self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), event.deadline_s))
+
+    def _is_held(self) -> bool:
+        return self._shipper.is_hold_worthwhile and flush_strategy.is_held(self._flush, self._gaps_s)

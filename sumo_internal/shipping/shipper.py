@@ -1,0 +1,278 @@
+"""The shipping thread: drains the spool when it is asked to, and when lines have become old.
+
+Separate from :mod:`sumo_internal.shipping.invocations`, which knows when an invocation has ended: outside Lambda there
+is only this. The thread may be stuck in a name look-up or a dead connection for as long as it likes, and nobody waits
+for it beyond a bound. It begins with the first line, or when the init phase is over. What shipping needs is imported
+when there is something to ship for the first time, so that it is no part of the function's start.
+
+The function's threads only ever set a :class:`Signal`, which takes no lock. The environment may freeze at any
+instruction of this, for any time: every wait is for an event or a time, and a socket that did not survive is the
+source's business.
+
+Between two drains the thread is in one of three states, each a wait with an end of its own (:func:`next_state`):
+
+===============  =========================================  =======================================================
+state            ends                                       and then it ships
+===============  =========================================  =======================================================
+AGEING           when what was written since is old         what there is
+REPORT_COMING    LOOK_AGAIN_S after a drain beside an       what others have left: the extension has the REPORT of
+                 invocation                                 the invocation before
+THAWED           LOOK_AGAIN_S after a wait that was frozen  what there is, unless this was SHUTDOWN and the process
+                                                            has been killed meanwhile
+===============  =========================================  =======================================================
+
+Whoever wakes the thread ends any of them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import allocate_lock, start_new_thread
+
+from sumo_internal import diagnostics
+from sumo_internal.shipping import flush_strategy
+from sumo_internal.spool.counters import DRAINER, Counters
+from sumo_internal.spool.folder import FolderRefusedError
+from sumo_internal.spool.writer import has_others
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sumo_internal.config import Config
+    from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.spool.writer import Spool
+
+WAKE_BYTES = 2 << 20
+"""Unsent bytes that start shipping in the middle of an invocation. Two batches: beside a handler that logs a request
+costs several times the CPU that it costs afterwards, and this much a 128 MB function can still ship at SHUTDOWN."""
+LOOK_AGAIN_S = 0.1
+"""After shipping beside an invocation, until the extension has what Lambda tells it of the one before: its REPORT."""
+FROZEN_S = 0.5
+"""A thread that wakes so late was frozen. If an invocation has thawed the environment it asks for the lines; if it was
+SHUTDOWN, this process is about to be killed, and a request begun now would be sent twice: so the thread waits a little
+to see which."""
+EXIT_MAX_S = 5.0
+"""Outside Lambda: for how long a process that ends may be kept for the last lines."""
+_NEVER_S = float("inf")
+
+AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
+
+
+class Signal:
+    """A wake-up that anybody can give at any instant without waiting; one waiter uses it up.
+
+    ``threading.Event`` takes a lock to be set, and a finaliser that logs in the middle of that would wait for itself.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it is set already
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is set, at most so long; False when it was not."""
+        return self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
+
+
+def start_thread(body: Callable[..., None], *arguments: object) -> None:
+    """Start a thread that does not keep the process alive.
+
+    Not a ``threading.Thread``, which would be one of the function's threads, and whose start waits for a hand-over of
+    the interpreter lock. Python 3.10 needs that wait: a thread that has not begun when the interpreter ends looks at
+    freed memory there.
+    """
+    if sys.version_info >= (3, 11):
+        start_new_thread(body, arguments)
+        return
+    begun = Signal()
+
+    def begin() -> None:
+        begun.set()
+        body(*arguments)
+
+    start_new_thread(begin, ())
+    begun.wait(1.0)
+
+
+def next_state(*, is_woken: bool, is_late: bool, is_held: bool) -> str:
+    """What the shipping thread waits for after a wait, and after the drain that it may have led to.
+
+    Args:
+        is_woken: Somebody has ended the wait.
+        is_late: It was over long before the thread could go on.
+        is_held: An invocation is kept open until the drain is over.
+    """
+    if is_woken:
+        return AGEING if is_held else REPORT_COMING
+    return THAWED if is_late else AGEING
+
+
+class Shipper:
+    """Ships what this process, and others, leave in the spool."""
+
+    def __init__(self, config: Config, spool: Spool, make_drainer: Callable[[Counters], Drainer]) -> None:
+        """Make a shipper, which ships from the first line on.
+
+        Args:
+            config: For the age at which lines are shipped.
+            spool: This process's own.
+            make_drainer: Called on the shipping thread when there is something to ship for the first time, with
+                the counters for what becomes of it.
+        """
+        self._config = config
+        self._spool = spool
+        self._spool.on_backlog = self._backlog
+        self._spool.wake_offset = 0  # the first line
+        self._counts = _drainer_counters(self._spool)
+        self._make_drainer = make_drainer
+        self._drainer: Drainer | None = None
+        self._draining = allocate_lock()
+        """The drainer is the process's only one, and a thread's at a time."""
+        self._pid = os.getpid()
+        self._has_begun = allocate_lock()
+        """Taken by the thread that starts the shipping thread, for good."""
+        self._wake = Signal()
+        self._is_asked = False
+        """A drain is wanted that has not begun. Only the shipping thread takes it back, before it drains."""
+        self._waiting: Signal | None = None
+        """Of :meth:`ship_until`, while an invocation is held by it."""
+        self.is_hold_worthwhile = True
+        """May be waited for: the source has taken lines, and in time, when that was last tried."""
+
+    # Called by the function's threads. None of these waits.
+
+    def ship(self) -> None:
+        """Have the spool drained soon; returns at once."""
+        self._is_asked = True
+        self._wake.set()
+
+    def look(self) -> None:
+        """Have it drained soon if others have lines in it; what this process has waits for its time."""
+        self._wake.set()
+
+    def _backlog(self) -> None:
+        """There is the first line, or another :data:`WAKE_BYTES` of them."""
+        if not self._has_begun.locked():
+            self.begin()
+            self._spool.wake_offset = WAKE_BYTES  # in a forked child, too, where nothing begins
+        else:
+            self._spool.wake_offset = WAKE_BYTES  # once; the shipping thread sets it anew
+            self.ship()
+
+    def begin(self) -> None:
+        """Ship when asked to, and whatever has become old, on a thread of its own; a forked child leaves it to us."""
+        if os.getpid() != self._pid or not self._has_begun.acquire(blocking=False):
+            return
+        try:
+            self._counts.keep()  # before the init is over: later the function may have filled the disk
+            self._spool.wake_offset = WAKE_BYTES
+            start_thread(self._keep_shipping)
+        except RecursionError:
+            self._has_begun.release()  # at the end of the function's stack: the line comes back
+            self._spool.wake_offset = 0
+            raise
+        except Exception as error:
+            diagnostics.failed("beginning to ship", error)
+
+    # Called by the thread that follows the invocations.
+
+    def ship_until(self, until_s: float) -> bool:
+        """Wait until everything is shipped, at most until then (POSIX time); False when it is not."""
+        self._waiting = waiting = Signal()
+        self.ship()
+        # Never longer, should the clock be set back meanwhile.
+        is_over = waiting.wait(min(flush_strategy.HOLD_MAX_S, until_s - time.time()))
+        self._waiting = None
+        if not is_over:
+            self.is_hold_worthwhile = False
+            diagnostics.say_once(
+                "warn", "Sumo Logic is slow: invocations are not held any more until it answers in time"
+            )
+        return is_over
+
+    def has_news(self) -> bool:
+        """Is there anything to ship, or to tell: lines of ours or of others, or lines that have been lost?"""
+        return bool(self._spool.pending_bytes or self.has_others() or self._spool.counters.counts())
+
+    def has_others(self) -> bool:
+        """Has another writer lines in the spool's folder?"""
+        return has_others(self._spool) if self._drainer is None else self._drainer.has_others()
+
+    def check_folder(self) -> None:
+        """Notice that the function has emptied /tmp: what is mapped is still there, but nobody else would find it."""
+        try:
+            self._spool.mend()
+        except OSError:
+            pass  # it is being emptied at this moment, or full: the next line makes what it needs
+        except FolderRefusedError as error:
+            diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
+
+    # The shipping thread.
+
+    def _keep_shipping(self) -> None:
+        with diagnostics.guard("looking after the spool"):
+            self.check_folder()
+        state = AGEING
+        old_at_s = time.monotonic() + self._config.flush_max_age_s
+        while True:
+            over_at_s = old_at_s if state is AGEING else time.monotonic() + LOOK_AGAIN_S
+            is_woken = self._wake.wait(over_at_s - time.monotonic())
+            is_late = not is_woken and time.monotonic() > over_at_s + FROZEN_S
+            waiting = self._waiting
+            if not is_late:
+                with diagnostics.guard("shipping"):
+                    self._ship(is_everything_due=not is_woken and state is not REPORT_COMING)
+                if is_woken or state is not REPORT_COMING:
+                    old_at_s = time.monotonic() + self._config.flush_max_age_s
+            state = next_state(is_woken=is_woken, is_late=is_late, is_held=waiting is not None)
+            if waiting is not None:
+                waiting.set()
+
+    def _ship(self, *, is_everything_due: bool) -> None:
+        """Drain if that is wanted: by somebody, because of its age, or because others have left something."""
+        is_due = is_everything_due and self._spool.pending_bytes > 0
+        if not (self._is_asked or is_due or self.has_others()):
+            return
+        self._is_asked = False
+        from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
+
+        with self._draining:
+            drainer = self._own_drainer()
+            outcome = drainer.drain(_NEVER_S)
+            drainer.account(self._spool.counters, is_recorded=outcome is Drained.EMPTY)
+        self.is_hold_worthwhile = outcome is not Drained.KEPT
+        self._watch_backlog()
+
+    def drain_at_exit(self) -> None:
+        """Ship what is left, within :data:`EXIT_MAX_S`: outside Lambda there is nobody to come after this process."""
+        until_s = time.time() + EXIT_MAX_S
+        with diagnostics.guard("shipping at exit"):
+            if os.getpid() != self._pid:  # a forked child has the parent's drainer, and perhaps its lock, held for ever
+                self._make_drainer(_drainer_counters(self._spool)).drain(until_s)
+            elif self._draining.acquire(timeout=EXIT_MAX_S):  # for good: this is the last time
+                self._own_drainer().drain(until_s)
+
+    def _own_drainer(self) -> Drainer:
+        self._drainer = self._drainer or self._make_drainer(self._counts)
+        return self._drainer
+
+    def _watch_backlog(self) -> None:
+        """Be woken when another :data:`WAKE_BYTES` have come together, in this segment or from it into the next."""
+        segments = list(self._spool.segments)
+        if segments:
+            self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES
+
+
+def _drainer_counters(spool: Spool) -> Counters:
+    """The counts of this process's drainer, beside those of its writer; no file has them before they are kept."""
+    return Counters(spool.folder, spool.writer + DRAINER)
