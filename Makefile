@@ -1,5 +1,8 @@
 # Needs a Python from 3.10 on and make; everything else is installed into .venv, without root.
 
+# Nothing here depends on a PYTHON* variable of the caller's, and nothing passes with the help of one.
+$(foreach name,$(filter PYTHON%,$(.VARIABLES)),$(eval unexport $(name)))
+
 # What .venv is made from. A version manager's python3.11 may be on PATH and still not run, so it is asked.
 IS_USABLE := import sys; sys.exit(sys.version_info < (3, 10))
 PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 2>/dev/null && echo "$$name" && break; done)

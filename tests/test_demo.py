@@ -78,7 +78,7 @@ def photograph_if_asked(fault: str = "") -> None:
 
 @pytest.mark.timeout(180)  # it takes 20 s on a machine that has nothing else to do
 def test_demo_accounts_for_every_line() -> None:
-    """The rows, the batches below them, the summary and the page tell the same story: every line is at Sumo, once.
+    """The rows, the batches below them, the summary and the page tell the same story: every line is at Sumo.
 
     Guards against a summary that says what it ought to say. The lines of the crash are the ones that the extension has
     to send all by itself.
@@ -93,17 +93,17 @@ def test_demo_accounts_for_every_line() -> None:
     batches = [(sender, int(lines)) for sender, lines in find(r"^ -> \S+ (\w+) (\d+) lines ", output)]
     sent = {sender: [lines for name, lines in batches if name == sender] for sender, _ in batches}
 
-    written, at_sumo, *others = books(output)
-    assert (at_sumo, others) == (written, [0, 0, 0])
+    written, at_sumo, in_s3, twice, lost = books(output)
+    assert (at_sumo, in_s3, lost) == (written, 0, 0)
     assert [int(number) for number, _ in invocations] == list(range(1, len(invocations) + 1))
     assert sum(int(lines) for _, lines in cold_start + invocations) == written > 100
-    assert sum(lines for _, lines in batches) == at_sumo
+    assert at_sumo <= sum(lines for _, lines in batches) <= at_sumo + twice
     for sender, lines in sent.items():
         assert find(rf"^ {sender} (\d+) 0 (\d+) ", output) == [(str(len(lines)), str(sum(lines)))]
     assert len(find(r"SIGKILL .* (\d+) 0$\n -> \S+ (extension) \1 lines ", output)) == 1
     [(held, not_held)] = re.findall(r"After (\d+) responses .*; after (\d+)\s", output.replace("\n", " "))
     assert int(held) > 5 and int(not_held) > 0
-    assert "\nEvery line is at Sumo Logic, once.\n" in output
+    assert len(find(r"^Every line is at Sumo Logic(, once\.|; \d+ records came twice, each with the id)", output)) == 1
     assert output.endswith("your browser: .cache/demo/demo.html\n")
     check_page(output)
     photograph_if_asked()
@@ -112,12 +112,16 @@ def test_demo_accounts_for_every_line() -> None:
 @pytest.mark.timeout(120)  # 10 s likewise
 @pytest.mark.parametrize("fault", FAULTS)
 def test_demo_with_a_fault_shows_where_the_lines_went(fault: str) -> None:
-    """No line is lost, and the way that the fault was to show is shown: S3, another try, the extension."""
+    """No line is lost, and the way that the fault was to show is shown: S3, another try, the extension.
+
+    That nothing comes twice is no promise: a request may be under way when the environment freezes.
+    """
     demo = run_demo(f"FAULT={fault}")
     assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
     written, at_sumo, in_s3, twice, lost = books(demo.stdout)
-    assert (twice, lost) == (0, 0)
+    assert lost == 0
     assert at_sumo + in_s3 == written
+    assert (f"{twice} records came twice" in " ".join(demo.stdout.split())) is (twice > 0)
 
     document = check_page(demo.stdout, fault)
     photograph_if_asked(fault)
@@ -182,7 +186,7 @@ def test_account_tells_what_is_wrong(
     assert list(account.lost.elements()) == lost
     assert account.repeated == repeated
     assert list(account.unknown.elements()) == unknown
-    assert account.is_flawless is (lost + repeated + unknown == [])
+    assert account.is_well is (lost + unknown == [])
 
 
 def account_of(lines: Sequence[Line], at_sumo: Sequence[dict[str, str]], stored: Sequence[dict[str, str]]) -> Account:

@@ -13,7 +13,7 @@ import pytest
 from aws_server import AwsServer
 from model import Environment
 from packages import package
-from runtimes import Runtime, runtimes, typical
+from runtimes import Runtime, oldest_and_newest, runtimes, typical
 from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_failover_path import bucket as bucket  # a fixture
@@ -135,7 +135,7 @@ def test_processors_in_the_handlers_own_module(
     assert {record["team"] for record in records} == {"shop"}
 
 
-@pytest.mark.parametrize("runtime", runtimes([4])[:: len(runtimes([4])) - 1], ids=lambda runtime: runtime.id)
+@pytest.mark.parametrize("runtime", oldest_and_newest(), ids=lambda runtime: runtime.id)
 def test_a_function_without_structlog_has_the_layers(
     source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:

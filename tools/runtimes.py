@@ -81,6 +81,12 @@ def runtimes(ric_majors: Iterable[int] = tuple(RIC_VERSIONS)) -> list[Runtime]:
     ]
 
 
+def oldest_and_newest() -> list[Runtime]:
+    """Return the newest client on the oldest and on the newest interpreter; one runtime where there is one of them."""
+    found = runtimes([max(RIC_VERSIONS)])
+    return [found[0], *found[-1:]] if len(found) > 1 else found
+
+
 def typical() -> Runtime:
     """Return the runtime for what need not be tried on each: the newest client on Python 3.12, or the nearest there
     is."""

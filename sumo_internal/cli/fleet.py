@@ -127,6 +127,7 @@ def run(arguments: argparse.Namespace) -> int:
     ready = [(item, item.decision) for item in items if isinstance(item.decision, Change) and not item.decision.is_none]
     if not ready:
         return EXIT_DONE
+    sys.stdout.flush()  # the question is on stderr, and must not come before the plan's last line
     if not arguments.yes and not (sys.stdin.isatty() and Confirm.ask("Change them?", console=screen, default=False)):
         screen.print("Nothing was changed (--yes carries the plan out).")
         return EXIT_PLANNED

@@ -177,15 +177,29 @@ class Account:
         return list((ids - Counter(set(ids))).elements())
 
     @property
-    def is_flawless(self) -> bool:
-        """Every line is there once, and nobody complains."""
+    def is_well(self) -> bool:
+        """Every line is at Sumo Logic or in the bucket, at least once, and the source has no complaint.
+
+        A request that was under way when the environment froze or died may be sent again: that is the product's
+        promise, and its records have the ids of the first time.
+        """
         return not self.complaints()
+
+    def verdict(self) -> str:
+        """Where the lines are, in one sentence: what a reader may conclude, and no more."""
+        if not self.is_well:
+            return "Something went wrong; see below."
+        in_bucket = self.arrived.total() - self.at_sumo.total()
+        where = "Every line is at Sumo Logic"
+        if in_bucket:
+            where = f"No line is lost: {self.at_sumo.total()} are at Sumo Logic, {in_bucket} wait in S3 for a replay"
+        again = f"; {len(self.repeated)} records came twice, each with the id of the first" if self.repeated else ""
+        return f"{where}{again or ('' if in_bucket else ', once')}."
 
     def complaints(self) -> dict[str, list[str]]:
         """Return what is wrong, by what it is; nothing where all is well."""
         found = {
             "lost": list(self.lost.elements()),
-            "arrived again": self.repeated,
             "arrived, but not written": list(self.unknown.elements()),
             "the source complains": list(self.problems),
         }

@@ -109,8 +109,7 @@ def _header(run: Run) -> Iterator[Element]:
 def _cards(account: Account) -> Iterator[Element]:
     """The books: what was written is somewhere."""
     in_bucket = account.arrived.total() - account.at_sumo.total()
-    verdict = "Every line arrived, once." if account.is_flawless else "Something went wrong; see below."
-    yield element("p", verdict, class_="verdict good" if account.is_flawless else "verdict bad")
+    yield element("p", account.verdict(), class_="verdict good" if account.is_well else "verdict bad")
     yield _card("written", account.written.total(), "lines written")
     yield _card("sumo", account.at_sumo.total(), "at Sumo Logic")
     yield _card("s3", in_bucket, "in S3")
