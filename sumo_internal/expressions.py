@@ -42,8 +42,12 @@ MANY_REPEATS = 32
 """A repeat that may come to so many counts as unbounded: ``(a{1,99}){1,99}`` runs as long as ``(a+)+``."""
 
 
-_REPEATS = [getattr(_constants, f"{kind}_REPEAT", None) for kind in ("MAX", "MIN", "POSSESSIVE")]
-"""How a repeat is called in a parsed expression; possessive ones are Python 3.11's."""
+_REPEATS = [
+    getattr(_constants, name)
+    for name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
+    if hasattr(_constants, name)  # possessive ones are Python 3.11's; a branch's kind is None
+]
+"""How a repeat is called in a parsed expression."""
 
 
 class ExpressionRefusedError(ValueError):
