@@ -17,31 +17,31 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV_READY) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout)
-	PYTHONPATH=.:tools $(VENV_PYTHON) -m demo.run $(FAULT)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT)
 
 # The tests start many processes: more workers than this slow each other down.
 test: $(VENV_READY) ## Run the whole test suite
-	$(VENV_PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	"$(VENV_PYTHON)" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
-	PYTHONPATH=.:tools $(VENV_PYTHON) -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
-	PYTHONPATH=.:tools $(VENV_PYTHON) -m bench.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
 		$(if $(PEER_LAYER),--layer '$(PEER_LAYER)' --variables '$(PEER_VARIABLES)')
 
 bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or worse than was kept? (QUICK=1, ONLY=…)
-	PYTHONPATH=.:tools $(VENV_PYTHON) -m bench.run --check $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run --check $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
-	$(VENV_PYTHON) -m ruff check
-	$(VENV_PYTHON) -m mypy
+	"$(VENV_PYTHON)" -m ruff check
+	"$(VENV_PYTHON)" -m mypy
 
 layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
-	$(VENV_PYTHON) -m layer.build
+	"$(VENV_PYTHON)" -m layer.build
 
 publish: layer ## Put the layer into regions of your AWS account (REGIONS="eu-west-1 us-east-1", PUBLIC=1)
-	$(VENV_PYTHON) -m sumo_internal publish $(addprefix --region ,$(REGIONS)) $(if $(PUBLIC),--public)
+	"$(VENV_PYTHON)" -m sumo_internal publish $(addprefix --region ,$(REGIONS)) $(if $(PUBLIC),--public)
 
 clean: ## Remove everything that these commands have made
 	rm -rf .cache .hypothesis .venv build layer/dist *.egg-info
@@ -49,5 +49,5 @@ clean: ## Remove everything that these commands have made
 
 $(VENV_READY): setup.cfg pyproject.toml
 	$(or $(PYTHON),$(error Python 3.10 or later is needed, as python3.11 or python3 on PATH)) -m venv .venv
-	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -449,7 +450,9 @@ def test_another_runtime_is_not_held(source: SumoSource, layer_folder: Path, tmp
     layer = tmp_path / "opt"
     shutil.copytree(layer_folder, layer)
     start = layer / "start"
-    start.write_text(f'#!/bin/sh\nexec {layer / wrapper if wrapper else ""} "$1" {task}/loop.py\n')
+    start.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(str(layer / wrapper)) if wrapper else ""} "$1" {shlex.quote(str(task))}/loop.py\n'
+    )
     start.chmod(0o755)
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/start", "SUMO_FLUSH_MAX_AGE_S": "0.1"}
     with environment(source, layer, task_root=task, variables=variables) as env:

@@ -15,7 +15,7 @@ from sumo_source import SumoSource
 OPENTELEMETRY = """#!/bin/bash
 export PYTHONPATH="{packages}:$PYTHONPATH"
 export OTEL_TRACES_EXPORTER=none OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none
-exec {python} {packages}/bin/opentelemetry-instrument "$@"
+exec "{python}" "{packages}/bin/opentelemetry-instrument" "$@"
 """
 """How OpenTelemetry's layer ends: a launcher in an interpreter of its own, which then becomes its first argument."""
 
