@@ -450,9 +450,9 @@ def test_another_runtime_is_not_held(source: SumoSource, layer_folder: Path, tmp
     layer = tmp_path / "opt"
     shutil.copytree(layer_folder, layer)
     start = layer / "start"
-    start.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(str(layer / wrapper)) if wrapper else ""} "$1" {shlex.quote(str(task))}/loop.py\n'
-    )
+    command = [str(layer / wrapper), '"$1"'] if wrapper else ['"$1"']
+    words = [word if word.startswith('"') else shlex.quote(word) for word in [*command, f"{task}/loop.py"]]
+    start.write_text(f"#!/bin/sh\nexec {' '.join(words)}\n")
     start.chmod(0o755)
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/start", "SUMO_FLUSH_MAX_AGE_S": "0.1"}
     with environment(source, layer, task_root=task, variables=variables) as env:
