@@ -35,6 +35,7 @@ TOGETHER = (
         "spool/writer",
         "capture/__init__",
         "capture/lines",
+        "capture/log_records",
         "capture/recorder",
         "capture/record_format",
         "capture/reentrancy",
@@ -42,6 +43,7 @@ TOGETHER = (
     (
         "launch",
         "wiring",
+        "capture/error_reports",
         "capture/runtime_client",
         "capture/streams",
         "shipping/__init__",

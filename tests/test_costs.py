@@ -25,6 +25,8 @@ MODULES = {
     "sumo_internal.bundle",
     "sumo_internal.capture",
     "sumo_internal.capture.lines",
+    "sumo_internal.capture.error_reports",
+    "sumo_internal.capture.log_records",
     "sumo_internal.capture.record_format",
     "sumo_internal.capture.recorder",
     "sumo_internal.capture.runtime_client",

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-import subprocess
-import sys
-import traceback
 from collections import UserDict
 from datetime import datetime
 from decimal import Decimal
@@ -17,8 +13,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from layer.build import ROOT
-from layer.interpreters import Interpreter, find
 from sumo_internal.capture import record_format
 
 CHARACTERS = st.one_of(
@@ -244,100 +238,6 @@ def test_time_text(epoch_s: float, text: str) -> None:
     assert record_format.time_text(epoch_s) == text
 
 
-def make_record(extra: dict[str, Any], message: str = "paid") -> logging.LogRecord:
-    """A log record as ``Logger.makeRecord`` makes it: the standard attributes, then the extra ones."""
-    record = logging.LogRecord("orders", logging.INFO, "app.py", 1, message, (), None)
-    record.__dict__.update(extra)
-    return record
-
-
-TAKEN = set(make_record({}).__dict__) | {"message", "asctime"}
-"""Names that ``Logger.makeRecord`` refuses as extra ones."""
-DROPPED = {"aws_request_id", "tenant_id", "_frame_type"}
-"""The runtime's own attributes; a record has keys for what they say."""
-OTEL = {"otelTraceID", "otelSpanID"}
-"""OpenTelemetry's attributes, which are the record's own keys: see its own test."""
-
-
-@given(
-    st.dictionaries(
-        (KEYS | st.sampled_from(["id", "extra_id", "time", "extra_time", "level", "record", "amount"])).filter(
-            lambda name: name not in TAKEN | DROPPED | OTEL
-        ),
-        VALUES,
-    )
-)
-def test_extra_fields_are_keys_of_their_own(extra: dict[str, Any]) -> None:
-    """Each extra field arrives under its name, in order; with a name of ours, as ``extra_<name>``; no key twice."""
-    record = make_record(extra)
-    logging.Formatter("%(asctime)s %(message)s").format(record)
-    record.aws_request_id = "r-1"
-    record.tenant_id = None
-
-    keys = read_keys(record_format.extra_text(record))
-
-    assert list(keys.values()) == as_read(list(extra.values()))
-    for key, name in zip(keys, extra, strict=True):
-        assert key == name or key.startswith("extra_")
-    assert not keys.keys() & record_format._OWN_KEYS
-
-
-EXTRAS_SCRIPT = """
-import json, logging, sys
-sys.path.insert(0, sys.argv[1])
-from sumo_internal.capture import record_format
-class Handler(logging.Handler):
-    def emit(self, record):
-        logging.Formatter("%(asctime)s %(message)s").format(record)
-        record.aws_request_id = "r-1"
-        print(json.dumps(record_format.extra_text(record)))
-logger = logging.getLogger("orders")
-logger.propagate = False
-logger.addHandler(Handler())
-logger.warning("paid")
-logger.warning("paid", extra={"amount": 3, "id": "x"}, stack_info=True)
-"""
-
-
-@pytest.mark.parametrize("interpreter", find(), ids=str)
-def test_extra_fields_are_told_from_the_standard_ones(interpreter: Interpreter) -> None:
-    """Each Python has attributes of its own in a record (taskName since 3.12): none of them is taken for a field."""
-    said = subprocess.check_output([str(interpreter.executable), "-I", "-S", "-B", "-c", EXTRAS_SCRIPT, str(ROOT)])
-    assert [read_keys(json.loads(line)) for line in said.splitlines()] == [{}, {"amount": 3, "extra_id": "x"}]
-
-
-def test_an_exception_is_type_message_and_stack() -> None:
-    """The three keys that the runtime's own JSON format has too; the stack as the list of its lines."""
-    try:
-        raise KeyError("order\n17")
-    except KeyError:
-        info = sys.exc_info()
-    record = make_record({})
-    record.exc_info = info
-
-    assert read_keys(record_format.exception_text(record)) == {
-        "errorType": "KeyError",
-        "errorMessage": "'order\\n17'",
-        "stackTrace": traceback.format_tb(info[2]),
-    }
-
-
-def test_an_exception_without_text_is_still_one() -> None:
-    """``str()`` of an exception is the function's code: what it raises stays here."""
-
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise AttributeError("detail")
-
-    record = make_record({})
-    record.exc_info = (Mute, Mute(), None)
-
-    keys = read_keys(record_format.exception_text(record))
-
-    assert (keys["errorType"], keys["stackTrace"]) == ("Mute", [])
-    assert "AttributeError" in keys["errorMessage"]
-
-
 @pytest.mark.parametrize(
     ("header", "trace"),
     [
@@ -383,46 +283,6 @@ def test_surrogates_that_are_no_bytes_stay() -> None:
     assert record_format.legible("\ud800 \udc80") == "\ud800 \udc80"
 
 
-def structlog_record(event: dict[str, Any]) -> logging.LogRecord:
-    """As structlog's ``ProcessorFormatter.wrap_for_formatter`` and ``logging`` make it."""
-    record = make_record({"_logger": object(), "_name": "info"})
-    record.msg = event
-    return record
-
-
-@pytest.mark.parametrize("text", ["paid  card=*** order=17 who='a b'", '{"card": "***", "order": 17, "who": "a b"}'])
-def test_what_structlogs_formatter_masks_stays_masked(text: str) -> None:
-    """Its processors may run in the formatter, behind the event: only what they have let through goes out."""
-    event = {"event": "paid", "level": "info", "card": "4111 1111", "secret": "s3cret", "order": 17, "who": "a b"}
-    rendered = record_format.extra_text(structlog_record(event), text)
-    keys = read_keys(rendered)
-    assert "4111" not in rendered and "s3cret" not in rendered and "_logger" not in keys
-    assert (keys["order"], keys["who"], keys.get("card", "***")) == (17, "a b", "***")
-
-
-@pytest.mark.parametrize("form", ["itself", "at hand", "as sys.exc_info() has it", "none"])
-def test_structlogs_exception_is_found(form: str) -> None:
-    """``exc_info`` is a value of the event there, in any of its forms."""
-    try:
-        raise KeyError("order")
-    except KeyError as error:
-        said = {"itself": error, "at hand": True, "as sys.exc_info() has it": sys.exc_info(), "none": None}[form]
-        keys = read_keys(record_format.exception_text(structlog_record({"event": "failed", "exc_info": said})))
-    assert keys.get("errorType") == (None if form == "none" else "KeyError")
-
-
-def test_ids_of_opentelemetrys_own_integration_are_the_records() -> None:
-    """It puts them into each log record as attributes, with "0" for none."""
-    record = make_record({"otelTraceID": "ab", "otelSpanID": "0", "otelServiceName": "orders"})
-    assert read_keys(record_format.extra_text(record)) == {"otelServiceName": "orders", "otelTraceID": "ab"}
-
-
-@pytest.mark.parametrize("record", [None, "text", {}, {"level": "INFO", "name": "x", "extra": {}, "exception": None}])
-def test_a_text_that_is_not_logurus_has_no_keys(record: object) -> None:
-    """Any ``str`` of somebody's own may have a ``record``."""
-    assert record_format.loguru_text(record) == ""
-
-
 @given(st.dictionaries(KEYS, st.integers(0, 10_000), max_size=6), st.booleans())
 @settings(max_examples=60)
 def test_fields_that_do_not_fit_are_moved_and_none_is_lost(sizes: dict[str, int], is_object: bool) -> None:
@@ -438,14 +298,6 @@ def test_fields_that_do_not_fit_are_moved_and_none_is_lost(sizes: dict[str, int]
     assert rest.keys() <= fields.keys() - keys.keys()
     assert {**keys, **rest, **(fields if is_object else {})} == as_read(fields)
     assert not (is_object and moved)
-
-
-def test_no_exception_has_no_keys() -> None:
-    """``exc_info=True`` outside an exception gives three times None."""
-    record = make_record({})
-    assert record_format.exception_text(record) == ""
-    record.exc_info = (None, None, None)
-    assert record_format.exception_text(record) == ""
 
 
 @given(TEXTS, TEXTS, st.lists(TEXTS))

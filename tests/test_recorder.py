@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 
 from sumo_internal.capture import record_format
 from sumo_internal.capture import recorder as recorder_module
+from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.capture.reentrancy import current
-from sumo_internal.capture.runtime_client import Report
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from layer.build import ROOT
-from sumo_internal.capture import record_format
+from sumo_internal.capture import log_records
 from sumo_internal.processing.rules import WithheldError
 from sumo_internal.processing.structlog_chain import Chain
 
@@ -57,7 +57,7 @@ def failing() -> tuple[ValueError, str, Event]:
     except ValueError as error:
         info = (type(error), error, error.__traceback__)
         trace = logging.Formatter().formatException(info)
-        return error, trace, json.loads(f"{{{record_format.error_text(info)[1:]}}}")
+        return error, trace, json.loads(f"{{{log_records.error_text(info)[1:]}}}")
 
 
 # What a processor sees.

@@ -32,7 +32,17 @@ expressions diagnostics bundle
 
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS.split("\n")) for name in floor.split()}
 
-PURE = {"record_format", "flush_strategy", "retry_policy", "masking", "rules", "text_scan", "platform_events", "http1"}
+PURE = {
+    "record_format",
+    "log_records",
+    "flush_strategy",
+    "retry_policy",
+    "masking",
+    "rules",
+    "text_scan",
+    "platform_events",
+    "http1",
+}
 PURE |= {"attempt", "envelope", "proxies", "sigv4", "expressions", "config"}
 """Modules that decide and touch nothing outside."""
 

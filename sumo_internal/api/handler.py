@@ -11,28 +11,14 @@ import logging
 import time
 
 from sumo_internal import diagnostics, wiring
-from sumo_internal.capture.reentrancy import not_recorded
+from sumo_internal.capture import log_records
+from sumo_internal.capture.reentrancy import is_recorded, not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from sumo_internal.processing.structlog_chain import Processor
-
-TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
-"""The runtime's own line, which the expressions of Sumo's dashboards parse (awslambdaric's ``_setup_logging``)."""
-
-
-def hear_unless(is_known: Callable[[], bool]) -> None:
-    """Have handlers leave out what is known: whatever is logged while that says so."""
-    emit = SumoHandler.emit
-
-    def emit_unless_known(self: SumoHandler, record: logging.LogRecord) -> None:
-        if not is_known():
-            emit(self, record)
-
-    SumoHandler.emit = emit_unless_known  # type: ignore[method-assign]  # every handler's, from now on
 
 
 class SumoHandler(logging.Handler):
@@ -60,13 +46,13 @@ class SumoHandler(logging.Handler):
         self._recorder = None
         with diagnostics.guard("setting up SumoHandler"):
             self._recorder = wiring.start_dropin(processors)
-        formatter = logging.Formatter(TEXT_FORMAT, TIME_FORMAT)
+        formatter = logging.Formatter(log_records.TEXT_FORMAT, log_records.TIME_FORMAT)
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         recorder = self._recorder
-        if recorder is None:
+        if recorder is None or (is_recorded and is_recorded[0]()):
             return
         if not hasattr(record, "aws_request_id"):
             record.aws_request_id = recorder.request_id or ""

@@ -10,7 +10,7 @@ time: while structlog hands the rendered line to its output (a print logger, or 
 known already. That is seen by the call stack, not by a flag: a renderer that raises, or drops the event, must not make
 a later line disappear.
 
-Listening less is switched on by the first processor that is made; without one, nobody pays for the question. A line
+The first processor that is made has the question asked (:data:`~sumo_internal.capture.reentrancy.is_recorded`). A line
 that another thread writes (a QueueHandler's listener) is recorded again, as text.
 """
 
@@ -26,9 +26,8 @@ import weakref
 from functools import lru_cache
 
 from sumo_internal import diagnostics, wiring
-from sumo_internal.api import handler
-from sumo_internal.capture import record_format, runtime_client, streams
-from sumo_internal.capture.reentrancy import not_recorded
+from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.reentrancy import is_recorded, not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ class _Told(threading.local):
 
 
 _told = _Told()
-_is_listening_less = False
 
 
 class SumoProcessor:
@@ -75,7 +73,7 @@ class SumoProcessor:
         with diagnostics.guard("setting up SumoProcessor"):
             self._recorder = wiring.find_recorder()
             if self._recorder is not None:
-                _listen_less()
+                is_recorded[:] = [_is_told]
 
     def __call__(self, logger: Any, name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         recorder = self._recorder
@@ -95,16 +93,14 @@ def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[st
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
         return  # it does not reach CloudWatch either
     logger_name = event.get("logger") or getattr(logger, "name", None) or ""
-    error = record_format.error_of_event(event.get("exc_info"))
+    error = log_records.error_of_event(event.get("exc_info"))
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
     created_s = time.time()
     texts = [str(event.get("event", "")), trace or event.get("exception"), event.get("stack")]
-    head = f"[{level}]\t{record_format.time_text(created_s)}\t{recorder.request_id or ''}\t"
     fields = {str(key): value for key, value in event.items() if key not in _IN_TEXT}
-    details = (
-        _logger_text(level, str(logger_name)) + record_format.error_text(error) + record_format.fields_text(fields)
-    )
-    recorder.event(created_s, head + "\n".join(text for text in texts if text), details, number, (error, trace))
+    details = _logger_text(level, str(logger_name)) + log_records.error_text(error) + record_format.fields_text(fields)
+    text = log_records.text_line(level, created_s, recorder.request_id, "\n".join(text for text in texts if text))
+    recorder.event(created_s, text, details, number, (error, trace))
 
 
 @lru_cache(maxsize=100)
@@ -152,14 +148,6 @@ def _is_told() -> bool:
         frame = frame.f_back
     _told.logger = None
     return False
-
-
-def _listen_less() -> None:
-    global _is_listening_less
-    if not _is_listening_less:
-        _is_listening_less = True
-        for module in (streams, runtime_client, handler):
-            module.hear_unless(_is_told)
 
 
 def configure_structlog(level: int | None = None) -> None:

@@ -15,19 +15,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
-    from logging import LogRecord
-    from types import TracebackType
     from typing import Any
-
-    Error = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
-    """What ``sys.exc_info()`` gives."""
 
 RECORD_MAX_BYTES = 60 * 1024
 """Sumo slices messages above 64 KB, and the slices are no JSON; this leaves room for what its own pipeline adds."""
@@ -49,16 +43,6 @@ _OWN_KEYS = frozenset(
     " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record".split()
 )
 """Keys of a record that a field of the user's cannot take; it is sent as ``extra_<name>`` then."""
-
-_STANDARD_ATTRIBUTES = frozenset(
-    "name msg args levelname levelno pathname filename module exc_info exc_text stack_info lineno funcName created"
-    " msecs relativeCreated thread threadName processName process taskName message asctime aws_request_id tenant_id"
-    " _frame_type".split()
-)
-"""What a LogRecord has that is no ``extra``: the standard library's attributes and the runtime's own."""
-
-_OF_STRUCTLOG = frozenset("level logger timestamp exception stack".split()) | _STANDARD_ATTRIBUTES
-"""What structlog's own processors put into an event: a record has it already, or the text has."""
 
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
@@ -87,7 +71,7 @@ def time_text(epoch_s: float) -> str:
 
 def context_text(keys: Mapping[str, str | bool | None]) -> str:
     """The keys that all lines of an invocation share, as a piece; what is not known has no key."""
-    return _piece((key, value) for key, value in keys.items() if value is not None)
+    return piece((key, value) for key, value in keys.items() if value is not None)
 
 
 def trace_id(header: str | None) -> str | None:
@@ -102,7 +86,7 @@ def span_text(trace: int, span: int) -> str:
 
 def logger_text(level: str, logger: str) -> str:
     """``,"level":"INFO","logger":"orders"``."""
-    return _piece((("level", level), ("logger", logger)))
+    return piece((("level", level), ("logger", logger)))
 
 
 def message_text(text: str) -> tuple[str, str]:
@@ -113,12 +97,12 @@ def message_text(text: str) -> tuple[str, str]:
     """
     if text[:1] == "{" and text.rstrip()[-1:] == "}":
         try:
-            content = _decode(text)
+            content = decode(text)
         except (ValueError, RecursionError):
             return quote(text), ""
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
-        return flat, _piece((key, content[key]) for key in ("level", "logger") if isinstance(content.get(key), str))
+        return flat, piece((key, content[key]) for key in ("level", "logger") if isinstance(content.get(key), str))
     return quote(text), ""
 
 
@@ -126,7 +110,7 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
 def legible(text: str) -> str:
@@ -157,10 +141,10 @@ def value_text(value: object) -> str:
         try:
             return _dump(_plain(value, ()))
         except Exception:
-            return quote(_text_of(value))
+            return quote(text_of(value))
 
 
-def _text_of(value: object) -> str:
+def text_of(value: object) -> str:
     try:
         return str(value)
     except Exception as error:
@@ -168,7 +152,7 @@ def _text_of(value: object) -> str:
         return hex(value) if type(value) is int else f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 
 
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_text_of).encode
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=text_of).encode
 
 
 def _plain(value: object, around: tuple[int, ...]) -> object:
@@ -180,26 +164,26 @@ def _plain(value: object, around: tuple[int, ...]) -> object:
     """
     if isinstance(value, (dict, list, tuple)):
         if id(value) in around or len(around) == _DEPTH_MAX:
-            return _text_of(value)
+            return text_of(value)
         around = (*around, id(value))
         if isinstance(value, dict):
-            return {key if isinstance(key, str) else _text_of(key): _plain(item, around) for key, item in value.items()}
+            return {key if isinstance(key, str) else text_of(key): _plain(item, around) for key, item in value.items()}
         return [_plain(item, around) for item in value]
     if (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and value.bit_length() > 2_000):
-        return _text_of(value)
+        return text_of(value)
     return value
 
 
-def _piece(fields: Iterable[tuple[str, object]]) -> str:
+def piece(fields: Iterable[tuple[str, object]]) -> str:
     return "".join(f",{quote(name)}:{value_text(value)}" for name, value in fields)
 
 
 def fields_text(fields: Mapping[str, object], own: Container[str] = ()) -> str:
     """Fields as a piece; one named like a key of ours is sent under another name, unless it is in ``own``."""
-    return _piece((name if name in own else _free_key(name), value) for name, value in fields.items())
+    return piece((name if name in own else free_key(name), value) for name, value in fields.items())
 
 
-def _free_key(name: str) -> str:
+def free_key(name: str) -> str:
     """The key under which a field of the user's is sent: its name, unless that is a key of ours."""
     bare = name
     while bare.startswith("extra_"):
@@ -207,104 +191,9 @@ def _free_key(name: str) -> str:
     return f"extra_{name}" if bare in _OWN_KEYS else name
 
 
-def extra_text(record: LogRecord, text: str = "") -> str:
-    """A log record's own fields (``extra=``), each a key of its own, as a piece.
-
-    What structlog hands to ``logging`` for its ProcessorFormatter is the event itself in place of a message. Its keys,
-    bound context among them, are fields as well, as far as they are in the text: processors of the formatter's own may
-    have left out or masked some, and those must not go out by another way.
-
-    Args:
-        record: The log record, after it was formatted.
-        text: What the formatter has made of it.
-    """
-    attributes = record.__dict__
-    names = []
-    # The standard library's attributes come first in a record and the runtime's last: from the end, this is short.
-    for name in reversed(attributes):
-        if name not in _STANDARD_ATTRIBUTES:
-            names.append(name)
-        elif name == "process":
-            break
-    fields = {_free_key(name): attributes[name] for name in reversed(names)}
-    event = _event(record)
-    if event:
-        del fields["_logger"], fields["_name"]
-        fields.update((_free_key(name), value) for name, value in _shown(event, text))
-    return _piece(_with_span(fields).items())
-
-
-def _event(record: LogRecord) -> Mapping[str, Any]:
-    """The event of a record that structlog's ``ProcessorFormatter.wrap_for_formatter`` made; empty for any other."""
-    attributes = record.__dict__
-    return record.msg if type(record.msg) is dict and "_logger" in attributes and "_name" in attributes else {}
-
-
-def _shown(event: Mapping[str, Any], text: str) -> Iterator[tuple[str, object]]:
-    """The fields of a structlog event that are in what was made of it: an object's, or those that a text has."""
-    message = message_text(text)[0]
-    content = _decode(message) if message[:1] == "{" else None
-    for name, value in event.items():
-        if type(name) is str and name not in _OF_STRUCTLOG:
-            if content is None and _text_of(value) in text:
-                yield name, value
-            elif content is not None and name in content:
-                yield name, content[name]
-
-
-def _with_span(fields: dict[str, object]) -> dict[str, object]:
-    """The ids that OpenTelemetry's logging integration has put into a record are the record's own keys."""
-    for key in ("otelTraceID", "otelSpanID"):
-        value = fields.pop(f"extra_{key}", "0")
-        if value != "0":  # its word for "no span"
-            fields[key] = value
-    return fields
-
-
-def exception_text(record: LogRecord) -> str:
-    """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
-    return error_text(record.exc_info or error_of_event(_event(record).get("exc_info")))
-
-
-def error_of_event(said: object) -> Error | None:
-    """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
-    if said is True:
-        said = sys.exc_info()
-    elif isinstance(said, BaseException):
-        said = type(said), said, said.__traceback__
-    return said if isinstance(said, tuple) and len(said) == 3 and said[0] is not None else None
-
-
-def error_text(error: Error | None) -> str:
-    """``errorType``, ``errorMessage`` and ``stackTrace`` of an exception, as a piece; empty where there is none."""
-    if not error or error[0] is None:
-        return ""
-    try:
-        import traceback  # 4 ms and 0.6 MB of the extension, which has no exceptions; the runtime has it already
-
-        stack = traceback.format_tb(error[2])
-    except Exception:
-        stack = []  # its source is asked of the module's loader, which may be anything
-    return failure_text(error[0].__name__, _text_of(error[1]), stack)
-
-
 def failure_text(kind: str, message: str, stack: list[str]) -> str:
     """The three keys of an exception, as a piece."""
-    return _piece((("errorType", kind), ("errorMessage", message), ("stackTrace", stack)))
-
-
-def loguru_text(record: object) -> str:
-    """Level, logger, bound values and exception of a line that loguru wrote, as a piece.
-
-    Args:
-        record: The ``record`` of the text, which is a ``str`` of loguru's own; anything else has no keys.
-    """
-    try:
-        level, logger, extra, error = (record[key] for key in ("level", "name", "extra", "exception"))  # type: ignore[index]  # tried
-        fields = {str(name): value for name, value in extra.items()}
-        return logger_text(level.name, logger) + fields_text(fields) + error_text(error and tuple(error))
-    except Exception:
-        return ""
+    return piece((("errorType", kind), ("errorMessage", message), ("stackTrace", stack)))
 
 
 def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, str]) -> tuple[str, str]:
@@ -345,13 +234,13 @@ def fitting(message: str, details: str) -> tuple[str, str]:
     kept: dict[str, object] = {}
     left_bytes = _FIELDS_MAX_BYTES
     for name in sorted(fields, key=lambda name: size_bytes(value_text(fields[name]))):
-        left_bytes -= size_bytes(_piece([(name, fields[name])]))
+        left_bytes -= size_bytes(piece([(name, fields[name])]))
         if left_bytes < 0:
             break
         kept[name] = fields.pop(name)
     content = json.loads(message) if message[:1] == "{" else {}
     moved = {name: value for name, value in fields.items() if content.get(name, ...) != value}
-    return _piece(kept.items()), f"\n{value_text(moved)}" if moved else ""
+    return piece(kept.items()), f"\n{value_text(moved)}" if moved else ""
 
 
 def parts(text: str) -> Iterator[tuple[str, str]]:

@@ -23,10 +23,11 @@ from logging import LogRecord
 from time import time
 
 from sumo_internal import diagnostics
-from sumo_internal.capture import record_format
+from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.lines import Lines
+from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
-from sumo_internal.capture.reentrancy import current, need_room, too_deep
+from sumo_internal.capture.reentrancy import current, is_recorded, need_room, too_deep
 from sumo_internal.spool.counters import LOSSES
 
 TYPE_CHECKING = False
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.spool.writer import Spool
 
-    Said = tuple[record_format.Error | None, str]
+    Said = tuple[log_records.Error | None, str]
     """The exception of what is recorded, and how it reads at the end of the text."""
 
     class Processing(Protocol):
@@ -75,9 +76,6 @@ _NESTING_MAX = 8
 _ENDING_BYTES = 100
 """Room for what the spool adds to a line: its id, of about 50."""
 
-_ATTRIBUTES_COUNT = len(LogRecord("", 0, "", 0, "", (), None).__dict__)
-"""What each log record has before anybody adds to it; Python 3.12 has one more than 3.11."""
-
 
 unended: dict[LogRecord, tuple[Recorder, str]] = {}
 """What handlers have written of their log records so far that has no line end. Some write it in pieces; and the
@@ -114,10 +112,6 @@ def note_records() -> None:
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
 
 
-_ADDED_ATTRIBUTES = ("message", "asctime", "aws_request_id", "tenant_id", "_frame_type")
-"""What formatters and the runtime add to a log record."""
-
-
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
@@ -151,6 +145,7 @@ class Recorder:
         self._lines = self._new_lines()
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
+        self._tenant_id: str | None = None
         self._context = ""
         self.enter_invocation(None)
         spool.on_fork = self._forget_unwritten
@@ -173,6 +168,7 @@ class Recorder:
             tenant_id: The tenant's.
         """
         self.request_id = request_id
+        self._tenant_id = tenant_id
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         self._context = record_format.context_text(
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
@@ -222,6 +218,8 @@ class Recorder:
             text: What was written; bytes in it as surrogates (``surrogateescape``).
             stream: The stream's number, 1 or 2: their texts are kept apart.
         """
+        if is_recorded and is_recorded[0]():
+            return
         if too_deep:
             self.catch_up(get_ident())
         subject = current.subject
@@ -241,7 +239,7 @@ class Recorder:
 
     def _of_loguru(self, text: str) -> bool:
         """Record a text that loguru wrote, as the one record that it is; False for any other."""
-        details = record_format.loguru_text(getattr(text, "record", None))
+        details = log_records.loguru_text(getattr(text, "record", None))
         if details:
             text = text.rstrip("\n")
             self._put(time(), text, record_format.message_text(text)[0], details, logging.INFO)
@@ -276,9 +274,12 @@ class Recorder:
         except KeyError:
             details = self._logger_text(record)
         attributes = record.__dict__
-        # The runtime's handler leaves four more; with any other number it is looked up which there are.
-        is_usual = len(attributes) == _ATTRIBUTES_COUNT + 4 and "asctime" in attributes and "tenant_id" in attributes
-        has_details = record.exc_info or not (is_usual or self._is_bare(attributes))
+        tenant_id = self._tenant_id
+        if "aws_request_id" in attributes:  # the runtime's filter has seen it
+            is_usual = usual_of_client.issuperset(attributes) and attributes.get("tenant_id", tenant_id) is tenant_id
+        else:
+            is_usual = usual.issuperset(attributes)
+        has_details = record.exc_info or not is_usual
         if not has_details and text < "{" and len(text) < _SHORT_CHARS and self._takes_short_way:
             # Nearly always: what ``_put`` does, but for that which there is nothing of here.
             self._append(
@@ -293,11 +294,6 @@ class Recorder:
         said = (record.exc_info or None, record.exc_text or "")
         self._put(record.created, text, message, details, record.levelno, said)
 
-    @staticmethod
-    def _is_bare(attributes: dict[str, object]) -> bool:
-        """Has nobody added fields to a log record?"""
-        return len(attributes) == _ATTRIBUTES_COUNT + sum(name in attributes for name in _ADDED_ATTRIBUTES)
-
     def _logger_text(self, record: LogRecord) -> str:
         details = record_format.logger_text(record.levelname, record.name)
         if sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
@@ -310,7 +306,7 @@ class Recorder:
             return ""
         current.nesting += 1
         try:
-            return record_format.exception_text(record) + record_format.extra_text(record, text)
+            return log_records.exception_text(record) + log_records.extra_text(record, text, self._tenant_id)
         finally:
             current.nesting -= 1
 

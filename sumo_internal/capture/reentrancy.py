@@ -14,6 +14,7 @@ from sumo_internal import diagnostics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from logging import LogRecord
 
 
@@ -35,6 +36,11 @@ finds room for its last write, but not for recording it. They are recorded when 
 
 What recording needs is therefore asked for before it has an effect, and afterwards no call goes deeper than one before
 it. (Not every call into C takes room, and which do differs from one Python to the next.)"""
+
+is_recorded: list[Callable[[], bool]] = []
+"""Is what this thread writes recorded already? At most one function that says so: every place that hears a text asks it
+before the recorder is told. Empty until there are such texts (structlog's, with a processor of ours), so that otherwise
+no line pays for the question."""
 
 _ROOM_FRAMES = 25
 """More calls than lie one in the other between a stream and the file of the spool."""

@@ -1,5 +1,4 @@
-"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x), five names of its ``bootstrap`` module, and of
-the interpreter's hooks.
+"""What we touch of the runtime client (awslambdaric 2.x, 3.x, 4.x): these names of its ``bootstrap`` module.
 
 =============================================  =====================================================================
 ``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
@@ -9,14 +8,12 @@ the interpreter's hooks.
 ``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the
                                                log record whose text is about to come
 ``log_error``                                  carries the parts of an uncaught exception that its text has lost
+``LambdaLoggerFilter``, ``JsonFormatter``      asked what they leave in a log record; not replaced
 =============================================  =====================================================================
 
 They are replaced when the module has been executed and before anything of it has run; the module is not imported
-earlier, or from elsewhere, than without us.
-
-Python reports what nobody catches in many small writes to stderr. Its hooks for that, and the one in which ``logging``
-reports errors of its handlers, are wrapped in a :class:`Report`, so that each is one record;
-what they write, and what a hook of the function's own does instead, stays as it is.
+earlier, or from elsewhere, than without us. What else is known of the client: :mod:`log_records` has the table of what
+it leaves in a log record, and the layout of its text.
 """
 
 from __future__ import annotations
@@ -24,25 +21,22 @@ from __future__ import annotations
 import atexit
 import logging
 import sys
-import threading
 from _thread import get_ident
-from functools import partial
 from logging import LogRecord
 from time import time
 
 from sumo_internal import diagnostics
-from sumo_internal.capture import record_format
+from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.error_reports import Report, follow_errors
 from sumo_internal.capture.recorder import Recorder
-from sumo_internal.capture.reentrancy import current, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import current, is_recorded, not_recorded, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any, Protocol
-
-    from sumo_internal.capture.record_format import Error
 
     class Invocations(Protocol):
         """Who is told of invocations; both calls are made on the runtime's main thread and must not block long."""
@@ -138,7 +132,7 @@ def follow_failures(bootstrap: Any, failed: Callable[[], None]) -> None:
 def capture(bootstrap: Any, recorder: Recorder) -> None:
     """Record what the runtime itself writes: its log handler's lines and its reports of uncaught exceptions.
 
-    And what the interpreter reports: see :func:`follow_errors`.
+    And what the interpreter reports: see :func:`error_reports.follow_errors`.
     """
     create_log_sink, log_error = bootstrap.create_log_sink, bootstrap.log_error
 
@@ -162,7 +156,21 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
     bootstrap.create_log_sink = heard_sink
     bootstrap.log_error = noted_error
     follow_errors(recorder)
+    log_records.ask_client(_names_left(bootstrap))
     atexit.register(recorder.flush)
+
+
+def _names_left(bootstrap: Any) -> Callable[[], Iterable[str]]:
+    """What the client's own filter and formatter leave in a log record: as they are now, whatever replaces them."""
+    filter, format = bootstrap.LambdaLoggerFilter.filter, bootstrap.JsonFormatter.format
+
+    def names() -> Iterable[str]:
+        record = LogRecord("", logging.INFO, "", 0, "", (), None)
+        filter(bootstrap.LambdaLoggerFilter(), record)
+        format(bootstrap.JsonFormatter(), record)
+        return record.__dict__
+
+    return names
 
 
 def _handle(self: Any, record: LogRecord) -> Any:
@@ -210,6 +218,8 @@ class _Sink:
     def log(self, message: str, frame_type: Any = None) -> None:
         self._log(message, frame_type)  # raises what it raises without us
         try:
+            if is_recorded and is_recorded[0]():
+                return
             if too_deep:
                 self._recorder.catch_up(get_ident())
             record = self.record
@@ -240,62 +250,3 @@ class _Sink:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sink, name)
-
-
-def hear_unless(is_known: Callable[[], bool]) -> None:
-    """Have the recorder not told what is known: whatever is logged while that says so."""
-    heard = _Sink.log
-
-    def log(self: _Sink, message: str, frame_type: Any = None) -> None:
-        (self._log if is_known() else partial(heard, self))(message, frame_type)
-
-    _Sink.log = log  # type: ignore[method-assign]  # every sink's, from now on
-
-
-class Report:
-    """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
-
-    def __init__(self, recorder: Recorder, details: Callable[[], str]) -> None:
-        """Report an error.
-
-        Args:
-            recorder: Where the report goes.
-            details: Gives the error's own keys, as a piece of an object's text.
-        """
-        self._recorder = recorder
-        self._details = details
-        self._texts: list[str] = []
-
-    def __enter__(self) -> None:
-        self._outer = current.subject
-        current.subject = self._texts
-
-    def __exit__(self, *_: object) -> None:
-        current.subject = self._outer
-        try:
-            text = record_format.legible("".join(self._texts)).removesuffix("\n")
-            if text and not text.isspace():
-                self._recorder.failed(text, self._details())
-        except Exception as error:
-            not_recorded(error)
-
-
-def follow_errors(recorder: Recorder) -> None:
-    """Make each error that Python or ``logging`` reports on stderr one record."""
-
-    def reported(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
-        def reporting(*arguments: Any) -> Any:
-            with Report(recorder, lambda: record_format.error_text(error_of(*arguments))):
-                return hook(*arguments)
-
-        return reporting
-
-    def of_arguments(arguments: Any) -> Error:
-        return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
-
-    # Also under the names by which Python keeps the originals: who restores a hook restores this one.
-    sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
-    sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
-    threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
-    handler: Any = logging.Handler
-    handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())

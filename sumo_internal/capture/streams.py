@@ -125,22 +125,6 @@ class Buffer:
         return getattr(self._buffer, name)
 
 
-def hear_unless(is_known: Callable[[], bool]) -> None:
-    """Have the listener not told what is known: whatever is written while that says so."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        if isinstance(stream, Stream):
-            for layer in (stream, stream.buffer):
-                layer._listener = _unless(is_known, layer._listener)
-
-
-def _unless(is_known: Callable[[], bool], listener: Callable[[str, int], None]) -> Callable[[str, int], None]:
-    def heard(text: str, number: int) -> None:
-        if not is_known():
-            listener(text, number)
-
-    return heard
-
-
 def listen(listener: Callable[[str, int], None]) -> None:
     """Put a listener on the process's two streams, and on the names under which Python keeps the originals."""
     for number, name in ((1, "stdout"), (2, "stderr")):

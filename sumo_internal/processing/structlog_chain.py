@@ -21,7 +21,7 @@ import signal
 import sys
 import traceback
 
-from sumo_internal.capture import record_format
+from sumo_internal.capture import log_records, record_format
 from sumo_internal.processing.rules import WithheldError
 
 TYPE_CHECKING = False
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from sumo_internal.capture.record_format import Error
+    from sumo_internal.capture.log_records import Error
 
     Processor = Callable[[Any, str, Any], Any]
 
@@ -190,7 +190,7 @@ class _Text:
         """What has become of it."""
         event, now, tail = values.pop("event", ""), values.pop("exc_info", None), self._tail
         if self.error and now is not self.error:
-            error = record_format.error_of_event(now)
+            error = log_records.error_of_event(now)
             tail = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
             if not tail and isinstance(values.get("exception"), str):
                 tail = values.pop("exception")  # as format_exc_info leaves it
@@ -252,7 +252,7 @@ def _error_text(now: Any, event: _Text | _Object) -> str:
     """The exception's own keys, as a piece."""
     if now is event.error:
         return record_format.fields_text(event.of_error, event.of_error)
-    return record_format.error_text(record_format.error_of_event(now))
+    return log_records.error_text(log_records.error_of_event(now))
 
 
 def _fields_text(values: dict[str, Any], fields: dict[str, Any]) -> str:

@@ -1,0 +1,72 @@
+"""Reports of errors that the function did not catch, each one record: Python's own, and those of ``logging``.
+
+Separate from the runtime client, whose report of an uncaught exception is one as well, because Python and ``logging``
+report the same way without any client. A report is many small writes; what is written stays as it is, and what a hook
+of the function's own does instead, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+
+from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.reentrancy import current, not_recorded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from sumo_internal.capture.log_records import Error
+    from sumo_internal.capture.recorder import Recorder
+
+
+class Report:
+    """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
+
+    def __init__(self, recorder: Recorder, details: Callable[[], str]) -> None:
+        """Report an error.
+
+        Args:
+            recorder: Where the report goes.
+            details: Gives the error's own keys, as a piece of an object's text.
+        """
+        self._recorder = recorder
+        self._details = details
+        self._texts: list[str] = []
+
+    def __enter__(self) -> None:
+        self._outer = current.subject
+        current.subject = self._texts
+
+    def __exit__(self, *_: object) -> None:
+        current.subject = self._outer
+        try:
+            text = record_format.legible("".join(self._texts)).removesuffix("\n")
+            if text and not text.isspace():
+                self._recorder.failed(text, self._details())
+        except Exception as error:
+            not_recorded(error)
+
+
+def follow_errors(recorder: Recorder) -> None:
+    """Make each error that Python or ``logging`` reports on stderr one record."""
+
+    def reported(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
+        def reporting(*arguments: Any) -> Any:
+            with Report(recorder, lambda: log_records.error_text(error_of(*arguments))):
+                return hook(*arguments)
+
+        return reporting
+
+    def of_arguments(arguments: Any) -> Error:
+        return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
+
+    # Also under the names by which Python keeps the originals: who restores a hook restores this one.
+    sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
+    sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
+    threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
+    handler: Any = logging.Handler
+    handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())

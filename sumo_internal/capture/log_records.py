@@ -1,0 +1,188 @@
+"""What a log record is asked for, beside the text that a handler made of it: its fields, its exception, an event of
+structlog's or loguru's.
+
+Separate from :mod:`~sumo_internal.capture.record_format`, which knows JSON and nothing of ``logging``. Here is the one
+table of what a log record has that nobody gave it as a field:
+
+======================  ==============================================================================================
+:data:`MADE`            what this interpreter's ``LogRecord`` gives itself (Python 3.12 has one more than 3.11)
+:data:`OF_FORMATTERS`   what the library's formatters leave in a record
+:data:`OF_CLIENT`       what the runtime client's filter and formatter leave in it (awslambdaric 2.x to 4.x)
+======================  ==============================================================================================
+
+A record is *usual* if it has no name beyond these. Names are compared and not counted: somebody may have taken one from
+a record, and somebody else added a field. A client that leaves a name which is not in the table is asked what it
+leaves, once (:func:`ask_client`), so that its records are usual ones again.
+
+Like there, nothing here raises, whatever the function's own objects do when they are asked for their text.
+"""
+
+from __future__ import annotations
+
+import sys
+from logging import LogRecord
+
+from sumo_internal.capture import record_format
+from sumo_internal.capture.record_format import free_key, piece, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Any
+
+    Error = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+    """What ``sys.exc_info()`` gives."""
+
+MADE = frozenset(LogRecord("", 0, "", 0, "", (), None).__dict__)
+OF_FORMATTERS = frozenset(("message", "asctime"))
+OF_CLIENT = frozenset(("aws_request_id", "tenant_id", "_frame_type"))
+
+usual: set[object] = {*MADE, *OF_FORMATTERS}
+"""Names that are no fields, in a record that the runtime's filter has not seen (it has no ``aws_request_id``)."""
+
+usual_of_client: set[object] = {*usual, *OF_CLIENT}
+"""Names that are no fields, in a record that the runtime's filter has seen."""
+
+TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
+"""The runtime's own line, which the expressions of Sumo's dashboards parse (awslambdaric's ``_setup_logging``)."""
+
+_USUAL_MAX = len(usual) + 100
+"""Names in :data:`usual`: private ones that are met are added, so that a library's own do not make each record dear."""
+
+_EVENT_NAMES = ("_logger", "_name")
+"""What structlog gives a record whose message is an event."""
+
+_IN_EVENT = frozenset("level logger timestamp exception stack".split()) | MADE | OF_FORMATTERS | OF_CLIENT
+"""What structlog's own processors put into an event: a record has it already, or the text has."""
+
+_unasked: list[Callable[[], Iterable[str]]] = []
+
+
+def ask_client(leaves: Callable[[], Iterable[str]]) -> None:
+    """Have the runtime client asked what it leaves in a log record, when one has a name that the table has not.
+
+    Args:
+        leaves: All names in a record that only the client has seen.
+    """
+    _unasked[:] = [leaves]
+
+
+def text_line(level: str, created_s: float, request_id: str | None, message: str) -> str:
+    """A text as the runtime lays out a log record, see :data:`TEXT_FORMAT`."""
+    return f"[{level}]\t{record_format.time_text(created_s)}\t{request_id or ''}\t{message}"
+
+
+def extra_text(record: LogRecord, text: str = "", tenant_id: str | None = None) -> str:
+    """A log record's own fields (``extra=``), each a key of its own, as a piece.
+
+    Private names are none, and neither is what can be called: both are how other libraries keep something for
+    themselves.
+
+    What structlog hands to ``logging`` for its ProcessorFormatter is the event itself in place of a message. Its keys,
+    bound context among them, are fields as well, as far as they are in the text: processors of the formatter's own may
+    have left out or masked some, and those must not go out by another way.
+
+    Args:
+        record: The log record, after it was formatted.
+        text: What the formatter has made of it.
+        tenant_id: The invocation's, as the runtime's filter leaves it in the record.
+    """
+    attributes = record.__dict__
+    fields = {free_key(text_of(name)): attributes[name] for name in _names(attributes, tenant_id)}
+    event = _event(record)
+    if event:
+        fields.update((free_key(name), value) for name, value in _shown(event, text))
+    return piece(_with_span(fields).items())
+
+
+def _names(attributes: dict[str, object], tenant_id: str | None) -> list[str]:
+    """Which attributes are fields, in their order."""
+    is_of_client = "aws_request_id" in attributes
+    known = usual_of_client if is_of_client else usual
+    names = [name for name in attributes if name not in known]
+    if is_of_client:
+        if names and _unasked:
+            usual_of_client.update(_unasked.pop()())
+            names = [name for name in names if name not in known]
+        if attributes.get("tenant_id", tenant_id) is not tenant_id:
+            names.append("tenant_id")
+    private = [name for name in names if text_of(name)[:1] == "_"]
+    for name in private:
+        if name not in _EVENT_NAMES and len(usual) < _USUAL_MAX:
+            usual.add(name)
+            usual_of_client.add(name)
+    return [name for name in names if name not in private and not callable(attributes[name])]
+
+
+def _event(record: LogRecord) -> Mapping[str, Any]:
+    """The event of a record that structlog's ``ProcessorFormatter.wrap_for_formatter`` made; empty for any other."""
+    attributes = record.__dict__
+    return record.msg if type(record.msg) is dict and all(name in attributes for name in _EVENT_NAMES) else {}
+
+
+def _shown(event: Mapping[str, Any], text: str) -> Iterator[tuple[str, object]]:
+    """The fields of a structlog event that are in what was made of it: an object's, or those that a text has."""
+    message = record_format.message_text(text)[0]
+    content = record_format.decode(message) if message[:1] == "{" else None
+    for name, value in event.items():
+        if type(name) is str and name not in _IN_EVENT:
+            if content is None and text_of(value) in text:
+                yield name, value
+            elif content is not None and name in content:
+                yield name, content[name]
+
+
+def _with_span(fields: dict[str, object]) -> dict[str, object]:
+    """The ids that OpenTelemetry's logging integration has put into a record are the record's own keys."""
+    for key in ("otelTraceID", "otelSpanID"):
+        value = fields.pop(f"extra_{key}", "0")
+        if value != "0":  # its word for "no span"
+            fields[key] = value
+    return fields
+
+
+def exception_text(record: LogRecord) -> str:
+    """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
+    return error_text(record.exc_info or error_of_event(_event(record).get("exc_info")))
+
+
+def error_of_event(said: object) -> Error | None:
+    """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
+    if said is True:
+        said = sys.exc_info()
+    elif isinstance(said, BaseException):
+        said = type(said), said, said.__traceback__
+    return said if isinstance(said, tuple) and len(said) == 3 and said[0] is not None else None
+
+
+def error_text(error: Error | None) -> str:
+    """``errorType``, ``errorMessage`` and ``stackTrace`` of an exception, as a piece; empty where there is none."""
+    if not error or error[0] is None:
+        return ""
+    try:
+        import traceback  # 4 ms and 0.6 MB of the extension, which has no exceptions; the runtime has it already
+
+        stack = traceback.format_tb(error[2])
+    except Exception:
+        stack = []  # its source is asked of the module's loader, which may be anything
+    return record_format.failure_text(error[0].__name__, text_of(error[1]), stack)
+
+
+def loguru_text(record: object) -> str:
+    """Level, logger, bound values and exception of a line that loguru wrote, as a piece.
+
+    Args:
+        record: The ``record`` of the text, which is a ``str`` of loguru's own; anything else has no keys.
+    """
+    try:
+        level, logger, extra, error = (record[key] for key in ("level", "name", "extra", "exception"))  # type: ignore[index]  # tried
+        fields = {str(name): value for name, value in extra.items()}
+        return (
+            record_format.logger_text(level.name, logger)
+            + record_format.fields_text(fields)
+            + error_text(error and tuple(error))
+        )
+    except Exception:
+        return ""
