@@ -51,7 +51,13 @@ TOGETHER = (
         "shipping/invocations",
         "shipping/shipper",
     ),
-    ("extension/__init__", "extension/lifecycle", "extension/platform_log", "lambda_apis/telemetry_api"),
+    (
+        "extension/__init__",
+        "extension/lifecycle",
+        "extension/platform_log",
+        "extension/shipper",
+        "lambda_apis/telemetry_api",
+    ),
 )
 """What is always imported together: by the starts of both processes, by whoever writes records, by the function's start
 alone, by the extension's. As one object it is read in half the time, because the names in it are there once."""

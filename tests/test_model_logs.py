@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import runtimes
 from model import Environment, Failure, ModelStuck
 from model.monitor import Monitor
 from model.telemetry_api import TelemetryApi, read_subscription
-from model.telemetry_delivery import Subscription, TelemetryEvent, render
+from model.telemetry_delivery import UNANSWERED_S, Subscription, TelemetryEvent, render
 from model.web import Request, Response, Server, json_response
 from model_functions import ECHO, control_groups, eventually, texts
 
@@ -276,6 +277,35 @@ say("ends")
         server.close()
 
         assert events[-1]["record"]["droppedRecords"] == 20
+
+    def test_dropped_while_unanswered(self) -> None:
+        """What is due while a batch is unanswered is dropped and told: AWS's code loses events by a slow answer."""
+        events: list[Any] = []
+        is_asked = threading.Event()
+
+        def receive(request: Request) -> Response:
+            if not is_asked.is_set():
+                is_asked.set()
+                telemetry.publish(TelemetryEvent(0.0, "function", "lost"))
+                time.sleep(2 * UNANSWERED_S)
+                telemetry.publish(TelemetryEvent(0.0, "function", "not due yet"))
+            events.extend(json.loads(request.body))
+            return Response(200)
+
+        server = Server(receive)
+        telemetry = TelemetryApi(Monitor(), is_supported=True, is_json=False)
+        destination = {"protocol": "HTTP", "URI": f"http://sandbox:{server.address.partition(':')[2]}"}
+        wanted = {"schemaVersion": "2022-12-13", "types": ["platform", "function"], "destination": destination}
+        wanted["buffering"] = {"timeoutMs": 200}
+        assert telemetry.subscribe("slow", Request("PUT", "", {}, json.dumps(wanted).encode())).status == 200
+        eventually(lambda: any(event["record"] == "not due yet" for event in events))
+        telemetry.flush()
+        eventually(lambda: events[-1]["type"] == "platform.logsDropped")
+        telemetry.close()
+        server.close()
+
+        assert "lost" not in [event["record"] for event in events]
+        assert events[-1]["record"]["droppedRecords"] == 1
 
 
 @pytest.mark.skipif(Environment.isolation_available() is not None, reason=str(Environment.isolation_available()))

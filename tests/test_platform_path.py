@@ -276,6 +276,32 @@ def test_without_the_wrapper_a_hanging_source_holds_nobody(source: SumoSource, l
         assert ended.ended[EXTENSION].how == "exit 0"
 
 
+def test_an_acknowledgement_waits_for_no_source(source: SumoSource, layer_folder: Path) -> None:
+    """With a source of a second, deliveries are taken as they come: Lambda drops what it cannot deliver."""
+    source.default = Fault(delay_s=1.0)
+    with environment(source, layer_folder, wrapper=False, timeout_s=30, variables=AT_ONCE) as env:
+        run(env, *[steps({"many": 20}, {"sleep": 0.4}, {"many": 20}, {"sleep": 0.4})] * 3)
+        source.default = Fault()
+        env.shutdown()
+
+        assert [event for event in env.timeline if event.kind == "telemetry-dropped"] == []
+        printed = [line.text.rpartition("\t")[2].strip() for line in env.cloudwatch if "\tline " in line.text]
+    arrived = {record["id"]: record["message"] for record in of_type(source, "function")}
+    assert Counter(text.rpartition("\t")[2] for text in arrived.values() if "\tline " in text) == Counter(printed)
+
+
+def test_a_line_that_cannot_be_decoded_costs_no_other(source: SumoSource, layer_folder: Path) -> None:
+    """The JSON log format hands over what the function prints: digits and depths that Python's JSON refuses."""
+    odd = ['{"n":' + "7" * 4_301 + "}", '{"n":' + "[" * 3_000 + "]" * 3_000 + "}"]
+    with environment(source, layer_folder, wrapper=False, log_format="JSON", variables=AT_ONCE) as env:
+        run(env, steps({"print": "before"}, *({"print": text} for text in odd), {"print": "after"}))
+        env.shutdown()
+    messages = [json.dumps(record["message"]) for record in of_type(source, "function")]
+    assert [sum(text in message for message in messages) for text in ("before", "777777", "[[[[[[[[", "after")] == [
+        1
+    ] * 4
+
+
 def test_two_generations(source: SumoSource, layer_folder: Path) -> None:
     """After a crash the next extension subscribes anew, with a spool of its own: each event once, cold again."""
     with environment(source, layer_folder, variables=AT_ONCE) as env:

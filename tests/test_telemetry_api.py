@@ -156,6 +156,8 @@ def test_the_largest_delivery_and_one_byte_more(stand: Stand) -> None:
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: -2\r\n\r\n[]",
         b"POST / HTTP/1.1\r\nContent-Length: 2e3\r\n\r\n[]",
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"1" * 5_000 + b"\r\n\r\n[]",
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"0" * 5_000 + b"\r\n\r\n[]",
         b"\r\n\r\n",
         b"\x16\x03\x01" + b"\xff" * HEAD_MAX_BYTES,
     ],
@@ -186,6 +188,25 @@ def test_what_is_not_taken_is_not_acknowledged(stand: Stand, error: Exception, e
         stand.refuse = None
         connection.sendall(delivery(b"[1]"))
         assert status(connection) == 200
+
+
+def test_whatever_is_raised_ends_the_connection() -> None:
+    """Kept, its bytes would stay readable, and whoever polls would come back to them for ever."""
+
+    def take(body: bytes) -> None:
+        raise RuntimeError("not foreseen")
+
+    with contextlib.closing(Receiver(0, MAX_BYTES, take)) as receiver:
+        with socket.create_connection(("127.0.0.1", receiver.port), TIMEOUT_S) as connection:
+            [listener] = receiver.descriptors()
+            receiver.ready(listener)
+            connection.sendall(delivery(b"[]"))
+            [_, accepted] = receiver.descriptors()
+            assert select.select([accepted], [], [], TIMEOUT_S)[0] == [accepted]
+            with pytest.raises(RuntimeError, match="not foreseen"):
+                receiver.ready(accepted)
+            assert receiver.descriptors() == [listener]
+            assert status(connection) == 500 and has_ended(connection)
 
 
 def test_connections_are_bounded(stand: Stand) -> None:

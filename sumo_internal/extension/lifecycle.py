@@ -4,7 +4,8 @@ The script in /opt/extensions has registered already (that is what every cold st
 identifier; what is loaded here loads beside the runtime's own init. There is no shutdown code in the runtime process:
 however it ended, its spools are here, and its locks are free.
 
-One thread polls the request for the next event and the deliveries of the Telemetry API. Who ships what they bring:
+One thread polls the request for the next event and the deliveries of the Telemetry API, and waits for nothing else;
+what is shipped is shipped on another one (:mod:`sumo_internal.extension.shipper`). Who ships what deliveries bring:
 
 * Where the function is heard in its own process, the sidecar there ships the extension's spool with its own; the
   extension sends at SHUTDOWN only, and costs an invocation nothing.
@@ -22,16 +23,13 @@ import time
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
 from sumo_internal.extension.platform_log import PlatformLog
+from sumo_internal.extension.shipper import AT_SHUTDOWN, BESIDE, LAST, Shipper
 from sumo_internal.lambda_apis import telemetry_api
 from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-
-    from sumo_internal.shipping.drainer import Drainer
-    from sumo_internal.shipping.retry_policy import Drained
-    from sumo_internal.spool.reader import SpoolReader
 
 EXIT_MARGIN_S = 0.1
 """Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
@@ -80,14 +78,14 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
 
 
 class Extension:
-    """The extension's life, and what it has: a receiver, a platform log, and what ships."""
+    """The extension's life, and what it has: a receiver, a platform log and a shipper."""
 
     def __init__(self, config: configuration.Config, api: ExtensionsApi) -> None:
         self._config = config
         self._api = api
         self._receiver: telemetry_api.Receiver | None = None
         self._platform_log = PlatformLog(config)
-        self._shipper: tuple[SpoolReader, Drainer] | None = None
+        self._shipper = Shipper(config, self._platform_log)
 
     def listen(self, address: str, identifier: str, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
@@ -134,28 +132,25 @@ class Extension:
 
     def end(self, event: Event) -> None:
         """Ship every spool that is left, and the events that still come, inside the window."""
-        from sumo_internal.shipping.retry_policy import Drained
-
         self._platform_log.is_ending = True
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
-        outcome = self._drain(until_s, is_shutdown=True)
+        self._ship(AT_SHUTDOWN, until_s)
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
         if event.reason == "timeout":
             self._platform_log.tell_timeout(last_id)
         self._platform_log.end(is_success=event.reason == "spindown")
-        has_news = self._account(is_recorded=outcome is Drained.EMPTY, is_shutdown=True)
-        if has_news or any(self._left()):
-            outcome = self._drain(until_s, is_shutdown=True)
-        lines, size_bytes = self._left()
+        self._ship(LAST, until_s)
+        lines, size_bytes = self._shipper.left()
         if lines and event.reason == "spindown":
             diagnostics.say(
                 "error",
-                f"{lines} lines ({size_bytes} bytes) are lost with the environment: {outcome.value} at SHUTDOWN",
+                f"{lines} lines ({size_bytes} bytes) are lost with the environment: "
+                f"{self._shipper.outcome} at SHUTDOWN",
             )
         diagnostics.say(
-            "debug", f"SHUTDOWN ({event.reason}): {outcome.value}, {event.deadline_s - time.time():.3f} s left"
+            "debug", f"SHUTDOWN ({event.reason}): {self._shipper.outcome}, {event.deadline_s - time.time():.3f} s left"
         )
 
     # Deliveries.
@@ -171,25 +166,27 @@ class Extension:
             Whether the request has an answer; without a request, whether anything came.
         """
         poller = select.poll()
+        poller.register(self._shipper.descriptor, select.POLLIN)
         if request is not None:
             poller.register(request, select.POLLIN)
         for descriptor in self._receiver.descriptors() if self._receiver else ():
             poller.register(descriptor, select.POLLIN)
         ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
-        for descriptor, _ in ready:
-            if self._receiver is not None and (request is None or descriptor != request.fileno()):
+        descriptors = {descriptor for descriptor, _ in ready}
+        is_answered = request is not None and request.fileno() in descriptors
+        if self._shipper.descriptor in descriptors:
+            self._shipper.hear()
+        deliveries = descriptors - {self._shipper.descriptor, -1 if request is None else request.fileno()}
+        for descriptor in sorted(deliveries):
+            if self._receiver is not None:
                 with diagnostics.guard("receiving telemetry"):
                     self._receiver.ready(descriptor)
         if request is None:
             return bool(ready)
-        if (
-            not self._platform_log.has_sidecar
-            and self._platform_log.spool is not None
-            and self._platform_log.spool.pending_bytes
-        ):
-            with diagnostics.guard("shipping"):
-                self._ship(time.time() + BESIDE_MAX_S)
-        return any(descriptor == request.fileno() for descriptor, _ in ready)
+        spool = self._platform_log.spool
+        if deliveries and not self._platform_log.has_sidecar and spool is not None and spool.pending_bytes:
+            self._shipper.ask(BESIDE, time.time() + BESIDE_MAX_S)
+        return is_answered
 
     def _receive(self, wait_s: float, until_s: float, news_wait_s: float = 0.0) -> None:
         """Take the deliveries that are here, and wait for others.
@@ -222,46 +219,22 @@ class Extension:
             and not self._platform_log.has_sidecar
         ):
             self._serve(until_s)
-        if (
-            self._platform_log.spool is not None
-            and self._platform_log.spool.pending_bytes
-            and not self._platform_log.has_sidecar
-        ):
-            self._ship(min(flush_strategy.hold_until_s(time.time(), event.deadline_s), time.time() + BESIDE_MAX_S))
-
-    def _ship(self, until_s: float) -> None:
-        from sumo_internal.shipping.retry_policy import Drained
-
-        outcome = self._drain(until_s)
-        self._account(is_recorded=outcome is Drained.EMPTY)
-
-    def _drain(self, until_s: float, *, is_shutdown: bool = False) -> Drained:
-        return self._shipping()[1].drain(until_s, is_shutdown=is_shutdown)
-
-    def _left(self) -> tuple[int, int]:
-        """Lines and bytes that nobody else has yet."""
-        return self._shipping()[0].left()
-
-    def _account(self, *, is_recorded: bool, is_shutdown: bool = False) -> bool:
         spool = self._platform_log.spool
-        own_counters = [] if spool is None else [spool.counters]
-        return self._shipping()[1].account(*own_counters, is_recorded=is_recorded, is_shutdown=is_shutdown)
+        if spool is not None and spool.pending_bytes and not self._platform_log.has_sidecar:
+            hold_until_s = flush_strategy.hold_until_s(time.time(), event.deadline_s)
+            self._ship(BESIDE, min(hold_until_s, time.time() + BESIDE_MAX_S))
 
-    def _shipping(self) -> tuple[SpoolReader, Drainer]:
-        """What ships; made when it is needed for the first time. It always knows which spool is our own."""
-        if self._shipper is None:
-            self._shipper = self._make_shipper()
-        reader, drainer = self._shipper
-        reader.own = self._platform_log.spool
-        return reader, drainer
+    def _ship(self, kind: str, until_s: float) -> None:
+        """Have the spool drained, and take deliveries until that is done, or there is no time left.
 
-    def _make_shipper(self) -> tuple[SpoolReader, Drainer]:
-        from sumo_internal.net.client import PlainSender
-        from sumo_internal.shipping import factory
-        from sumo_internal.spool.counters import Counters
-        from sumo_internal.spool.reader import SpoolReader
-
-        reader = SpoolReader(self._config.spool_dir)
-        counts = Counters(self._config.spool_dir, f"extension-p{os.getpid()}")
-        account = self._platform_log.account
-        return reader, factory.make_drainer(self._config, os.environ, reader, counts, PlainSender, account)
+        Args:
+            kind: As :meth:`Shipper.ask` has it.
+            until_s: POSIX time.
+        """
+        while self._shipper.is_busy and time.time() < until_s - SHIP_RESERVE_S:
+            self._serve(until_s - SHIP_RESERVE_S)
+        if self._shipper.is_busy and kind != BESIDE:
+            self._shipper.renew()
+        self._shipper.ask(kind, until_s)
+        while self._shipper.is_busy and time.time() < until_s:
+            self._serve(until_s)

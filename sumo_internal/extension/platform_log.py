@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import time
+from _thread import allocate_lock
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
@@ -46,6 +47,8 @@ class PlatformLog:
         self._function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._keys: dict[str, str | None] = {}
         """What all records share, once there are any."""
+        self._beginning = allocate_lock()
+        """Events come on one thread, and what was lost is recorded on another: there is one spool for both."""
         self.spool: Spool | None = None
         """The extension's own; None before the first event."""
         self.is_in_process = configuration.is_in_process(config, os.environ)
@@ -74,14 +77,12 @@ class PlatformLog:
             MalformedDeliveryError: It is none.
             NoSpoolError: There can be no spool.
         """
-        import json
+        from sumo_internal.extension.deliveries import NoListError, read_events
 
         try:
-            delivered = json.loads(body)
-        except (ValueError, RecursionError):
-            raise telemetry_api.MalformedDeliveryError("no JSON") from None
-        if not isinstance(delivered, list):
-            raise telemetry_api.MalformedDeliveryError("no list of events")
+            delivered = read_events(body)
+        except NoListError as problem:
+            raise telemetry_api.MalformedDeliveryError(str(problem)) from None
         try:
             self._record(delivered)
         except Exception as error:
@@ -167,7 +168,9 @@ class PlatformLog:
         from sumo_internal.spool.folder import FolderRefusedError
 
         if self.spool is None:
-            self._begin()
+            with self._beginning:
+                if self.spool is None:
+                    self._begin()
         else:
             try:
                 self.spool.mend()
@@ -191,11 +194,11 @@ class PlatformLog:
             "LayerVersion": configuration.CLIENT,
         }
         limit_bytes = self._config.spool_max_mb * 1_000_000
-        self.spool = Spool(self._config.spool_dir, headers, limit_bytes, has_ids=self._config.is_enhanced)
+        spool = Spool(self._config.spool_dir, headers, limit_bytes, has_ids=self._config.is_enhanced)
         if configuration.is_processed(self._config) and not self.is_in_process:
             from sumo_internal.extension.telemetry_rules import TelemetryRules
 
-            self._rules = TelemetryRules(self._config, self.spool)
+            self._rules = TelemetryRules(self._config, spool)
         self._events = PlatformEvents(
             self._config.log_types,
             self._keys,
@@ -204,6 +207,7 @@ class PlatformLog:
             process=self._rules.passed if self._rules else None,
         )
         self._events.timed_out_id = handoff.timed_out(self._config.spool_dir)
+        self.spool = spool  # last: whoever finds one finds the rest
 
     def _await_note(self) -> tuple[str, dict[str, str]] | None:
         """What the function's process tells. It starts when we do, and may be slower than Lambda's first events."""

@@ -37,6 +37,8 @@ CONNECTIONS_MAX = 4
 HEAD_MAX_BYTES = 16 * 1024
 BODY_SLACK_BYTES = 64 * 1024
 """A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says."""
+_LENGTH_MAX_DIGITS = 12
+"""Of a Content-Length; Python refuses to read a number of some thousands."""
 _RECEIVE_BYTES = 64 * 1024
 _ANSWER_TIMEOUT_S = 0.5
 """An acknowledgement is a hundred bytes, into a buffer of the kernel's."""
@@ -195,6 +197,9 @@ class Receiver:
             self._drop(connection, 400)
         except OSError:
             self._drop(connection)  # whoever it was has gone; Lambda comes again
+        except BaseException:
+            self._drop(connection, 500)  # what stays readable would be read, and raise, for ever
+            raise
 
     def _taken(self, body: bytes) -> int:
         """Put a delivery away; returns the status to answer with."""
@@ -274,6 +279,7 @@ def _content_length(head: bytes) -> int:
         raise MalformedDeliveryError("no POST request")
     for line in lines:
         name, _, value = line.partition(":")
-        if name.strip().lower() == "content-length" and value.strip().isdecimal():
-            return int(value)
+        digits = value.strip()
+        if name.strip().lower() == "content-length" and digits.isdecimal() and len(digits) <= _LENGTH_MAX_DIGITS:
+            return int(digits)
     raise MalformedDeliveryError("no Content-Length")

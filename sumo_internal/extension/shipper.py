@@ -1,0 +1,164 @@
+"""The extension's shipping thread: drains the spool where nobody else does, and at SHUTDOWN.
+
+Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), whose one thread takes deliveries: Lambda
+drops a delivery while the one before is unanswered, so an acknowledgement must never wait for a source. This thread may
+be stuck in a name look-up or a dead connection; nobody waits for it beyond a bound, and what is stuck is left alone
+(:meth:`Shipper.renew`).
+
+What shipping needs is imported on this thread, when there is something to ship for the first time.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, start_new_thread
+
+from sumo_internal import diagnostics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.config import Config
+    from sumo_internal.extension.platform_log import PlatformLog
+    from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.spool.reader import SpoolReader
+
+BESIDE, AT_SHUTDOWN, LAST = "beside", "at shutdown", "last"
+"""Beside the function; at the environment's end; and once more there, with the account of all that was lost."""
+
+
+class Shipper:
+    """Ships when it is asked to, one drain after the other."""
+
+    def __init__(self, config: Config, platform_log: PlatformLog) -> None:
+        """Nothing runs before :meth:`ask`.
+
+        Args:
+            config: Where to, and how often.
+            platform_log: Its spool is our own; what was retried, failed over and lost is recorded in it.
+        """
+        self._config = config
+        self._platform_log = platform_log
+        self._worker: _Worker | None = None
+        self._workers = 0
+        self._done, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.descriptor = self._done
+        """Has something to read when a drain has ended since :meth:`hear`."""
+
+    def ask(self, kind: str, until_s: float) -> None:
+        """Have the spool drained soon; returns at once.
+
+        Args:
+            kind: :data:`BESIDE`, :data:`AT_SHUTDOWN` or :data:`LAST`.
+            until_s: POSIX time at which to stop, at the latest.
+        """
+        if self._worker is None:
+            self._workers += 1
+            self._worker = _Worker(self._config, self._platform_log, self._tell, self._workers)
+        self._worker.ask(kind, until_s)
+
+    def hear(self) -> None:
+        """Forget which drains have ended."""
+        try:
+            os.read(self._done, 1024)
+        except BlockingIOError:
+            pass
+
+    @property
+    def is_busy(self) -> bool:
+        """Is anything asked for that is not done?"""
+        return self._worker is not None and self._worker.served != self._worker.asked
+
+    @property
+    def outcome(self) -> str:
+        """What became of the last drain, in a few words."""
+        return "nothing was tried" if self._worker is None else self._worker.outcome
+
+    def renew(self) -> None:
+        """Leave a thread alone that is stuck, and ship with another one: what it has sent may be sent again."""
+        self._worker = None
+
+    def left(self) -> tuple[int, int]:
+        """Lines and bytes that nobody else has yet."""
+        from sumo_internal.spool.reader import SpoolReader
+
+        if self._worker is not None and not self.is_busy:
+            return self._worker.reader().left()
+        return SpoolReader(self._config.spool_dir, self._platform_log.spool).left()
+
+
+class _Worker:
+    """One thread, what it drains with, and what it was asked for last."""
+
+    def __init__(self, config: Config, platform_log: PlatformLog, tell: int, number: int) -> None:
+        self._config = config
+        self._platform_log = platform_log
+        self._tell = tell
+        self._name = f"extension{number if number > 1 else ''}-p{os.getpid()}"
+        self._shipping: tuple[SpoolReader, Drainer] | None = None
+        self._wake = allocate_lock()
+        self._wake.acquire()
+        self._order = (BESIDE, 0.0)
+        self._drained = ""
+        self.asked = self.served = 0
+        start_new_thread(self._work, ())
+
+    @property
+    def outcome(self) -> str:
+        return self._drained or "not finished"
+
+    def ask(self, kind: str, until_s: float) -> None:
+        self._order = (kind, until_s)
+        self.asked += 1
+        try:
+            self._wake.release()
+        except RuntimeError:
+            pass  # it is awake, and looks again
+
+    def reader(self) -> SpoolReader:
+        """What there is to take; it always knows which spool is our own."""
+        return self._connected()[0]
+
+    def _work(self) -> None:
+        while True:
+            self._wake.acquire()
+            while self.served != (asked := self.asked):
+                with diagnostics.guard("shipping"):
+                    self._ship(*self._order)
+                self.served = asked
+                os.write(self._tell, b".")
+
+    def _ship(self, kind: str, until_s: float) -> None:
+        _, drainer = self._connected()
+        if kind != LAST:
+            self._drained = ""
+            self._drained = drainer.drain(until_s, is_shutdown=kind != BESIDE).value
+        if kind == BESIDE:
+            self._account(drainer)
+        if kind == LAST and (self._account(drainer, is_shutdown=True) or any(self.reader().left())):
+            self._drained = ""
+            self._drained = drainer.drain(until_s, is_shutdown=True).value
+
+    def _account(self, drainer: Drainer, *, is_shutdown: bool = False) -> bool:
+        from sumo_internal.shipping.retry_policy import Drained
+
+        spool = self._platform_log.spool
+        own_counters = [] if spool is None else [spool.counters]
+        is_recorded = self._drained == Drained.EMPTY.value
+        return drainer.account(*own_counters, is_recorded=is_recorded, is_shutdown=is_shutdown)
+
+    def _connected(self) -> tuple[SpoolReader, Drainer]:
+        if self._shipping is None:
+            self._shipping = self._connect()
+        self._shipping[0].own = self._platform_log.spool
+        return self._shipping
+
+    def _connect(self) -> tuple[SpoolReader, Drainer]:
+        from sumo_internal.net.client import PlainSender
+        from sumo_internal.shipping import factory
+        from sumo_internal.spool.counters import Counters
+        from sumo_internal.spool.reader import SpoolReader
+
+        reader = SpoolReader(self._config.spool_dir)
+        counts = Counters(self._config.spool_dir, self._name)
+        account = self._platform_log.account
+        return reader, factory.make_drainer(self._config, os.environ, reader, counts, PlainSender, account)
