@@ -20,8 +20,9 @@ demo: $(VENV_READY) ## See a small function's lines reach Sumo Logic, on this ma
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT)
 
 # The tests start many processes: more workers than this slow each other down.
-test: $(VENV_READY) ## Run the whole test suite
+test: $(VENV_READY) ## Run the whole test suite, and its in-process part on every other Python of this machine
 	"$(VENV_PYTHON)" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
