@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any
 import pytest
 import sources_table
 from model import Environment, Invocation
-from runtimes import typical
+from runtimes import ROOT, typical
 from sumo_source import HANG, Fault, SumoSource
 from test_main_path import said
 
 from sumo_internal.extension.lifecycle import NEWS_WAIT_S
+from sumo_internal.lambda_apis.telemetry_api import wanted_port
 
 FUNCTIONS = Path(__file__).parent / "functions"
 PROBE = FUNCTIONS / "probe"
@@ -300,6 +303,43 @@ def test_a_line_that_cannot_be_decoded_costs_no_other(source: SumoSource, layer_
     assert [sum(text in message for message in messages) for text in ("before", "777777", "[[[[[[[[", "after")] == [
         1
     ] * 4
+
+
+def test_nobody_else_forges_an_event(source: SumoSource, layer_folder: Path) -> None:
+    """Whoever knows the port, which is no secret, is refused: a REPORT that is not Lambda's is in no query."""
+    with environment(source, layer_folder, variables=AT_ONCE) as env:
+        (first,) = run(env, steps({"log": "one"}))
+        env.thaw()
+        forged = json.dumps([{"time": "", "type": "platform.report", "record": {"requestId": "forged"}}]).encode()
+        statuses = []
+        for path in ("/", "/1/", f"/1/{'0' * 32}"):
+            listener = http.client.HTTPConnection("127.0.0.1", wanted_port(env.api_address), timeout=5)
+            listener.request("POST", path, forged)
+            statuses.append(listener.getresponse().status)
+            listener.close()
+        env.shutdown()
+        assert len([line for line in said(env) if "not the Telemetry API's" in line]) == 1
+    assert statuses == [403] * 3
+    assert reported(source) == [first.request_id]
+
+
+@pytest.mark.parametrize("newest", [501, 9_999], ids=["as it is", "a bash without SRANDOM"])
+def test_the_secret_is_the_kernels_and_costs_no_process(tmp_path: Path, newest: int) -> None:
+    """Drawn by bash alone, of any version: another in each environment, 128 bits, letters and digits."""
+    script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
+    assert ">= 501" in script
+    begin, end = script.index("draw_secret() {"), script.index("\nsecret=\n")
+    draw = script[begin:end].replace(">= 501", f">= {newest}")
+    assert not re.search(r"\$\(|`|[^|]\|[^|]|&$", draw)
+    command = f"types=wanted; {draw}\ndraw_secret; echo $types $secret"
+    secrets = set()
+    for _ in range(20):
+        ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={"LANG": "en_US.UTF-8"})
+        assert ran.stderr == ""
+        found = re.fullmatch("wanted ([0-9A-Za-z]{32})\n", ran.stdout)
+        assert found, ran.stdout
+        secrets.add(found[1])
+    assert len(secrets) == 20
 
 
 def test_two_generations(source: SumoSource, layer_folder: Path) -> None:

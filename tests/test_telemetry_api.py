@@ -22,11 +22,13 @@ from sumo_internal.lambda_apis.telemetry_api import (
     HEAD_MAX_BYTES,
     Receiver,
     SubscriptionRefusedError,
+    destination,
     subscribe,
     wanted_port,
 )
 
 MAX_BYTES = 1_000
+SECRET = "5ec2e7"
 TIMEOUT_S = 5.0
 
 
@@ -35,16 +37,18 @@ class Stand:
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.numbers: list[int] = []
         self.refuse: Exception | None = None
-        self.receiver = Receiver(0, MAX_BYTES, self.take)
+        self.receiver = Receiver(0, SECRET, MAX_BYTES, self.take)
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
-    def take(self, body: bytes) -> None:
+    def take(self, body: bytes, number: int) -> None:
         if self.refuse is not None:
             raise self.refuse
         self.taken.append(body)
+        self.numbers.append(number)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.receiver.port), TIMEOUT_S)
@@ -73,8 +77,8 @@ def stand() -> Iterator[Stand]:
     stand.close()
 
 
-def delivery(body: bytes, *headers: str) -> bytes:
-    lines = ["POST / HTTP/1.1", "Host: sandbox.localdomain:1", f"Content-Length: {len(body)}", *headers, "", ""]
+def delivery(body: bytes, *headers: str, path: str = f"/1/{SECRET}") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: sandbox.localdomain:1", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
@@ -144,7 +148,7 @@ def test_the_largest_delivery_and_one_byte_more(stand: Stand) -> None:
         connection.sendall(delivery(b"x" * most))
         assert status(connection) == 200
     with stand.connect() as connection:
-        connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {most + 1}\r\n\r\n".encode())
+        connection.sendall(f"POST /1/{SECRET} HTTP/1.1\r\nContent-Length: {most + 1}\r\n\r\n".encode())
         assert status(connection) == 400 and has_ended(connection)
     assert [len(body) for body in stand.taken] == [most]
 
@@ -193,10 +197,10 @@ def test_what_is_not_taken_is_not_acknowledged(stand: Stand, error: Exception, e
 def test_whatever_is_raised_ends_the_connection() -> None:
     """Kept, its bytes would stay readable, and whoever polls would come back to them for ever."""
 
-    def take(body: bytes) -> None:
+    def take(body: bytes, number: int) -> None:
         raise RuntimeError("not foreseen")
 
-    with contextlib.closing(Receiver(0, MAX_BYTES, take)) as receiver:
+    with contextlib.closing(Receiver(0, SECRET, MAX_BYTES, take)) as receiver:
         with socket.create_connection(("127.0.0.1", receiver.port), TIMEOUT_S) as connection:
             [listener] = receiver.descriptors()
             receiver.ready(listener)
@@ -207,6 +211,45 @@ def test_whatever_is_raised_ends_the_connection() -> None:
                 receiver.ready(accepted)
             assert receiver.descriptors() == [listener]
             assert status(connection) == 500 and has_ended(connection)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "", f"/1/{SECRET[:-1]}", f"/1/{SECRET}0", f"/{SECRET}", f"/4/{SECRET}", f"/1/{SECRET}/", "/1", "/1/\xe9"],
+)
+def test_a_delivery_without_the_secret_is_refused(stand: Stand, path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Any process of the environment can connect, and a forged request can make the function do so. Before its body."""
+    for _ in range(2):
+        with stand.connect() as connection:
+            connection.sendall(f"POST {path} HTTP/1.1\r\nContent-Length: 2\r\n\r\n".encode("latin-1"))
+            assert status(connection) == 403 and has_ended(connection)
+    assert stand.taken == []
+    said = capfd.readouterr().err
+    assert said.count("a delivery that is not the Telemetry API's is refused") == 1 and SECRET not in said
+
+
+def test_a_delivery_has_the_number_of_its_subscription(stand: Stand) -> None:
+    """The same batch by another subscription is another delivery."""
+    with stand.connect() as connection:
+        for number in (1, 2, 3):
+            connection.sendall(delivery(b"[1]", path=f"/{number}/{SECRET}"))
+            assert status(connection) == 200
+    assert stand.numbers == [1, 2, 3]
+
+
+def test_where_the_path_is_lost_any_will_do() -> None:
+    """AWS's emulator for Managed Instances delivers to the root, whatever was subscribed."""
+    taken: list[int] = []
+    with contextlib.closing(Receiver(0, None, MAX_BYTES, lambda body, number: taken.append(number))) as receiver:
+        with socket.create_connection(("127.0.0.1", receiver.port), TIMEOUT_S) as connection:
+            [listener] = receiver.descriptors()
+            receiver.ready(listener)
+            connection.sendall(delivery(b"[]", path="/"))
+            [_, accepted] = receiver.descriptors()
+            assert select.select([accepted], [], [], TIMEOUT_S)[0] == [accepted]
+            receiver.ready(accepted)
+            assert status(connection) == 200
+    assert taken == [1]
 
 
 def test_connections_are_bounded(stand: Stand) -> None:
@@ -258,7 +301,7 @@ class Lambda:
         return self._answers.pop(0)
 
     def subscribe(self, *types: str) -> None:
-        subscribe(self.address, "identifier", 4567, types, (25, 262_144, 1_000))
+        subscribe(self.address, "identifier", "http://sandbox:1/", types, (25, 262_144, 1_000))
 
 
 OLD = json_response(400, {"errorType": "ValidationError", "errorMessage": "schemaVersion"})
@@ -276,7 +319,7 @@ def test_the_subscription_says_what_is_wanted() -> None:
         "schemaVersion": "2025-01-29",
         "types": ["platform", "function"],
         "buffering": {"timeoutMs": 25, "maxBytes": 262_144, "maxItems": 1_000},
-        "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4567"},
+        "destination": {"protocol": "HTTP", "URI": "http://sandbox:1/"},
     }
 
 
@@ -287,7 +330,7 @@ def test_what_the_script_has_asked_is_not_asked_again() -> None:
             host, _, port = api.address.partition(":")
             with socket.create_connection((host, int(port))) as asked:
                 asked.sendall(b"PUT /2022-07-01/telemetry HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-                subscribe(api.address, "identifier", 1, ["platform"], (25, 1, 1), os.dup(asked.fileno()))
+                subscribe(api.address, "identifier", "", ["platform"], (25, 1, 1), os.dup(asked.fileno()))
         assert [json.loads(request.body)["schemaVersion"] for request in api.asked[1:]] == versions
 
 
@@ -298,17 +341,18 @@ def test_the_script_asks_for_the_defaults() -> None:
     script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
     for types in (["platform"], ["function", "platform"]):
         with Lambda(OK) as api:
-            subscribe(api.address, "identifier", 25_385, types, buffering)
+            subscribe(api.address, "identifier", destination(25_385, "SECRET"), types, buffering)
         names = json.dumps(types, separators=(",", ":"))[1:-1]
         body = api.asked[0].body.decode().replace(names, "'$types'", 1)
         body = body.replace("25385", "'$((16384 + (${AWS_LAMBDA_RUNTIME_API##*:} & 16383)))'")
+        body = body.replace("SECRET", "'$secret'")
         assert f"asked='{body}'" in script and f"types='{names}'" in script
     assert wanted_port("127.0.0.1:9001") == 25_385
 
 
 def test_a_port_that_is_taken_is_left_alone(stand: Stand) -> None:
     """The function, another layer or the generation before may listen there: then any other port serves."""
-    with contextlib.closing(Receiver(stand.receiver.port, MAX_BYTES, stand.take)) as second:
+    with contextlib.closing(Receiver(stand.receiver.port, SECRET, MAX_BYTES, stand.take)) as second:
         assert second.port != stand.receiver.port
 
 
@@ -342,4 +386,4 @@ def test_nobody_there_is_a_refusal_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SubscriptionRefusedError):
-        subscribe(f"127.0.0.1:{port}", "identifier", 1, ["platform"], (25, 1, 1))
+        subscribe(f"127.0.0.1:{port}", "identifier", "", ["platform"], (25, 1, 1))

@@ -69,8 +69,9 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
         if not config.endpoint:
             diagnostics.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
     extension = Extension(config, ExtensionsApi(address, identifier))
+    secret = os.environ.pop("SUMO_EXTENSION_SECRET", "")
     if config.endpoint:
-        extension.listen(address, identifier, asked)
+        extension.listen(address, identifier, secret or os.urandom(16).hex(), asked)
     event = extension.live()
     if config.endpoint:
         with diagnostics.guard("shipping at SHUTDOWN"):
@@ -87,7 +88,7 @@ class Extension:
         self._platform_log = PlatformLog(config)
         self._shipper = Shipper(config, self._platform_log)
 
-    def listen(self, address: str, identifier: str, asked: int | None) -> None:
+    def listen(self, address: str, identifier: str, secret: str, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
         config = self._config
         types = set(config.log_types)
@@ -104,10 +105,14 @@ class Extension:
         missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
         try:
             port = telemetry_api.wanted_port(address)
-            self._receiver = telemetry_api.Receiver(port, config.telemetry_max_bytes, self._platform_log.take)
+            # AWS's emulator, the only one to be tried for Managed Instances, leaves out the path of a destination.
+            is_managed = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances"
+            expected = None if is_managed else secret
+            self._receiver = telemetry_api.Receiver(port, expected, config.telemetry_max_bytes, self._platform_log.take)
             if self._receiver.port != port:
                 asked = None  # asked anew, which replaces what was asked
-            telemetry_api.subscribe(address, identifier, self._receiver.port, sorted(types), buffering, asked)
+            uri = telemetry_api.destination(self._receiver.port, secret)
+            telemetry_api.subscribe(address, identifier, uri, sorted(types), buffering, asked)
         except (OSError, ValueError, telemetry_api.SubscriptionRefusedError) as error:
             is_expected = isinstance(error, telemetry_api.SubscriptionRefusedError) and not error.is_supported
             level = "warn" if "function" in types else "info"

@@ -70,8 +70,12 @@ class PlatformLog:
         """Has Lambda told that this invocation's runtime is done, and with that all that it wrote?"""
         return self._events is not None and self._events.request_id == request_id and self._events.has_ended
 
-    def take(self, body: bytes) -> None:
+    def take(self, body: bytes, number: int = 1) -> None:
         """Put a delivery's events into the spool.
+
+        Args:
+            body: Lambda's.
+            number: Of the subscription that it comes by.
 
         Raises:
             MalformedDeliveryError: It is none.

@@ -9,6 +9,9 @@ Rules:
 * The listener is there before the subscription: Lambda's own delivery code tries each batch once.
 * A delivery is acknowledged when its events are in the spool, and not before. What is not JSON is answered with 400 and
   said once; what cannot be put away now with 500.
+* A delivery is Lambda's if it comes to the path that was subscribed, which has a secret in it: whatever else in the
+  environment can open a connection, or make the function open one, forges no event. Who can read the extension's memory
+  or environment has the secret.
 * Nothing of a peer's is trusted: bodies, heads and the number of connections are bounded.
 
 It listens on all addresses, because ``sandbox.localdomain``, under which Lambda finds it, is none of loopback's.
@@ -18,6 +21,7 @@ Source of the formats: AWS, "Lambda Telemetry API reference".
 
 from __future__ import annotations
 
+from _operator import _compare_digest as is_equal
 from _socket import AF_INET, MSG_DONTWAIT, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 
 from sumo_internal import diagnostics
@@ -56,6 +60,10 @@ class MalformedDeliveryError(Exception):
     """A delivery that is no JSON list; its text says in a few words what is wrong."""
 
 
+class ForgedDeliveryError(MalformedDeliveryError):
+    """A delivery that does not come to the subscribed path."""
+
+
 class NoSpoolError(Exception):
     """A delivery that cannot be put away: Lambda may keep it, or count it as dropped."""
 
@@ -72,10 +80,21 @@ def wanted_port(address: str) -> int:
     return 16_384 + (int(address.rpartition(":")[2]) & 16_383)
 
 
+def destination(port: int, secret: str, number: int = 1) -> str:
+    """Where Lambda shall deliver to: the URI of a :class:`Receiver`.
+
+    Args:
+        port: The receiver's.
+        secret: Its secret.
+        number: Of the subscription; a later one has a greater one.
+    """
+    return f"http://sandbox.localdomain:{port}/{number}/{secret}"
+
+
 def subscribe(
     address: str,
     identifier: str,
-    port: int,
+    uri: str,
     types: Iterable[str],
     buffering: tuple[int, int, int],
     asked: int | None = None,
@@ -85,7 +104,7 @@ def subscribe(
     Args:
         address: AWS_LAMBDA_RUNTIME_API, ``host:port``.
         identifier: The extension's.
-        port: Where a :class:`Receiver` listens.
+        uri: Where a :class:`Receiver` listens: see :func:`destination`.
         types: Which of ``platform``, ``function``, ``extension``.
         buffering: Milliseconds, bytes and events that Lambda keeps together.
         asked: Descriptor of a connection on which the same was asked already.
@@ -94,7 +113,7 @@ def subscribe(
         SubscriptionRefusedError: No. Go on without; say what is missing.
     """
     for version in SCHEMA_VERSIONS:
-        answer = _put(address, identifier, _subscription(version, port, types, buffering), asked)
+        answer = _put(address, identifier, _subscription(version, uri, types, buffering), asked)
         asked = None
         if answer.status == 200:
             return
@@ -104,14 +123,14 @@ def subscribe(
     raise SubscriptionRefusedError(f"{answer.status} {text}", is_supported=answer.status not in (202, 404))
 
 
-def _subscription(version: str, port: int, types: Iterable[str], buffering: tuple[int, int, int]) -> bytes:
+def _subscription(version: str, uri: str, types: Iterable[str], buffering: tuple[int, int, int]) -> bytes:
     """The request's body. By hand, because ``json`` would be 7 ms of the init phase and is needed for nothing else."""
     names = ",".join(f'"{name}"' for name in types)
     timeout_ms, max_bytes, max_items = buffering
     return (
         f'{{"schemaVersion":"{version}","types":[{names}],'
         f'"buffering":{{"timeoutMs":{timeout_ms},"maxBytes":{max_bytes},"maxItems":{max_items}}},'
-        f'"destination":{{"protocol":"HTTP","URI":"http://sandbox.localdomain:{port}"}}}}'
+        f'"destination":{{"protocol":"HTTP","URI":"{uri}"}}}}'
     ).encode()
 
 
@@ -134,18 +153,21 @@ def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1
 class Receiver:
     """Where Lambda delivers its events."""
 
-    def __init__(self, port: int, max_bytes: int, take: Callable[[bytes], None]) -> None:
+    def __init__(self, port: int, secret: str | None, max_bytes: int, take: Callable[[bytes, int], None]) -> None:
         """Listen on a port, or where that is taken on one that is free.
 
         Args:
             port: The wanted one.
+            secret: What the path of a delivery must have in it; None takes any path.
             max_bytes: TELEMETRY_MAX_BYTES, of which a body's bound is made.
-            take: Puts the events of a delivery into the spool; raises MalformedDeliveryError or NoSpoolError.
+            take: Puts the events of a delivery into the spool, and is told the number of the subscription that it
+                comes by; raises MalformedDeliveryError or NoSpoolError.
 
         Raises:
             OSError: Nothing can be listened on.
         """
         self._body_max_bytes = 2 * max_bytes + BODY_SLACK_BYTES
+        self._secret = secret
         self._take = take
         self._last = 0
         """Hash of the delivery taken last."""
@@ -186,12 +208,15 @@ class Receiver:
         try:
             data = connection.socket.recv(_RECEIVE_BYTES, MSG_DONTWAIT)
             connection.received += data
-            while (body := connection.body(self._body_max_bytes)) is not None:
-                connection.answer(self._taken(body))
+            while (delivery := connection.delivery(self._number, self._body_max_bytes)) is not None:
+                connection.answer(self._taken(*delivery))
             if not data:
                 self._drop(connection)
         except BlockingIOError:
             pass  # it has the number of one that was dropped a moment ago
+        except ForgedDeliveryError as problem:
+            diagnostics.say_once("warn", f"a delivery that is not the Telemetry API's is refused: {problem}")
+            self._drop(connection, 403)
         except MalformedDeliveryError as problem:
             diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
             self._drop(connection, 400)
@@ -201,18 +226,31 @@ class Receiver:
             self._drop(connection, 500)  # what stays readable would be read, and raise, for ever
             raise
 
-    def _taken(self, body: bytes) -> int:
+    def _number(self, target: str) -> int:
+        """The number of the subscription by which a delivery comes to a path.
+
+        Raises:
+            ForgedDeliveryError: It comes by none.
+        """
+        if self._secret is None:
+            return 1
+        _, number, secret = (*target.split("/", 2), "", "")[:3]
+        if number not in ("1", "2", "3") or not is_equal(secret.encode(), self._secret.encode()):
+            raise ForgedDeliveryError("its path has not the secret that Lambda was told")
+        return int(number)
+
+    def _taken(self, number: int, body: bytes) -> int:
         """Put a delivery away; returns the status to answer with."""
-        if hash(body) == self._last:
+        if hash((number, body)) == self._last:
             return 200  # once more, because its acknowledgement was lost: events have times, no two batches are equal
         try:
-            self._take(body)
+            self._take(body, number)
         except MalformedDeliveryError as problem:
             diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
             return 400
         except NoSpoolError:
             return 500
-        self._last = hash(body)
+        self._last = hash((number, body))
         return 200
 
     def _drop(self, connection: _Connection, status: int | None = None) -> None:
@@ -248,8 +286,12 @@ class _Connection:
         self.socket.settimeout(_ANSWER_TIMEOUT_S)
         self.received = bytearray()
 
-    def body(self, max_bytes: int) -> bytes | None:
-        """Take the next delivery's body out of what was received; None while it is not whole.
+    def delivery(self, number_of: Callable[[str], int], max_bytes: int) -> tuple[int, bytes] | None:
+        """Take the next delivery out of what was received: its number and body; None while it is not whole.
+
+        Args:
+            number_of: Tells the number from a path, or raises ForgedDeliveryError.
+            max_bytes: The longest body.
 
         Raises:
             MalformedDeliveryError: It never will be.
@@ -260,26 +302,30 @@ class _Connection:
                 raise MalformedDeliveryError("its head does not end")
             return None
         begin = head_end + 4
-        length = _content_length(bytes(self.received[:head_end]))
+        target, length = _read_head(bytes(self.received[:head_end]))
+        number = number_of(target)
         if length > max_bytes:
             raise MalformedDeliveryError(f"{length} bytes, {max_bytes} are the limit")
         if len(self.received) < begin + length:
             return None
         body = bytes(self.received[begin : begin + length])
         del self.received[: begin + length]
-        return body
+        return number, body
 
     def answer(self, status: int) -> None:
         self.socket.sendall(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % status)
 
 
-def _content_length(head: bytes) -> int:
+def _read_head(head: bytes) -> tuple[str, int]:
+    """The path, and how long the body is."""
     request, *lines = head.decode("latin-1").split("\r\n")
-    if not request.startswith("POST ") or " HTTP/1." not in request:
+    method, _, rest = request.partition(" ")
+    target, _, version = rest.partition(" ")
+    if method != "POST" or not version.startswith("HTTP/1."):
         raise MalformedDeliveryError("no POST request")
     for line in lines:
         name, _, value = line.partition(":")
         digits = value.strip()
         if name.strip().lower() == "content-length" and digits.isdecimal() and len(digits) <= _LENGTH_MAX_DIGITS:
-            return int(digits)
+            return target, int(digits)
     raise MalformedDeliveryError("no Content-Length")
