@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model import Environment
+from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
@@ -18,9 +21,10 @@ from sumo_internal.config import read
 from sumo_internal.shipping import invocations as invocations_module
 from sumo_internal.shipping import shipper as shipper_module
 from sumo_internal.shipping.invocations import Invocations
-from sumo_internal.shipping.shipper import AGEING, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
+from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
 from sumo_internal.spool.writer import Spool
 
+PROBE = Path(__file__).parent / "functions" / "probe"
 CONFIG, _ = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token"})
 
 
@@ -105,6 +109,26 @@ def test_shipping_that_cannot_begin_keeps_the_lines(
     assert capfd.readouterr().err.count("beginning to ship failed: RuntimeError: can't start new thread") == 1
 
 
+def test_shipping_that_could_not_begin_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a later line, and once: a function that had no process left for a moment is not silent for good."""
+    attempts: list[float] = []
+
+    def fail_twice(body: Any, *_: object) -> None:
+        attempts.append(time.monotonic())
+        if len(attempts) <= 2:
+            raise RuntimeError("can't start new thread")
+        shipper._has_begun.acquire()  # as the thread does first of all
+
+    monkeypatch.setattr(shipper_module, "start_new_thread", lambda body, arguments: fail_twice(body, *arguments))
+    monkeypatch.setattr("sumo_internal.diagnostics.IS_STRICT", False)
+    shipper, spool = make(tmp_path)
+    until_s = time.monotonic() + 5 * BEGIN_AGAIN_S
+    while time.monotonic() < until_s:
+        spool.append('{"message":"a line"')
+    assert len(attempts) == 3
+    assert all(later - earlier > BEGIN_AGAIN_S / 2 for earlier, later in itertools.pairwise(attempts))
+
+
 def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: list[str]) -> None:
     """A first line written there comes back, as every line does, and then begins to ship."""
     _, spool = make(tmp_path)
@@ -148,6 +172,35 @@ def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: l
 def test_what_the_shipping_thread_waits_for(wait: dict[str, bool], expected: str) -> None:
     """Guards against a REPORT that is waited for while an invocation is held, and against shipping before SHUTDOWN."""
     assert next_state(**wait) == expected
+
+
+DOINGS = {
+    "no descriptor for two seconds": {"take_descriptors": 2.0},
+    "no descriptor any more": {"take_descriptors": 3600.0},
+    "an audit hook that refuses sockets": {"refuse": "socket."},
+    "json.loads raises": {"break_elsewhere": "json.loads"},
+    "time.time raises": {"break_elsewhere": "time.time"},
+    "os.listdir raises": {"break_elsewhere": "os.listdir"},
+}
+
+
+@pytest.mark.parametrize("doing", DOINGS)
+def test_whatever_the_function_does_lambda_is_asked_for_the_next_event(
+    source: SumoSource, layer_folder: Path, doing: str
+) -> None:
+    """An extension that is registered and does not ask holds each invocation until its timeout, which ends it all."""
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end"}
+    with Environment(typical(), PROBE, layer=layer_folder, variables=variables, timeout_s=10) as env:
+        env.start()
+        env.invoke({"steps": [{"log": "before"}]})
+        results = [env.invoke({"steps": [DOINGS[doing]]})]
+        results += [env.invoke({"steps": [{"log": f"{number}"}]}) for number in range(4)]
+        env.shutdown()
+
+    assert [result.status for result in results] == ["success"] * 5
+    assert max(result.duration_s for result in results) < 5.0
+    messages = [record["message"].rpartition("\t")[2] for record in source.records if record["type"] == "function"]
+    assert sorted(set(messages)) == ["0", "1", "2", "3", "before", "loaded"]
 
 
 SCRIPT = """

@@ -1,16 +1,25 @@
 """Lambda's Extensions API (2020-01-01), spoken over plain sockets on the environment's loopback interface.
 
-``_socket`` and not ``socket``: the latter costs 9 ms of a cold start (measured), for nothing that is used here. Each
-call has a connection of its own; on loopback that costs less than deciding whether an old one is still good.
+``_socket`` and not ``socket``: the latter costs 9 ms of a cold start (measured), for nothing that is used here.
+
+One connection is kept from each answer to the next request: an extension that cannot ask for its next event holds every
+invocation until its timeout, and by then the function may have taken all descriptors, or refuse new sockets in an audit
+hook. It may also have closed what it did not open: so a connection is looked at before it is used again, and one whose
+descriptor is somebody else's by now is left alone.
 
 Source of the formats: AWS, "Using the Lambda Extensions API".
 """
 
 from __future__ import annotations
 
-from _socket import AF_INET, SOCK_STREAM, socket
+from _socket import AF_INET, MSG_DONTWAIT, MSG_PEEK, SOCK_STREAM, socket
 
 from sumo_internal.net import http1
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 _PATH = "/2020-01-01/extension"
 REGISTER_TIMEOUT_S = 2.0
@@ -46,6 +55,10 @@ class ExtensionsApi:
         self._address = (host, int(port or 80))
         self._host = address
         self._identifier = identifier
+        self._kept: socket | None = None
+        self._name: Any = None
+        """Our own end of the connection that was used last: as long as it has that, it is the same one."""
+        self._loads: Callable[[bytes], Any] | None = None
 
     def ask_to_register(self, name: str, events: list[str]) -> socket:
         """Ask to be registered, and do not wait: Lambda answers while the function's init goes on.
@@ -55,11 +68,14 @@ class ExtensionsApi:
         Raises:
             OSError: Nobody listens there.
         """
+        from json import loads  # which the runtime has imported; the function may replace it later
+
+        self._loads = loads
         body = '{"events":["' + '","'.join(events) + '"]}'
         return self._send("POST", "/register", {"Lambda-Extension-Name": name}, body, REGISTER_TIMEOUT_S)
 
     def registered(self, connection: socket) -> None:
-        """Read the answer to the registration, and close the connection.
+        """Read the answer to the registration.
 
         Raises:
             ApiRefusedError: Too many extensions, too late, or a name that is taken.
@@ -77,15 +93,19 @@ class ExtensionsApi:
         return self._send("GET", "/event/next", {})
 
     def receive(self, connection: socket) -> Event:
-        """Wait for the event that was asked for, however long, and close the connection; it may freeze meanwhile.
+        """Wait for the event that was asked for, however long; it may freeze meanwhile.
 
         Raises:
             ApiRefusedError: Not registered.
             OSError: The environment is going away.
+            ValueError: What came is no event.
         """
-        import json  # 7 ms of the extension's start, where nothing else needs it before the first event
+        answer = self._receive(connection, "/event/next")
+        if self._loads is None:
+            from json import loads  # 7 ms of the extension's start, where nothing else needs it before the first event
 
-        body = json.loads(self._receive(connection, "/event/next").body)
+            self._loads = loads
+        body = self._loads(answer.body)
         return Event(
             body.get("eventType", ""),
             body.get("deadlineMs", 0) / 1000,
@@ -96,26 +116,69 @@ class ExtensionsApi:
     def _send(
         self, method: str, path: str, headers: dict[str, str], body: str = "", timeout_s: float | None = None
     ) -> socket:
-        """Send a request on a connection of its own, which is returned; each wait on it ends after so long."""
+        """Send a request, and return the connection that it went over; each wait on it ends after so long."""
         if self._identifier:
             headers = {**headers, "Lambda-Extension-Identifier": self._identifier}
-        connection = socket(AF_INET, SOCK_STREAM)
+        request = http1.request(method, _PATH + path, self._host, headers, body.encode())
+        kept = self._take_kept()
+        connection = kept or socket(AF_INET, SOCK_STREAM)
         try:
             connection.settimeout(timeout_s)
-            connection.connect(self._address)
-            connection.sendall(http1.request(method, _PATH + path, self._host, headers, body.encode()))
+            if kept is None:
+                connection.connect(self._address)
+                self._name = connection.getsockname()
+            connection.sendall(request)
         except BaseException:
             connection.close()
             raise
         return connection
 
+    def _take_kept(self) -> socket | None:
+        """The connection that was kept, if it is still there and still ours."""
+        connection, self._kept = self._kept, None
+        if connection is None:
+            return None
+        if not self._is_ours(connection):
+            connection.detach()
+            return None
+        try:
+            connection.settimeout(None)
+            connection.recv(1, MSG_PEEK | MSG_DONTWAIT)
+        except BlockingIOError:
+            return connection
+        except OSError:
+            pass
+        connection.close()  # Lambda has closed its end, or says what nobody has asked for
+        return None
+
+    def _is_ours(self, connection: socket) -> bool:
+        try:
+            return bool(connection.getsockname() == self._name)
+        except OSError:
+            return False
+
     def _receive(self, connection: socket, path: str) -> http1.Answer:
+        if not self._is_ours(connection):
+            connection.detach()
+            raise OSError(f"{path}: the function has closed the connection")
+        is_kept = False
         try:
             answer = http1.read_answer(connection.recv)
+            is_kept = answer.status == 200 and _is_delimited(answer)
         except http1.BadAnswerError as error:
             raise OSError(f"{path}: {error}") from None
         finally:
-            connection.close()
+            if is_kept:
+                self._kept = connection
+            else:
+                connection.close()
         if answer.status != 200:
             raise ApiRefusedError(f"{path}: {answer.status} {answer.body[:200].decode('utf-8', 'replace')}")
         return answer
+
+
+def _is_delimited(answer: http1.Answer) -> bool:
+    """Does the connection go on after this answer?"""
+    headers = answer.headers
+    has_end = "content-length" in headers or headers.get("transfer-encoding", "").lower() == "chunked"
+    return has_end and headers.get("connection", "").lower() != "close"

@@ -3,11 +3,12 @@
 Separate from :mod:`sumo_internal.shipping.shipper`, which ships, and which this only asks to. The two threads together
 are the *sidecar*: an internal extension, registered with Lambda, inside the runtime process.
 
-This thread waits for nothing but its own Next and a bounded hold. Lambda freezes the environment when the runtime and
-every registered extension have asked for their next event: by asking late, after the response has gone back to the
-caller, this thread buys the time to ship. Where it does so it takes its event, which says until when it may, no earlier
-than that: nothing of ours runs in such an invocation. It is registered for INVOKE while the function's module is
-imported, and only where the runtime tells of invocations: it would hold each one until its deadline else.
+This thread waits for nothing but its own Next and a bounded hold, and whatever is raised in it, it asks for the next.
+Lambda freezes the environment when the runtime and every registered extension have asked for their next event: by
+asking late, after the response has gone back to the caller, this thread buys the time to ship. Where it does so it
+takes its event, which says until when it may, no earlier than that: nothing of ours runs in such an invocation. It is
+registered for INVOKE while the function's module is imported, and only where the runtime tells of invocations: it would
+hold each one until its deadline else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import time
 
 from sumo_internal import diagnostics
-from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, Event
+from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import Signal, start_thread
 
@@ -26,14 +27,15 @@ if TYPE_CHECKING:
 
     from sumo_internal.capture.recorder import Recorder
     from sumo_internal.config import Config
-    from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
+    from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
     from sumo_internal.shipping.shipper import Shipper
 
 NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
-_NEXT_RETRY_S = 0.05
-_NEXT_ATTEMPTS_MAX = 20
-"""A Next that fails is asked again: an extension that is registered and does not ask keeps the invocation open."""
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 1.0
+"""Before Lambda is asked again after anything has failed, doubled each time. It is asked for ever: an extension that is
+registered and does not ask holds each invocation until its timeout, whatever the function has done to us."""
 
 
 class Invocations:
@@ -123,23 +125,22 @@ class Invocations:
 
     def _live(self, api: ExtensionsApi) -> None:
         self._registered.wait()
-        self._shipper.begin()
-        while self._api is not None and (event := self._next(api)) is not None:
-            with diagnostics.guard("following an invocation"):
-                self._follow(event)
-
-    def _next(self, api: ExtensionsApi) -> Event | None:
-        for _ in range(_NEXT_ATTEMPTS_MAX):
+        failures = 0
+        while self._api is not None:
             try:
-                connection = api.ask()
-                if self._is_held():
-                    self._ended.wait()  # read any earlier, the event would only be in the handler's way
-                return api.receive(connection)
-            except (ApiRefusedError, OSError, ValueError) as error:
-                problem = error
-                time.sleep(_NEXT_RETRY_S)
-        diagnostics.say("warn", f"Lambda gives the sidecar no more events ({problem}); lines are shipped at SHUTDOWN")
-        return None
+                self._shipper.begin()
+                event = self._next(api)
+                failures = 0
+                self._follow(event)
+            except BaseException as error:  # an audit hook of the function's may raise anything in here
+                failures += 1
+                _pause_after(error, failures)
+
+    def _next(self, api: ExtensionsApi) -> Event:
+        connection = api.ask()
+        if self._is_held():
+            self._ended.wait()  # read any earlier, the event would only be in the handler's way
+        return api.receive(connection)
 
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
@@ -161,3 +162,12 @@ class Invocations:
 
     def _is_held(self) -> bool:
         return self._shipper.is_hold_worthwhile and flush_strategy.is_held(self._flush, self._gaps_s)
+
+
+def _pause_after(error: BaseException, failures: int) -> None:
+    try:
+        diagnostics.failed("following an invocation", error)
+    except BaseException:
+        pass  # what has failed may be what says so
+    # Not time.sleep, which the function may have replaced.
+    Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))

@@ -50,6 +50,8 @@ WAKE_BYTES = 2 << 20
 costs several times the CPU that it costs afterwards, and this much a 128 MB function can still ship at SHUTDOWN."""
 LOOK_AGAIN_S = 0.1
 """After shipping beside an invocation, until the extension has what Lambda tells it of the one before: its REPORT."""
+BEGIN_AGAIN_S = 0.1
+"""After the shipping thread was to be started, and has not begun, it is not started again for this long."""
 FROZEN_S = 0.5
 """A thread that wakes so late was frozen. If an invocation has thawed the environment it asks for the lines; if it was
 SHUTDOWN, this process is about to be killed, and a request begun now would be sent twice: so the thread waits a little
@@ -140,7 +142,8 @@ class Shipper:
         """The drainer is the process's only one, and a thread's at a time."""
         self._pid = os.getpid()
         self._has_begun = allocate_lock()
-        """Taken by the thread that starts the shipping thread, for good."""
+        """Taken by the shipping thread, for good."""
+        self._begin_again_at_s = 0.0
         self._wake = Signal()
         self._is_asked = False
         """A drain is wanted that has not begun. Only the shipping thread takes it back, before it drains."""
@@ -162,25 +165,31 @@ class Shipper:
 
     def _backlog(self) -> None:
         """There is the first line, or another :data:`WAKE_BYTES` of them."""
-        if not self._has_begun.locked():
-            self.begin()
-            self._spool.wake_offset = WAKE_BYTES  # in a forked child, too, where nothing begins
-        else:
-            self._spool.wake_offset = WAKE_BYTES  # once; the shipping thread sets it anew
+        if self._has_begun.locked():
+            self._spool.wake_offset = WAKE_BYTES  # once: the shipping thread sets it anew, and in a forked child none
             self.ship()
+        else:
+            self.begin()
 
     def begin(self) -> None:
-        """Ship when asked to, and whatever has become old, on a thread of its own; a forked child leaves it to us."""
-        if os.getpid() != self._pid or not self._has_begun.acquire(blocking=False):
+        """Ship when asked to, and whatever has become old, on a thread of its own; a forked child leaves it to us.
+
+        Where the thread cannot be started (no more processes, no memory) a later line tries again.
+        """
+        if os.getpid() != self._pid:
+            self._spool.wake_offset = WAKE_BYTES
             return
+        now_s = time.monotonic()
+        if self._has_begun.locked() or now_s < self._begin_again_at_s:
+            return
+        self._begin_again_at_s = now_s + BEGIN_AGAIN_S
+        self._spool.wake_offset = 0  # until the thread is there: whatever is raised here, the next line comes by
         try:
             self._counts.keep()  # before the init is over: later the function may have filled the disk
-            self._spool.wake_offset = WAKE_BYTES
             start_thread(self._keep_shipping)
         except RecursionError:
-            self._has_begun.release()  # at the end of the function's stack: the line comes back
-            self._spool.wake_offset = 0
-            raise
+            self._begin_again_at_s = 0.0
+            raise  # at the end of the function's stack: the line comes back
         except Exception as error:
             diagnostics.failed("beginning to ship", error)
 
@@ -220,6 +229,9 @@ class Shipper:
     # The shipping thread.
 
     def _keep_shipping(self) -> None:
+        if not self._has_begun.acquire(blocking=False):
+            return  # there is another one
+        self._spool.wake_offset = WAKE_BYTES
         with diagnostics.guard("looking after the spool"):
             self.check_folder()
         state = AGEING

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -111,7 +112,52 @@ def spoil(name):
     setattr(module, attribute, raise_once)
 
 
+def take_descriptors(seconds):
+    """Leave no descriptor to this process, nor one that becomes free: for so long, or for good."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    taken, until, has_all = [], time.monotonic() + seconds, threading.Event()
+
+    def take():
+        while time.monotonic() < until:
+            try:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                has_all.set()
+                time.sleep(0.0001)
+        for descriptor in taken:
+            os.close(descriptor)
+
+    threading.Thread(target=take, daemon=True).start()
+    has_all.wait()
+
+
+def break_elsewhere(name):
+    """Have a function of a module raise in every thread that is not one of the function's own."""
+    module_name, attribute = name.split(".")
+    real = getattr(sys.modules[module_name], attribute)
+
+    def broken(*arguments, **options):
+        if threading.get_ident() not in {thread.ident for thread in threading.enumerate()}:
+            raise RuntimeError("broken")
+        return real(*arguments, **options)
+
+    setattr(sys.modules[module_name], attribute, broken)
+
+
+def refuse(prefix):
+    """Have an audit hook of the function's own refuse events."""
+
+    def hook(event, _):
+        if event.startswith(prefix):
+            raise PermissionError(f"{event} is refused")
+
+    sys.addaudithook(hook)
+
+
 STEPS = {
+    "take_descriptors": take_descriptors,
+    "break_elsewhere": break_elsewhere,
+    "refuse": refuse,
     "log": log_line,
     "error": log.error,
     "print": print_line,
