@@ -77,6 +77,11 @@ class ScriptedServer:
         """Queue what the next requests get, one each."""
         self._script.extend(answers)
 
+    def hang_up(self) -> None:
+        """Close the connections that there are, as a server does that has waited for long enough."""
+        for connection in [*self._connections]:
+            connection.wake()
+
     def _accept(self) -> None:
         while True:
             try:

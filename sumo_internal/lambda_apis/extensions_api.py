@@ -113,6 +113,12 @@ class ExtensionsApi:
             body.get("shutdownReason", "").lower(),
         )
 
+    def close(self) -> None:
+        """Keep no connection any more."""
+        connection = self._take_kept()
+        if connection is not None:
+            connection.close()
+
     def _send(
         self, method: str, path: str, headers: dict[str, str], body: str = "", timeout_s: float | None = None
     ) -> socket:
