@@ -5,7 +5,7 @@
     sumo_wrapper                          called by Lambda in front of the interpreter
     extensions/sumo-internal-extension    the external extension
     python/sumo_internal/                 the package
-        __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/bundle.py)
+        __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/imports.py)
         _vendor/urllib3/                  importable under this private name only
         _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10

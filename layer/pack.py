@@ -1,7 +1,7 @@
 """Packs the package's bytecode into one file: a program of its own, run by the interpreter whose bytecode it is.
 
 Separate from the build because only that interpreter can read its bytecode, which has to be read to be put together
-anew. ``sumo_internal/bundle.py`` describes the file.
+anew. ``sumo_internal/imports.py`` describes the file.
 
 It is started with ``-S`` and imports next to nothing, so that its output depends on its input only: what is written
 once and referred to later depends on who else holds it.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PYC_HEADER_BYTES = 16
 """Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
 
-UNBUNDLED = ("__init__", "bundle", "_vendor/__init__")
+UNBUNDLED = ("__init__", "imports", "_vendor/__init__")
 """What is imported before the bundle is there, or lies beside packages that are not in it."""
 
 TOGETHER = (
@@ -32,7 +32,6 @@ TOGETHER = (
         "spool/folder",
         "spool/handoff",
         "spool/segment",
-        "spool/turn",
         "spool/writer",
         "capture/__init__",
         "capture/lines",

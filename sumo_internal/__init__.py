@@ -1,15 +1,15 @@
 """Sumo Logic's internal extension for AWS Lambda, in the function's own process.
 
 This module is a door: the version, the drop-in handler, and what structlog is given. Importing it imports nothing but
-the way to the package's bytecode, because a function that only wants ``from sumo_internal import SumoHandler`` pays for
+the package's own importer, because a function that only wants ``from sumo_internal import SumoHandler`` pays for
 the rest when it makes a handler, and one that only wants the version pays for nothing.
 """
 
 from __future__ import annotations
 
-from sumo_internal import bundle
+from sumo_internal import imports
 
-bundle.use(__path__[0])
+imports.begin(__path__[0])
 
 __version__ = "0.1.0"
 

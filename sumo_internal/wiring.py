@@ -9,7 +9,7 @@ import os
 import sys
 
 from sumo_internal import config as configuration
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, imports
 from sumo_internal.capture import runtime_client, streams
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
@@ -58,6 +58,7 @@ def install() -> None:
         _follow(bootstrap, Invocations(config, recorder, shipper))
 
     runtime_client.when_loaded(patch)
+    imports.seal()
 
 
 def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
@@ -95,6 +96,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
             f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
             "function times out, crashes or is shut down are lost. Add the layer to keep them",
         )
+    imports.seal()
     return recorder
 
 

@@ -22,7 +22,6 @@ MODULES = {
     "gc",
     "mmap",
     "sumo_internal",
-    "sumo_internal.bundle",
     "sumo_internal.capture",
     "sumo_internal.capture.lines",
     "sumo_internal.capture.error_reports",
@@ -36,6 +35,7 @@ MODULES = {
     "sumo_internal.diagnostics",
     "sumo_internal.lambda_apis",
     "sumo_internal.lambda_apis.extensions_api",
+    "sumo_internal.imports",
     "sumo_internal.launch",
     "sumo_internal.net",
     "sumo_internal.net.http1",
@@ -49,7 +49,6 @@ MODULES = {
     "sumo_internal.spool.handoff",
     "sumo_internal.spool.envelope",
     "sumo_internal.spool.segment",
-    "sumo_internal.spool.turn",
     "sumo_internal.spool.writer",
     "sumo_internal.wiring",
 }

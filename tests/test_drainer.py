@@ -423,7 +423,9 @@ def test_what_goes_wrong_in_our_own_code_is_a_failed_attempt(
     assert "TypeError in our own code" in capfd.readouterr().err
 
     monkeypatch.undo()
-    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 3600)  # beyond the breaker
+    monkeypatch.setattr(
+        "sumo_internal.shipping.drainer.time.time", lambda real=time.time: real() + 3600
+    )  # beyond the breaker
     assert bench.drain(left_s=7200) is Drained.EMPTY
     assert set(numbers(bench.source)) == {1}
 
@@ -434,7 +436,7 @@ def test_a_clock_that_is_set_back_does_not_stop_the_shipping(bench: Bench, monke
     bench.source.script([Fault(401)])
     assert bench.drain() is Drained.KEPT
 
-    monkeypatch.setattr(time, "time", lambda real=time.time: real() - 86_400)
+    monkeypatch.setattr("sumo_internal.shipping.drainer.time.time", lambda real=time.time: real() - 86_400)
 
     assert bench.drain() is Drained.EMPTY
     assert numbers(bench.source) == [1]
@@ -454,7 +456,7 @@ def test_accounts_follow_this_process_at_once_and_others_soon(bench: Bench, monk
 
     other.add(counters.TOO_LONG, 1, 10)
     assert bench.account() == [first]
-    monkeypatch.setattr(time, "time", lambda real=time.time: real() + OTHERS_EVERY_S)
+    monkeypatch.setattr("sumo_internal.shipping.drainer.time.time", lambda real=time.time: real() + OTHERS_EVERY_S)
     assert bench.account() == [first, {counters.RETRIED: 2, counters.TOO_LONG: 2}]
 
 

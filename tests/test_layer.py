@@ -268,7 +268,7 @@ def test_a_bundled_module_is_what_its_file_would_be(interpreter: Interpreter, la
 import importlib, inspect, json, sys
 hooks = [*sys.meta_path], [*sys.path_hooks], set(sys.path_importer_cache)
 sys.path.append(sys.argv[1])
-import sumo_internal.spool.writer as spool, sumo_internal._vendor, sumo_internal.bundle
+import sumo_internal.spool.writer as spool, sumo_internal._vendor, sumo_internal.imports
 folder = sys.argv[1] + "/sumo_internal"
 assert ([*sys.meta_path], [*sys.path_hooks]) == hooks[:2]
 own = {folder + ending for ending in ("", "/__pycache__", "/spool", "/_vendor")}
