@@ -29,7 +29,7 @@ from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
 from layer.build import ROOT
-from sumo_internal.net import connection, http1
+from sumo_internal.net import connection, http1, tls
 from sumo_internal.net.client import NotSentError, PlainSender, PooledSender
 
 PATIENT_S = 10.0
@@ -50,7 +50,8 @@ def make_sender(request: pytest.FixtureRequest) -> Iterator[MakeSender]:
     senders: list[AnySender] = []
 
     def make(environ: Mapping[str, str] = os.environ) -> AnySender:
-        senders.append(request.param(environ))
+        trusted = {name: os.environ[name] for name in tls.VARIABLES if name in os.environ}
+        senders.append(request.param({**trusted, **environ}))
         return senders[-1]
 
     yield make
@@ -454,7 +455,7 @@ def test_all_addresses_of_a_name_are_tried(make_sender: MakeSender) -> None:
 def test_a_name_that_does_not_resolve_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A resolver that hangs for half a minute would take all of a goodbye's two seconds, the bucket's part too."""
     is_over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait(30))
+    monkeypatch.setattr("sumo_internal.net.connection._socket.getaddrinfo", lambda *_, **__: is_over.wait(30))
     begun_s = monotonic()
 
     with pytest.raises(NotSentError, match="name look-up takes too long") as caught:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from time import monotonic
 
-from sumo_internal.net import connection, http1
+from sumo_internal.net import connection, http1, tls
 from sumo_internal.net.connection import Call, Target
 from sumo_internal.net.connection import NotSentError as NotSentError
 
@@ -200,7 +200,7 @@ class PlainSender:
         try:
             if proxy is not None:
                 connection.open_tunnel(dialled, connection.authority(target.host, target.port), proxy.headers, until_s)
-            self._context = self._context or connection.tls_context()
+            self._context = self._context or tls.Context(self._environ)
             dialled.settimeout(connection.left_s(until_s))
             return self._context.wrap_socket(dialled, server_hostname=target.host)
         except BaseException:

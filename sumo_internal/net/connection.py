@@ -17,10 +17,12 @@ It keeps nothing: whether a connection is used again is the senders' business.
 
 from __future__ import annotations
 
-from _thread import allocate_lock, start_new_thread
+import _socket
+from _thread import allocate_lock
 from time import monotonic
 
-from sumo_internal.net import http1, proxies
+from sumo_internal import threads
+from sumo_internal.net import http1, proxies, tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,16 +154,14 @@ def dial(host: str, port: int, until_s: float) -> Any:
     Raises:
         OSError: None of them answers.
     """
-    import socket
-
     found = _look_up(host, port, until_s)
     problem = OSError(0, "a name without an address")
     for number, (family, kind, protocol, _, address) in enumerate(found):
-        connection = socket.socket(family, kind, protocol)
+        connection = tls.Socket(family, kind, protocol)
         try:
             connection.settimeout(left_s(until_s) / (len(found) - number))
             connection.connect(address)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             return connection
         except OSError as error:
             connection.close()
@@ -171,24 +171,21 @@ def dial(host: str, port: int, until_s: float) -> Any:
 
 def _look_up(host: str, port: int, until_s: float) -> list[Any]:
     """The addresses of a host. A resolver that hangs keeps its thread, and nobody else."""
-    import socket
-
     outcomes: list[Any] = []
     is_over = allocate_lock()
     is_over.acquire()
 
     def ask() -> None:
         try:
-            outcomes.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except UnicodeError:
-            outcomes.append(OSError(0, "no name that a host can have"))
+            # Bytes, because for a text the library of codecs is imported, with all import locks that this takes.
+            outcomes.append(_socket.getaddrinfo(host.encode(), port, 0, _socket.SOCK_STREAM))
         except Exception as error:
             outcomes.append(error)
         finally:
             is_over.release()
 
     try:
-        start_new_thread(ask, ())
+        threads.start(ask)
     except RuntimeError:  # the interpreter is ending, from 3.12 on without new threads: last lines wait for the name
         ask()
     if not is_over.acquire(timeout=left_s(until_s)):

@@ -10,9 +10,9 @@ What to do after each answer is :mod:`sumo_internal.shipping.retry_policy`'s; th
 from __future__ import annotations
 
 import json
+import os
 import time
 import zlib
-from random import random
 
 from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
@@ -215,7 +215,7 @@ class Drainer:
                 self._mind_breaker(verdict, attempt)
                 return verdict, attempt
             diagnostics.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
-            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
+            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, _chance())
             if time.time() + wait_s + _ATTEMPT_MIN_S > until_s:
                 break
             self._count(counters.RETRIED, batch)
@@ -249,7 +249,7 @@ class Drainer:
     def _mind_breaker(self, verdict: Verdict, attempt: Attempt) -> None:
         """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker."""
         if verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status not in (400, 413):
-            self._breaker = self._breaker.after_failure(time.time(), attempt.retry_after_s, random())
+            self._breaker = self._breaker.after_failure(time.time(), attempt.retry_after_s, _chance())
         elif attempt.status:
             self._breaker = self._breaker.after_success()
 
@@ -283,6 +283,11 @@ class Drainer:
             problem, size_bytes = self._reader.damaged.pop()
             self._counts.add(counters.DAMAGED, 0, size_bytes)
             diagnostics.say("error", f"{problem}; renamed to *.damaged, its lines are not shipped")
+
+
+def _chance() -> float:
+    """A number between 0 and 1. Not ``random``'s, which is Python code around a C module, and slow to import."""
+    return int.from_bytes(os.urandom(4), "little") / (1 << 32)
 
 
 class Batch:

@@ -25,7 +25,7 @@ MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
 RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
-SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, BLOCKED = (
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED = (
     "spoolFull",
     "diskFull",
     "tooLong",
@@ -33,7 +33,6 @@ SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, 
     "tooLarge",
     "damaged",
     "platformDropped",
-    "blocked",
 )
 
 LOSSES = {
@@ -44,7 +43,6 @@ LOSSES = {
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
-    BLOCKED: "a thread was stopped in the middle of a line, and more lines came meanwhile than may wait for it",
 }
 """Reasons for which lines are lost, in words for people."""
 
@@ -59,13 +57,7 @@ DRAINER = "-drainer"
 _OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
 """What may become of an account's own record."""
 
-REASONS = (
-    *(RETRIED, FAILED_OVER, SENT_AGAIN),
-    *(SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED),
-    *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
-    BLOCKED,
-)
-"""In the order in which they have their places in a file."""
+REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
 _FIRST = 2
 
 

@@ -1,0 +1,124 @@
+"""Threads of ours in the function's process: how each is started, and what their being there must not change.
+
+A thread begins with the signal mask and the stack size of whoever starts it, and both may be the function's:
+
+* A signal that its main thread has blocked, to wait for it (``sigwait``), would be delivered to a thread that has not,
+  and end the process. So ours take none, but for those that a fault raises in the thread itself.
+* A stack that the function has made small for its own threads is too small for TLS on Python 3.10.
+
+From Python 3.12 on ``os.fork`` warns of a process with several threads. Where all but one are ours it does not: the
+function has done nothing that it could do differently, and what such a child could inherit from ours (a lock) is held
+by :mod:`sumo_internal.net.tls` only, which gives it up for a fork.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal's functions, without the enums around them
+import _thread
+import os
+import sys
+import warnings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+STACK_MIN_BYTES = 1 << 20
+"""Of a thread of ours, where the function has set another size. Address space, not memory: a page counts once used."""
+
+BEGIN_MAX_S = 1.0
+"""Python 3.10: for how long a start waits until the thread has begun."""
+
+_OWN_FAULTS = (
+    _signal.SIGABRT,
+    _signal.SIGBUS,
+    _signal.SIGFPE,
+    _signal.SIGILL,
+    _signal.SIGSEGV,
+    _signal.SIGSYS,
+    _signal.SIGTRAP,
+)
+
+_alive: set[object] = set()
+"""One entry for each thread of ours."""
+_muted: list[Any] = []
+"""The filters that keep ``os.fork`` from warning, while it forks."""
+_has_hooks = False
+
+
+def start(body: Callable[..., None], *arguments: object) -> None:
+    """Start a thread that does not keep the process alive.
+
+    Not a ``threading.Thread``, which would be one of the function's threads, and whose start waits for a hand-over of
+    the interpreter lock. Python 3.10 needs that wait: a thread that has not begun when the interpreter ends looks at
+    freed memory there.
+
+    Raises:
+        RuntimeError: There is no room for another thread, or the interpreter is ending (from Python 3.12 on).
+    """
+    _hook()
+    begun = _thread.allocate_lock()
+    begun.acquire()
+    entry = object()
+
+    def run() -> None:
+        begun.release()
+        try:
+            body(*arguments)
+        finally:
+            _alive.discard(entry)
+
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, ())
+    try:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals().difference(_OWN_FAULTS))
+        _start_with_room(run, entry)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)  # runs the handlers that have waited meanwhile
+    if sys.version_info < (3, 11):
+        begun.acquire(timeout=BEGIN_MAX_S)
+
+
+def _start_with_room(run: Callable[[], None], entry: object) -> None:
+    """Start a thread that has the stack it needs; the function's threads keep what the function has chosen."""
+    size_bytes = _thread.stack_size(0)
+    _alive.add(entry)
+    try:
+        _thread.stack_size(size_bytes and max(size_bytes, STACK_MIN_BYTES))
+        _thread.start_new_thread(run, ())
+    except BaseException:
+        _alive.discard(entry)
+        raise
+    finally:
+        _thread.stack_size(size_bytes)
+
+
+def _hook() -> None:
+    global _has_hooks
+    if not _has_hooks and sys.version_info >= (3, 12):
+        _has_hooks = True
+        os.register_at_fork(before=_mute, after_in_parent=_unmute, after_in_child=_forget)
+
+
+def _mute() -> None:
+    """Have the fork that comes now not warned of, if all other threads are ours."""
+    try:
+        if _alive and len(os.listdir("/proc/self/task")) - len(_alive) == 1:
+            warnings.filterwarnings("ignore", "This process .*is multi-threaded, use of ", DeprecationWarning)
+            _muted.append(warnings.filters[0])
+    except OSError:
+        pass  # no descriptor left: then it warns
+
+
+def _unmute() -> None:
+    if _muted:
+        try:
+            warnings.filters.remove(_muted.pop())  # type: ignore[attr-defined]  # to its stubs it is no list
+        except ValueError:
+            pass  # the function has put others in their place
+
+
+def _forget() -> None:
+    """In a forked child, which has none of our threads."""
+    _alive.clear()
+    _unmute()

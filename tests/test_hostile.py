@@ -1,0 +1,219 @@
+"""What the function does to itself: its files, what it replaces, its signals and its forks; in the model of Lambda.
+
+Each is tried in a real run: the function answers as it does without the layer, and its lines arrive as ever.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model import Environment
+from runtimes import Runtime, runtimes
+from sumo_source import SumoSource
+from test_structure import MODULES, PACKAGE
+
+each_python = pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+
+
+@pytest.fixture
+def source() -> Iterator[SumoSource]:
+    """A source with TLS: what a request needs there is all that ever has to be imported late."""
+    with SumoSource(tls=True) as source:
+        yield source
+        assert source.problems == []
+
+
+def environment(
+    runtime: Runtime, layer: Path | None, source: SumoSource, task_root: Path, code: str, **options: Any
+) -> Environment:
+    """A function of this code, with the layer or without."""
+    (task_root / "app.py").write_text(code)
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end", "SSL_CERT_FILE": str(source.ca_file)}
+    variables |= options.pop("variables", {})
+    if layer is not None:
+        variables["AWS_LAMBDA_EXEC_WRAPPER"] = "/opt/sumo_wrapper"
+    return Environment(
+        runtime, task_root, handler="app.handler", layer=layer, variables=variables, timeout_s=30.0, **options
+    )
+
+
+def messages(source: SumoSource) -> list[str]:
+    return [record["message"].rpartition("\t")[2] for record in source.records if record["type"] == "function"]
+
+
+def answers(env: Environment, *events: Any) -> list[Any]:
+    """Start a function, and return what it answers."""
+    assert env.start().error is None, env.cloudwatch
+    invocations = [env.invoke(event) for event in events]
+    assert [invocation.status for invocation in invocations] == ["success"] * len(events), env.cloudwatch
+    return [invocation.payload for invocation in invocations]
+
+
+# The function's files.
+
+FILES = """
+import logging
+log = logging.getLogger()
+log.setLevel("INFO")
+executed = log.__dict__.setdefault("executed", [])
+def handler(event, context):
+    log.info("line %s", event)
+    return executed
+"""
+
+SHADOW = 'import logging\nlogging.getLogger().__dict__.setdefault("executed", []).append(__name__)\n'
+
+
+def needed_by_the_runtime(runtime: Runtime) -> set[str]:
+    """The modules without which there is no function at all; they are there before its files can be found."""
+    code = "import sys, concurrent.futures.thread, awslambdaric.bootstrap; print(*sys.modules)"
+    command = [str(runtime.interpreter.executable), "-c", code]
+    names = subprocess.check_output(command, env={"PYTHONPATH": str(runtime.ric)}, text=True).split()
+    return {name.partition(".")[0] for name in names}
+
+
+@each_python
+def test_no_file_of_the_functions_is_executed(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """With a file of its own for every module of the library: none is run that is not run without us; lines arrive.
+
+    Guards against an import on a thread of ours, which finds the function's ``random.py`` before the library's.
+    """
+    for name in sys.stdlib_module_names - needed_by_the_runtime(runtime):
+        (tmp_path / f"{name}.py").write_text(SHADOW)
+    executed = []
+    for layer in (None, layer_folder):
+        with environment(runtime, layer, source, tmp_path, FILES) as env:
+            executed.append(answers(env, 1, 2)[1])
+            if layer is not None:
+                assert messages(source) == ["line 1", "line 2"], "before SHUTDOWN"
+                env.shutdown()
+    assert executed[1] == executed[0]
+    assert messages(source) == ["line 1", "line 2"]
+
+
+@each_python
+def test_what_is_needed_late_is_in_c(runtime: Runtime) -> None:
+    """Or is there before the function's code: a module in Python would be looked for on the function's ``sys.path``.
+
+    What runs in the extension, is called by the function's own code, or is complete at the start is out of this.
+    """
+    others = (
+        "__main__.py",
+        "api",
+        "cli",
+        "expressions.py",
+        "extension",
+        "launch.py",
+        "processing",
+        "start.py",
+        "wiring.py",
+    )
+    needed = {
+        name
+        for path in MODULES
+        if path.relative_to(PACKAGE).parts[0] not in others
+        for line in ast.walk(ast.parse(path.read_text()))
+        if isinstance(line, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in line.names] if isinstance(line, ast.Import) else [line.module or ""])
+        if name.partition(".")[0] in sys.stdlib_module_names
+    }
+    assert {"_ssl", "zlib"} < needed
+    code = (
+        "import sys; from importlib.util import find_spec\n"
+        "print(*(name for name in sys.argv[1:] if find_spec(name).origin.endswith('.py')))"
+    )
+    early = needed_by_the_runtime(runtime) | {
+        "ssl",
+        "typing",
+    }  # urllib3's, which is for other machines; for type checkers
+    late = {name for name in needed if name.partition(".")[0] not in early}
+    command = [str(runtime.interpreter.executable), "-I", "-c", code]
+    assert subprocess.check_output([*command, *late], text=True).split() == []
+
+
+# What it replaces.
+
+REPLACED = """
+import builtins, importlib, logging, os, sys, types
+log = logging.getLogger()
+log.setLevel("INFO")
+called = []
+def refusing(name, function):
+    def refuse(*args, **options):
+        if "/sumo_internal/" in sys._getframe(1).f_code.co_filename:
+            called.append(name)
+            raise PermissionError(name)
+        return function(*args, **options)
+    return refuse
+def replace(module):
+    for name, value in list(vars(module).items()):
+        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and not name.startswith("__"):
+            setattr(module, name, refusing(f"{module.__name__}.{name}", value))
+def all_of(names):
+    for name in names:
+        try:
+            replace(importlib.import_module(name))
+        except ImportError:
+            pass
+NAMES = %r
+os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = "/nowhere"
+"""
+
+KINDS = {
+    "the library's functions": "all_of(NAMES)",
+    "open and import": """
+builtins.open = refusing("open", open)
+builtins.__import__ = refusing("import", __import__)
+""",
+    "where modules are found": "del sys.path[:], sys.meta_path[:]; sys.path_importer_cache.clear()",
+    "what has been imported": """
+for name in list(sys.modules):
+    if name in NAMES and name[0] != "_" or name.startswith("sumo_internal"): del sys.modules[name]
+""",
+    "getaddrinfo": """
+import socket
+original, cache = socket.getaddrinfo, {}
+def cached(*args):
+    if args not in cache: cache[args] = original(*args)
+    return cache[args]
+socket.getaddrinfo = cached
+""",
+}
+
+NAMES = (
+    "_hashlib _socket _ssl _thread base64 binascii codecs collections enum errno fcntl functools genericpath gzip "
+    "hashlib hmac http.client json json.decoder json.encoder math mmap os posix posixpath random re select "
+    "selectors signal socket ssl stat struct tempfile time traceback urllib.parse urllib.request uuid zlib"
+).split()
+"""Modules whose functions are replaced: what we need, and what is around it."""
+
+HANDLER = """
+def handler(event, context):
+    log.info("line %s", event)
+    return called
+"""
+
+
+@each_python
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_called_that_the_function_has_replaced(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, kind: str
+) -> None:
+    """Whatever it puts in the place of the library's functions is its own: lines arrive as ever, to whom we trust.
+
+    Guards against ``json.loads`` or ``time.time`` looked up when they are called, and an environment read late.
+    """
+    code = REPLACED % (NAMES,) + KINDS[kind] + HANDLER
+    with environment(runtime, layer_folder, source, tmp_path, code) as env:
+        assert answers(env, 1, 2) == [[], []]
+        assert messages(source) == ["line 1", "line 2"], "before SHUTDOWN"
+        env.shutdown()
+    assert messages(source) == ["line 1", "line 2"]
