@@ -443,6 +443,15 @@ def remarks(environ: Mapping[str, str]) -> list[str]:
     return [f"{name} has no meaning here: {why}" for name, why in WITHOUT_MEANING.items() if environ.get(name)]
 
 
+def is_managed(environ: Mapping[str, str]) -> bool:
+    """Is this an environment of Managed Instances: several worker processes, no freeze, no events of invocations?
+
+    The extension has only the first of the two variables, the function's process both.
+    """
+    is_of_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances"
+    return is_of_type or bool(environ.get("AWS_LAMBDA_MAX_CONCURRENCY"))
+
+
 def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
     """Are the function's lines taken in its own process, as far as its settings tell?
 

@@ -153,8 +153,11 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     global _recorder, _pipeline
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
-    headers = request_headers(config, function, stream, environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""))
+    if not stream and environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        stream = handoff.made_up_stream(version)
+    headers = request_headers(config, function, stream, version)
     spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
     handoff.tell_function(config.spool_dir, stream, headers)
     keys = {
@@ -210,5 +213,5 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
 def _follow(bootstrap: Any, invocations: Invocations) -> None:
     runtime_client.follow_invocations(bootstrap, invocations)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
-    if address:
+    if address and not configuration.is_managed(os.environ):  # which has no freeze, and no INVOKE to register for
         invocations.register(ExtensionsApi(address))

@@ -181,8 +181,8 @@ say("ends")
         assert [event["type"] for event in early + late + last] == [
             "platform.initStart",
             "platform.telemetrySubscription",
-            "platform.extension",
             "platform.initRuntimeDone",
+            "platform.extension",
             "platform.initReport",
             *invocation,
             *invocation,

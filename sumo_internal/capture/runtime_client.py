@@ -2,6 +2,7 @@
 
 =============================================  =====================================================================
 ``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
+``LambdaRuntimeClient.restore_next``           called under SnapStart, before Lambda takes the snapshot
 ``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
 ``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
                                                gave it a descriptor for framed logs (without, they write to stdout)
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 from _thread import get_ident
 from logging import LogRecord
@@ -39,11 +41,13 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Invocations(Protocol):
-        """Who is told of invocations; both calls are made on the runtime's main thread and must not block long."""
+        """Who is told of invocations; all calls are made on the runtime's main thread and must not block long."""
 
         def ended(self) -> None: ...
 
         def began(self, request: Any) -> None: ...
+
+        def before_snapshot(self) -> None: ...
 
 
 BOOTSTRAP = "awslambdaric.bootstrap"
@@ -101,8 +105,8 @@ class _Loader:
 
 
 def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
-    """Tell when an invocation has ended and when one begins."""
-    client = bootstrap.LambdaRuntimeClient
+    """Tell when an invocation has ended and when one begins, and when a snapshot is about to be taken."""
+    client = _definer(bootstrap.LambdaRuntimeClient, "wait_next_invocation")
     wait = client.wait_next_invocation
 
     def wait_next_invocation(self: Any) -> Any:
@@ -114,11 +118,25 @@ def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
         return request
 
     client.wait_next_invocation = wait_next_invocation
+    restore = getattr(bootstrap.LambdaRuntimeClient, "restore_next", None)
+    if restore is not None and os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+
+        def restore_next(self: Any) -> Any:
+            with diagnostics.guard("preparing for a snapshot"):
+                invocations.before_snapshot()
+            return restore(self)
+
+        bootstrap.LambdaRuntimeClient.restore_next = restore_next
+
+
+def _definer(client: Any, name: str) -> Any:
+    """The class that a client has a method of: workers of Managed Instances use another client with the same base."""
+    return next(kind for kind in client.__mro__ if name in vars(kind))
 
 
 def follow_failures(bootstrap: Any, failed: Callable[[], None]) -> None:
     """Tell when an invocation fails, before Lambda knows."""
-    client = bootstrap.LambdaRuntimeClient
+    client = _definer(bootstrap.LambdaRuntimeClient, "post_invocation_error")
     post = client.post_invocation_error
 
     def post_invocation_error(self: Any, *arguments: Any, **options: Any) -> Any:

@@ -106,8 +106,7 @@ class Extension:
         try:
             port = telemetry_api.wanted_port(address)
             # AWS's emulator, the only one to be tried for Managed Instances, leaves out the path of a destination.
-            is_managed = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances"
-            expected = None if is_managed else secret
+            expected = None if configuration.is_managed(os.environ) else secret
             self._receiver = telemetry_api.Receiver(port, expected, config.telemetry_max_bytes, self._platform_log.take)
             if self._receiver.port != port:
                 asked = None  # asked anew, which replaces what was asked

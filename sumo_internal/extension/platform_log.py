@@ -224,8 +224,9 @@ class PlatformLog:
 
     def _make_up_note(self) -> tuple[str, dict[str, str]]:
         """A log stream's name and the headers, where the function's process has not told: no variable has the name."""
+        from sumo_internal.spool import handoff
         from sumo_internal.spool.envelope import request_headers
 
         version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-        stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]{os.urandom(16).hex()}"
+        stream = handoff.made_up_stream(version)
         return stream, request_headers(self._config, self._function, stream, version)

@@ -80,6 +80,11 @@ class Invocations:
             self._ended_at_s = time.time()
             self._ended.set()
 
+    def before_snapshot(self) -> None:
+        """The runtime asks to be restored (SnapStart): Lambda waits for our first Next before it takes the snapshot."""
+        if self._registration is not None:
+            self._finish_registering(self._registration)
+
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""
         if self._is_quiet:

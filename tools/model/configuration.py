@@ -63,6 +63,7 @@ class Function:
     entry: Literal["managed", "image"]
     log_format: str
     log_level: str | None
+    initialization_type: Literal["on-demand", "snap-start"] = "on-demand"
     account_id: str = "123456789012"
     log_stream_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
@@ -113,17 +114,18 @@ def runtime_variables(function: Function, places: Places, api_address: str, is_f
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_LAMBDA_RUNTIME_API": api_address,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": function.initialization_type,
         "AWS_LAMBDA_FUNCTION_NAME": function.name,
         "AWS_LAMBDA_FUNCTION_VERSION": function.version,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        "AWS_LAMBDA_LOG_GROUP_NAME": function.log_group,
-        "AWS_LAMBDA_LOG_STREAM_NAME": function.log_stream,
         "LAMBDA_TASK_ROOT": str(places.task_root),
         "LAMBDA_RUNTIME_DIR": str(places.runtime_dir),
         "_HANDLER": function.handler,
         **({FRAMES_VARIABLE: str(FRAMES_FD)} if is_framed else {}),
     }
+    if function.initialization_type != "snap-start":  # what is in a snapshot is in all copies: they have no names
+        reserved["AWS_LAMBDA_LOG_GROUP_NAME"] = function.log_group
+        reserved["AWS_LAMBDA_LOG_STREAM_NAME"] = function.log_stream
     variables = {**defaults, **places.in_place, **function.variables, **reserved}
     if function.entry == "managed":
         major, minor = function.runtime.version

@@ -74,6 +74,7 @@ class Environment:
         tmp_size_mb: int | None = None,
         name_server: str | None = None,
         telemetry_supported: bool = True,
+        snap_start: bool = False,
     ) -> None:
         """Configure an environment; nothing runs before it is entered.
 
@@ -100,6 +101,7 @@ class Environment:
             tmp_size_mb: Isolated only: a /tmp in memory that holds no more than this.
             name_server: Isolated only: the address of the only one that is asked for names.
             telemetry_supported: False answers subscriptions as the Runtime Interface Emulator does.
+            snap_start: Whether a snapshot is taken behind the init, and the environment restored from it.
         """
         self._function = Function(
             runtime=runtime,
@@ -112,6 +114,7 @@ class Environment:
             entry=entry,
             log_format=log_format,
             log_level=log_level,
+            initialization_type="snap-start" if snap_start else "on-demand",
         )
         self._task_root = task_root
         self._layer = layer

@@ -7,6 +7,8 @@ Rules:
 
 * Init: every file in /opt/extensions is started and has to register before the runtime is; init is over when
   the runtime and every extension, internal ones too, have asked for Next. Bound: ten seconds.
+* SnapStart: the runtime asks to be restored instead, and init is over when every extension has asked for Next. Then a
+  snapshot is taken; here the one copy that is restored from it is this environment itself.
 * Invocation: over when the runtime and every INVOKE extension have asked for Next. The clock, or the end of a process
   before that, ends it otherwise, and the generation with it.
 * Shutdown: SIGTERM to the runtime, SIGKILL at 600 ms (500 ms with internal extensions only; at once without any, and
@@ -102,7 +104,7 @@ class Generation:
         started_s = time.monotonic()
         self._monitor.note("init", detail=phase)
         self.platform.init_start(phase)
-        error = self._start_all(extension_processes, runtime, deadline_s)
+        error = self._start_all(phase, extension_processes, runtime, deadline_s)
         duration_s = time.monotonic() - started_s
         with self._monitor.condition:
             extensions = {e.name: e.registered_s - started_s for e in self.extensions.subscribers()}
@@ -113,6 +115,8 @@ class Generation:
         self.platform.init_done(phase, duration_s, error)
         self._monitor.note("init-done", detail="ready" if error is None else error.error_type)
         self.processes.discard_unstarted()
+        if self.runtime.is_at_snapshot:
+            error = self._restore(deadline_s)
         runtime_started_s = None if runtime.started_s is None else runtime.started_s - started_s
         first_next_s = self.runtime.first_next_s
         ready_s = None if first_next_s is None else first_next_s - started_s
@@ -183,7 +187,9 @@ class Generation:
         folder = str(self._places.task_root)
         return extensions, self.processes.prepare(RUNTIME, command, self._variables, folder, pipes)
 
-    def _start_all(self, extensions: list[Process], runtime: Process, deadline_s: float) -> Failure | None:
+    def _start_all(
+        self, phase: Phase, extensions: list[Process], runtime: Process, deadline_s: float
+    ) -> Failure | None:
         """Start the extensions, then the runtime; return what went wrong."""
         if len(extensions) > MAX_EXTENSIONS:
             return Failure("Extension.LaunchError", f"more than {MAX_EXTENSIONS} extensions")
@@ -192,9 +198,25 @@ class Generation:
         if not self._wait(self.extensions.are_externals_registered, deadline_s):
             return self.failure() or Failure(TIMED_OUT, "an extension has not registered in time")
         self.processes.start(runtime)
-        if not self._wait(lambda: self.runtime.is_ready and self.extensions.are_ready(), deadline_s):
-            return self.failure() or Failure(TIMED_OUT, "the runtime or an extension is not ready in time")
+        if not self._wait(lambda: self.runtime.is_ready or self.runtime.is_at_snapshot, deadline_s):
+            error = self.failure() or Failure(TIMED_OUT, "the runtime is not ready in time")
+            self.platform.init_runtime_done(phase, error)
+            return error
+        self.platform.init_runtime_done(phase, None)
+        if not self._wait(self.extensions.are_ready, deadline_s):
+            return self.failure() or Failure(TIMED_OUT, "an extension is not ready in time")
         return None
+
+    def _restore(self, deadline_s: float) -> Failure | None:
+        """Take a snapshot, and let this environment be the one that is restored from it; return what went wrong."""
+        self._monitor.note("snapshot")
+        started_s = time.monotonic()
+        self.platform.restore_start()
+        self.runtime.restore()
+        is_ready = self._wait(lambda: self.runtime.is_ready, deadline_s)
+        error = None if is_ready else self.failure() or Failure(TIMED_OUT, "the copy is not ready in time")
+        self.platform.restore_done(time.monotonic() - started_s, error)
+        return error
 
     def _wait(self, predicate: Callable[[], bool], deadline_s: float) -> bool:
         """Wait until the predicate holds; stop at the deadline, and when the environment has failed."""

@@ -36,7 +36,7 @@ class PlatformLog:
         """An init begins."""
         major, minor = self._function.runtime.version
         record = {
-            "initializationType": "on-demand",
+            "initializationType": self._function.initialization_type,
             "phase": phase,
             "runtimeVersion": f"python:{major}.{minor}.v1",
             "runtimeVersionArn": "arn:aws:lambda:us-east-1::runtime:0123456789abcdef",
@@ -46,16 +46,34 @@ class PlatformLog:
         text = "INIT_START Runtime Version: {runtimeVersion}\tRuntime Version ARN: {runtimeVersionArn}"
         self._say("platform.initStart", record, text.format(**record) if phase == "init" else None)
 
+    def init_runtime_done(self, phase: Phase, error: Failure | None) -> None:
+        """The runtime has asked for its first event, or never will; the extensions need not be ready yet."""
+        self._say("platform.initRuntimeDone", self._init_record(phase, error))
+
     def init_done(self, phase: Phase, duration_s: float, error: Failure | None) -> None:
         """An init is over; only a failed one has a line in the log stream."""
-        outcome = _outcome("success" if error is None else "error", error)
-        record = {"initializationType": "on-demand", "phase": phase, **outcome}
-        self._say("platform.initRuntimeDone", record)
         text = f"INIT_REPORT Init Duration: {duration_s * 1000:.2f} ms\tPhase: {phase}\tStatus: error"
         if error is not None:
             text += f"\tError Type: {error.error_type}"
-        report = {**record, "metrics": {"durationMs": _milliseconds(duration_s)}}
+        report = {**self._init_record(phase, error), "metrics": {"durationMs": _milliseconds(duration_s)}}
         self._say("platform.initReport", report, None if error is None else text)
+
+    def restore_start(self) -> None:
+        """A copy of the environment is restored from its snapshot."""
+        record = {"functionName": self._function.name, "functionVersion": self._function.version}
+        self._say("platform.restoreStart", record, "RESTORE_START")
+
+    def restore_done(self, duration_s: float, error: Failure | None) -> None:
+        """The copy's runtime has asked for its first event."""
+        outcome = _outcome("success" if error is None else "error", error)
+        self._say("platform.restoreRuntimeDone", outcome)
+        metrics = {"metrics": {"durationMs": _milliseconds(duration_s)}}
+        text = f"RESTORE_REPORT Restore Duration: {duration_s * 1000:.2f} ms"
+        self._say("platform.restoreReport", {**outcome, **metrics}, text)
+
+    def _init_record(self, phase: Phase, error: Failure | None) -> dict[str, str]:
+        outcome = _outcome("success" if error is None else "error", error)
+        return {"initializationType": self._function.initialization_type, "phase": phase, **outcome}
 
     def extension(self, name: str, state: str, events: Sequence[str]) -> None:
         """The state of one extension at the end of an init."""

@@ -9,6 +9,8 @@ Rules, from AWS's own server in the Runtime Interface Emulator:
 * A response or an error is taken once, for the invocation that is running; Next without either is an invalid
   transition.
 * A client that asks again, having lost its connection, takes the place of its earlier request.
+* Under SnapStart it asks to be restored before it first asks for Next: that ends its init, and the time for registering
+  extensions. The answer is the restore.
 
 It does not decide when an invocation is over; the generation does, from what it reads here.
 """
@@ -61,6 +63,9 @@ class RuntimeApi:
         self._work: Work | None = None
         self._is_delivered = True
         self.is_ready = False
+        self.is_at_snapshot = False
+        """It has asked to be restored, and is not yet."""
+        self._is_restored = False
         self.first_next_s: float | None = None
         self.init_error: Failure | None = None
 
@@ -69,6 +74,12 @@ class RuntimeApi:
         with self._monitor.condition:
             self._work, self._is_delivered, self.is_ready = work, False, False
             work.begun_s = time.monotonic()
+            self._monitor.condition.notify_all()
+
+    def restore(self) -> None:
+        """Let the runtime go on behind its snapshot."""
+        with self._monitor.condition:
+            self._is_restored, self.is_at_snapshot = True, False
             self._monitor.condition.notify_all()
 
     def close(self) -> None:
@@ -86,11 +97,19 @@ class RuntimeApi:
             return self._take(parts[1], parts[2], request)
         if request.method == "POST" and parts == ["init", "error"]:
             return self._take_init_error(request)
-        if parts == ["restore", "next"]:  # asked for under SnapStart only; a restore that follows at once
-            return Response(200)
+        if parts == ["restore", "next"]:
+            return self._await_restore()
         if parts == ["restore", "error"]:
             return _ACCEPTED
         return Response(404)
+
+    def _await_restore(self) -> Response | None:
+        with self._monitor.condition:
+            self.is_at_snapshot = True
+            self._on_first_next()
+            self._monitor.note("restore-next", "runtime")
+            self._monitor.condition.wait_for(lambda: self._is_restored or self._is_closed)
+            return Response(200) if self._is_restored else None
 
     def _next(self) -> Response | None:
         with self._monitor.condition:

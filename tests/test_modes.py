@@ -1,0 +1,59 @@
+"""What Lambda has besides functions on demand: snapshots and Managed Instances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model import Environment
+from runtimes import Runtime, runtimes
+from sumo_source import SumoSource
+from test_main_path import said
+
+FUNCTIONS = Path(__file__).parent / "functions"
+SIDECAR = "sumo-internal-sidecar"
+
+NEWEST = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 12)]
+
+with_each = pytest.mark.parametrize("runtime", NEWEST, ids=lambda runtime: runtime.id)
+
+
+def environment(runtime: Runtime, source: SumoSource, layer: Path, **options: Any) -> Environment:
+    """An environment of the function with a SumoHandler, without the wrapper."""
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "TELEMETRY_TIMEOUT_MS": "25", **options.pop("variables", {})}
+    return Environment(runtime, FUNCTIONS / "dropin", layer=layer, variables=variables, **options)
+
+
+@with_each
+def test_a_snapshot_is_taken_with_a_handler(runtime: Runtime, source: SumoSource, layer_folder: Path) -> None:
+    """Lambda takes it when every extension has asked for Next: one that asks after the restore is never restored."""
+    with environment(runtime, source, layer_folder, snap_start=True) as env:
+        assert env.start().error is None
+        invocation = env.invoke({"number": 1})
+        env.shutdown()
+
+        asked = [(event.kind, event.who) for event in env.timeline]
+        assert asked.index(("next", SIDECAR)) < asked.index(("snapshot", "platform")) < asked.index(("next", "runtime"))
+        assert [line for line in said(env) if "does not register" in line] == []
+    assert invocation.status == "success"
+    assert set(source.ids().values()) == {1}
+    assert invocation.request_id in {record.get("requestID") for record in source.records}
+
+
+@with_each
+def test_a_worker_knows_its_request(runtime: Runtime, source: SumoSource, layer_folder: Path) -> None:
+    """Managed Instances: the runtime is a process per request, with another client of the same base.
+
+    Nothing is registered there: Lambda has no INVOKE for an extension, and would refuse it.
+    """
+    with environment(runtime, source, layer_folder, variables={"AWS_LAMBDA_MAX_CONCURRENCY": "1"}) as env:
+        assert env.start().error is None
+        invocations = [env.invoke({"number": number}) for number in range(2)]
+        env.shutdown()
+
+        registered = [event.who for event in env.timeline if event.kind == "register"]
+        assert SIDECAR not in registered
+        assert [line for line in said(env) if "does not register" in line] == []
+    found = {record.get("requestID") for record in source.records if "number" in record}
+    assert {invocation.request_id for invocation in invocations} == found
