@@ -132,6 +132,7 @@ CASES = [
     Case("forced", "`logging.basicConfig(force=True)`", ONE_RECORD, has_counts=False),
     Case("configured", "`logging.config.dictConfig` with handlers in place of the runtime's"),
     Case("own_handlers", "loggers that do not propagate, with handlers on streams opened at import", ONE_RECORD),
+    Case("odd", "log records with odd names, values, levels and errors"),
     Case("warned", "warnings, printed and through `logging.captureWarnings`", ONE_RECORD),
     Case(
         "powertools",
@@ -413,7 +414,7 @@ def test_a_log_record_is_the_runtimes_line_and_its_fields(
     assert [(r["level"], r["logger"]) for r in (info, debug, root, error)] == [
         *(("INFO", "orders"), ("DEBUG", "orders"), ("WARNING", "root"), ("ERROR", "orders")),
     ]
-    assert own["level"] == ("INFO" if "json" in form else "Level 25")  # the runtime's JSON rounds levels
+    assert own["level"] == "INFO"  # of 25, as the runtime rounds it
     assert (info["order"], info["customer"]) == ({"id": 17, "total": 9.5}, "ä €")
     assert (error["errorType"], error["errorMessage"], error["extra_id"]) == ("KeyError", "'price'", 17)
     assert "in handler" in error["stackTrace"][-1]
@@ -421,6 +422,21 @@ def test_a_log_record_is_the_runtimes_line_and_its_fields(
         shape = rf"\[INFO\]\t\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z\t{request_id}\torder 17 accepted"
         assert re.fullmatch(shape, info["message"])
         assert error["message"].splitlines()[-1] == "KeyError: 'price'"
+
+
+@each_format
+def test_odd_log_records_have_what_can_be_had_of_them(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, form: str
+) -> None:
+    """Each of them once, whatever its attributes are: with its level, its fields, and the exception if it is one."""
+    got = run(source, layer_folder, tmp_path, of("odd"), form)
+    names, nothing, pair, field, *failed, timeless, printed = got.records
+    assert (names["404"], names["order"], nothing["None"]) == (3, 17, 3)
+    assert (pair["level"], pair["(1, 2)"], pair["b'key'"], pair["tenant_id"]) == ("WARNING", 3, 4, "acme")
+    assert (field["level"], field["order"]) == ("INFO", 17)
+    assert not field.keys() & {"_private", "called"}
+    assert [each.get("errorType") for each in failed] == ["KeyError", "KeyError", None, None, None, None]
+    assert (timeless["level"], timeless["logger"], printed["level"]) == ("INFO", "['a', 'list']", "ERROR")
 
 
 @pytest.mark.parametrize(("level", "count"), [("TRACE", 5), ("WARN", 5), ("ERROR", 4)])
@@ -569,7 +585,7 @@ def test_structlogs_json_lines_are_objects(
     assert accepted["message"] == {
         **{"customer": "ä", "order": 17, "event": "accepted", "request": "r-1", "level": "warning"},
     }
-    assert (accepted["level"], failed["level"]) == ("warning", "error")
+    assert (accepted["level"], failed["level"]) == ("WARNING", "ERROR")
     assert failed["message"]["exception"][0]["exc_type"] == "KeyError"
 
 

@@ -7,13 +7,14 @@ import logging
 import subprocess
 import sys
 import traceback
+from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runtimes import Runtime, runtimes
-from test_record_format import KEYS, VALUES, as_read, read_keys
+from test_record_format import KEYS, VALUES, Unprintable, as_read, read_keys
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
@@ -41,9 +42,12 @@ OTEL = {"otelTraceID", "otelSpanID"}
 
 @given(
     st.dictionaries(
-        (KEYS | st.sampled_from(["id", "extra_id", "time", "extra_time", "level", "record", "amount"])).filter(
-            lambda name: name not in TAKEN | OF_CLIENT | OTEL and name[:1] != "_"
-        ),
+        (
+            KEYS
+            | st.sampled_from(
+                ["id", "extra_id", "extra_time", "record", "sampleRate", "withheld", "accounting", "amount"]
+            )
+        ).filter(lambda name: name not in TAKEN | OF_CLIENT | OTEL and name[:1] != "_"),
         VALUES,
     )
 )
@@ -265,3 +269,58 @@ def test_what_is_remembered_of_names_has_a_bound() -> None:
     for number in range(1_000):
         assert own(make_record({f"_private_{number}": number})) == {}
     assert len(log_records.usual) <= len(log_records.MADE) + len(log_records.OF_FORMATTERS) + 100
+
+
+def test_a_level_is_known_by_its_number() -> None:
+    """Formatters colour and pad ``levelname``, and programs rename levels; the number stays."""
+    logging.addLevelName(25, "\x1b[32mnotice\x1b[0m")
+    try:
+        assert log_records.level_of(30, "\x1b[33mWARNING \x1b[0m") == "WARNING"
+        assert log_records.level_of(25, "***") == "NOTICE"
+        assert log_records.level_of(35, "Level 35") == "WARNING"  # as the runtime rounds it
+        assert log_records.level_of(35, "alarm") == "ALARM"
+        assert log_records.level_of(10**400, "") == "CRITICAL"
+        assert log_records.level_of(-7) == log_records.level_of(0) == "NOTSET"
+        assert log_records.level_of(None, "error") == "ERROR"
+        assert log_records.level_of([20], ["INFO"]) == ""
+    finally:
+        logging.addLevelName(25, "Level 25")
+
+
+ERROR = KeyError("order")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (ERROR, "KeyError"),
+        ((KeyError, ERROR, None), "KeyError"),
+        (True, None),
+        ("Traceback: something", None),
+        (("KeyError", "order", "no traceback"), None),
+        ((ERROR,), None),
+        ((int, 3, None), None),
+        (ERROR.args, None),
+        (17, None),
+    ],
+)
+def test_an_exception_is_one_that_is_an_exception(said: Any, kind: str | None) -> None:
+    """``makeRecord`` takes anything as ``exc_info``, and a formatter of the function's own may be content with it."""
+    record = make_record({})
+    record.exc_info = said
+    assert read_keys(log_records.exception_text(record)).get("errorType") == kind
+
+
+@pytest.mark.parametrize(
+    ("extra", "fields"),
+    [
+        ({404: 3, "order": 17}, {"404": 3, "order": 17}),
+        (Counter([200]), {"200": 1}),
+        ({None: 3, (1, 2): 4, b"key": 5}, {"None": 3, "(1, 2)": 4, "b'key'": 5}),
+        ({Unprintable(): 1}, {"<unprintable Unprintable: KeyError>": 1}),
+    ],
+    ids=lambda value: "",
+)
+def test_a_field_whose_name_is_no_text_goes_by_its_text(extra: dict[Any, Any], fields: dict[str, Any]) -> None:
+    """``extra`` takes any mapping, and so does a record's ``__dict__``."""
+    assert own(make_record(extra)) == fields

@@ -128,7 +128,7 @@ def test_what_is_not_wanted_has_no_record_but_is_followed() -> None:
     [
         ("[INFO]\t2026\tr1\ttext\n", "[INFO]\t2026\tr1\ttext", {}),
         ("  indented\r\n", "  indented", {}),
-        ('{"level":"WARN","n":1}\n', {"level": "WARN", "n": 1}, {"level": "WARN"}),
+        ('{"level":"WARN","n":1}\n', {"level": "WARN", "n": 1}, {"level": "WARNING"}),
         ("[1,2]", "[1,2]", {}),
         ({"message": "m", "requestId": "r7"}, {"message": "m", "requestId": "r7"}, {}),
         (17, "17", {}),

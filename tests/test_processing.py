@@ -252,7 +252,7 @@ def test_what_is_shown_of_a_withheld_record_is_masked(
     made.recorder.written('{"level":"error","logger":"shop"}\n', STDOUT)
     shown = [[record.get(name) for name in ("level", "logger", "errorType")] for record in made.records()]
 
-    assert shown == [["ERROR", "orders.***", "Of_***"], ["***", "of ***", None], ["error", "shop", None]]
+    assert shown == [["ERROR", "orders.***", "Of_***"], [None, "of ***", None], ["ERROR", "shop", None]]
     assert b"hunter2" not in made.raw()
 
 
@@ -295,10 +295,11 @@ def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None
     """WARNING and above go out at once, whatever a line of JSON or a print calls it."""
     made = recording(SUMO_SAMPLE="0")
     lines = ['{"level":"warn"}', '{"level":"Error"}', '{"level":"fatal"}', "[CRITICAL]\tx", '{"level":"info"}', "plain"]
+    lines += ['{"severity":"ALERT"}', '{"lvl":"err"}', '{"log":{"level":"warning"}}', '{"level":50}', "[WARN]\tx"]
     made.recorder.written("\n".join(lines) + "\n", STDOUT)
     made.log.info("logged")
     made.log.error("logged")
-    assert len(made.records()) == 5
+    assert len(made.records()) == 10
 
     made.recorder.leave_invocation()
     made.recorder.written("late\n", STDOUT)
@@ -405,3 +406,16 @@ def test_the_drop_ins_processors(tmp_path: Path, how: str, said: str) -> None:
 def test_guard_is_strict_here() -> None:
     """What the recorder swallows in production would have failed these tests."""
     assert diagnostics.IS_STRICT
+
+
+def test_keys_of_ours_stand_in_an_object_once(recording: Callable[..., Recording]) -> None:
+    """A field of the user's that has the name of one comes under another; a query for ``withheld`` finds ours."""
+    made = recording(SUMO_SAMPLE="0.999999", SUMO_MASK_KEYS="card")
+    made.recorder.enter_invocation("r-1")
+    made.log.info("paid", extra={"sampleRate": 1, "withheld": "no", "accounting": 2, "card": 3})
+    raw = made.raw()
+    line = raw[raw.index(b'{"time"') :].partition(b"\n")[0]
+    pairs: list[tuple[str, Any]] = json.loads(line, object_pairs_hook=lambda pairs: pairs)
+    names = [name for name, _ in pairs]
+    assert len(names) == len(set(names))
+    assert {"sampleRate", "extra_sampleRate", "extra_withheld", "extra_accounting"} <= set(names)

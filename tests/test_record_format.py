@@ -109,9 +109,9 @@ def test_an_object_is_sent_as_an_object(value: dict[str, Any], indent: int | Non
     [
         ("", "", {}),
         ("{}", {}, {}),
-        ('{"level":"WARN","a":1}', {"level": "WARN", "a": 1}, {"level": "WARN"}),
-        ('{"level":30}', {"level": 30}, {}),
-        ('{"level":"x\\n\\"y"}', {"level": 'x\n"y'}, {"level": 'x\n"y'}),
+        ('{"level":"WARN","a":1}', {"level": "WARN", "a": 1}, {"level": "WARNING"}),
+        ('{"level":"x\\n\\"y"}', {"level": 'x\n"y'}, {}),
+        ('{"logger":"x\\n\\"y"}', {"logger": 'x\n"y'}, {"logger": 'x\n"y'}),
         ('{"a":1} \t\r\n', {"a": 1}, {}),
         ('{"a":\r\n1}', {"a": 1}, {}),
         ('{"a":"\udc80"}', {"a": "\udc80"}, {}),
@@ -209,8 +209,55 @@ def test_context_keys_come_back_without_the_empty_ones(keys: dict[str, str | boo
 
 @given(TEXTS, TEXTS)
 def test_level_and_logger_come_back(level: str, logger: str) -> None:
-    """Names of loggers and levels are free text."""
-    assert read_keys(record_format.logger_text(level, logger)) == as_read({"level": level, "logger": logger})
+    """Names of loggers and levels are free text; without one there is no key."""
+    named = {key: name for key, name in (("level", level), ("logger", logger)) if name}
+    assert read_keys(record_format.logger_text(level, logger)) == as_read(named)
+
+
+@pytest.mark.parametrize(
+    ("word", "level"),
+    [
+        *((name.lower(), name) for name in record_format.LEVELS),
+        ("\x1b[33mWARNING \x1b[0m", "WARNING"),
+        (" \x1b[1;31merr\x1b[0m", "ERROR"),
+        ("Warn", "WARNING"),
+        ("fatal", "CRITICAL"),
+        ("exception", "ERROR"),
+        ("Information", "INFO"),
+        ("EMERGENCY", "CRITICAL"),
+        ("success", "SUCCESS"),
+        ("x" * 50, "X" * 50),
+        ("x" * 51, ""),
+        ("", ""),
+    ],
+)
+def test_levels_are_one_vocabulary(word: str, level: str) -> None:
+    """A query for WARNING finds them all, however a formatter or another language's library writes them."""
+    assert record_format.level_text(word) == level
+
+
+@pytest.mark.parametrize(
+    ("content", "level"),
+    [
+        ({"level": "error"}, "ERROR"),
+        ({"severity": "NOTICE"}, "NOTICE"),
+        ({"severity": "WARNING"}, "WARNING"),
+        ({"log.level": "warn"}, "WARNING"),
+        ({"log": {"level": "error"}}, "ERROR"),
+        ({"lvl": "crit"}, "CRITICAL"),
+        ({"levelname": "\x1b[31mERROR\x1b[0m"}, "ERROR"),
+        *(({"level": 10 * number + 10}, name) for number, name in enumerate(["TRACE", *record_format.LEVELS])),
+        ({"level": "info", "severity": "ERROR"}, "INFO"),
+        ({"level": "beginner", "severity": "ERROR"}, "ERROR"),
+        ({"level": 7, "levelname": "ERROR"}, "ERROR"),
+        ({"severity": 30, "log": "text", "lvl": True, "levelname": None}, ""),
+        ({"level": ["ERROR"], "log": {"level": {"a": 1}}}, ""),
+    ],
+)
+def test_a_printed_objects_level(content: dict[str, Any], level: str) -> None:
+    """Under any of the usual keys, in words or in Bunyan's and Pino's numbers; a word that is no level's is none."""
+    assert record_format.object_level(content) == level
+    assert read_keys(record_format.message_text(json.dumps(content))[1]).get("level", "") == level
 
 
 @given(st.integers(0, 4_102_444_800), st.integers(0, 999))

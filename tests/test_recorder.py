@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import os
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layer.build import ROOT
 from sumo_internal.capture import record_format
 from sumo_internal.capture import recorder as recorder_module
 from sumo_internal.capture.error_reports import Report
@@ -443,7 +445,7 @@ def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.Mo
     for name in [f"logger.{number}" for number in range(6)] * 2:
         recording.recorder.record("x", logging.LogRecord(name, logging.INFO, "", 0, "x", (), None))
     assert [record["logger"] for record in recording.records()] == [f"logger.{number}" for number in range(6)] * 2
-    assert len(recording.recorder._loggers["INFO"]) == 3
+    assert len(recording.recorder._loggers[logging.INFO]) == 3
 
 
 def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
@@ -610,3 +612,115 @@ def test_a_record_that_is_not_enhanced_has_no_key_of_ours(tmp_path: Path) -> Non
     ]
     assert [set(part) for part in (first, second, third)] == [{"message", "part", "parts", "id"}] * 3
     assert joined([first, second, third]) == "x" * 100_000
+
+
+class Unhashable(str):
+    """A name that can be asked for nothing."""
+
+    def __hash__(self) -> int:
+        raise KeyError("no")
+
+    def __str__(self) -> str:
+        raise KeyError("no")
+
+
+ODD: list[Any] = [None, [20], {"a": 1}, "20", float("nan"), float("inf"), -1, 10**400, True, b"x", Unhashable("x"), ""]
+
+
+@pytest.mark.parametrize("name", ["created", "levelno", "levelname", "name", "exc_info", "exc_text", "msg", "args"])
+@pytest.mark.parametrize("value", ODD, ids=lambda value: f"{type(value).__name__}-{len(repr(value))}")
+def test_an_odd_record_is_recorded(recording: Recording, name: str, value: Any) -> None:
+    """Once, whatever an attribute is, with what else it has: CloudWatch has its text, and ``logging`` checks nothing.
+
+    The second time, too, when something may have been kept of the first.
+    """
+    record = logging.LogRecord("orders", logging.ERROR, "", 0, "", (), None)
+    record.__dict__.update({404: 3, name: value})  # type: ignore[dict-item]  # as ``extra`` does
+    for _ in range(2):
+        recording.recorder.record("odd\n", record)
+    shown = [(each["message"], each["404"]) for each in recording.records()]
+    assert shown == [("odd", 3)] * 2
+    assert "unrecorded" not in recording.recorder.spool.counters.counts()
+
+
+def test_a_record_whose_details_cannot_be_had_is_its_text(recording: Recording) -> None:
+    """With the time alone: a text that is there is worth more than a level that is not."""
+
+    class Hidden(logging.LogRecord):
+        @property
+        def levelno(self) -> int:
+            raise LookupError("none")
+
+        @levelno.setter
+        def levelno(self, value: int) -> None:
+            pass
+
+    recording.recorder.record("odd\n", Hidden("orders", logging.ERROR, "", 0, "", (), None))
+    (record,) = recording.records()
+    assert (record["message"], "level" in record) == ("odd", False)
+
+
+def test_a_text_of_another_kind_is_recorded(recording: Recording) -> None:
+    """A formatter may return what only looks like a text, to a handler that takes it."""
+
+    class Odd(str):
+        def removesuffix(self, suffix: str, /) -> str:
+            raise KeyError("no")
+
+    record = logging.LogRecord("orders", logging.ERROR, "", 0, "", (), None)
+    recording.recorder.record(Odd("odd\n"), record)
+    recording.recorder.record(None, record)  # type: ignore[arg-type]  # what a formatter may forget to return
+    assert recording.messages() == ["odd", "None"]
+
+
+FAULT_SCRIPT = """
+import json, logging, sys
+sys.path[:0] = sys.argv[1:2]
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.spool.writer import Spool
+class Failing:
+    partial_max_chars = 100
+    append = cut = enter_invocation = leave_invocation = leave_init = lambda *_: None
+    def passed(self, text, details, level, said):
+        return json.loads("")
+spool = Spool(sys.argv[2], {}, 1_000_000)
+recorder = Recorder(spool, {}, processing=Failing())
+recorder.record("logged\\n", logging.LogRecord("orders", logging.ERROR, "", 0, "", (), None))
+recorder.written("printed\\n", 1)
+print(spool.counters.counts())
+"""
+
+
+def test_what_cannot_be_recorded_is_counted(tmp_path: Path) -> None:
+    """Nothing raises into the function, and the loss has its reason in the accounting. In a process of its own, which
+    does not raise what these tests do."""
+    command = [sys.executable, "-c", FAULT_SCRIPT, str(ROOT), str(tmp_path / "spool")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "{'unrecorded': (2, 14)}\n"
+    assert done.stderr.count("\n") == 1 and "recording a line failed: JSONDecodeError" in done.stderr
+
+
+def test_a_loggers_name_keeps_to_the_limit(recording: Recording) -> None:
+    """Whoever names a logger after a request's body: every record is within its bound, and none is kept for good."""
+    record = logging.LogRecord("n" * 100_000, logging.ERROR, "", 0, "", (), None)
+    for _ in range(2):
+        recording.recorder.record("paid\n", record)
+        lines = recording.lines()
+        assert max(len(line) for line in lines) <= RECORD_MAX_BYTES
+        text = joined(json.loads(line) for line in lines)
+        assert (text[:5], json.loads(text[5:])) == ("paid\n", {"logger": "n" * 100_000})
+    assert recording.recorder._loggers == {}
+
+
+def test_a_level_is_what_the_record_had(recording: Recording, logger: logging.Logger) -> None:
+    """Not what a formatter that colours and pads it has left in ``levelname``."""
+
+    class Colour(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            record.levelname = f"\x1b[33m{record.levelname:8}\x1b[0m"
+            return super().format(record)
+
+    logger.handlers[0].setFormatter(Colour("%(levelname)s %(message)s"))
+    logger.warning("paid")
+    logger.error("not paid")
+    assert [record["level"] for record in recording.records()] == ["WARNING", "ERROR"]

@@ -114,7 +114,7 @@ def test_an_object_as_an_event(module: types.ModuleType, line: str, event: Event
         seen.append(dict(event))
         return event
 
-    fields = {name: value for name, value in json.loads(line).items() if name == "level"}
+    fields = {name: value.upper() for name, value in json.loads(line).items() if name == "level"}
     assert run(chain(module, look=look), line, fields) == (line, fields)
     assert seen == [event]
 

@@ -12,7 +12,7 @@ import time
 
 from sumo_internal import diagnostics, wiring
 from sumo_internal.capture import log_records
-from sumo_internal.capture.reentrancy import is_recorded, not_recorded
+from sumo_internal.capture.reentrancy import is_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ class SumoHandler(logging.Handler):
         try:
             recorder.record(text, record)
         except Exception as error:
-            not_recorded(error)
+            recorder.not_recorded(text, error)

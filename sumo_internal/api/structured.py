@@ -27,6 +27,7 @@ from functools import lru_cache
 
 from sumo_internal import diagnostics, wiring
 from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.record_format import text_of
 from sumo_internal.capture.reentrancy import is_recorded, not_recorded
 
 TYPE_CHECKING = False
@@ -44,7 +45,7 @@ _BETWEEN = ("_process_event", "format", "handleError")
 """Functions of structlog's and logging's in which something else is written than the line: a processor prints, a
 formatter's does, an error is reported."""
 
-_LEVELS = {"exception": "error", "warn": "warning", "fatal": "critical", "msg": "info", "log": "info"}
+_LEVELS = {"msg": "info", "log": "info"}
 """Names of structlog's methods that are no levels."""
 
 _IN_TEXT = ("event", "exc_info", "exception", "stack", "timestamp", "level", "logger")
@@ -84,38 +85,32 @@ class SumoProcessor:
                     _record(recorder, logger, name, event_dict)
                     _told.logger = weakref.ref(bound)
             except Exception as error:
-                not_recorded(error)
+                not_recorded(error)  # what is printed of it is recorded then
         return event_dict
 
 
 def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> None:
-    level, number = _level(str(event.get("level") or name))
+    level, number = _level(text_of(event.get("level") or name))
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
         return  # it does not reach CloudWatch either
     logger_name = event.get("logger") or getattr(logger, "name", None) or ""
     error = log_records.error_of_event(event.get("exc_info"))
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
     created_s = time.time()
-    texts = [str(event.get("event", "")), trace or event.get("exception"), event.get("stack")]
-    fields = {str(key): value for key, value in event.items() if key not in _IN_TEXT}
-    details = _logger_text(level, str(logger_name)) + log_records.error_text(error) + record_format.fields_text(fields)
-    text = log_records.text_line(level, created_s, recorder.request_id, "\n".join(text for text in texts if text))
+    texts = [event.get("event", ""), trace or event.get("exception"), event.get("stack")]
+    fields = {text_of(key): value for key, value in event.items() if key not in _IN_TEXT}
+    details = record_format.logger_text(level, text_of(logger_name)) + log_records.error_text(error)
+    details += record_format.fields_text(fields)
+    said = "\n".join(text_of(text) for text in texts if text)
+    text = log_records.text_line(level, created_s, recorder.request_id, said)
     recorder.event(created_s, text, details, number, (error, trace))
 
 
 @lru_cache(maxsize=100)
 def _level(name: str) -> tuple[str, int]:
     """A level's name in capitals, and its number, of what structlog calls it."""
-    name = _LEVELS.get(name, name).upper()
-    number = logging.getLevelName(name)
-    return name, number if isinstance(number, int) else logging.INFO
-
-
-@lru_cache(maxsize=1_000)
-def _logger_text(level: str, logger: str) -> str:
-    return (
-        record_format.logger_text(level, logger) if logger else record_format.fields_text({"level": level}, ("level",))
-    )
+    level = record_format.level_text(_LEVELS.get(name, name))
+    return level, log_records.level_number(level)
 
 
 def _calling_logger() -> Any:

@@ -12,7 +12,7 @@ import sys
 import threading
 
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.reentrancy import current, not_recorded
+from sumo_internal.capture.reentrancy import current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Report:
 
     def __exit__(self, *_: object) -> None:
         current.subject = self._outer
+        text = ""
         try:
             text = record_format.legible("".join(self._texts)).removesuffix("\n")
             if text and not text.isspace():
                 self._recorder.failed(text, self._details())
         except Exception as error:
-            not_recorded(error)
+            self._recorder.not_recorded(text, error)
 
 
 def follow_errors(recorder: Recorder) -> None:

@@ -19,11 +19,12 @@ Like there, nothing here raises, whatever the function's own objects do when the
 
 from __future__ import annotations
 
+import logging
 import sys
 from logging import LogRecord
 
 from sumo_internal.capture import record_format
-from sumo_internal.capture.record_format import free_key, piece, text_of
+from sumo_internal.capture.record_format import LEVELS, free_key, level_text, piece, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ _EVENT_NAMES = ("_logger", "_name")
 _IN_EVENT = frozenset("level logger timestamp exception stack".split()) | MADE | OF_FORMATTERS | OF_CLIENT
 """What structlog's own processors put into an event: a record has it already, or the text has."""
 
+_LEVEL_START = ',"level":"'
+
+_LEVEL_NAMES = {0: "NOTSET", **{number: name for name, number in LEVELS.items()}}
+
 _unasked: list[Callable[[], Iterable[str]]] = []
 
 
@@ -67,6 +72,48 @@ def ask_client(leaves: Callable[[], Iterable[str]]) -> None:
         leaves: All names in a record that only the client has seen.
     """
     _unasked[:] = [leaves]
+
+
+def level_of(number: object, name: object = "") -> str:
+    """A log record's level as records have it: by its number, because formatters colour or pad its name.
+
+    Args:
+        number: ``levelno``. One of the function's own has the name that ``logging`` was told for it, or is rounded as
+            the runtime rounds it.
+        name: ``levelname``, for a number that says nothing.
+    """
+    said = name if isinstance(name, str) else ""
+    if isinstance(number, int):
+        if number in _LEVEL_NAMES:
+            return _LEVEL_NAMES[number]
+        if is_named(number):
+            said = logging.getLevelName(number)
+        elif said in ("", f"Level {number}"):
+            said = _LEVEL_NAMES[min(50, max(0, number)) // 10 * 10]
+    return level_text(said)
+
+
+def is_named(number: int) -> bool:
+    """Does a level's number say its name?"""
+    return number in _LEVEL_NAMES or logging.getLevelName(number) != f"Level {number}"
+
+
+def level_number(level: str, otherwise: int = logging.INFO) -> int:
+    """The number of a level's name, as in ``logging``."""
+    number = LEVELS.get(level) or logging.getLevelName(level)
+    return number if isinstance(number, int) else otherwise
+
+
+def level_in(details: str) -> int:
+    """The number of the level with which a piece begins; INFO where it begins with none."""
+    return level_number(details[len(_LEVEL_START) :].partition('"')[0]) if details.startswith(_LEVEL_START) else 20
+
+
+def logger_of(record: LogRecord) -> str:
+    """``level`` and ``logger`` of a log record, as a piece."""
+    name: object = record.name
+    logger = name if type(name) is str else "" if name is None else text_of(name)
+    return record_format.logger_text(level_of(record.levelno, record.levelname), logger)
 
 
 def text_line(level: str, created_s: float, request_id: str | None, message: str) -> str:
@@ -145,16 +192,20 @@ def _with_span(fields: dict[str, object]) -> dict[str, object]:
 
 def exception_text(record: LogRecord) -> str:
     """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
-    return error_text(record.exc_info or error_of_event(_event(record).get("exc_info")))
+    return error_text(error_of(record.exc_info) or error_of_event(_event(record).get("exc_info")))
+
+
+def error_of(said: object) -> Error | None:
+    """The error that ``exc_info`` is: an exception, or as ``sys.exc_info()`` gives it. Anything else is none."""
+    if isinstance(said, BaseException):
+        return type(said), said, said.__traceback__
+    is_error = isinstance(said, tuple) and len(said) == 3 and isinstance(said[0], type)
+    return said if is_error and issubclass(said[0], BaseException) else None  # type: ignore[index,return-value]
 
 
 def error_of_event(said: object) -> Error | None:
     """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
-    if said is True:
-        said = sys.exc_info()
-    elif isinstance(said, BaseException):
-        said = type(said), said, said.__traceback__
-    return said if isinstance(said, tuple) and len(said) == 3 and said[0] is not None else None
+    return error_of(sys.exc_info() if said is True else said)
 
 
 def error_text(error: Error | None) -> str:
@@ -178,9 +229,9 @@ def loguru_text(record: object) -> str:
     """
     try:
         level, logger, extra, error = (record[key] for key in ("level", "name", "extra", "exception"))  # type: ignore[index]  # tried
-        fields = {str(name): value for name, value in extra.items()}
+        fields = {text_of(name): value for name, value in extra.items()}
         return (
-            record_format.logger_text(level.name, logger)
+            record_format.logger_text(level_text(level.name), logger)
             + record_format.fields_text(fields)
             + error_text(error and tuple(error))
         )

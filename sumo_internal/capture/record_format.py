@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from functools import lru_cache
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
@@ -40,9 +42,33 @@ _INTEGER_MAX = 1 << 63
 
 _OWN_KEYS = frozenset(
     "time type message requestID logGroup logStream IsColdStart LayerVersion runtimeVersion level logger errorType"
-    " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record".split()
+    " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record sampleRate withheld"
+    " accounting".split()
 )
 """Keys of a record that a field of the user's cannot take; it is sent as ``extra_<name>`` then."""
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+"""The vocabulary of ``level``, with the numbers that ``logging`` has for it."""
+
+_OTHER_LEVELS = ("TRACE", "VERBOSE", "NOTICE", "SUCCESS")
+"""What stays what it is, because nothing in :data:`LEVELS` says the same."""
+
+_SAME_LEVELS = {
+    **dict.fromkeys(("INFORMATION", "INFORMATIONAL"), "INFO"),
+    **dict.fromkeys(("WARN",), "WARNING"),
+    **dict.fromkeys(("ERR", "SEVERE", "EXCEPTION"), "ERROR"),
+    **dict.fromkeys(("CRIT", "FATAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "CRITICAL"),
+}
+"""What else says one of them: syslog's words, Google's, Java's, and those of logging libraries."""
+
+_BUNYAN_LEVELS = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARNING", 50: "ERROR", 60: "CRITICAL"}
+"""The numbers of Bunyan and Pino, in whose format Python programs print objects as well."""
+
+_LEVEL_KEYS = ("level", "severity", "log.level", "lvl", "levelname")
+"""Where a printed object may have its level; ``log.level`` is the Elastic Common Schema's, as a key or as two."""
+
+_LEVEL_MAX_CHARS = 50
+"""Of a level that somebody has made up; what is longer is none."""
 
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
@@ -85,8 +111,34 @@ def span_text(trace: int, span: int) -> str:
 
 
 def logger_text(level: str, logger: str) -> str:
-    """``,"level":"INFO","logger":"orders"``."""
-    return piece((("level", level), ("logger", logger)))
+    """``,"level":"INFO","logger":"orders"``; what is empty has no key."""
+    return piece((key, value) for key, value in (("level", level), ("logger", logger)) if value)
+
+
+@lru_cache(maxsize=100)
+def level_text(word: str) -> str:
+    """A level as records have it: one of :data:`LEVELS`, or the word in capitals; empty where it is no level's.
+
+    Args:
+        word: As somebody has written it: in small letters, padded, coloured for a terminal, abbreviated.
+    """
+    level = re.sub("\x1b\\[[0-9;]*m", "", word).strip().upper()
+    return _SAME_LEVELS.get(level, level if len(level) <= _LEVEL_MAX_CHARS else "")
+
+
+def object_level(content: Mapping[str, Any]) -> str:
+    """The level of a printed object; empty where it has none."""
+    for key in _LEVEL_KEYS:
+        said = content.get(key)
+        if key == "log.level" and said is None and type(content.get("log")) is dict:
+            said = content["log"].get("level")
+        if type(said) is str:
+            level = level_text(said)
+            if level in LEVELS or level in _OTHER_LEVELS:  # a game, too, has a level, and a password may be anywhere
+                return level
+        elif type(said) is int and said in _BUNYAN_LEVELS and key in ("level", "lvl"):
+            return _BUNYAN_LEVELS[said]
+    return ""
 
 
 def message_text(text: str) -> tuple[str, str]:
@@ -102,7 +154,8 @@ def message_text(text: str) -> tuple[str, str]:
             return quote(text), ""
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
-        return flat, piece((key, content[key]) for key in ("level", "logger") if isinstance(content.get(key), str))
+        logger = content.get("logger")
+        return flat, logger_text(object_level(content), logger if type(logger) is str else "")
     return quote(text), ""
 
 

@@ -27,8 +27,8 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
-from sumo_internal.capture.reentrancy import current, is_recorded, need_room, too_deep
-from sumo_internal.spool.counters import LOSSES
+from sumo_internal.capture.reentrancy import current, is_of_signal, is_recorded, need_room, not_recorded, too_deep
+from sumo_internal.spool.counters import LOSSES, UNRECORDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ _LOGGERS_MAX = 1_000
 
 _SHORT_CHARS = 5_000
 """A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
+
+_NAME_MAX_CHARS = 1_000
+"""Of a logger whose text is kept."""
 
 _NESTING_MAX = 8
 """Log records that the values of log records log, when they are asked for their text; deeper ones go without values."""
@@ -112,6 +115,15 @@ def note_records() -> None:
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
 
 
+def _created_s(record: LogRecord) -> float:
+    """When a log record was made; now, if it says nothing that is a time."""
+    try:
+        time_text(record.created)
+        return record.created
+    except Exception:
+        return time()
+
+
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
@@ -137,7 +149,7 @@ class Recorder:
         self._append = spool.append if processing is None else processing.append
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
-        self._loggers: dict[str, dict[str, str]] = {}
+        self._loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
         self._takes_short_way = False
@@ -217,32 +229,49 @@ class Recorder:
         Args:
             text: What was written; bytes in it as surrogates (``surrogateescape``).
             stream: The stream's number, 1 or 2: their texts are kept apart.
+
+        Raises:
+            RecursionError: Here is too little room. Let it pass: the text is recorded later.
         """
         if is_recorded and is_recorded[0]():
             return
         if too_deep:
             self.catch_up(get_ident())
         subject = current.subject
-        if subject is None:
-            if type(text) is str or not self._of_loguru(text):
-                self._lines.add(text, stream, get_ident())
-        elif isinstance(subject, list):
-            subject += [self._lines.take(stream) + text]
-        else:
-            if unended and subject in unended:
-                text = unended[subject][1] + text
-            if text[-1:] == "\n":
-                self.record(text if text.isascii() else legible(text), subject)
-                unended.pop(subject, None)
+        try:
+            if subject is None:
+                if type(text) is str or not self._of_loguru(text):
+                    self._lines.add(text, stream, get_ident())
+            elif isinstance(subject, list):
+                subject += [self._lines.take(stream) + text]
             else:
-                unended[subject] = (self, text)
+                if unended and subject in unended:
+                    text = unended[subject][1] + text
+                if text[-1:] == "\n":
+                    self.record(text if text.isascii() else legible(text), subject)
+                    unended.pop(subject, None)
+                else:
+                    unended[subject] = (self, text)
+        except RecursionError:
+            raise
+        except Exception as error:
+            self.not_recorded(text, error)
+
+    def not_recorded(self, text: str, error: Exception) -> None:
+        """Count and say that a text could not be recorded.
+
+        Raises:
+            Exception: The error, if it is the function's own. Let it pass.
+        """
+        not_recorded(error)
+        self.spool.count(UNRECORDED, 1, len(record_format.text_of(text)))
 
     def _of_loguru(self, text: str) -> bool:
         """Record a text that loguru wrote, as the one record that it is; False for any other."""
         details = log_records.loguru_text(getattr(text, "record", None))
         if details:
             text = text.rstrip("\n")
-            self._put(time(), text, record_format.message_text(text)[0], details, logging.INFO)
+            self._put(time(), text, record_format.message_text(text)[0], details, log_records.level_in(details))
         return details != ""
 
     def catch_up(self, thread: int) -> None:
@@ -267,37 +296,72 @@ class Recorder:
             self.catch_up(thread)
 
     def record(self, text: str, record: LogRecord) -> None:
-        """Record the text that a logging handler made of a log record, with or without its line end."""
-        text = text.removesuffix("\n")
+        """Record the text that a logging handler made of a log record, with or without its line end.
+
+        Raises:
+            RecursionError: Here is too little room. Let it pass: the text is recorded later.
+        """
+        start, is_usual = "", False
         try:
-            details = self._loggers[record.levelname][record.name]
+            text = text.removesuffix("\n")
+            details = self._loggers[record.levelno][record.name]
+            attributes = record.__dict__
+            tenant_id = self._tenant_id
+            if "aws_request_id" in attributes:  # the runtime's filter has seen it
+                is_usual = usual_of_client.issuperset(attributes)
+                is_usual = is_usual and attributes.get("tenant_id", tenant_id) is tenant_id
+            else:
+                is_usual = usual.issuperset(attributes)
+            if is_usual and not record.exc_info and text < "{" and len(text) < _SHORT_CHARS and self._takes_short_way:
+                # Nearly always: what ``_put`` does, but for that which there is nothing of here.
+                start = (
+                    f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
+                    f"{self._context}"
+                )
         except KeyError:
-            details = self._logger_text(record)
-        attributes = record.__dict__
-        tenant_id = self._tenant_id
-        if "aws_request_id" in attributes:  # the runtime's filter has seen it
-            is_usual = usual_of_client.issuperset(attributes) and attributes.get("tenant_id", tenant_id) is tenant_id
+            pass  # the first one of its level and logger
+        except RecursionError:
+            raise
+        except Exception as error:  # it is not as the library makes them
+            if is_of_signal(error):
+                raise
+        if start:
+            self._append(start, record.levelno)
         else:
-            is_usual = usual.issuperset(attributes)
-        has_details = record.exc_info or not is_usual
-        if not has_details and text < "{" and len(text) < _SHORT_CHARS and self._takes_short_way:
-            # Nearly always: what ``_put`` does, but for that which there is nothing of here.
-            self._append(
-                f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
-                f"{self._context}",
-                record.levelno,
-            )
-            return
-        message = record_format.message_text(text)[0]
-        if has_details and self._is_enhanced:
-            details += self._details(record, text)
-        said = (record.exc_info or None, record.exc_text or "")
-        self._put(record.created, text, message, details, record.levelno, said)
+            self._record_fully(text, record, is_usual=is_usual)
+
+    def _record_fully(self, text: object, record: LogRecord, *, is_usual: bool) -> None:
+        """Record a log record with all that it has; the text with its time alone where that cannot be had."""
+        text = (str.__str__(text) if isinstance(text, str) else record_format.text_of(text)).removesuffix("\n")
+        try:
+            details = self._logger_text(record)
+            level = record.levelno if isinstance(record.levelno, int) else log_records.level_in(details)
+            if self._is_enhanced and not (is_usual and not record.exc_info):
+                details += self._details(record, text)
+            said: Said = (log_records.error_of(record.exc_info), record.exc_text or "")
+            created_s = _created_s(record)
+        except RecursionError:
+            raise
+        except Exception as error:
+            if is_of_signal(error):
+                raise
+            created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
+        try:
+            self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
+        except RecursionError:
+            raise
+        except Exception as error:
+            self.not_recorded(text, error)
 
     def _logger_text(self, record: LogRecord) -> str:
-        details = record_format.logger_text(record.levelname, record.name)
-        if sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
-            self._loggers.setdefault(record.levelname, {})[record.name] = details
+        level, name = record.levelno, record.name
+        if type(level) is not int or type(name) is not str or len(name) > _NAME_MAX_CHARS:
+            return log_records.logger_of(record)
+        details = self._loggers.get(level, {}).get(name)
+        if details is None:
+            details = log_records.logger_of(record)
+            if log_records.is_named(level) and sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
+                self._loggers.setdefault(level, {})[name] = details
         return details
 
     def _details(self, record: LogRecord, text: str) -> str:
@@ -313,7 +377,7 @@ class Recorder:
     def line(self, text: str, created_s: float | None = None) -> None:
         """Record one line of text."""
         message, details = (quote(text), "") if text[:1] != "{" else record_format.message_text(text)
-        self._put(created_s or time(), text, message, details, logging.INFO)
+        self._put(created_s or time(), text, message, details, log_records.level_in(details))
 
     def failed(self, text: str, details: str) -> None:
         """Record the report of an error.

@@ -59,6 +59,15 @@ def need_room(frames: int = _ROOM_FRAMES) -> None:
         need_room(frames - 1)
 
 
+def is_of_signal(error: BaseException) -> bool:
+    """Has a signal handler of the function's raised this, a time limit mostly? Then it is the function's."""
+    import signal  # an error is rare: neither of them is there at the start
+    import traceback
+
+    codes = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
 def not_recorded(error: Exception) -> None:
     """Say that a text could not be recorded, or raise the error where it is the function's own.
 

@@ -31,7 +31,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors
 from sumo_internal.capture.recorder import Recorder
-from sumo_internal.capture.reentrancy import current, is_recorded, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import current, is_recorded, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,14 +249,14 @@ class _Sink:
             line = message.removesuffix("\n") + "\n"
             too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or current.subject))
         except Exception as error:
-            not_recorded(error)
+            self._recorder.not_recorded(message, error)
 
     def log_error(self, message_lines: list[str]) -> None:
         self._sink.log_error(message_lines)
         try:
             self._hear("\n".join(message_lines), current.subject)
         except Exception as error:
-            not_recorded(error)
+            self._recorder.not_recorded("\n".join(message_lines), error)
 
     def _hear(self, text: str, subject: LogRecord | list[str] | None) -> None:
         if isinstance(subject, list):

@@ -19,10 +19,11 @@ from functools import partial
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
+from sumo_internal.capture.reentrancy import is_of_signal
 from sumo_internal.processing import rules
 from sumo_internal.processing.rules import WithheldError
 from sumo_internal.processing.sampling import Sampling
-from sumo_internal.processing.structlog_chain import Chain, is_of_signal
+from sumo_internal.processing.structlog_chain import Chain
 from sumo_internal.spool import counters
 
 TYPE_CHECKING = False

@@ -8,11 +8,10 @@ the record :meth:`~Rules.without_message`.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import zlib
 
-from sumo_internal.capture import record_format
+from sumo_internal.capture import log_records, record_format
 from sumo_internal.expressions import compiled, has_match
 from sumo_internal.processing.masking import MASK, Masking
 
@@ -32,9 +31,6 @@ EXCLUDED, DROPPED = "excluded", "dropped"
 
 _METADATA = ("level", "logger", "errorType")
 """Fields that are shown of a record without its message."""
-
-_LEVELS = {"warn": logging.WARNING, "fatal": logging.CRITICAL, "exception": logging.ERROR}
-"""Names of levels that are not logging's own."""
 
 _LEVEL_PREFIX = re.compile(r"\[([A-Za-z]{1,20})\]\t")
 """How the runtime begins a log record."""
@@ -101,7 +97,7 @@ class Rules:
                 fields = self.masking.applied("", fields)[1]
             except Exception:
                 fields = {"level": fields["level"]} if level else {}
-        return MASK, record_format.fields_text({**fields, "withheld": reason}, fields), level
+        return MASK, record_format.fields_text({**fields, "withheld": reason}, (*fields, "withheld")), level
 
 
 def fields_of(details: str) -> dict[str, Any]:
@@ -114,10 +110,7 @@ def severity(text: str, fields: Mapping[str, Any]) -> int:
     """A record's level, of its fields or of the runtime's prefix, as in ``logging``; 0 where there is none."""
     prefix = _LEVEL_PREFIX.match(text)
     name = fields.get("level", prefix and prefix[1])
-    if not isinstance(name, str):
-        return 0
-    number = logging.getLevelName(name.upper())
-    return number if isinstance(number, int) else _LEVELS.get(name.lower(), 0)
+    return log_records.level_number(record_format.level_text(name), 0) if isinstance(name, str) else 0
 
 
 def is_sampled(request_id: str, rate: float) -> bool:

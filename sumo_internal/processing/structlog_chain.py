@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import signal
 import sys
 import traceback
 
 from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.reentrancy import is_of_signal
 from sumo_internal.processing.rules import WithheldError
 
 TYPE_CHECKING = False
@@ -163,12 +163,6 @@ def _is_drop(problem: BaseException) -> bool:
     return structlog is not None and isinstance(problem, structlog.DropEvent)
 
 
-def is_of_signal(problem: BaseException) -> bool:
-    """Has a signal handler of the function's raised this, a time limit mostly? Then it is none of the processor's."""
-    codes = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(problem.__traceback__))
-
-
 class _Text:
     """A line, or a log record, as an event: the runtime's prefix and the traceback are no part of what was said."""
 
@@ -265,8 +259,8 @@ def _fields_text(values: dict[str, Any], fields: dict[str, Any]) -> str:
     kept: dict[str, Any] = {name: fields[name] for name in ("level", "logger") if name in fields}
     values = {_ORIGINAL.get(name, name): value for name, value in values.items() if name != "_record"}
     level = values.get("level")
-    if isinstance(level, str) and level.lower() != str(kept.get("level")).lower():
-        kept["level"] = level.upper()
+    if isinstance(level, str) and record_format.level_text(level) != kept.get("level"):
+        kept["level"] = record_format.level_text(level)
     if isinstance(values.get("logger"), str):
         kept["logger"] = values["logger"]
     return record_format.fields_text({**values, **kept}, {*fields, *kept})

@@ -34,6 +34,7 @@ SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED =
     "damaged",
     "platformDropped",
 )
+UNRECORDED = "unrecorded"
 
 LOSSES = {
     SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
@@ -43,6 +44,7 @@ LOSSES = {
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
+    UNRECORDED: "they could not be made records",
 }
 """Reasons for which lines are lost, in words for people."""
 
@@ -57,7 +59,8 @@ DRAINER = "-drainer"
 _OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
 """What may become of an account's own record."""
 
-REASONS = (RETRIED, FAILED_OVER, SENT_AGAIN, *LOSSES, *ASKED_FOR, WITHHELD)
+_AT_FIRST = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED)
+REASONS = (*_AT_FIRST, PLATFORM_DROPPED, *ASKED_FOR, WITHHELD, UNRECORDED)
 _FIRST = 2
 
 
