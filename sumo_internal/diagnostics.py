@@ -25,6 +25,9 @@ LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "panic")
 _SAID_MAX = 256
 """Distinct lines remembered by :func:`say_once`; a bound, not a target: there are about thirty in the package."""
 
+LINE_MAX_CHARACTERS = 2_000
+"""Of one line that is said."""
+
 _said: set[str] = set()
 _threshold = LEVELS.index("info")
 
@@ -35,11 +38,23 @@ def set_level(name: str) -> None:
     _threshold = LEVELS.index(name)
 
 
+def legible(text: str, max_characters: int) -> str:
+    """What may be shown of a text that is not ours: one line, of so many characters at most.
+
+    What sources, S3 and other services answer, or what keys of objects are, reaches terminals and logs, which obey
+    escapes and show what follows a change of direction backwards: such characters are named instead.
+    """
+    shown = " ".join(text[: 4 * max_characters].split())
+    if not shown.isprintable():
+        shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
+    return shown if len(shown) <= max_characters else shown[: max_characters - 1] + "…"
+
+
 def say(level: str, text: str) -> None:
     """Write one line to the process's stderr, unless SUMO_LOG_LEVEL asks for less."""
     if LEVELS.index(level) < _threshold:
         return
-    line = f"sumo-internal-extension: {level}: {' '.join(text.split())}\n"
+    line = f"sumo-internal-extension: {level}: {legible(text, LINE_MAX_CHARACTERS)}\n"
     try:
         os.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from layer.build import ROOT
 from sumo_internal import diagnostics
@@ -88,6 +90,18 @@ def test_what_is_said_is_one_line(production: None, capfd: pytest.CaptureFixture
     """A text of several lines, with characters that are no text: one line that a reader of logs can take."""
     diagnostics.say("warn", "two\nlines\r\n\tand \udc80")
     assert capfd.readouterr().err == "sumo-internal-extension: warn: two lines and \\udc80\n"
+
+
+@given(st.text(), st.integers(1, 300))
+@example("\x1b[31mred\x1b[0m \x9b0m \u202etxt.exe \u2066\u200b\r\n\0\x7f caf\xe9 \U0001f600", 200)
+@example("\x1b" * 1_000_000, 200)
+def test_a_text_that_is_not_ours_is_made_legible(text: str, max_characters: int) -> None:
+    """Whatever a source or a key of an object has: one line, within its bound, that neither rules a terminal nor turns
+    what is read around."""
+    shown = diagnostics.legible(text, max_characters)
+    assert len(shown) <= max_characters and shown.isprintable()
+    if text.isprintable() and text == " ".join(text.split()) and len(text) <= max_characters:
+        assert shown == text
 
 
 @pytest.mark.parametrize("level", diagnostics.LEVELS)
