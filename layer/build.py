@@ -6,21 +6,18 @@
     extensions/sumo-internal-extension    the external extension
     python/sumo_internal/                 the package
         __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/imports.py)
-        _vendor/urllib3/                  importable under this private name only
         _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10
 
 Rules:
 
 * ``python/`` lies on every function's sys.path, so it holds no top-level name but ours: a function's own
-  ``import urllib3`` ends as it does without the layer.
+  ``import structlog`` ends as it does without the layer.
 * Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
   It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
 * Bytecode of five interpreters would not fit into the limit in full. It goes in one file for each, without docstrings
   and ``assert`` and without the columns in a traceback; line numbers stay. So nothing in the package may rest on an
-  ``assert`` or a docstring. urllib3's would be 100 KB for each interpreter: it goes as source, because it is imported
-  behind a proxy only, once in a process's life and beside the function's start (compiling it then takes 0.3 s on a
-  whole core).
+  ``assert`` or a docstring.
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 
@@ -55,13 +52,8 @@ SIZE_LIMIT_BYTES = 1 << 20
 
 EXECUTABLES = ("sumo_wrapper", "extensions/sumo-internal-extension")
 
-NOT_CARRIED = ("cli/", "__main__.py")
-"""Of the package: the commands, which run on people's own machines."""
-
-NEVER_IMPORTED = ("urllib3/contrib/", "urllib3/http2/connection.py")
-"""urllib3 imports these only under Emscripten, or when an application asks for SOCKS, pyOpenSSL or HTTP/2."""
-
-VENDOR_DOCSTRING = '"""Packages that the layer carries under private names, as published; see layer/build.py."""\n'
+NOT_CARRIED = ("cli/", "net/pool.py", "__main__.py")
+"""Of the package: the commands, which run on people's own machines, and what sends there."""
 
 EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -102,8 +94,6 @@ def _lay_out(opt: Path) -> None:
         if not place.as_posix().startswith(NOT_CARRIED):
             _copy(source, package / place)
     wheels = _wheels()
-    _take(wheels["urllib3"], package / "_vendor")
-    (package / "_vendor/__init__.py").write_text(VENDOR_DOCSTRING)
     _take(wheels["structlog"], package / "_structlog")
     _take(wheels["typing_extensions"], package / "_structlog")
 
@@ -114,11 +104,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _take(wheel: Path, target: Path) -> None:
-    """Unpack a wheel's modules and licences; neither its metadata nor what is never imported."""
+    """Unpack a wheel's modules and licences, not its metadata."""
     name = wheel.name.partition("-")[0]
     with ZipFile(wheel) as content:
         for entry in content.namelist():
-            if entry.endswith(".py") and not entry.startswith(NEVER_IMPORTED):
+            if entry.endswith(".py"):
                 content.extract(entry, target)
             elif ".dist-info/licenses/" in entry:
                 target.mkdir(parents=True, exist_ok=True)
@@ -152,13 +142,12 @@ def _download() -> None:
 def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
     """Let each interpreter, all at once, write its bytecode of what the layer itself imports, and pack it (pack.py).
 
-    urllib3 and structlog stay source: the layer imports one behind a proxy only, the other only where a function
-    needs it and brings none.
+    structlog stays source: the layer imports it only where a function needs it and brings none.
     """
     # A frozenset constant is written in the order of its hashes; and no PYTHON* variable of the builder gets in.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
-    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/|/urllib3/"]
+    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/"]
     compileall = ["-S", "-X", "no_debug_ranges", "-m", "compileall", *options, "python/sumo_internal"]
     _run_on_each(interpreters, compileall, opt, environment)
     for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
@@ -194,7 +183,7 @@ def _part(name: str) -> str:
     """Return the line of the summary that a file belongs to."""
     if bytecode := re.search(r"\.cpython-3(\d+)\.(pyc|bin)$", name):
         return f"bytecode 3.{bytecode[1]}"
-    parts = ("_vendor", "_structlog", "sumo_internal", "extensions", "sumo_wrapper")
+    parts = ("_structlog", "sumo_internal", "extensions", "sumo_wrapper")
     return next(part for part in parts if part in name.split("/"))
 
 

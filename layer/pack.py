@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PYC_HEADER_BYTES = 16
 """Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
 
-UNBUNDLED = ("__init__", "imports", "_vendor/__init__")
-"""What is imported before the bundle is there, or lies beside packages that are not in it."""
+UNBUNDLED = ("__init__", "imports")
+"""What is imported before the bundle is there."""
 
 TOGETHER = (
     ("config", "diagnostics", "net/__init__", "net/http1", "lambda_apis/__init__", "lambda_apis/extensions_api"),

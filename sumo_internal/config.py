@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 CLIENT = f"sumo-internal-extension:{__version__}"
 """X-Sumo-Client, and LayerVersion of each record."""
 
+_REGION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+"""What the name of an AWS region can have."""
+
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
 """What Go's strconv.ParseBool takes: users bring their settings from a Go program."""
 
+
+SECRETS = ("endpoint", "token")
+"""Settings that no sentence may repeat."""
 
 LOG_TYPES = ("platform", "function", "extension")
 """What the Telemetry API has, and SUMO_LOG_TYPES names."""
@@ -113,9 +119,10 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 
 def _endpoint(text: str) -> str:
-    """An address, the ARN of a secret or a parameter, or a ciphertext: which of them is :func:`_check`'s question."""
+    """An address or token, the ARN of a secret or a parameter, or a ciphertext: which of them is :func:`_check`'s
+    question."""
     if not text.isascii() or not text.isprintable() or " " in text:
-        raise InvalidSettingError("has characters that no address can have")
+        raise InvalidSettingError("has characters that no address or token can have")
     return text
 
 
@@ -173,7 +180,21 @@ def _guarding(text: str) -> tuple[str, ...]:
 
 
 SETTINGS = (
-    Setting("SUMO_HTTP_ENDPOINT", "endpoint", _endpoint, "", "Address of the HTTP source. Required; secret."),
+    Setting(
+        "SUMO_HTTP_ENDPOINT",
+        "endpoint",
+        _endpoint,
+        "",
+        "Address of the HTTP source. Required; a secret, unless a token goes with it.",
+    ),
+    Setting(
+        "SUMO_HTTP_TOKEN",
+        "token",
+        _endpoint,
+        "",
+        "Token of a source whose address has no code in its path: sent as x-sumo-token. A secret; takes what "
+        "SUMO_HTTP_ENDPOINT takes.",
+    ),
     Setting("SUMO_DISABLED", "is_disabled", _bool, False, "Switches all of it off."),
     Setting(
         "SUMO_NEXT_WRAPPER",
@@ -333,6 +354,7 @@ class Config:
     __slots__ = (*(setting.attribute for setting in SETTINGS), "withheld")
 
     endpoint: str
+    token: str
     is_disabled: bool
     next_wrapper: str
     flush: str
@@ -404,7 +426,7 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
                 values[setting.attribute] = problem.instead
             used = values[setting.attribute]
             instead = f"{used!r} is used instead" if used not in ("", ()) else "it is left out"
-            shown = "" if setting.attribute == "endpoint" else f"={text[:40]!r}"
+            shown = "" if setting.attribute in SECRETS else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
     problems += _check(values)
     return Config(values), problems
@@ -412,7 +434,7 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
 
 def _check(values: dict[str, Any]) -> list[str]:
     """Contradictions between settings, which it mends in ``values``; a sentence each."""
-    problems = []
+    problems = _check_regions(values)
     scheme, _, rest = values["endpoint"].partition("://")
     is_address = scheme.lower() in ("https", "http") and rest.partition("/")[0] != ""
     is_arn = values["endpoint"].startswith("arn:") and values["endpoint"].count(":") >= 5
@@ -422,6 +444,9 @@ def _check(values: dict[str, Any]) -> list[str]:
             "SUMO_HTTP_ENDPOINT is no http(s) address of a Sumo Logic HTTP source and no ARN, and KMS_KEY_ID is not "
             "set; it is left out"
         )
+    is_without_code = f"/{rest.partition('/')[2]}".rstrip("/") == "/receiver/v1/http"
+    if is_address and is_without_code and not values["token"]:
+        problems.append("SUMO_HTTP_ENDPOINT has no code in its path, and SUMO_HTTP_TOKEN is not set")
     for variable, attribute in (("SUMO_S3_BUCKET_NAME", "bucket_name"), ("SUMO_S3_BUCKET_REGION", "bucket_region")):
         if values["has_failover"] and not values[attribute]:
             values["has_failover"] = False
@@ -429,6 +454,24 @@ def _check(values: dict[str, Any]) -> list[str]:
     if values["hash_patterns"] and not values["hash_salt"]:
         values["withheld"] = "SUMO_HASH_SALT is not set"
         problems.append("SUMO_HASH_PATTERNS is set, and SUMO_HASH_SALT is not; messages are withheld")
+    return problems
+
+
+def _check_regions(values: dict[str, Any]) -> list[str]:
+    """A region becomes a part of a host's name: with other characters than AWS's, that would be anybody's host."""
+    problems = []
+    for variable, attribute in (
+        ("SUMO_HTTP_ENDPOINT", "endpoint"),
+        ("SUMO_HTTP_TOKEN", "token"),
+        ("KMS_KEY_ID", "kms_key_id"),
+        ("SUMO_S3_BUCKET_REGION", "bucket_region"),
+    ):
+        region = values[attribute]
+        if attribute != "bucket_region":
+            region = [*region.split(":"), "", "", ""][3] if region.startswith("arn:") else ""
+        if not _REGION.issuperset(region):
+            values[attribute] = ""
+            problems.append(f"{variable} names a region that has other characters than a-z, 0-9 and -; it is left out")
     return problems
 
 

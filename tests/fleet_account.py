@@ -68,7 +68,7 @@ class Fleet:
         except SystemExit as error:  # argparse
             code = int(str(error.code))
         ended = Ended(code, *self._output.readouterr())
-        assert "TOKEN" not in ended.stdout + ended.stderr, "the endpoint's path is a credential"
+        assert "dTOKEN" not in ended.stdout + ended.stderr, "the endpoint's path is a credential"
         return ended
 
     def done(self, *arguments: str) -> str:

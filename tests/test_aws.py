@@ -26,7 +26,8 @@ from sumo_internal.net.aws import (
     configured_endpoint,
     endpoint,
 )
-from sumo_internal.net.client import NotSentError, PlainSender, PooledSender
+from sumo_internal.net.client import NotSentError, PlainSender
+from sumo_internal.net.pool import PooledSender
 
 if TYPE_CHECKING:
     from sumo_internal.net.client import Sender
@@ -43,8 +44,7 @@ def sender(request: pytest.FixtureRequest) -> Iterator[Sender]:
     """Both: what is signed has to arrive as it was signed."""
     sender: PooledSender | PlainSender = request.param({})
     yield sender
-    if isinstance(sender, PlainSender):  # urllib3's pool closes what it keeps when it goes
-        sender.close()
+    sender.close()
 
 
 @pytest.fixture
@@ -363,3 +363,19 @@ def test_what_importing_costs() -> None:
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     costly = {"base64", "datetime", "email", "hashlib", "hmac", "logging", "socket", "ssl", "urllib", "uuid", "xml"}
     assert costly.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize("region", ["evil.example/x", "a@evil.example", "", "eu-west-1.", "EU-WEST-1", "a#b", "a:b"])
+@pytest.mark.parametrize("service", ["s3", "kms", "secretsmanager", "ssm"])
+def test_what_is_no_region_makes_no_host(region: str, service: str) -> None:
+    """The session's token would go to whoever has that host; the settings are not the only way here."""
+    with pytest.raises(NotSentError, match="a region has other characters"):
+        endpoint(service, region, {})
+
+
+def test_a_services_error_is_legible(service: ScriptedServer, sender: Sender) -> None:
+    """It goes to a log: no escapes, and an end."""
+    service.script(answer(400, {"__type": f"com.amazonaws.kms#\x1b[31mNot\u202eFound{'x' * 500}:http://…"}))
+    with pytest.raises(AwsRefusedError) as error:
+        decrypt(Aws({"AWS_ENDPOINT_URL": service.url, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, sender))
+    assert error.value.code.isprintable() and len(error.value.code) <= 100

@@ -151,6 +151,8 @@ def test_a_rollback_changes_what_is_as_it_was_left_and_nothing_else() -> None:
         ({"SUMO_HTTP_ENDPOINT": SECRET}, "Secrets Manager"),
         ({"SUMO_HTTP_ENDPOINT": "arn:aws:ssm:eu-west-1:123456789012:parameter/sumo"}, "SSM"),
         ({"SUMO_HTTP_ENDPOINT": "AQICAHg=", "KMS_KEY_ID": "k"}, "KMS"),
+        ({"SUMO_HTTP_ENDPOINT": "https://x/receiver/v1/http", "SUMO_HTTP_TOKEN": "TOKEN"}, "in the clear"),
+        ({"SUMO_HTTP_ENDPOINT": "https://x/receiver/v1/http", "SUMO_HTTP_TOKEN": SECRET}, "Secrets Manager"),
     ],
     ids=str,
 )

@@ -141,7 +141,7 @@ def test_no_endpoint_is_an_answer(source: SumoSource, monkeypatch: pytest.Monkey
 
 
 def test_lambda_has_what_it_needs() -> None:
-    """The wheel and Lambda's own boto3 are all: rich and structlog, which Lambda lacks, are not imported."""
+    """This package, urllib3 and Lambda's own boto3 are all: rich and structlog, which Lambda lacks, are not imported."""
     code = (
         "import sys; sys.modules.update(rich=None, structlog=None); from sumo_internal.cli.batch import handler;"
         "print(callable(handler))"
@@ -155,6 +155,8 @@ def test_the_template_deploys_this_handler() -> None:
     text = (ROOT / "layer/examples/replay-batch.yaml").read_text()
     assert f"Handler: {batch.handler.__module__}.{batch.handler.__name__}" in text
     assert "SUMO_REPLAY_TAG: !Ref Tag" in text and "SUMO_HTTP_ENDPOINT: !Ref EndpointSecretArn" in text
+    floor = re.findall(r"^    (urllib3>=[0-9.]+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert f'pip install --no-deps --target build/replay . "{floor[0]}"' in text
     assert 'Resource: "*"' not in text and "Action: s3:*" not in text
 
 

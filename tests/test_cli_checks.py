@@ -21,7 +21,8 @@ LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:sumo-internal-extension:7"
 OTHER_LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:pandas:3"
 GO_LAYER = "arn:aws:lambda:eu-west-1:956882708938:layer:sumologic-extension-arm64:12"
 SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-AbCdEf"
-ADDRESS = f"https://endpoint4.collection.eu.sumologic.com{sumo_rules.PATH}"
+BASE = f"https://endpoint4.collection.eu.sumologic.com{sumo_rules.BASE_PATH}"
+ADDRESS = f"{BASE}/{sumo_rules.TOKEN}"
 
 VARIABLES = {
     "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
@@ -86,6 +87,21 @@ TABLE = {
     "an API's address": (
         subject({"SUMO_HTTP_ENDPOINT": "https://api.eu.sumologic.com/api/v1"}),
         ["endpoint-path", "endpoint-plain"],
+    ),
+    "a plain address, and the ARN of its token": (subject({"SUMO_HTTP_ENDPOINT": BASE, "SUMO_HTTP_TOKEN": SECRET}), []),
+    "a plain token": (subject({"SUMO_HTTP_ENDPOINT": BASE, "SUMO_HTTP_TOKEN": sumo_rules.TOKEN}), ["token-plain"]),
+    "an encrypted token": (
+        subject({"SUMO_HTTP_ENDPOINT": BASE, "SUMO_HTTP_TOKEN": "AQICAHhx" * 20, "KMS_KEY_ID": "k"}),
+        [],
+    ),
+    "an address whose token is missing": (subject({"SUMO_HTTP_ENDPOINT": BASE}), ["token-missing"]),
+    "a token too many": (
+        subject({"SUMO_HTTP_ENDPOINT": ADDRESS, "SUMO_HTTP_TOKEN": SECRET}),
+        ["endpoint-plain", "token-unused"],
+    ),
+    "a region that is a host": (
+        subject({"SUMO_HTTP_ENDPOINT": "arn:aws:secretsmanager:evil.example/x:1:secret:y"}),
+        ["endpoint-value"],
     ),
     "a plain endpoint": (subject({"SUMO_HTTP_ENDPOINT": ADDRESS}), ["endpoint-plain"]),
     "a key and no ciphertext": (subject({"KMS_KEY_ID": "alias/sumo"}), ["kms-unused"]),

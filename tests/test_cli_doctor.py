@@ -12,6 +12,7 @@ import pytest
 import sumo_rules
 from aws_server import REGION, AwsServer
 from scripted_http import ScriptedServer, answer
+from sumo_rules import TOKEN
 from sumo_source import Fault, SumoSource
 
 from sumo_internal.cli import doctor, main
@@ -171,6 +172,19 @@ def test_a_secret_is_fetched_as_the_function_does(
         gone = arn.replace("doctor", "gone")
         code, found = examine(capsys, tmp_path / "f.json", configuration(SUMO_HTTP_ENDPOINT=gone))
         assert code == 1 and "ResourceNotFoundException" in found["source-secret"]["what"]
+
+
+def test_a_source_with_a_token_is_asked_with_it(
+    env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An address without a code is a valid one where its token is; nothing found has the token."""
+    with SumoSource() as source:
+        given = {"SUMO_HTTP_ENDPOINT": source.base_url, "SUMO_HTTP_TOKEN": TOKEN}
+        code, found = examine(capsys, tmp_path / "f.json", configuration(**given))
+        assert code == 0 and {"source", "token-plain"} <= found.keys() and "endpoint-plain" not in found
+        assert TOKEN not in str(found)
+        code, found = examine(capsys, tmp_path / "f.json", configuration(**{**given, "SUMO_HTTP_TOKEN": "wrong"}))
+        assert code == 1 and "HTTP 401" in found["source-refuses"]["what"]
 
 
 def test_the_bucket_is_tried_and_left_as_it_was(

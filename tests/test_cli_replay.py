@@ -21,11 +21,13 @@ import sumo_rules
 from aws_server import REGION, AwsServer
 from hypothesis import given
 from hypothesis import strategies as st
+from sumo_rules import TOKEN
 from sumo_source import Fault, SumoSource
 
 from sumo_internal import config
 from sumo_internal.cli import backlog, main, resend
 from sumo_internal.cli.ledger import TAG, StateFile, Tags, UnusableStateError
+from sumo_internal.cli.replay import CONNECTIONS
 from sumo_internal.cli.resend import BatchRefusedError, Pace, Resender, UnreachableSourceError
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.s3 import FailoverBucket
@@ -67,7 +69,7 @@ def ids(first: int, count: int) -> Counter[str]:
 @pytest.fixture
 def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[SumoSource]:
     """The source that SUMO_HTTP_ENDPOINT names; nothing that it has to complain about may remain."""
-    with SumoSource() as source:
+    with SumoSource(connections=CONNECTIONS) as source:
         monkeypatch.setenv("SUMO_HTTP_ENDPOINT", source.url)
         monkeypatch.setenv("SUMO_RETRY_SLEEP_TIME_MS", "10")
         yield source
@@ -107,13 +109,17 @@ def copy(folder: Path, body: bytes, name: str = "", function: str = "orders") ->
     return path
 
 
-def test_objects_arrive_as_they_would_have(source: SumoSource, aws_server: AwsServer, bucket: str) -> None:
-    """Every line once, under the headers of then; a second run sends nothing."""
+@pytest.mark.parametrize("connections", [1, CONNECTIONS])
+def test_objects_arrive_as_they_would_have(
+    source: SumoSource, aws_server: AwsServer, bucket: str, connections: int
+) -> None:
+    """Every line once, under the headers of then; a second run sends nothing. Over one connection, in their order."""
     for number in range(3):
         fail_over(aws_server, bucket, lines(number * 10, 10), at_s=NOW_S + number * 60)
-    assert main(["replay", f"s3://{bucket}/sumologic-extension/"]) == 0
+    assert main(["replay", f"s3://{bucket}/sumologic-extension/", f"--connections={connections}"]) == 0
     assert source.ids() == ids(0, 30)
-    assert [record["id"] for record in source.records] == sorted(ids(0, 30)), "the oldest first"
+    if connections == 1:
+        assert [record["id"] for record in source.records] == sorted(ids(0, 30)), "the oldest first"
     for request in source.requests:
         assert {name: request.headers[name.lower()] for name in ENVELOPE} == ENVELOPE
     assert main(["replay", f"s3://{bucket}"]) == 0
@@ -139,7 +145,8 @@ def test_filters_and_counts(
 
 
 def test_a_kill_in_mid_run_costs_nothing(source: SumoSource, aws_server: AwsServer, bucket: str) -> None:
-    """SIGKILL with answers outstanding, twice; then to the end: all there, and at most one request twice per kill."""
+    """SIGKILL with answers outstanding, twice; then to the end: all there, and at most the requests that were under way
+    (one a connection) twice per kill."""
     for number in range(12):
         fail_over(aws_server, bucket, lines(number * 100, 100), at_s=NOW_S + number * 60)
     command = [sys.executable, "-m", "sumo_internal", "replay", f"s3://{bucket}", "--requests-per-s", "1000"]
@@ -153,7 +160,7 @@ def test_a_kill_in_mid_run_costs_nothing(source: SumoSource, aws_server: AwsServ
     assert done.returncode == 0 and "0 left" in done.stdout
     got = source.ids()
     assert got.keys() == ids(0, 1200).keys()
-    assert sum(got.values()) <= 1200 + 2 * 100
+    assert sum(got.values()) <= 1200 + 2 * 100 * CONNECTIONS
 
 
 def test_tags_remember_for_everybody(source: SumoSource, aws_server: AwsServer, bucket: str, tmp_path: Path) -> None:
@@ -212,6 +219,32 @@ def test_throttled_and_told_when_to_come_back(source: SumoSource, tmp_path: Path
     assert throttled.answered_at_s is not None and again.received_at_s - throttled.answered_at_s >= 1
 
 
+def test_sources_with_tokens_are_told_apart(
+    source: SumoSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They share their address: a state file of one is none of the other's, and no token is shown or kept."""
+    copy(tmp_path, gzip.compress(lines(0, 1)))
+    monkeypatch.setenv("SUMO_HTTP_ENDPOINT", source.base_url)
+    monkeypatch.setenv("SUMO_HTTP_TOKEN", TOKEN)
+    arguments = ["replay", str(tmp_path), "--state", str(tmp_path / "state")]
+    assert main(arguments) == 0
+    assert source.requests[-1].headers["x-sumo-token"] == TOKEN
+    monkeypatch.setenv("SUMO_HTTP_TOKEN", "another")
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert "went to another source" in said.err
+    assert TOKEN[:8] not in said.err + said.out + (tmp_path / "state").read_text()
+
+
+def test_what_ends_a_replay_ends_its_pauses(source: SumoSource, tmp_path: Path) -> None:
+    """One object meets a refusal that all would meet, while another waits as long as a 429 asked for."""
+    copy(tmp_path, gzip.compress(lines(0, 1)))
+    copy(tmp_path, gzip.compress(lines(1, 1)))
+    source.script([Fault(429, headers={"Retry-After": "300"}), Fault(401)])
+    assert main(["replay", str(tmp_path), "--state", str(tmp_path / "state"), "--connections=2"]) == 1
+    assert len(source.requests) == 2
+
+
 def test_a_wrong_address_stops_at_once(source: SumoSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A refused token is not tried on every object, and is shown nowhere: not in the output, not in the state file."""
     for number in range(3):
@@ -229,7 +262,7 @@ def test_what_is_refused_for_good_stays(source: SumoSource, tmp_path: Path, caps
     for number in range(3):
         copy(tmp_path, gzip.compress(lines(number, 1)), name=f"{number}.gz")
     source.script([Fault(), Fault(400)])
-    assert main(["replay", str(tmp_path), "--state", str(tmp_path / "state")]) == 1
+    assert main(["replay", str(tmp_path), "--state", str(tmp_path / "state"), "--connections=1"]) == 1
     assert source.ids() == ids(0, 1) + ids(2, 1)
     assert "1.gz is left where it is: HTTP 400" in capsys.readouterr().err
 

@@ -6,6 +6,8 @@ What they do with a Sumo Logic source is in ``test_http_source``.
 from __future__ import annotations
 
 import base64
+import ctypes
+import gzip
 import hashlib
 import json
 import logging
@@ -13,24 +15,31 @@ import os
 import select
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
 
 import pytest
 import trustme
-import urllib3
 from cryptography import x509
-from faulty_http import End
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from faulty_http import Authority, End
 from scripted_http import ScriptedServer, answer
+from sumo_source import ACCEPT, Fault, SumoSource
 
 from layer.build import ROOT
-from sumo_internal.net import connection, http1, tls
-from sumo_internal.net.client import NotSentError, PlainSender, PooledSender
+from sumo_internal.net import connection, http1, pool, tls
+from sumo_internal.net.client import NotSentError, PlainSender
+from sumo_internal.net.connection import UNHEARD_MAX_MS
+from sumo_internal.net.pool import PooledSender
 
 PATIENT_S = 10.0
 SHORT_S = 0.3
@@ -56,8 +65,7 @@ def make_sender(request: pytest.FixtureRequest) -> Iterator[MakeSender]:
 
     yield make
     for sender in senders:
-        if isinstance(sender, PlainSender):
-            sender.close()
+        sender.close()
 
 
 @pytest.fixture
@@ -381,7 +389,7 @@ def test_old_tls_is_refused(tmp_path: Path, make_sender: MakeSender, monkeypatch
 
 def test_what_verifies() -> None:
     """Whatever the defaults of an interpreter are."""
-    context = connection.tls_context()
+    context = pool.tls_context({})
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
@@ -424,7 +432,7 @@ def test_no_answer_during_a_freeze_is_none() -> None:
     """The time that is granted then is short, and granted once."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(OK[:-1])
+        theirs.sendall(OK.partition(b"\r\n\r\n")[0])
         with pytest.raises(TimeoutError):
             connection.Call(b"POST / HTTP/1.1\r\n\r\n", timeout_s=-60).make(ours)
 
@@ -450,6 +458,172 @@ def test_all_addresses_of_a_name_are_tried(make_sender: MakeSender) -> None:
     with ScriptedServer(OK) as server:
         sender = make_sender({})
         assert post(sender, f"http://localhost:{server.port}").status == 200
+
+
+def test_a_dead_address_of_several_is_soon_given_up(
+    make_sender: MakeSender, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name whose first address drops every packet: the next one is tried after a second, not after a share of all
+    the time, which a function would be held for."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(0)
+        with socket.create_connection(silent.getsockname()):  # its queue is full: Linux drops every further SYN
+            addresses = [silent.getsockname(), ("127.0.0.1", server.port)]
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            begun_s = monotonic()
+            assert post(make_sender({}), "http://collectors.test", timeout_s=60).status == 200
+            assert monotonic() - begun_s < PATIENT_S
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
+    make_sender: MakeSender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """After a freeze nothing may have told us: what nobody acknowledges is given up soon, and called stale.
+
+    A filter that drops every packet before the kernel answers it is what a peer that is gone looks like.
+    """
+    with authority_of(tmp_path, monkeypatch) as authority, socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as accepted:
+                if scheme == "https":
+                    accepted = authority.wrap(accepted)
+                with accepted:
+                    accepted.recv(65_536)
+                    accepted.sendall(OK)
+                    go_silent(accepted)
+                    is_over.wait(60)
+
+        is_over = threading.Event()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        sender = make_sender({})
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+        assert post(sender, url).status == 200
+        begun_s = monotonic()
+        with pytest.raises(NotSentError) as error:
+            post(sender, url, timeout_s=60)
+        assert monotonic() - begun_s < PATIENT_S
+        assert error.value.is_stale
+        is_over.set()
+        serving.join()
+
+
+def authority_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[Authority]:
+    """A certificate authority that is trusted."""
+    authority = Authority()
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    return closing(authority)
+
+
+def go_silent(peer: socket.socket) -> None:
+    """Drop every packet that comes for a socket, unacknowledged: a classic BPF program that returns 0."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    attach_filter = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
+    peer.setsockopt(socket.SOL_SOCKET, attach_filter, struct.pack("HL", 1, ctypes.addressof(program)))
+
+
+def test_a_source_that_is_slow_over_a_kept_connection_is_not_gone(make_sender: MakeSender) -> None:
+    """It acknowledges what it got, so it gets it once, however long it thinks about it."""
+    with SumoSource() as source:
+        sender = make_sender({})
+        source.script([ACCEPT, Fault(delay_s=2 * UNHEARD_MAX_MS / 1000)])
+        for _ in range(2):
+            body = gzip.compress(b'{"time":"2026-11-21T08:22:03.123Z"}\n')
+            headers = {"Content-Encoding": "gzip", "X-Sumo-Host": "/aws/lambda/a", "X-Sumo-Name": "2026/11/21/[1]a"}
+            assert sender.send("POST", source.url, headers, body, PATIENT_S).status == 200
+        assert [request.connection for request in source.requests] == [1, 1]
+        assert source.problems == []
+
+
+@pytest.mark.parametrize("what", [b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n", b""])
+def test_a_kept_connection_that_has_spoken_is_not_used_again(make_sender: MakeSender, what: bytes) -> None:
+    """What came unasked would be read as the next request's answer: a 408 of a load balancer, or the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for more in (what, b""):
+                with listener.accept()[0] as accepted:
+                    accepted.recv(65_536)
+                    accepted.sendall(OK)
+                    if not has_spoken.is_set():
+                        accepted.sendall(more)
+                        accepted.shutdown(socket.SHUT_WR)
+                        has_spoken.set()
+                        accepted.recv(65_536)
+
+        has_spoken = threading.Event()
+        serving = threading.Thread(target=serve)
+        serving.start()
+        sender = make_sender({})
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert post(sender, url).status == 200
+        assert has_spoken.wait(PATIENT_S)
+        assert post(sender, url).status == 200, "over another connection, and without a failed try"
+        serving.join()
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_any_exception_drops_the_connection(
+    server: ScriptedServer, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """An answer that was read in part is no beginning for the next one."""
+
+    def fail(*_: object) -> http1.Answer:
+        raise error
+
+    sender = make_sender({})
+    assert post(sender, server.url).status == 200
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(http1, "read_answer", fail)
+        post(sender, server.url)
+    assert post(sender, server.url).status == 200
+    assert [request.connection for request in server.requests][-1] == 2
+
+
+def test_parallel_requests_have_a_bound(server: ScriptedServer) -> None:
+    """Several threads share the pooled sender; a source is asked over as many connections as were agreed."""
+    sender = PooledSender({}, connections_max=3)
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: post(sender, server.url).status, range(40)))
+    sender.close()
+    assert answers == [200] * 40
+    assert {request.connection for request in server.requests} <= {1, 2, 3}
+
+
+def test_a_name_in_common_name_only_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates have had their names in subjectAltName for twenty years, and OpenSSL would fall back to the old way.
+
+    It is judged by OpenSSL itself, in memory: no host of such a name is on loopback.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "collectors.test")])
+    now = datetime.now(timezone.utc)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    certificate = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+        key, hashes.SHA256()
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    (tmp_path / "ca.pem").write_bytes(pem)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "both.pem").write_bytes(private + pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(tmp_path / "both.pem")
+    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = theirs.wrap_bio(there, here, server_side=True)
+    client = pool.tls_context({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).wrap_bio(here, there, server_hostname="collectors.test")
+    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+        for _ in range(4):
+            for side in (client, server):
+                with suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
 
 
 def test_a_name_that_does_not_resolve_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,6 +683,49 @@ def test_what_is_no_address(url: str) -> None:
 
 # Guests: what is the function's own business.
 
+SERVER = """
+import json, logging, os, sys
+from traced import opentelemetry, xray
+seen = {"opentelemetry": opentelemetry, "xray": xray}[sys.argv[1]]()
+from sumo_internal import SumoHandler
+logging.basicConfig(level=0, format="%(message)s", handlers=[SumoHandler(), logging.FileHandler(sys.argv[2])])
+logging.getLogger("orders").info("before")
+import time
+while "HTTP_SOURCE_HAS_IT" not in os.listdir(os.path.dirname(sys.argv[2])):
+    time.sleep(0.02)
+logging.getLogger("orders").info("after")
+print(json.dumps(seen()))
+"""
+"""A server's process with the drop-in, which logs everything, and with a tracing library."""
+
+
+@pytest.mark.parametrize("library", ["opentelemetry", "xray"])
+def test_the_dropin_on_a_server_neither_traces_nor_logs_itself(library: str, tmp_path: Path) -> None:
+    """urllib3 is the server's own there, patched by its tracing library, and its logger's lines go to our handler.
+
+    A line of urllib3's about our request would be shipped, and cause the next; a span of ours would be the user's.
+    X-Ray complains by a log record about a request outside of a segment, which each of the shipping thread's is.
+    """
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    with SumoSource() as source:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "SUMO_HTTP_ENDPOINT": source.url,
+            "SUMO_SPOOL_DIR": str(tmp_path / "spool"),
+            "SUMO_FLUSH_MAX_AGE_S": "0.1",
+        }
+        command = [sys.executable, str(script), library, str(tmp_path / "log")]
+        with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+            source.wait_for(1)
+            (tmp_path / "HTTP_SOURCE_HAS_IT").touch()
+            said, _ = process.communicate(timeout=PATIENT_S * 3)
+        assert json.loads(said) == []
+        texts = [str(record["message"]).rpartition("\t")[2].strip() for record in source.records]
+    assert [text for text in texts if text] == ["before", "after"]
+    assert (tmp_path / "log").read_text() == "before\nafter\n"
+
 
 def test_nothing_is_logged(
     server: ScriptedServer, tls_server: ScriptedServer, caplog: pytest.LogCaptureFixture
@@ -525,22 +742,13 @@ def test_nothing_is_logged(
     assert [record for record in caplog.records if "urllib3" in record.name] == []
 
 
-def test_the_functions_own_urllib3_is_another() -> None:
-    """Loaded once more under a private name: what is changed in one is not changed in the other."""
-    ours = PooledSender({})._urllib3
-    assert ours.__name__ == "sumo_internal._vendor.urllib3"
-    assert ours.HTTPConnectionPool is not urllib3.HTTPConnectionPool
-    assert ours.__file__ == urllib3.__file__
-
-
-@pytest.mark.parametrize("flavour", ["pip", "layer"])
 @pytest.mark.parametrize("library", ["opentelemetry", "xray", "sentry"])
-def test_tracing_libraries_see_nothing(
-    server: ScriptedServer, library: str, flavour: str, request: pytest.FixtureRequest
-) -> None:
-    """Installed before or after our senders were made, for a connection that is new or kept: no span, no header."""
-    folder = ROOT if flavour == "pip" else request.getfixturevalue("layer_folder") / "python"
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
+def test_tracing_libraries_see_nothing(server: ScriptedServer, library: str) -> None:
+    """Installed before or after our senders were made, for a connection that is new or kept: no span, no header.
+
+    urllib3 is the one that the library has patched: our requests must not pass what is patched in it.
+    """
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tests/traced.py"), library, server.url]
     run = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, timeout=PATIENT_S * 5, check=True)
     theirs, ours = json.loads(run.stdout)

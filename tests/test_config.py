@@ -33,6 +33,8 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_SPOOL_DIR", "/tmp/a b", "/tmp/a b"),
     *[("SUMO_HTTP_ENDPOINT", arn, arn) for arn in ("arn:aws:ssm:eu-west-1:1:parameter/a", "arn:aws-cn:x:y:z:secret:a")],
     ("SUMO_S3_BUCKET_NAME", "lines", "lines"),
+    ("SUMO_HTTP_TOKEN", "ZaVnC4dhaV0==", "ZaVnC4dhaV0=="),
+    ("SUMO_HTTP_TOKEN", "arn:aws:secretsmanager:eu-west-1:1:secret:x", "arn:aws:secretsmanager:eu-west-1:1:secret:x"),
     ("SUMO_S3_BUCKET_REGION", "eu-west-1", "eu-west-1"),
     ("KMS_KEY_ID", "alias/sumo", "alias/sumo"),
     ("SUMO_SECRET_CACHE_SECONDS", "0", 0),
@@ -92,6 +94,14 @@ INVALID = [
     ("SUMO_SECRET_CACHE_SECONDS", "86401", "between 0 and 86400 seconds"),
     ("KMS_CACHE_SECONDS", "-1", "between 0 and 86400 seconds"),
     ("SUMO_ENABLE_FAILOVER", "true", "SUMO_S3_BUCKET_NAME is not set; there is no failover"),
+    ("SUMO_HTTP_TOKEN", "two words", "characters that no address or token can have"),
+    ("SUMO_HTTP_TOKEN", "a\r\nX: y", "characters that no address or token can have"),
+    ("SUMO_HTTP_TOKEN", "arn:aws:ssm:evil.example/x:1:parameter/y", "names a region"),
+    ("SUMO_HTTP_ENDPOINT", "arn:aws:secretsmanager:evil.example/x:1:secret:y", "names a region"),
+    ("SUMO_HTTP_ENDPOINT", "arn:aws:secretsmanager:a@evil.example:1:secret:y", "names a region"),
+    ("KMS_KEY_ID", "arn:aws:kms:evil.example#:1:key/y", "names a region"),
+    ("SUMO_S3_BUCKET_REGION", "evil.example/x", "names a region"),
+    ("SUMO_S3_BUCKET_REGION", "EU-WEST-1", "names a region"),
     ("SUMO_LOG_LEVEL", "loud", "none of trace, debug"),
     ("SOURCE_CATEGORY_OVERRIDE", "caf\u00e9", "request header"),
     ("SOURCE_CATEGORY_OVERRIDE", "a\nX-Evil: 1", "request header"),
@@ -256,6 +266,7 @@ def test_defaults() -> None:
     assert problems == []
     assert {setting.variable: getattr(config, setting.attribute) for setting in SETTINGS} == {
         "SUMO_HTTP_ENDPOINT": "",
+        "SUMO_HTTP_TOKEN": "",
         "SUMO_DISABLED": False,
         "SUMO_NEXT_WRAPPER": "",
         "SUMO_FLUSH": "auto",
@@ -319,6 +330,8 @@ def test_any_text_gives_settings_and_sentences(environ: dict[str, str]) -> None:
 def test_the_endpoint_is_never_shown(prefix: str, suffix: str) -> None:
     """It is a credential, and most wrong ones are nearly right ones: the sentences go to the function's log."""
     _, problems = read({"SUMO_HTTP_ENDPOINT": f"{prefix}ZaVnC4dhaV0secret{suffix}"})
+    assert "ZaVnC4dhaV0secret" not in "".join(problems)
+    _, problems = read({"SUMO_HTTP_TOKEN": f"ZaVnC4dhaV0secret{suffix}", "SUMO_HTTP_ENDPOINT": prefix})
     assert "ZaVnC4dhaV0secret" not in "".join(problems)
 
 

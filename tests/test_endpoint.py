@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,16 @@ from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
 from layer.build import ROOT
-from sumo_internal.destinations.endpoint import Endpoint, EndpointUnavailableError
+from sumo_internal import diagnostics
+from sumo_internal.destinations.endpoint import (
+    CIPHERTEXT_MIN_BYTES,
+    FETCH_AGAIN_S,
+    Endpoint,
+    EndpointUnavailableError,
+)
 from sumo_internal.net.aws import Aws
-from sumo_internal.net.client import PlainSender, PooledSender
+from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 
 if TYPE_CHECKING:
     from aws_server import AwsServer
@@ -49,8 +57,13 @@ def open_vault(request: pytest.FixtureRequest) -> Iterator[Opener]:
         return Endpoint(value, kms_key_id, function_name, CACHE_S, lambda: account)
 
     yield open_vault
-    if isinstance(sender, PlainSender):  # urllib3's pool closes what it keeps when it goes
-        sender.close()
+    sender.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said once is said anew in each test."""
+    monkeypatch.setattr(diagnostics, "_said", set())
 
 
 @pytest.fixture
@@ -63,9 +76,9 @@ def server() -> Iterator[ScriptedServer]:
 def problem_of(vault: Endpoint, timeout_s: float = PATIENT_S) -> str:
     """Return why the endpoint cannot be had; nothing of it is in that."""
     with pytest.raises(EndpointUnavailableError) as error:
-        vault.endpoint(NOW_S, timeout_s)
+        vault.address_and_token(NOW_S, timeout_s)
     chain = [repr(error.value), repr(error.value.__cause__), repr(vars(error.value))]
-    assert not any(secret in text for secret in (CODE, "aws-secret-key", "aws-session-token") for text in chain)
+    assert not any(secret in text for secret in (CODE, TOKEN, "aws-secret-key", "aws-session-token") for text in chain)
     assert error.value.__context__ is None or error.value.__suppress_context__  # no traceback of it either
     return str(error.value)
 
@@ -82,16 +95,16 @@ def test_an_address_is_the_endpoint(kms_key_id: str) -> None:
 
     vault = Endpoint(ENDPOINT, kms_key_id, "orders", CACHE_S, refuse)
     assert vault.is_in_settings
-    assert vault.endpoint(NOW_S, PATIENT_S) == ENDPOINT
+    assert vault.address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
     vault.forget()
-    assert vault.endpoint(NOW_S + 2 * CACHE_S, PATIENT_S) == ENDPOINT
+    assert vault.address_and_token(NOW_S + 2 * CACHE_S, PATIENT_S)[0] == ENDPOINT
 
 
 def test_an_address_costs_no_import() -> None:
     """Most functions have one, and pay for none of the rest."""
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from sumo_internal.destinations.endpoint import Endpoint; "
-        "Endpoint('https://h/', '', '', 0, print).endpoint(0, 0); print(*sys.modules)"
+        "Endpoint('https://h/', '', '', 0, print).address_and_token(0, 0); print(*sys.modules)"
     )
     command = [sys.executable, "-I", "-S", "-c", script]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -119,14 +132,14 @@ def test_a_ciphertext(aws_server: AwsServer, kms_key: str, open_vault: Opener, c
     """Encrypted by the console's helper, for this function, or by hand, for any."""
     value = ciphertext(aws_server, kms_key, context)
     for key_id in (kms_key, kms_key.rpartition("/")[2]):
-        assert open_vault(value, aws_server.url, key_id).endpoint(NOW_S, PATIENT_S) == ENDPOINT
+        assert open_vault(value, aws_server.url, key_id).address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
 
 
 def test_a_ciphertext_of_another_region(aws_server: AwsServer, open_vault: Opener) -> None:
     """The key's ARN says where to ask."""
     key_id = aws_server.client("kms", OTHER_REGION).create_key()["KeyMetadata"]["Arn"]
     value = ciphertext(aws_server, key_id, {}, OTHER_REGION)
-    assert open_vault(value, aws_server.url, key_id).endpoint(NOW_S, PATIENT_S) == ENDPOINT
+    assert open_vault(value, aws_server.url, key_id).address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
 
 
 def test_a_ciphertext_of_another_function(aws_server: AwsServer, kms_key: str, open_vault: Opener) -> None:
@@ -150,7 +163,7 @@ def test_what_kms_is_asked(server: ScriptedServer, open_vault: Opener) -> None:
     """The ciphertext as it stands in the setting; once with the context, and without only if that is refused."""
     plaintext = answer(200, {"Plaintext": base64.b64encode(ENDPOINT.encode()).decode()})
     server.script(answer(400, {"__type": "InvalidCiphertextException"}), plaintext)
-    assert open_vault("Q2lwaGVy", server.url, "alias/logs").endpoint(NOW_S, PATIENT_S) == ENDPOINT
+    assert open_vault("Q2lwaGVy", server.url, "alias/logs").address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
     first, second = (json.loads(request.body) for request in server.requests)
     assert second == {"CiphertextBlob": "Q2lwaGVy", "KeyId": "alias/logs"}
     assert first == {**second, "EncryptionContext": {"LambdaFunctionName": "orders"}}
@@ -174,7 +187,7 @@ def test_a_secret(aws_server: AwsServer, open_vault: Opener, text: str, region: 
     service = aws_server.client("secretsmanager", region)
     arn = service.create_secret(Name="sumo/endpoint", SecretString=text)["ARN"]
     try:
-        assert open_vault(arn, aws_server.url).endpoint(NOW_S, PATIENT_S) == ENDPOINT
+        assert open_vault(arn, aws_server.url).address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
     finally:
         service.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
@@ -187,7 +200,7 @@ def test_a_parameter(aws_server: AwsServer, open_vault: Opener, region: str, nam
     service = aws_server.client("ssm", region)
     service.put_parameter(Name=name, Value=ENDPOINT, Type=kind, Overwrite=True)
     arn = service.get_parameter(Name=name)["Parameter"]["ARN"]
-    assert open_vault(arn, aws_server.url).endpoint(NOW_S, PATIENT_S) == ENDPOINT
+    assert open_vault(arn, aws_server.url).address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
 
 
 SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-AbCdEf"
@@ -279,7 +292,7 @@ def test_a_service_that_does_not_answer(server: ScriptedServer, open_vault: Open
     assert problem_of(vault, timeout_s=0.2) == "SUMO_HTTP_ENDPOINT: Secrets Manager: TimeoutError"
     assert problem_of(vault) == "SUMO_HTTP_ENDPOINT: Secrets Manager: BadAnswerError"
     assert problem_of(vault) == "SUMO_HTTP_ENDPOINT: Secrets Manager answers HTTP 500"
-    assert vault.endpoint(NOW_S, PATIENT_S) == ENDPOINT
+    assert vault.address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
 
 
 def test_nobody_to_ask_as(server: ScriptedServer) -> None:
@@ -306,10 +319,16 @@ def test_it_is_kept_for_its_time_and_until_it_is_refused(server: ScriptedServer,
     assert not vault.is_in_settings
     server.script(*(answer(200, {"SecretString": f"https://h/{number}"}) for number in range(3)))
 
-    assert [vault.endpoint(NOW_S + after_s, PATIENT_S) for after_s in (0, 1, CACHE_S - 1)] == ["https://h/0"] * 3
-    assert [vault.endpoint(NOW_S + after_s, PATIENT_S) for after_s in (CACHE_S, CACHE_S + 1)] == ["https://h/1"] * 2
+    assert [vault.address_and_token(NOW_S + after_s, PATIENT_S)[0] for after_s in (0, 1, CACHE_S - 1)] == [
+        "https://h/0"
+    ] * 3
+    assert [vault.address_and_token(NOW_S + after_s, PATIENT_S)[0] for after_s in (CACHE_S, CACHE_S + 1)] == [
+        "https://h/1"
+    ] * 2
     vault.forget()
-    assert [vault.endpoint(NOW_S + CACHE_S + after_s, PATIENT_S) for after_s in (2, 3)] == ["https://h/2"] * 2
+    assert [vault.address_and_token(NOW_S + CACHE_S + after_s, PATIENT_S)[0] for after_s in (2, 3)] == [
+        "https://h/2"
+    ] * 2
     assert len(server.requests) == 3
 
 
@@ -317,5 +336,114 @@ def test_it_is_not_kept_beyond_its_time(server: ScriptedServer, open_vault: Open
     """A service that is away then does not prolong it: whoever took the secret back expects it to be gone."""
     vault = open_vault(SECRET_ARN, server.url)
     server.script(answer(200, {"SecretString": ENDPOINT}), answer(400, {"__type": "AccessDeniedException"}))
-    assert vault.endpoint(NOW_S - CACHE_S, PATIENT_S) == ENDPOINT
+    assert vault.address_and_token(NOW_S - CACHE_S, PATIENT_S)[0] == ENDPOINT
     assert "AccessDeniedException" in problem_of(vault)
+
+
+# The token, and its own setting.
+
+BASE = "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http"
+TOKEN = "ZaVnC4dhaV0-a_token_of_88_characters-gJ8fQ3sT5bXk2LmN7pRw9YhD1cV6zA4uE0iO=="
+
+
+VaultWith = Callable[..., Endpoint]
+
+
+@pytest.fixture
+def vault_with() -> Iterator[VaultWith]:
+    """Return a function's vault, with a token's setting."""
+    with closing(PlainSender({})) as sender:
+
+        def vault_with(token: str, url: str, value: str = BASE, kms_key_id: str = "") -> Endpoint:
+            account = Aws({**KEYS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL": url}, sender)
+            return Endpoint(value, kms_key_id, "orders", CACHE_S, lambda: account, token)
+
+        yield vault_with
+
+
+def test_a_token_takes_what_the_endpoint_takes(aws_server: AwsServer, kms_key: str, vault_with: VaultWith) -> None:
+    """In the clear (where a KMS_KEY_ID for the address makes no ciphertext of it), by ARN, as a KMS ciphertext."""
+    secrets, parameters = aws_server.client("secretsmanager"), aws_server.client("ssm")
+    kms = aws_server.client("kms")
+    encrypted = kms.encrypt(KeyId=kms_key, Plaintext=TOKEN.encode())["CiphertextBlob"]
+    assert len(encrypted) >= CIPHERTEXT_MIN_BYTES
+    parameters.put_parameter(Name="/sumo/token", Value=TOKEN, Type="SecureString")
+    for token in (
+        TOKEN,
+        secrets.create_secret(Name="token", SecretString=f"{TOKEN}\n")["ARN"],
+        secrets.create_secret(Name="token of json", SecretString=json.dumps({"SUMO_HTTP_TOKEN": TOKEN}))["ARN"],
+        parameters.get_parameter(Name="/sumo/token")["Parameter"]["ARN"],
+        base64.b64encode(encrypted).decode(),
+    ):
+        vault = vault_with(token, aws_server.url, kms_key_id=kms_key)
+        assert vault.address_and_token(NOW_S, PATIENT_S) == (BASE, TOKEN)
+        assert vault.is_in_settings == (token == TOKEN)
+
+
+def test_one_secret_has_both_and_the_variable_goes_before_it(server: ScriptedServer, vault_with: VaultWith) -> None:
+    """A secret for each source, and one place to renew both."""
+    both = answer(200, {"SecretString": json.dumps({"SUMO_HTTP_ENDPOINT": BASE, "SUMO_HTTP_TOKEN": TOKEN})})
+    server.script(both, both)
+    assert vault_with("", server.url, SECRET_ARN).address_and_token(NOW_S, PATIENT_S) == (BASE, TOKEN)
+    assert vault_with("mine", server.url, SECRET_ARN).address_and_token(NOW_S, PATIENT_S) == (BASE, "mine")
+
+
+def test_a_code_in_the_path_is_used_and_the_token_is_not(
+    capfd: pytest.CaptureFixture[str], vault_with: VaultWith
+) -> None:
+    """Both were set: the address works alone, and one line says which of them it is."""
+    for ending in ("/code", "/code/", "/code?a=b"):
+        vault = vault_with(TOKEN, "", BASE + ending)
+        assert vault.address_and_token(NOW_S, PATIENT_S) == (BASE + ending, "")
+    for ending in ("", "/", "?a=b"):
+        assert vault_with(TOKEN, "", BASE + ending).address_and_token(NOW_S, PATIENT_S) == (BASE + ending, TOKEN)
+    said = capfd.readouterr().err
+    assert said.count("has a code in its path, which is used") == 1 and TOKEN not in said
+
+
+def test_both_are_fetched_anew(server: ScriptedServer, vault_with: VaultWith) -> None:
+    """A 401 says that one of them is wrong, and not which."""
+    vault = vault_with(PARAMETER_ARN, server.url, SECRET_ARN)
+    assert not vault.is_in_settings
+    for number in range(2):
+        server.script(
+            answer(200, {"SecretString": f"{BASE}?{number}"}), answer(200, {"Parameter": {"Value": f"token-{number}"}})
+        )
+        assert vault.address_and_token(NOW_S, PATIENT_S) == (f"{BASE}?{number}", f"token-{number}")
+        vault.forget()
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"SUMO_HTTP_TOKEN": ""}', "two words", "a\r\nX: y", '{"a":' * 10_000])
+def test_a_secret_that_is_no_token(server: ScriptedServer, vault_with: VaultWith, text: str) -> None:
+    """It is not told, and the variable that it was meant for is named."""
+    server.script(answer(200, {"SecretString": text}))
+    assert problem_of(vault_with(SECRET_ARN, server.url)).startswith("SUMO_HTTP_TOKEN: what was fetched ")
+
+
+# A service that is away.
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        answer(500, {"__type": "InternalServiceError"}),
+        answer(400, {"__type": "ThrottlingException"}),
+        answer(503),
+        End.CLOSE,
+    ],
+)
+def test_what_is_known_is_used_while_its_service_is_away(
+    server: ScriptedServer, open_vault: Opener, capfd: pytest.CaptureFixture[str], away: bytes | End
+) -> None:
+    """An outage of Secrets Manager is none of ours; asked again after a minute, and not with each batch."""
+    vault = open_vault(SECRET_ARN, server.url)
+    server.script(answer(200, {"SecretString": ENDPOINT}))
+    server.default = away
+    after_s = [0.0, CACHE_S, CACHE_S + 1, CACHE_S + FETCH_AGAIN_S]
+    assert {vault.address_and_token(NOW_S + each, PATIENT_S)[0] for each in after_s} == {ENDPOINT}
+    # Once for each of the two; a kept connection that breaks is tried again at once.
+    assert len(server.requests) == 1 + 2 + (away is End.CLOSE)
+    said = capfd.readouterr().err
+    assert said.count("the one that is known is used until then") == 1 and CODE not in said
+    server.default = answer(200, {"SecretString": "https://h/new"})
+    assert vault.address_and_token(NOW_S + CACHE_S + 2 * FETCH_AGAIN_S, PATIENT_S)[0] == "https://h/new"

@@ -58,6 +58,17 @@ def test_without_a_yes_the_plan_is_all(fleet: Fleet) -> None:
     assert fleet.has() == ([], {}) and fleet.journals == []
 
 
+def test_a_token_is_given_and_not_shown(fleet: Fleet) -> None:
+    """Beside an address without a code; the plan names the variable alone."""
+    fleet.layer()
+    fleet.function()
+    address = "https://endpoint4.collection.eu.sumologic.com/receiver/v1/http"
+    said = fleet.done("attach", "*", "--endpoint", address, "--token", "ZaVnC4dhaV0secret", "--yes")
+    assert "+ SUMO_HTTP_TOKEN" in said and "ZaVnC4dhaV0secret" not in said
+    _, variables = fleet.has()
+    assert (variables["SUMO_HTTP_ENDPOINT"], variables["SUMO_HTTP_TOKEN"]) == (address, "ZaVnC4dhaV0secret")
+
+
 def test_a_narrow_screen_cuts_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan is folded, the journal's path is one word, and each function's name is whole in the status."""
     monkeypatch.setenv("COLUMNS", "50")
@@ -321,6 +332,7 @@ def test_status_says_who_has_what(fleet: Fleet) -> None:
         (["attach"], "which functions?"),
         (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is no setting (is SUMO_FLUSH meant?)"),
         (["attach", "x", "--set", f"SUMO_HTTP_ENDPOINT={ENDPOINT}"], "--endpoint is for that"),
+        (["attach", "x", "--set", "SUMO_HTTP_TOKEN=t"], "--token is for that"),
         (["detach", "x", "--rollback", "missing.jsonl"], "which functions?"),
         (["detach", "--rollback", "missing.jsonl"], "No such file"),
         (["detach", "--rollback", __file__], "is no journal of this command"),

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sumo_internal.net.http1 import BODY_MAX_BYTES, HEAD_MAX_BYTES, Answer, BadAnswerError, read_answer, request
+from sumo_internal.net.http1 import (
+    BODY_MAX_BYTES,
+    HEAD_MAX_BYTES,
+    Answer,
+    BadAnswerError,
+    UnfitHeaderError,
+    read_answer,
+    request,
+)
 
 
 def receiver(*pieces: bytes) -> Callable[[int], bytes]:
@@ -138,6 +146,12 @@ OK = b"HTTP/1.1 200 OK\r\n"
         OK + b"Content-Length: 1_0\r\n\r\n0123456789",
         OK + b"Content-Length: \xb2\r\n\r\n01",
         OK + b"Content-Length: x\r\n\r\n",
+        OK + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n0123",
+        OK + b"Content-Length: " + b"0" * 5_000 + b"4\r\n\r\n0123",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"0" * 5_000 + b"3\r\n012\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n+3\r\n012\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0x3\r\n012\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n1_0\r\n0123456789abcdef\r\n0\r\n\r\n",
         OK + b"Content-Length: 5\r\n\r\n0123",
         OK + b"Content-Length: 9999999999\r\n\r\n0123",
         OK + b"Transfer-Encoding: chunked\r\n\r\nx\r\n\r\n",
@@ -257,3 +271,30 @@ def test_an_answer_is_what_was_sent() -> None:
         *(200, b"", "keep-alive"),
         "a:b",
     )
+
+
+@pytest.mark.parametrize("sent", [OK, OK + b"Content-Length: 5\r\n", OK + b"Content-Length: 99999999\r\n"])
+@pytest.mark.parametrize("body", [b"", b"0", b"x" * 3_000_000])
+def test_the_head_of_a_success_is_enough_for_who_says_so(sent: bytes, body: bytes) -> None:
+    """The peer has taken what was sent: a body that is cut, endless or longer than we read does not change that."""
+    heard: list[int] = []
+    got = read_answer(receiver(sent + b"\r\n" + body), heard.append)
+    assert (got.status, heard) == (200, [200])
+    assert got.is_whole or got.body == b""
+    with pytest.raises(BadAnswerError):
+        read_answer(receiver(b"HTTP/1.1 500 no\r\nContent-Length: 5\r\n\r\n"), heard.append)
+
+
+def test_what_came_behind_an_answer_is_noticed() -> None:
+    """Nothing had asked for it: whoever goes on over that connection takes it for the answer to the next request."""
+    alone = OK + b"Content-Length: 2\r\n\r\nok"
+    assert [read_answer(receiver(alone + more)).has_more for more in (b"", alone)] == [False, True]
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\rb", "a\0b", "\u2603", "a\r\n\r\nPOST / HTTP/1.1\r\n"])
+@pytest.mark.parametrize("place", ["target", "host", "name", "value"])
+def test_a_header_that_would_be_two_is_not_sent(value: str, place: str) -> None:
+    """Whoever made the value: it ends its header and begins another one, or a whole request."""
+    given = {"target": "/", "host": "host", "name": "X-Sumo-Name", "value": "stream"} | {place: value}
+    with pytest.raises(UnfitHeaderError):
+        request("POST", given["target"], given["host"], {given["name"]: given["value"]}, b"")

@@ -7,15 +7,17 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from html import escape
 from pathlib import Path
+from time import monotonic
 from typing import Any, NoReturn
 from urllib.parse import quote
 
 import pytest
 from faulty_http import End
+from scripted_http import ScriptedServer, answer
 from sumo_rules import PATH, TOKEN
 from sumo_source import ACCEPT, HANG, LOSE_ANSWER, Fault, Point, SumoSource, complaint, redirect
 
@@ -23,7 +25,8 @@ from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import REDIRECTS_MAX, HttpSource, _redirect
 from sumo_internal.net import http1
-from sumo_internal.net.client import NotSentError, PlainSender, PooledSender
+from sumo_internal.net.client import NotSentError, PlainSender
+from sumo_internal.net.pool import PooledSender
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
 PATIENT_S = 10.0
@@ -64,8 +67,7 @@ class Client:
 def sender(request: pytest.FixtureRequest) -> Iterator[PooledSender | PlainSender]:
     sender = SENDERS[request.param]()
     yield sender
-    if isinstance(sender, PlainSender):  # urllib3's pool closes what it keeps when it goes
-        sender.close()
+    sender.close()
 
 
 @pytest.fixture(params=["http", "https"])
@@ -142,6 +144,22 @@ def test_an_answer_that_repeats_the_address_does_not_give_it_away(
     assert Client(plain.url, sender).post().status == status
 
 
+@pytest.mark.parametrize("change", [str, str.lower, str.upper], ids=["as it is", "lower", "upper"])
+@pytest.mark.parametrize("ending", ["", "/", "/?a=b", "?code=12345678"])
+def test_no_part_of_any_address_of_a_post_is_shown(
+    sender: PooledSender | PlainSender, ending: str, change: Callable[[str], str]
+) -> None:
+    """An address with a slash at its end, one of a redirect, in letters of another case: each has the credential."""
+    moved = f"/moved/{'x' * 10}SECRETPART/"
+    with ScriptedServer() as server:
+        http_source = HttpSource(plain_endpoint(f"{server.url}{PATH}{ending}"), sender)
+        for part in (TOKEN, "SECRETPART", "12345678" if "12345678" in ending else TOKEN):
+            said = change(f"no {part}, sorry").encode()
+            server.script(answer(301, Location=f"{moved}{ending}"), answer(404, said))
+            problem = http_source.post(gzip.compress(b""), ENVELOPE, PATIENT_S).problem
+            assert problem == "HTTP 404 (its text repeats the address and is left out)"
+
+
 def test_a_long_answer_is_cut(plain: SumoSource, sender: PooledSender | PlainSender) -> None:
     """What is said is a line, not a page."""
     plain.script([Fault(status=500, body=b"\xff" * 100_000)])
@@ -156,9 +174,33 @@ BROKEN = {
     "closed after the body": Fault(at=Point.AFTER_BODY),
     "reset after the body": Fault(at=Point.AFTER_BODY, end=End.RESET),
     "answer lost": LOSE_ANSWER,
-    "answer cut short": Fault(body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER),
-    "answer reset": Fault(body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER, end=End.RESET),
+    "refusal cut short": Fault(status=500, body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER),
+    "refusal reset": Fault(status=500, body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER, end=End.RESET),
 }
+
+TAKEN = {
+    "cut short": Fault(body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER),
+    "reset": Fault(body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER, end=End.RESET),
+    "hangs": Fault(body=b"{}", claimed_size_bytes=100, at=Point.AFTER_ANSWER, end=End.HANG),
+    "too long": Fault(body=b"x" * 3_000_000),
+    "longer than any": Fault(headers={"Content-Length": "9" * 5_000}, at=Point.AFTER_ANSWER),
+    "of no length": Fault(headers={"Transfer-Encoding": "chunked"}, body=b"rubbish\r\n", at=Point.AFTER_ANSWER),
+}
+"""Successes whose bodies are none."""
+
+
+@pytest.mark.parametrize("fault", TAKEN.values(), ids=TAKEN.keys())
+def test_the_head_of_a_success_decides(source: SumoSource, sender: PooledSender | PlainSender, fault: Fault) -> None:
+    """The source has the lines, and they are not sent again, whatever its body is; the connection is not kept."""
+    client = Client(source.url, sender)
+    source.script([fault])
+
+    attempt = client.post()
+
+    assert (attempt.status, attempt.is_sent_again) == (200, False)
+    assert client.post().status == 200
+    assert [request.connection for request in source.requests] == [1, 2]
+    assert source.ids() == {"e-w-0000000001": 1, "e-w-0000000002": 1}
 
 
 @pytest.mark.parametrize("fault", BROKEN.values(), ids=BROKEN.keys())
@@ -189,7 +231,7 @@ def test_a_kept_connection_that_breaks_is_tried_again_at_once(
     assert client.post().status == 200
 
     assert [request.connection for request in source.requests] == [1, 1, 2]
-    # What arrived although its answer was lost arrives twice; the ids tell.
+    # What arrived although its answer was lost, or was none, arrives twice; the ids tell.
     assert set(source.ids().values()) <= {1, 2} and len(source.ids()) == 2
 
 
@@ -213,7 +255,8 @@ def test_a_connection_closed_while_nobody_looked_is_replaced(
     client = Client(source.url, sender)
     assert client.post().status == 200
     source.drop_connections()
-    assert client.post().status == 200
+    attempt = client.post()
+    assert (attempt.status, attempt.is_sent_again) == (200, False), "nothing had been sent, so nothing may come twice"
     assert sum(source.ids().values()) == len(source.ids()) == 2
 
 
@@ -348,6 +391,16 @@ def test_redirects_have_an_end(plain: SumoSource, sender: PooledSender | PlainSe
     assert len(plain.requests) == REDIRECTS_MAX + 1
 
 
+def test_a_post_has_one_deadline_however_it_is_redirected(
+    plain: SumoSource, sender: PooledSender | PlainSender
+) -> None:
+    """Each redirect anew would make four times the time of one, which the bucket behind it does not get."""
+    plain.default = Fault(status=307, headers={"Location": plain.url}, delay_s=0.6)
+    begun_s = monotonic()
+    attempt = Client(plain.url, sender).post(timeout_s=1.0)
+    assert is_timeout(attempt) and monotonic() - begun_s < 2.0
+
+
 def test_redirects_elsewhere_are_not_followed(plain: SumoSource, sender: PooledSender | PlainSender) -> None:
     """Another port on the same machine is another host: nothing goes there, and the problem does not say where."""
     with SumoSource() as elsewhere:
@@ -401,6 +454,74 @@ def test_where_redirects_may_not_lead(location: str) -> None:
     assert target is None or target.startswith("https://collectors.sumologic.com/")
 
 
+# A token in a header.
+
+
+def with_token(url: str, sender: PooledSender | PlainSender, token: str = TOKEN) -> Attempt:
+    """Post a record with a token; it is not in what is wrong."""
+    body = gzip.compress(b'{"time": "2026-11-21T08:22:03.123Z", "message": "paid", "id": "e-w-0000000001"}\n')
+    attempt = HttpSource(Endpoint(url, "", "", 0.0, no_aws, token), sender).post(body, ENVELOPE, PATIENT_S)
+    assert token[:10] not in attempt.problem
+    return attempt
+
+
+def test_a_token_goes_in_a_header(source: SumoSource, sender: PooledSender | PlainSender) -> None:
+    """To an address without a code, with everything else as ever; a wrong one is the source's 401."""
+    assert with_token(source.base_url, sender).status == 200
+    assert source.requests[-1].headers["x-sumo-token"] == TOKEN
+    assert with_token(f"{source.base_url}/", sender).status == 200
+    assert source.problems == []
+    assert with_token(source.base_url, sender, "another token").status == 401
+    assert with_token(source.url, sender).status == 200
+    assert "x-sumo-token" not in source.requests[-1].headers, "the code in the path is used"
+
+
+@pytest.mark.parametrize("change", [str, str.lower, str.upper], ids=["as it is", "lower", "upper"])
+def test_an_answer_that_repeats_the_token_does_not_give_it_away(
+    plain: SumoSource, sender: PooledSender | PlainSender, change: Callable[[str], str]
+) -> None:
+    """A debug page that lists the request's headers; a piece of eight characters is enough to leave the text out."""
+    plain.script([Fault(status=500, body=f"x-sumo-token: …{change(TOKEN[20:28])}…".encode())])
+    assert with_token(plain.base_url, sender).problem == "HTTP 500 (its text repeats the address and is left out)"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_sent"),
+    [
+        ("https://collectors.test/receiver/v1/http", True),
+        ("HTTPS://collectors.test/receiver/v1/http", True),
+        ("http://127.0.0.1:8088/receiver/v1/http", True),
+        ("http://127.255.0.1/receiver/v1/http", True),
+        ("http://localhost:8088/receiver/v1/http", True),
+        ("http://[::1]:8088/receiver/v1/http", True),
+        ("http://[::1]/receiver/v1/http", True),
+        ("http://collectors.test/receiver/v1/http", False),
+        ("http://localhost.evil.example/receiver/v1/http", False),
+        ("http://127.0.0.1.evil.example/receiver/v1/http", False),
+        ("http://127.0.0.1@evil.example/receiver/v1/http", False),
+        ("http://[::2]/receiver/v1/http", False),
+        ("http://128.0.0.1/receiver/v1/http", False),
+    ],
+)
+def test_a_token_stays_off_the_open_network(address: str, is_sent: bool) -> None:
+    """Without https it would be read on the way: nothing is posted, neither token nor lines, and it is said why."""
+    sender = Broken()
+    http_source = HttpSource(Endpoint(address, "", "", 0.0, no_aws, TOKEN), sender)
+    attempt = http_source.post(b"", {}, PATIENT_S)
+    assert (sender.tries > 0) == is_sent
+    assert is_sent or attempt.problem == "SUMO_HTTP_TOKEN is not sent to an address without https; nothing is"
+
+
+def test_a_token_is_not_taken_elsewhere(plain: SumoSource, sender: PooledSender | PlainSender) -> None:
+    """A redirect leads to the same host or below sumologic.com, or is not followed: another host never sees it."""
+    with SumoSource() as elsewhere:
+        plain.script([redirect(307, elsewhere.base_url), redirect(307, f"{plain.base_url}?moved=1")])
+        assert with_token(plain.base_url, sender).status == 307
+        assert elsewhere.requests == []
+        assert with_token(plain.base_url, sender).status == 200
+        assert plain.requests[-1].headers["x-sumo-token"] == TOKEN
+
+
 class Broken:
     """A sender that cannot send: what any other implementation has to look like."""
 
@@ -410,6 +531,9 @@ class Broken:
     def send(self, method: str, url: str, headers: Any, body: bytes, timeout_s: float) -> http1.Answer:
         self.tries += 1
         raise NotSentError("reason", is_stale=True)
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
 
 def test_stale_is_believed_once() -> None:

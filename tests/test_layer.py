@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from layer.build import NEVER_IMPORTED, NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, unpack
+from layer.build import NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, unpack
 from layer.interpreters import Interpreter, find
 from layer.pack import UNBUNDLED
 
@@ -59,11 +59,6 @@ def modules(layer_zip: bytes) -> set[str]:
     """Return the paths of the modules that the layer itself imports: all but structlog's."""
     with ZipFile(io.BytesIO(layer_zip)) as layer:
         return {name for name in layer.namelist() if name.endswith(".py") and "/_structlog/" not in name}
-
-
-def compiled(sources: set[str]) -> set[str]:
-    """Return those that come with bytecode; urllib3 does not, see layer/build.py."""
-    return {source for source in sources if "/_vendor/urllib3/" not in source}
 
 
 def bytecode_of(module: str, interpreter: Interpreter) -> str:
@@ -122,7 +117,7 @@ def test_build_refuses_a_large_layer(tmp_path: Path) -> None:
 
 
 def test_contents(layer_zip: bytes) -> None:
-    """Wrapper, extension, package, licences, urllib3, structlog, and bytecode of exactly what the layer imports."""
+    """Wrapper, extension, package, licences, structlog, and bytecode of exactly what the layer imports."""
     with ZipFile(io.BytesIO(layer_zip)) as layer:
         names = layer.namelist()
         assert {info.date_time for info in layer.infolist()} == {(1980, 1, 1, 0, 0, 0)}
@@ -134,16 +129,13 @@ def test_contents(layer_zip: bytes) -> None:
     }
     places = {source.relative_to(ROOT / "sumo_internal").as_posix() for source in ROOT.glob("sumo_internal/**/*.py")}
     package = {f"{PACKAGE}{place}" for place in places if not place.startswith(NOT_CARRIED)}
-    assert len(package) < len(places), "the commands stay at home"
-    vendored = {name for name in sources if name.startswith(f"{PACKAGE}_vendor/")}
-    assert sources == package | vendored
-    assert f"{PACKAGE}_vendor/urllib3/poolmanager.py" in vendored
-    assert not any(name.startswith(f"{PACKAGE}_vendor/{left_out}") for name in names for left_out in NEVER_IMPORTED)
+    assert len(package) < len(places), "the commands, and what sends for them, stay at home"
+    assert sources == package
+    assert not any("urllib3" in name for name in names)
     bytecode = {name for name in names if "/__pycache__/" in name}
-    assert bytecode == {bytecode_of(source, each) for source in compiled(sources) for each in INTERPRETERS}
+    assert bytecode == {bytecode_of(source, each) for source in sources for each in INTERPRETERS}
     assert set(names) >= {
         f"{PACKAGE}LICENSE",
-        f"{PACKAGE}_vendor/urllib3-LICENSE.txt",
         f"{PACKAGE}_structlog/structlog-LICENSE-APACHE",
         f"{PACKAGE}_structlog/structlog-LICENSE-MIT",
         f"{PACKAGE}_structlog/structlog-NOTICE",
@@ -199,27 +191,11 @@ for name in names:
 public = [name for name in sys.modules if name.partition(".")[0] in ("urllib3", "structlog")]
 print(json.dumps([[path for path in compiled if path.startswith(folder)], public]))
 """
-    imported = compiled(modules(layer_zip)) - {START}
+    imported = modules(layer_zip) - {START}
     names = sorted(re.sub(r"/__init__$", "", path[len("python/") : -len(".py")]).replace("/", ".") for path in imported)
     compiled_now, public = json.loads(ask(interpreter, script, str(layer_folder / "python"), *names))
     assert compiled_now == []
     assert public == []
-
-
-@on_each_interpreter
-def test_urllib3_is_there_under_its_private_name(interpreter: Interpreter, layer_folder: Path) -> None:
-    """All of it imports, so nothing misses the parts that are left out, and nothing gets a public name."""
-    script = """
-import importlib, json, pkgutil, sys
-sys.dont_write_bytecode = True
-sys.path.append(sys.argv[1])
-import sumo_internal._vendor.urllib3 as urllib3
-for module in pkgutil.walk_packages(urllib3.__path__, urllib3.__name__ + "."):
-    importlib.import_module(module.name)
-print(json.dumps([urllib3.__version__, [name for name in sys.modules if name.partition(".")[0] == "urllib3"]]))
-"""
-    version, public = json.loads(ask(interpreter, script, str(layer_folder / "python")))
-    assert version.startswith("2.") and public == []
 
 
 @on_each_interpreter
@@ -252,7 +228,7 @@ for source, bytecode in zip(sys.argv[1::2], sys.argv[2::2]):
     found[source] = sorted(set(filenames(code)))
 print(json.dumps(found))
 """
-    sources = compiled(modules(layer_zip))
+    sources = modules(layer_zip)
     pairs = [str(layer_folder / path) for source in sources for path in (source, bytecode_of(source, interpreter))]
     found = json.loads(ask(interpreter, script, *pairs))
     assert found == {str(layer_folder / source): [f"/opt/{source}"] for source in sources}
@@ -268,10 +244,10 @@ def test_a_bundled_module_is_what_its_file_would_be(interpreter: Interpreter, la
 import importlib, inspect, json, sys
 hooks = [*sys.meta_path], [*sys.path_hooks], set(sys.path_importer_cache)
 sys.path.append(sys.argv[1])
-import sumo_internal.spool.writer as spool, sumo_internal._vendor, sumo_internal.imports
+import sumo_internal.spool.writer as spool, sumo_internal.imports
 folder = sys.argv[1] + "/sumo_internal"
 assert ([*sys.meta_path], [*sys.path_hooks]) == hooks[:2]
-own = {folder + ending for ending in ("", "/__pycache__", "/spool", "/_vendor")}
+own = {folder + ending for ending in ("", "/__pycache__", "/spool")}
 assert set(sys.path_importer_cache) - hooks[2] <= {sys.argv[1], *own}
 assert spool.__file__ == spool.Spool.append.__code__.co_filename == spool.__spec__.origin == folder + "/spool/writer.py"
 assert inspect.getsource(spool.Spool).startswith("class Spool:")

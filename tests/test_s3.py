@@ -14,7 +14,8 @@ from scripted_http import ScriptedServer, answer
 
 from sumo_internal.destinations.s3 import METADATA_MAX_BYTES, FailoverBucket
 from sumo_internal.net.aws import Aws
-from sumo_internal.net.client import PlainSender, PooledSender
+from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 
 if TYPE_CHECKING:
     from aws_server import AwsServer
@@ -45,8 +46,7 @@ def sender(request: pytest.FixtureRequest) -> Iterator[Sender]:
     """Both: what is signed has to arrive as it was signed."""
     sender: PooledSender | PlainSender = request.param({})
     yield sender
-    if isinstance(sender, PlainSender):  # urllib3's pool closes what it keeps when it goes
-        sender.close()
+    sender.close()
 
 
 @pytest.fixture

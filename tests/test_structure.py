@@ -53,7 +53,7 @@ INSIDE = {"time.gmtime", "time.strftime"}
 """Values from values, although they live in a module of the outside."""
 
 PACKAGE = ROOT / "sumo_internal"
-MODULES = sorted(path for path in PACKAGE.glob("**/*.py") if "_vendor" not in path.parts)
+MODULES = sorted(PACKAGE.glob("**/*.py"))
 EVERYWHERE = sorted([*MODULES, *ROOT.glob("layer/**/*.py"), *ROOT.glob("tests/**/*.py"), *ROOT.glob("tools/**/*.py")])
 
 on_each_module = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -78,7 +78,7 @@ def siblings(module: Path) -> set[str]:
     """Return the places in the package that a module imports from. Every floor may know the version."""
     names = [name.partition(".")[2] for name in imports(module) if name.startswith("sumo_internal.")]
     firsts = {name.partition(".")[0] for name in names}
-    return {first if first in FLOOR_OF else "__init__" for first in firsts - {"__version__", "_vendor"}}
+    return {first if first in FLOOR_OF else "__init__" for first in firsts - {"__version__"}}
 
 
 @on_each_module

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sumo_internal.net.client import PlainSender, PooledSender
+from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 
 PATIENT_S = 10.0
 

@@ -22,7 +22,9 @@ Record = dict[str, Any]
 
 # The real code is url-safe base64 as well: a sender that quotes or strips the "-", "_" or "=" in it gets its 401 here.
 TOKEN = "ZaVnC4dhaV0-loopback_only-gJ8fQ3sT5bXk2LmN7pRw9YhD1cV6zA4uE0iO=="
-PATH = f"/receiver/v1/http/{TOKEN}"
+BASE_PATH = "/receiver/v1/http"
+PATH = f"{BASE_PATH}/{TOKEN}"
+"""The presigned URL's, and the one without a code, to which the token comes in a header (Sumo Logic, February 2026)."""
 
 BODY_LIMIT_BYTES = 1024 * 1024
 """Of a request before compression: "up to but not exceeding 1MB of uncompressed data"."""
@@ -73,8 +75,11 @@ def judge(
         limit_bytes: size of the decoded body above which to refuse it; None for never.
     """
     problems = list(_head_problems(version, headers))
-    if path.partition("?")[0] != PATH:  # a query is ignored
+    given = path.partition("?")[0].rstrip("/")  # a query is ignored
+    if given != PATH and (given != BASE_PATH or headers.get("x-sumo-token") != TOKEN):
         return Verdict(401, problems=[*problems, "wrong path or token"])
+    if given == PATH and "x-sumo-token" in headers:
+        problems.append("a token beside a code in the path")
     if method != "POST":
         return Verdict(405, problems=[*problems, f"{method} is not POST"])
     if raw is None:

@@ -186,6 +186,11 @@ class SumoSource:
         return f"{'https' if self._authority else 'http'}://127.0.0.1:{self._port}{sumo_rules.PATH}"
 
     @property
+    def base_url(self) -> str:
+        """The endpoint without a code; the token goes in a header, ``x-sumo-token``."""
+        return self.url.removesuffix(f"/{sumo_rules.TOKEN}")
+
+    @property
     def ca_file(self) -> Path:
         """The certificate authority that a client has to trust, as PEM; with TLS only."""
         assert self._authority is not None, "this source speaks plain http"

@@ -16,7 +16,7 @@ def judge_source(attempt: Attempt, duration_s: float) -> Finding:
     """
     if 200 <= attempt.status < 300 or attempt.status == 400:  # a wrong token is a 401; this one is about the body
         return find("source", answer=attempt.problem or f"HTTP {attempt.status}", duration_s=duration_s)
-    if attempt.problem.startswith(endpoint.VARIABLE):
+    if attempt.problem.startswith((f"{endpoint.VARIABLE}: ", f"{endpoint.TOKEN_VARIABLE}: ")):
         return find("source-secret", problem=attempt.problem)
     if attempt.is_ours:
         return find("source-refuses", problem=attempt.problem)

@@ -1,7 +1,7 @@
 """The replay as a Lambda function, for S3 Batch Operations: a backlog that outgrows one machine.
 
 S3 calls :func:`handler` once per object of a job's manifest, many at a time, keeps a report, and tries what failed for
-now again. layer/examples/replay-batch.yaml deploys it; the wheel of this package is its code, and boto3 is Lambda's.
+now again. layer/examples/replay-batch.yaml deploys it; this package and urllib3 are its code, and boto3 is Lambda's.
 
 Event and answer, of schema 1.0 (``s3BucketArn``) and 2.0 (``s3Bucket``), are those of
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html; keys come percent-encoded.
@@ -35,14 +35,14 @@ from sumo_internal.cli.resend import (
     send_item,
 )
 from sumo_internal.config import Config
-from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 
 MARGIN_S = 12.0
 """Kept back of the function's time for a request that is under way, and for the answer to S3."""
 RESULT_MAX_CHARACTERS = 200
 """Of a task's text in the job's report."""
 
-sender = PlainSender()
+sender = PooledSender()
 """Of every request to the source."""
 
 
@@ -106,5 +106,5 @@ def _parts() -> tuple[Config, Any, Resender]:
 
 def _ledger(bucket: BacklogBucket, config: Config) -> Ledger:
     if os.environ.get("SUMO_REPLAY_TAG", "").lower() == "true":
-        return Tags(bucket.client, bucket.name, digest(config.endpoint))
+        return Tags(bucket.client, bucket.name, digest(config.endpoint, config.token))
     return Untagged()

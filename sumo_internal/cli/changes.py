@@ -31,6 +31,7 @@ WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 NEXT_WRAPPER = "SUMO_NEXT_WRAPPER"
 ATTACHED = "SUMO_ATTACHED"
 ENDPOINT = "SUMO_HTTP_ENDPOINT"
+TOKEN = "SUMO_HTTP_TOKEN"
 
 RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
 """What the layer runs on."""
@@ -171,8 +172,8 @@ def status(configuration: Mapping[str, Any], *given: str) -> dict[str, Any]:
 
 
 def _kind(variables: Mapping[str, str]) -> str:
-    """What the endpoint's variable holds."""
-    value = variables.get(ENDPOINT, "")
+    """What the variable holds that has the credential: the token, or else the address with its code."""
+    value = variables.get(TOKEN) or variables.get(ENDPOINT, "")
     if value.startswith("arn:"):
         return {"secretsmanager": "Secrets Manager", "ssm": "SSM"}.get(value.split(":")[2], "an ARN")
     if variables.get("KMS_KEY_ID"):

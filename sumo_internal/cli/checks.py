@@ -25,7 +25,7 @@ from sumo_internal.cli.changes import (
     WRAPPER_PATH,
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
-from sumo_internal.destinations import s3
+from sumo_internal.destinations import endpoint, s3
 from sumo_internal.shipping import flush_strategy
 
 EXTENSION = "/opt/extensions/sumo-internal-extension"
@@ -115,7 +115,9 @@ def check_values(subject: Subject) -> Iterator[Finding]:
     for problem in configuration.read(subject.variables)[1]:
         name = next(name for name in sorted(defaults, key=len, reverse=True) if problem.startswith(name))
         missing = [variable for variable in defaults if f"{variable} is not set" in problem]
-        if name == "SUMO_HTTP_ENDPOINT":
+        if "SUMO_HTTP_TOKEN" in missing:
+            yield find("token-missing")
+        elif name == "SUMO_HTTP_ENDPOINT":
             yield find("endpoint-value", problem=problem)
         elif name == "SUMO_ENABLE_FAILOVER" and missing:
             yield find("failover-incomplete", problem=problem, missing=missing[0])
@@ -148,15 +150,20 @@ def check_endpoint(subject: Subject) -> Iterator[Finding]:
     if address:
         if scheme.lower() == "http":
             yield find("endpoint-http")
-        if "/receiver/v1/http/" not in address:
+        if endpoint.RECEIVER not in address:
             yield find("endpoint-path")
-        yield find("endpoint-plain")
+        if endpoint.RECEIVER not in address or endpoint.has_code(config.endpoint):
+            yield find("endpoint-plain")
+        if endpoint.has_code(config.endpoint) and config.token:
+            yield find("token-unused")
+    if config.token and not config.token.startswith("arn:") and not _is_encrypted(config):
+        yield find("token-plain")
 
 
 def check_secrets(subject: Subject) -> Iterator[Finding]:
     """Settings of secrets that do not go together."""
     config = subject.config
-    if config.kms_key_id and config.endpoint and not _is_ciphertext(config):
+    if config.kms_key_id and config.endpoint and not (_is_ciphertext(config) or _is_encrypted(config)):
         yield find("kms-unused")
     if config.kms_cache_s is not None and not config.kms_key_id:
         yield find("kms-cache-unused")
@@ -164,6 +171,11 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
 
 def _is_ciphertext(config: configuration.Config) -> bool:
     return bool(config.endpoint) and not config.endpoint.startswith("arn:") and "://" not in config.endpoint
+
+
+def _is_encrypted(config: configuration.Config) -> bool:
+    """Is the token a ciphertext?"""
+    return bool(config.kms_key_id) and endpoint.is_ciphertext(config.token)
 
 
 def check_failover(subject: Subject) -> Iterator[Finding]:
@@ -280,14 +292,16 @@ def permissions(subject: Subject) -> list[dict[str, str]]:
     config = subject.config
     region = config.bucket_region or subject.variables.get("AWS_REGION", "")
     partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
-    service = config.endpoint.split(":")[2] if config.endpoint.startswith("arn:") else ""
-    needed = {}
+    needed = []
     if config.has_failover:
-        needed["s3:PutObject"] = f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*"
-    if service in ("secretsmanager", "ssm"):
-        action = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}[service]
-        needed[action] = config.endpoint
-    if config.kms_key_id and _is_ciphertext(config):
+        needed.append(("s3:PutObject", f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*"))
+    for secret in dict.fromkeys((config.endpoint, config.token)):
+        service = secret.split(":")[2] if secret.startswith("arn:") else ""
+        if service in ("secretsmanager", "ssm"):
+            action = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}[service]
+            needed.append((action, secret))
+    if config.kms_key_id and (_is_ciphertext(config) or _is_encrypted(config)):
         is_arn = config.kms_key_id.startswith("arn:")
-        needed["kms:Decrypt"] = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
-    return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed.items()]
+        resource = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
+        needed.append(("kms:Decrypt", resource))
+    return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed]

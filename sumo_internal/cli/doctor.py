@@ -40,7 +40,7 @@ from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.cli.source import connect
 from sumo_internal.destinations import s3
-from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 from sumo_internal.spool.envelope import request_headers
 
 ANSWER_TIMEOUT_S = 10.0
@@ -168,7 +168,7 @@ def _ask_source(subject: Subject) -> Finding:
     stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]doctor"
     envelope = request_headers(config, subject.name, stream, version)
     begun_s = time.monotonic()
-    with closing(PlainSender()) as sender:
+    with closing(PooledSender()) as sender:
         source = connect(config, sender, subject.name, variables.get("AWS_REGION", ""))
         attempt = source.post(gzip.compress(b""), envelope, ANSWER_TIMEOUT_S)
     return answers.judge_source(attempt, time.monotonic() - begun_s)

@@ -94,7 +94,7 @@ WORDS = {
     ),
     "endpoint-path": Words(
         "warning",
-        "SUMO_HTTP_ENDPOINT has no /receiver/v1/http/… in it",
+        "SUMO_HTTP_ENDPOINT has no /receiver/v1/http in it",
         "Addresses of HTTP sources do; the address of an API, or of the web application, takes no lines.",
         "Copy the HTTP source's address (" + SHOW_URL + ").",
     ),
@@ -104,9 +104,28 @@ WORDS = {
         "Its last part is a credential, and everybody who may read the function's configuration reads it.",
         "Put the address into a Secrets Manager secret, and set SUMO_HTTP_ENDPOINT to the secret's ARN.",
     ),
+    "token-missing": Words(
+        "error",
+        "SUMO_HTTP_ENDPOINT has no code in its path, and SUMO_HTTP_TOKEN is not set",
+        "Sumo Logic answers 401: the address alone says nothing about who sends.",
+        "Set SUMO_HTTP_TOKEN to the ARN of a secret with the source's token, or to the token; or copy the address with "
+        "its code (" + SHOW_URL + ").",
+    ),
+    "token-unused": Words(
+        "warning",
+        "SUMO_HTTP_TOKEN is set, and SUMO_HTTP_ENDPOINT has a code in its path",
+        "The code is used, and the token is not sent.",
+        "Remove SUMO_HTTP_TOKEN, or the code from the address.",
+    ),
+    "token-plain": Words(
+        "note",
+        "SUMO_HTTP_TOKEN holds the token in the clear",
+        "It is a credential, and everybody who may read the function's configuration reads it.",
+        "Put the token into a Secrets Manager secret, and set SUMO_HTTP_TOKEN to the secret's ARN.",
+    ),
     "kms-unused": Words(
         "warning",
-        "KMS_KEY_ID is set, and SUMO_HTTP_ENDPOINT is no ciphertext",
+        "KMS_KEY_ID is set, and neither SUMO_HTTP_ENDPOINT nor SUMO_HTTP_TOKEN is a ciphertext",
         "The key is not used, and the address is less secret than was meant.",
         "Encrypt the address with the key, or remove KMS_KEY_ID.",
     ),

@@ -61,6 +61,11 @@ def add_parser(subparsers: Any) -> None:
         default=os.environ.get(changes.ENDPOINT, ""),
         help=f"the HTTP source: {SECRET_MANNERS}, or its address (default: $SUMO_HTTP_ENDPOINT)",
     )
+    attach.add_argument(
+        "--token",
+        default=os.environ.get(changes.TOKEN, ""),
+        help="of a source whose address has no code in its path: likewise (default: $SUMO_HTTP_TOKEN)",
+    )
     attach.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], type=_setting, help="a setting")
     attach.add_argument("--migrate", action="store_true", help="replace Sumo's Go extension, and keep its settings")
     _add_consent(attach)
@@ -105,10 +110,11 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
 def _setting(text: str) -> tuple[str, str]:
     """``NAME=VALUE`` of a setting that exists."""
     name, _, value = text.partition("=")
-    if name in changes.SETTINGS and name != changes.ENDPOINT and value:
+    options = {changes.ENDPOINT: "--endpoint", changes.TOKEN: "--token"}
+    if name in options:
+        raise argparse.ArgumentTypeError(f"{name}: {options[name]} is for that")
+    if name in changes.SETTINGS and value:
         return name, value
-    if name == changes.ENDPOINT:
-        raise argparse.ArgumentTypeError(f"{name}: --endpoint is for that")
     near = difflib.get_close_matches(name, changes.SETTINGS, 1)
     hint = f" (is {near[0]} meant?)" if near and near[0] != name else ""
     raise argparse.ArgumentTypeError(f"{name} is no setting{hint}" if value or hint else f"{name}: a value is missing")
@@ -147,7 +153,8 @@ def _plan(arguments: argparse.Namespace, region: Region) -> list[Item]:
     if arguments.command == "detach":
         return [Item(region, each["FunctionName"], changes.detach(each, *arguments.layer)) for each in found]
     layer = _layer(arguments.layer or [changes.LAYER_NAME], region)
-    settings = {changes.ENDPOINT: arguments.endpoint} if arguments.endpoint else {}
+    given = {changes.ENDPOINT: arguments.endpoint, changes.TOKEN: arguments.token}
+    settings = {name: value for name, value in given.items() if value}
     wanted = Wanted(layer, {**settings, **dict(arguments.set)}, arguments.migrate)
     missing = Skip(f"is in {region.name}, where no such layer is (make publish, or --layer)")
     return [Item(region, each["FunctionName"], changes.attach(each, wanted) if layer else missing) for each in found]

@@ -5,8 +5,8 @@ The file has a line of JSON per request that was taken, appended and synchronise
     {"to": "5f2b…"}                                               which source, as a digest of its address
     {"name": "eu-west-1/orders/$LATEST/…/4c6b….gz", "bytes": 73218, "done": true}
 
-A line without its end (a kill in the middle of it) counts as not written. So a replay that was killed sends at most one
-request again, whose records have the same ``id`` as before.
+A line without its end (a kill in the middle of it) counts as not written. So a replay that was killed sends at most the
+requests again that were under way, one a connection, whose records have the same ``id`` as before.
 
 An object has ten tags at most, in one set that is replaced as a whole; tagging needs s3:GetObjectTagging and
 s3:PutObjectTagging, and one request more per object.
@@ -41,9 +41,12 @@ class Ledger(Protocol):
         """So much of an object's lines has been taken."""
 
 
-def digest(endpoint: str) -> str:
-    """What stands for a source where its address must not: 64 bits of a hash of it."""
-    return hashlib.sha256(endpoint.encode()).hexdigest()[:16]
+def digest(endpoint: str, token: str = "") -> str:
+    """What stands for a source where its address and token must not: 64 bits of a hash of them.
+
+    Sources with a token share their address.
+    """
+    return hashlib.sha256("\n".join(filter(None, (endpoint, token))).encode()).hexdigest()[:16]
 
 
 class StateFile:
@@ -97,6 +100,7 @@ class StateFile:
         return self._sent.get(item.name, 0)
 
     def note(self, item: Item, sent_bytes: int, *, is_done: bool) -> None:
+        # Several threads append at a time: a line is one write to a file that is open for appending.
         self._append({"name": item.name, "bytes": sent_bytes, "done": is_done})
         self._sent[item.name] = None if is_done else sent_bytes
 

@@ -2,10 +2,11 @@
 
 The door to the parts that do it: :mod:`~sumo_internal.cli.backlog` has the objects, :mod:`~sumo_internal.cli.resend`
 sends, :mod:`~sumo_internal.cli.ledger` remembers. Settings are the function's own, from the environment: the
-endpoint above all, which as an argument every user of the machine could read.
+endpoint and its token above all, which as arguments every user of the machine could read.
 
-Objects go one after the other, the oldest first, over one connection, as Sumo Logic asks of a sender. A replay can be
-broken off anywhere and begun again with the same command.
+Objects go the oldest first, a few at a time (:data:`CONNECTIONS`): most of an object's time is waiting for S3 and for
+Sumo Logic, which asks of a sender for few connections, and not for one. A replay can be broken off anywhere and begun
+again with the same command.
 
 Exit codes: 0 everything was sent, 1 something is left, 2 nothing could be begun.
 """
@@ -17,11 +18,14 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import boto3
@@ -43,9 +47,14 @@ from sumo_internal.cli.resend import (
     UnreachableSourceError,
     send_item,
 )
-from sumo_internal.net.client import PlainSender
+from sumo_internal.net.pool import PooledSender
 
 STATE = Path("sumo-internal-replay.state")
+
+CONNECTIONS = 4
+"""Objects at a time, unless asked otherwise. Each is in memory, so this is also a bound on that."""
+
+CONNECTIONS_MAX = 32
 
 STALE_DAYS = 1
 """Sumo Logic sets lines that are further from their source's other lines than that to the time of receipt."""
@@ -60,8 +69,8 @@ def add_parser(subparsers: Any) -> None:
         "replay",
         help="send failover objects to a source",
         description="Sends failover objects to the HTTP source that SUMO_HTTP_ENDPOINT names (in the environment, like "
-        "the other settings: KMS_KEY_ID, SUMO_NUM_RETRIES, HTTPS_PROXY, …). Nothing goes twice: what was sent is "
-        "remembered. If an S3 source of Sumo Logic's reads the same objects, do not replay them.",
+        "the other settings: SUMO_HTTP_TOKEN, KMS_KEY_ID, SUMO_NUM_RETRIES, HTTPS_PROXY, …). Nothing goes twice: what "
+        "was sent is remembered. If an S3 source of Sumo Logic's reads the same objects, do not replay them.",
     )
     parser.add_argument("place", metavar="PLACE", help="s3://BUCKET/PREFIX, or a folder with copies of objects")
     parser.add_argument(
@@ -86,6 +95,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N", help="(default: %(default)s)"
     )
+    parser.add_argument(
+        "--connections",
+        type=_count_of,
+        default=CONNECTIONS,
+        metavar="N",
+        help="objects at a time, each over a connection of its own (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -109,6 +125,13 @@ def _positive(text: str) -> float:
     return value
 
 
+def _count_of(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= CONNECTIONS_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {CONNECTIONS_MAX}")
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Replay."""
     config, problems = configuration.read(os.environ)
@@ -121,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             backlog = _open(arguments)
             items = sorted(_wanted(backlog, arguments), key=lambda item: (item.at, item.key))
-            ledger = _remember(arguments, backlog, digest(config.endpoint), owned)
+            ledger = _remember(arguments, backlog, digest(config.endpoint, config.token), owned)
         except (BotoCoreError, ClientError, UnusableStateError) as problem:
             _say(str(problem))
             return EXIT_USAGE
@@ -129,10 +152,16 @@ def run(arguments: argparse.Namespace) -> int:
             _count(items, ledger)
             return EXIT_DONE
         _warn(items, backlog)
-        sender = owned.enter_context(closing(PlainSender()))
+        sender = owned.enter_context(closing(PooledSender(connections_max=arguments.connections)))
         way = source.connect(config, sender, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", ""))
-        resender = Resender(way, config, Pace(arguments.bytes_per_s, arguments.requests_per_s))
-        return _replay(items, backlog, ledger, resender, config)
+        pause = Pause()
+        pace = Pace(arguments.bytes_per_s, arguments.requests_per_s)
+        resender = Resender(way, config, pace, pause=pause)
+
+        def send(item: Item) -> int | None:
+            return send_item(item, backlog, ledger, resender, config)
+
+        return _replay(items, send, pause, arguments.connections)
 
 
 def _open(arguments: argparse.Namespace) -> Backlog:
@@ -191,34 +220,64 @@ def _warn(items: list[Item], backlog: Backlog) -> None:
         )
 
 
-def _replay(
-    items: list[Item],
-    backlog: Backlog,
-    ledger: Ledger,
-    resender: Resender,
-    config: configuration.Config,
-) -> int:
-    """Send one after the other, and say what has become of them."""
+class Pause:
+    """A pause between requests, in any thread, which ends when the replay does."""
+
+    def __init__(self) -> None:
+        self._is_over = Event()
+
+    def __call__(self, duration_s: float) -> None:
+        if self._is_over.wait(duration_s):
+            raise BrokenOffError
+
+    def end(self) -> None:
+        self._is_over.set()
+
+
+class BrokenOffError(Exception):
+    """The replay has ended, elsewhere than here."""
+
+
+def _replay(items: list[Item], send: Callable[[Item], int | None], pause: Pause, connections: int) -> int:
+    """Send a few at a time, and say what has become of them."""
     done: Counter[str] = Counter()
     columns = (TextColumn("replay"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(connections) as threads:
         bar = progress.add_task("", total=sum(item.size_bytes for item in items))
-        for item in items:
-            try:
-                lines = send_item(item, backlog, ledger, resender, config)
-                done["lines"] += lines or 0
-                done["sent before" if lines is None else "sent"] += 1
-            except (DamagedObjectError, BatchRefusedError) as problem:
-                done["left"] += 1
-                _say(f"{item.key} is left where it is: {problem}")
-            except (UnreachableSourceError, ClientError, BotoCoreError) as problem:
-                _say(f"broken off: {problem}; the same command goes on from here")
-                done["left"] = len(items) - done["sent"] - done["sent before"]
-                break
-            progress.advance(bar, item.size_bytes)
+        coming = iter(items)
+        sending = {threads.submit(send, item): item for item in islice(coming, connections)}
+        try:
+            while sending:
+                for future in wait(sending, return_when=FIRST_COMPLETED).done:
+                    item = sending.pop(future)
+                    if _has_ended(future, item, done):
+                        pause.end()
+                        coming = iter(())
+                    progress.advance(bar, item.size_bytes)
+                    sending |= {threads.submit(send, following): following for following in islice(coming, 1)}
+        finally:
+            pause.end()
+    left = len(items) - done["sent"] - done["sent before"]
     sent = f"{done['sent']} objects sent ({done['lines']} lines)"
-    print(f"{sent}, {done['sent before']} sent before, {done['left']} left")
-    return EXIT_FAILED if done["left"] else EXIT_DONE
+    print(f"{sent}, {done['sent before']} sent before, {left} left")
+    return EXIT_FAILED if left else EXIT_DONE
+
+
+def _has_ended(future: Future[int | None], item: Item, done: Counter[str]) -> bool:
+    """Note what has become of an object; True where none of the others would fare better."""
+    try:
+        lines = future.result()
+    except (DamagedObjectError, BatchRefusedError) as problem:
+        _say(f"{item.key} is left where it is: {problem}")
+        return False
+    except BrokenOffError:
+        return True
+    except (UnreachableSourceError, ClientError, BotoCoreError) as problem:
+        _say(f"broken off: {problem}; the same command goes on from here")
+        return True
+    done["lines"] += lines or 0
+    done["sent before" if lines is None else "sent"] += 1
+    return False
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from random import random
+from threading import Lock
 
 from sumo_internal.cli.backlog import Backlog, Item
 from sumo_internal.cli.backlog import envelope as envelope_of
@@ -48,22 +49,24 @@ class UnreachableSourceError(Exception):
 
 
 class Pace:
-    """When the next request may begin, by the bytes and the number of those before it."""
+    """When the next request may begin, by the bytes and the number of those before it, whichever thread's they were."""
 
     def __init__(self, bytes_per_s: float, requests_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
         self._requests_per_s = requests_per_s
         self._free_s = 0.0
+        self._lock = Lock()
 
     def wait_s(self, size_bytes: int, now_s: float) -> float:
         """Seconds to wait before a request of this size, which is taken for sent."""
-        begin_s = max(now_s, self._free_s)
-        self._free_s = begin_s + max(size_bytes / self._bytes_per_s, 1 / self._requests_per_s)
+        with self._lock:
+            begin_s = max(now_s, self._free_s)
+            self._free_s = begin_s + max(size_bytes / self._bytes_per_s, 1 / self._requests_per_s)
         return begin_s - now_s
 
 
 class Resender:
-    """Sends lines to a source, one request after the other."""
+    """Sends lines to a source; an object's go one request after the other, and several threads may have one each."""
 
     def __init__(
         self,

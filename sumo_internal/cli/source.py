@@ -14,10 +14,13 @@ from sumo_internal.config import Config
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
 from sumo_internal.net.aws import Aws
-from sumo_internal.net.client import PlainSender
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.net.client import Sender
 
 
-def connect(config: Config, sender: PlainSender, function_name: str, region: str = "") -> HttpSource:
+def connect(config: Config, sender: Sender, function_name: str, region: str = "") -> HttpSource:
     """Make the source; nothing is asked for yet.
 
     Args:
@@ -26,14 +29,15 @@ def connect(config: Config, sender: PlainSender, function_name: str, region: str
         function_name: Of the function that an address was encrypted for.
         region: The function's, for KMS; by default boto3's.
     """
-    vault = Endpoint(
+    endpoint = Endpoint(
         config.endpoint,
         config.kms_key_id,
         function_name,
         config.secret_cache_s,
         lambda: Aws(_environ(region), sender),
+        config.token,
     )
-    return HttpSource(vault, sender)
+    return HttpSource(endpoint, sender)
 
 
 def _environ(region: str) -> dict[str, str]:

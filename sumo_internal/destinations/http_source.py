@@ -1,15 +1,17 @@
 """Sumo Logic's HTTP source: one POST, and what came of it.
 
 Redirects are followed here, with the same method and body, to https on the same host or below ``sumologic.com`` only:
-a library would turn the POST into a GET, or take our lines anywhere.
+a library would turn the POST into a GET, or take our lines anywhere. However many there are, a post has one deadline.
 
-The endpoint's path is its credential. Nothing made here (attempts, errors) contains it.
+The address's path is its credential, or else a token is, in a header. Nothing made here (attempts, errors) contains
+either. The token leaves over https only, but for this machine's own addresses, and to no other host than the lines do.
 """
 
 from __future__ import annotations
 
 import time
 
+from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.endpoint import EndpointUnavailableError
 from sumo_internal.net.client import NotSentError
@@ -24,93 +26,150 @@ if TYPE_CHECKING:
 
 REDIRECTS_MAX = 3
 
+PROBLEM_MAX_CHARACTERS = 200
+"""Of an answer's text that is shown."""
+
 _HEADERS = {
     "User-Agent": "sumo-internal-extension",
-    "Content-Encoding": "gzip",
     # What Sumo's own collector sends for logs: the source takes every type that is not a metric's for log data.
     "Content-Type": "application/x-www-form-urlencoded",
 }
 
 
 class HttpSource:
-    """The source that SUMO_HTTP_ENDPOINT names."""
+    """The source that SUMO_HTTP_ENDPOINT names. Several threads may post."""
 
-    def __init__(self, vault: Endpoint, sender: Sender) -> None:
-        self._endpoint = vault
+    def __init__(self, endpoint: Endpoint, sender: Sender) -> None:
+        self._endpoint = endpoint
         self._sender = sender
-        self._is_sent_again = False
-        """In this post: what had been sent whole, over a kept connection, was sent once more."""
 
-    def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt:
-        """Send a gzipped batch.
+    def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float, encoding: str = "gzip") -> Attempt:
+        """Send a batch.
 
         Args:
-            body: Lines, gzipped.
+            body: Lines, compressed.
             envelope: The headers it travels under (``X-Sumo-Host``, …).
-            timeout_s: Seconds for all of it, each redirect anew.
+            timeout_s: Seconds for all of it: fetching the address, redirects, a second try where a kept connection
+                turns out to be dead.
+            encoding: The body's Content-Encoding; empty where it is not compressed.
         """
+        until_s = time.monotonic() + timeout_s
         headers = {**envelope, **_HEADERS}
-        self._is_sent_again = False
+        if encoding:
+            headers["Content-Encoding"] = encoding
         try:
-            attempt = self._follow(self._endpoint.endpoint(time.time(), timeout_s), headers, body, timeout_s)
+            address, token = self._endpoint.address_and_token(time.time(), timeout_s)
         except EndpointUnavailableError as error:
-            attempt = Attempt(0, str(error))
+            return Attempt(0, str(error))
+        if token:
+            if not _is_private(address):
+                return Attempt(0, "SUMO_HTTP_TOKEN is not sent to an address without https; nothing is")
+            headers["x-sumo-token"] = token
+        post = _Post(self._sender, headers, body, token, until_s)
+        try:
+            attempt = post.follow(address)
         except NotSentError as error:
-            attempt = Attempt(0, str(error), is_out=error.is_out)
-        attempt.is_sent_again = self._is_sent_again
+            attempt = Attempt(400 if error.is_unfit else 0, str(error), is_out=error.is_out)
+        attempt.is_sent_again = post.is_sent_again
         return attempt
 
     def renew(self) -> bool:
-        """Fetch the address anew after it was refused. False: it stands in the settings, and would be the same."""
+        """Fetch address and token anew after they were refused. False: they stand in the settings."""
         self._endpoint.forget()
         return not self._endpoint.is_in_settings
 
-    def _follow(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Attempt:
-        """Post to an address, and to where it leads."""
+
+class _Post:
+    """One post on its way: to the address, and to where that leads."""
+
+    def __init__(self, sender: Sender, headers: Mapping[str, str], body: bytes, token: str, until_s: float) -> None:
+        self._sender = sender
+        self._headers = headers
+        self._body = body
+        self._secrets = {token}
+        self._until_s = until_s
+        self.is_sent_again = False
+        """What had been sent whole, over a kept connection, was sent once more."""
+
+    def follow(self, url: str) -> Attempt:
         for _ in range(REDIRECTS_MAX + 1):
-            answer = self._send(url, headers, body, timeout_s)
+            self._secrets.update(_segments(url))
+            answer = self._send(url)
             if answer.status not in (301, 302, 303, 307, 308):
-                return _attempt(answer, url)
-            following = _redirect(url, answer.headers.get("location", ""))
+                return self._attempt(answer)
+            location = answer.headers.get("location", "")
+            self._secrets.update(_segments(location))
+            following = _redirect(url, location)
             if following is None:
                 return Attempt(answer.status, "redirect to an address that is not Sumo Logic's")
             url = following
         return Attempt(0, "too many redirects")
 
-    def _send(self, url: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> http1.Answer:
+    def _send(self, url: str) -> http1.Answer:
         try:
-            return self._sender.send("POST", url, headers, body, timeout_s)
+            return self._try(url)
         except NotSentError as error:
             if not error.is_stale:
                 raise
             first = error
         try:
-            answer = self._sender.send("POST", url, headers, body, timeout_s)
+            answer = self._try(url)
         except NotSentError as error:
-            self._is_sent_again |= first.is_out and error.is_out
+            self.is_sent_again |= first.is_out and error.is_out
             raise NotSentError(str(error), is_out=first.is_out or error.is_out) from None
-        self._is_sent_again |= first.is_out
+        self.is_sent_again |= first.is_out
         return answer
+
+    def _try(self, url: str) -> http1.Answer:
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise NotSentError("TimeoutError")
+        return self._sender.send("POST", url, self._headers, self._body, left_s)
+
+    def _attempt(self, answer: http1.Answer) -> Attempt:
+        after = answer.headers.get("retry-after", "")
+        text = answer.body[: 4 * PROBLEM_MAX_CHARACTERS].decode("utf-8", "replace")
+        text = diagnostics.legible(text, PROBLEM_MAX_CHARACTERS)
+        if text and _gives_away(text, self._secrets):
+            text = "(its text repeats the address and is left out)"
+        problem = "" if answer.status in (200, 204) and not text else f"HTTP {answer.status} {text}".strip()
+        is_number = after.isascii() and after.isdigit() and len(after) <= _RETRY_AFTER_MAX_DIGITS
+        return Attempt(answer.status, problem, float(after) if is_number else None)
 
 
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]")
+_RETRY_AFTER_MAX_DIGITS = 9
 _FRAGMENT_LENGTH = 8
 
 
-def _attempt(answer: http1.Answer, url: str) -> Attempt:
-    after = answer.headers.get("retry-after", "")
-    text = answer.body.decode("utf-8", "replace").strip()
-    if text and _gives_away(text, url):
-        text = "(its text repeats the address and is left out)"
-    problem = "" if answer.status in (200, 204) and not text else f"HTTP {answer.status} {text[:200]}".strip()
-    return Attempt(answer.status, problem, float(after) if after.isascii() and after.isdigit() else None)
+def _segments(url: str) -> set[str]:
+    """The parts of an address's path and query, each of which may be a credential."""
+    path = url.partition("://")[2].partition("/")[2] or url
+    for mark in "?&=#;":
+        path = path.replace(mark, "/")
+    return set(path.split("/"))
 
 
-def _gives_away(text: str, url: str) -> bool:
-    """Is a piece of the address's last part, which is the credential, in a text?"""
-    token = url.rpartition("/")[2]
-    pieces = range(max(1, len(token) - _FRAGMENT_LENGTH + 1))
-    return bool(token) and any(token[begin : begin + _FRAGMENT_LENGTH] in text for begin in pieces)
+def _gives_away(text: str, secrets: set[str]) -> bool:
+    """Is a piece of a credential in a text, in whatever case?"""
+    text = text.lower()
+    for secret in secrets:
+        pieces = range(len(secret) - _FRAGMENT_LENGTH + 1)
+        if any(secret[begin : begin + _FRAGMENT_LENGTH].lower() in text for begin in pieces):
+            return True
+    return False
+
+
+def _is_private(url: str) -> bool:
+    """May a token go there: over TLS, or without leaving this machine?"""
+    scheme, _, rest = url.lower().partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+    parts = name.split(".")
+    is_loopback = name in ("localhost", "[::1]") or (
+        len(parts) == 4 and parts[0] == "127" and all(part.isdigit() for part in parts)
+    )
+    return scheme == "https" or is_loopback
 
 
 def _redirect(url: str, location: str) -> str | None:

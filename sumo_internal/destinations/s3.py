@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 from time import gmtime, strftime
 
+from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.net import aws, sigv4
 from sumo_internal.net.client import NotSentError
@@ -32,6 +33,9 @@ PREFIX = "sumologic-extension"
 
 METADATA_MAX_BYTES = 2_048
 """S3's bound on the names and values of an object's metadata together; SUMO_FIELDS alone can have 13 KB."""
+
+TEXT_MAX_CHARACTERS = 100
+"""Of what S3 says that is shown: an error's code, a region."""
 
 _METADATA = {
     "X-Sumo-Host": "x-amz-meta-sumo-host",
@@ -68,7 +72,7 @@ class FailoverBucket:
             body: Lines, gzipped.
             envelope: The headers it would have been posted under (``X-Sumo-Host``, …).
             now_s: POSIX time.
-            timeout_s: Seconds for each request that it takes.
+            timeout_s: Seconds for all requests that it takes.
         """
         # An hour's minutes are not padded, unlike everything before them.
         key = f"{self._folder}/{strftime('%Y/%m/%d/%H', gmtime(now_s))}/{gmtime(now_s).tm_min}/{_uuid()}.gz"
@@ -96,6 +100,7 @@ class FailoverBucket:
         code = _element(answer.body, "Code")
         problem = f"S3 answers {answer.status} {code}".rstrip()
         region = answer.headers.get("x-amz-bucket-region") or _element(answer.body, "Region")
+        region = diagnostics.legible(region, TEXT_MAX_CHARACTERS)
         if region and region != self._region:
             return f"{problem}: the bucket {self._name} is in {region}, and SUMO_S3_BUCKET_REGION says {self._region}"
         if code == "AccessDenied":
@@ -132,7 +137,8 @@ def _metadata(envelope: Mapping[str, str]) -> dict[str, str]:
 
 def _element(body: bytes, name: str) -> str:
     """The text of an element in an error's XML."""
-    return body.decode("utf-8", "replace").partition(f"<{name}>")[2].partition(f"</{name}>")[0][:100]
+    text = body.decode("utf-8", "replace").partition(f"<{name}>")[2].partition(f"</{name}>")[0]
+    return diagnostics.legible(text, TEXT_MAX_CHARACTERS)
 
 
 def _uuid() -> str:

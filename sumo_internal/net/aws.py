@@ -12,7 +12,9 @@ token. What a service says is told by its error's code.
 from __future__ import annotations
 
 import json
+from time import monotonic
 
+from sumo_internal import diagnostics
 from sumo_internal.net import sigv4, tls
 from sumo_internal.net.client import PlainSender
 from sumo_internal.net.connection import NotSentError, Target
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 REFRESH_BEFORE_S = 300.0
 """Credentials that expire within this time are replaced; when that fails they serve until they do expire."""
+
+CODE_MAX_CHARACTERS = 100
+"""Of an error's name, which a service gives."""
 
 CONTAINER_HOST = "http://169.254.170.2"
 """Where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI leads."""
@@ -46,6 +51,8 @@ _PARTITIONS = (
 """How the names of a partition's regions begin; the domain of its endpoints, and of those with IPv6 (botocore's
 ``partitions.json``)."""
 
+_REGION = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
 _TARGETS = {"kms": "TrentService", "secretsmanager": "secretsmanager", "ssm": "AmazonSSM"}
 """What stands before the operation in X-Amz-Target."""
 
@@ -55,11 +62,12 @@ class NoCredentialsError(Exception):
 
 
 class AwsRefusedError(Exception):
-    """A service answered with an error; ``code`` is the error's name."""
+    """A service answered with an error; ``code`` is the error's name. ``is_passing``: it says nothing about us."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, is_passing: bool) -> None:
         super().__init__(code)
         self.code = code
+        self.is_passing = is_passing
 
 
 class Aws:
@@ -97,23 +105,24 @@ class Aws:
             service: ``s3``, ``kms``, ….
             region: The service's.
             now_s: POSIX time.
-            timeout_s: Seconds for each request that it takes.
+            timeout_s: Seconds for all requests that it takes.
 
         Raises:
             NoCredentialsError: Nothing was sent.
             NotSentError: No whole answer came.
         """
+        until_s = monotonic() + timeout_s
         credentials = self._fresh_credentials(now_s, timeout_s)
         signed = sigv4.sign(
             method, url, headers, body, service=service, region=region, credentials=credentials, now_s=now_s
         )
         signed["User-Agent"] = "sumo-internal-extension"
         try:
-            return self._sender.send(method, url, signed, body, timeout_s)
+            return self._sender.send(method, url, signed, body, until_s - monotonic())
         except NotSentError as error:
-            if not error.is_stale:
+            if not error.is_stale or until_s <= monotonic():
                 raise
-        return self._sender.send(method, url, signed, body, timeout_s)
+        return self._sender.send(method, url, signed, body, until_s - monotonic())
 
     def call(
         self, service: str, region: str, operation: str, arguments: Mapping[str, Any], now_s: float, timeout_s: float
@@ -128,14 +137,19 @@ class Aws:
         url = endpoint(service, region, self.environ) + "/"
         body = json.dumps(arguments).encode()
         answer = self.send("POST", url, headers, body, service=service, region=region, now_s=now_s, timeout_s=timeout_s)
+        if not answer.is_whole:
+            raise NotSentError("the answer breaks off")
         try:
             content: dict[str, Any] = dict(json.loads(answer.body))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             content = {}
         if answer.status != 200 or not content:
             # "com.amazonaws.kms#NotFoundException:http://…" in the longest of its forms
             code = str(content.get("__type", "")).rpartition("#")[2].partition(":")[0]
-            raise AwsRefusedError(code or f"HTTP {answer.status}")
+            raise AwsRefusedError(
+                diagnostics.legible(code, CODE_MAX_CHARACTERS) or f"HTTP {answer.status}",
+                is_passing=answer.status >= 500 or answer.status == 429 or code.startswith("Throttl"),
+            )
         return content
 
     def _fresh_credentials(self, now_s: float, timeout_s: float) -> Credentials:
@@ -209,10 +223,15 @@ def endpoint(service: str, region: str, environ: Mapping[str, str]) -> str:
         service: ``s3``, ``kms``, ``secretsmanager``, ``ssm``.
         region: Any of any partition.
         environ: The process's environment.
+
+    Raises:
+        NotSentError: It is no region's name, and with it the host would be anybody's.
     """
     configured = configured_endpoint(service, environ)
     if configured:
         return configured
+    if not is_region(region):
+        raise NotSentError("a region has other characters than small letters, digits and hyphens")
     domain, dual_domain = next((plain, dual) for prefix, plain, dual in _PARTITIONS if region.startswith(prefix))
     is_dual = _is_true(environ, "AWS_USE_DUALSTACK_ENDPOINT")
     is_fips = _is_true(environ, "AWS_USE_FIPS_ENDPOINT")
@@ -224,6 +243,11 @@ def endpoint(service: str, region: str, environ: Mapping[str, str]) -> str:
     if service == "secretsmanager" and domain in ("amazonaws.com", "amazonaws.com.cn"):
         is_dual = False  # the ordinary names have addresses of both kinds
     return f"https://{name}.{region}.{dual_domain if is_dual else domain}"
+
+
+def is_region(text: str) -> bool:
+    """Can it be a part of a host's name that AWS has given?"""
+    return text != "" and _REGION.issuperset(text)
 
 
 def configured_endpoint(service: str, environ: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""One request over one connection: what both senders (:mod:`sumo_internal.net.client`) do alike.
+"""One request over one connection: what both senders (:mod:`~sumo_internal.net.client`, :mod:`~sumo_internal.net.pool`)
+do alike.
 
 It owns the address taken apart, the time that a request has, the ways in which a socket comes to be connected (one of
 a host's addresses, a proxy's tunnel), and the words for what went wrong. What passes over the socket is
@@ -7,7 +8,8 @@ a host's addresses, a proxy's tunnel), and the words for what went wrong. What p
 Rules:
 
 * A timeout is for all of a request: a peer that sends a byte now and then gets no more time. A name look-up, which
-  nothing can interrupt, is left behind on a thread of its own (urllib3's, to a proxy, excepted).
+  nothing can interrupt, is left behind on a thread of its own.
+* A connection that was kept is looked at before it is used; then somebody has to be at its other end soon.
 * TLS is 1.2 or newer, and the peer is verified, against the authorities that OpenSSL finds: those of SSL_CERT_FILE and
   SSL_CERT_DIR, or else the machine's.
 * No text made here contains an address, or a proxy's password.
@@ -18,10 +20,12 @@ It keeps nothing: whether a connection is used again is the senders' business.
 from __future__ import annotations
 
 import _socket
+import errno
+import select
 from _thread import allocate_lock
 from time import monotonic
 
-from sumo_internal import threads
+from sumo_internal import diagnostics, threads
 from sumo_internal.net import http1, proxies, tls
 
 TYPE_CHECKING = False
@@ -35,15 +39,27 @@ LATE_S = 0.05
 """An environment that was frozen in the middle of a request finds its time over, and perhaps the answer there: this
 much is granted once to read it, or a batch that has arrived would be sent again."""
 
+UNHEARD_MAX_MS = 1_000
+"""Over a kept connection: how long what was sent may stay without TCP's acknowledgement. A freeze of minutes leaves
+connections whose other end is gone without a word, and a request over one would wait for all of its time. A source that
+is slow acknowledges at once, so nothing is sent to it a second time."""
+
+BODY_MAX_S = 1.0
+"""For the body of an answer whose head says that the request was taken: nothing in it changes that."""
+
+ADDRESS_MAX_S = 1.0
+"""For one of several addresses of a name, but the last one, to take a connection."""
+
 
 class NotSentError(Exception):
     """No whole answer came. ``is_stale``: it broke on a kept connection, which says nothing about the source.
-    ``is_out``: the request had been sent whole, and may have been taken."""
+    ``is_out``: the request had been sent whole, and may have been taken. ``is_unfit``: it can never be sent."""
 
-    def __init__(self, reason: str, *, is_stale: bool = False, is_out: bool = False) -> None:
+    def __init__(self, reason: str, *, is_stale: bool = False, is_out: bool = False, is_unfit: bool = False) -> None:
         super().__init__(reason)
         self.is_stale = is_stale
         self.is_out = is_out
+        self.is_unfit = is_unfit
 
 
 class Target:
@@ -88,11 +104,19 @@ class Target:
             raise NotSentError(str(error)) from None
 
     def request(self, method: str, headers: Mapping[str, str], body: bytes, proxy: Proxy | None) -> bytes:
-        """A request's bytes. A proxy that does not merely connect us gets the whole address, and what it asks for."""
+        """A request's bytes. A proxy that does not merely connect us gets the whole address, and what it asks for.
+
+        Raises:
+            NotSentError: A header is unfit.
+        """
+        path = self.path
         if proxy is not None and self.scheme == "http":
-            url = f"http://{self.authority}{self.path}"
-            return http1.request(method, url, self.authority, {**headers, **proxy.headers}, body)
-        return http1.request(method, self.path, self.authority, headers, body)
+            path = f"http://{self.authority}{self.path}"
+            headers = {**headers, **proxy.headers}
+        try:
+            return http1.request(method, path, self.authority, headers, body)
+        except http1.UnfitHeaderError as error:
+            raise NotSentError(str(error), is_unfit=True) from None
 
 
 class Call:
@@ -131,7 +155,11 @@ class Call:
             data: bytes = connection.recv(size)
             return data
 
-        return http1.read_answer(receive)
+        return http1.read_answer(receive, self._heed)
+
+    def _heed(self, status: int) -> None:
+        if status // 100 == 2:
+            self.until_s = min(self.until_s, monotonic() + BODY_MAX_S)
 
     def _left_s(self) -> float:
         if self.until_s <= monotonic() and not self._is_late:
@@ -149,7 +177,7 @@ def left_s(until_s: float) -> float:
 
 
 def dial(host: str, port: int, until_s: float) -> Any:
-    """Connect with one of a host's addresses. Each has its share of the time: a dead one does not take the others'.
+    """Connect with one of a host's addresses. A dead one takes neither the others' time nor much of ours.
 
     Raises:
         OSError: None of them answers.
@@ -158,8 +186,10 @@ def dial(host: str, port: int, until_s: float) -> Any:
     problem = OSError(0, "a name without an address")
     for number, (family, kind, protocol, _, address) in enumerate(found):
         connection = tls.Socket(family, kind, protocol)
+        others = len(found) - number - 1
+        share_s = left_s(until_s) / (others + 1)
         try:
-            connection.settimeout(left_s(until_s) / (len(found) - number))
+            connection.settimeout(min(share_s, ADDRESS_MAX_S) if others else share_s)
             connection.connect(address)
             connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             return connection
@@ -219,16 +249,7 @@ def open_tunnel(connection: Any, to: str, headers: Mapping[str, str], until_s: f
         head += data
     status = head.partition(b" ")[2][:3].decode("latin-1")
     if not status.startswith("2"):
-        raise NotSentError(f"the proxy answers {status}")
-
-
-def tls_context() -> Any:
-    """What verifies a peer. Make it once: loading 144 authorities takes 23 ms of CPU."""
-    import ssl
-
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+        raise NotSentError(f"the proxy answers {diagnostics.legible(status, 3)}")
 
 
 def authority(host: str, port: int) -> str:
@@ -238,12 +259,31 @@ def authority(host: str, port: int) -> str:
 
 def ends_connection(answer: http1.Answer) -> bool:
     """Can no further request go over the connection that brought this answer?"""
+    if not answer.is_whole or answer.has_more:
+        return True
     return answer.headers.get("connection", "").lower() == "close" or "content-length" not in answer.headers
+
+
+def is_usable(kept: Any) -> bool:
+    """May another request go over a connection that was kept?
+
+    Not if there is something to read: nothing was asked for, so that is its end, or what belongs to no request of ours.
+    """
+    try:
+        poll = select.poll()
+        poll.register(kept, select.POLLIN)
+        if poll.poll(0) or getattr(kept, "pending", int)():  # what TLS has decrypted already is no poll's business
+            return False
+        kept.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT, UNHEARD_MAX_MS)
+    except (OSError, ValueError):  # it is closed
+        return False
+    return True
 
 
 def broken(error: Exception, call: Call, was_kept: bool) -> NotSentError:
     """What to raise for a connection that broke. Slow is not stale, and not to be tried again at once."""
-    return NotSentError(reason(error), is_stale=was_kept and not isinstance(error, TimeoutError), is_out=call.is_out)
+    is_slow = isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT  # that one is TCP's: nobody is there
+    return NotSentError(reason(error), is_stale=was_kept and not is_slow, is_out=call.is_out)
 
 
 def reason(error: BaseException) -> str:

@@ -1,8 +1,8 @@
 """Just enough HTTP/1.1 for two places where a library costs too much: bytes of a request, and reading an answer.
 
 The two are the Extensions API (before the runtime's first Next, where ``http.client`` would add 20 ms to each cold
-start) and the shutdown window (where ``urllib3`` and its TLS context need 1,600 of the 2,000 ms at the CPU share of a
-128 MB function). urllib3 sends only where a proxy lies between.
+start) and requests from Lambda (where ``urllib3`` and its TLS context need 1,600 of the shutdown window's 2,000 ms at
+the CPU share of a 128 MB function).
 
 Pure: no socket here; :func:`read_answer` is given something that returns bytes. It reads what servers and load
 balancers send to a POST or GET: a status line, headers, a body by Content-Length, chunked or until the end.
@@ -18,25 +18,43 @@ HEAD_MAX_BYTES = 64 * 1024
 """Bound on an answer's status line and headers; servers and clients commonly stop at 16 to 64 KiB."""
 BODY_MAX_BYTES = 1024 * 1024
 """Bound on an answer's body; Sumo's are empty or a few hundred bytes, the Extensions API's below 10 KiB."""
+DIGITS_MAX = 16
+"""Of a length, in an answer's head or before a chunk: Python refuses to read a number of 5,000 digits."""
+
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
 class BadAnswerError(Exception):
     """The peer's bytes are no answer, or end too early. Treat it like a broken connection."""
 
 
-class Answer:
-    """A response: status, headers by their lower-case names, body."""
+class UnfitHeaderError(ValueError):
+    """A header's value would be more than one header; its text is ours. Do not send it."""
 
-    __slots__ = ("status", "headers", "body")
+
+class Answer:
+    """A response: status, headers by their lower-case names, body.
+
+    ``is_whole``: the body came to its end. ``has_more``: the peer went on behind it, which nothing had asked for.
+    """
+
+    __slots__ = ("status", "headers", "body", "is_whole", "has_more")
 
     def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.status = status
         self.headers = headers
         self.body = body
+        self.is_whole = True
+        self.has_more = False
+
+
+def is_fit(value: str) -> bool:
+    """Can a header have this value: one line of Latin-1 text?"""
+    return not any(character > "\xff" or (character < " " and character != "\t") for character in value)
 
 
 def request(method: str, target: str, host: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
-    """A whole request. Header values must be one line of Latin-1 text; the configuration has checked them.
+    """A whole request.
 
     Args:
         method: ``GET``, ``POST`` or ``PUT``.
@@ -44,18 +62,25 @@ def request(method: str, target: str, host: str, headers: Mapping[str, str], bod
         host: The Host header's value.
         headers: Further headers.
         body: The body; its length is sent for every method but GET and CONNECT.
+
+    Raises:
+        UnfitHeaderError: A header would end early and begin another one, or another request.
     """
+    if not all(map(is_fit, [target, host, *headers, *headers.values()])):
+        raise UnfitHeaderError("a header has characters that none can have")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     if method not in ("GET", "CONNECT"):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def read_answer(receive: Callable[[int], bytes]) -> Answer:
+def read_answer(receive: Callable[[int], bytes], heed: Callable[[int], object] | None = None) -> Answer:
     """Read one final answer (a 1xx is skipped).
 
     Args:
         receive: Like ``socket.recv``: up to so many bytes, none at the end. What it raises passes through.
+        heed: Called with the status as soon as the head is there. For who gives it the head of a success is enough:
+            the peer has taken the request, and whatever is wrong with the body does not change that.
 
     Raises:
         BadAnswerError: The peer did not send a whole answer.
@@ -69,7 +94,17 @@ def read_answer(receive: Callable[[int], bytes]) -> Answer:
             raise BadAnswerError("no HTTP/1.1 status line")
         status = int(rest[:3])
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    return Answer(status, headers, _read_body(buffer, status, headers))
+    answer = Answer(status, headers, b"")
+    if heed is not None:
+        heed(status)
+    try:
+        answer.body = _read_body(buffer, status, headers)
+    except (OSError, BadAnswerError):
+        if heed is None or status // 100 != 2:
+            raise
+        answer.is_whole = False
+    answer.has_more = buffer.has_more()
+    return answer
 
 
 def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
@@ -80,7 +115,7 @@ def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
     length = headers.get("content-length")
     if length is None:
         return buffer.rest()
-    if not length.isdecimal():
+    if not length.isdecimal() or len(length) > DIGITS_MAX:
         raise BadAnswerError("Content-Length is no number")
     return buffer.exactly(int(length))
 
@@ -88,10 +123,10 @@ def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
 def _read_chunks(buffer: _Buffer) -> bytes:
     chunks = b""
     while True:
-        try:
-            size = int(buffer.until(b"\r\n").partition(b";")[0], 16)
-        except ValueError:
-            raise BadAnswerError("chunk size is no number") from None
+        digits = buffer.until(b"\r\n").partition(b";")[0].decode("latin-1").strip()
+        if not digits or len(digits) > DIGITS_MAX or not _HEXADECIMAL.issuperset(digits):
+            raise BadAnswerError("chunk size is no number")
+        size = int(digits, 16)
         if size == 0:
             while buffer.until(b"\r\n"):
                 pass  # trailers
@@ -137,4 +172,8 @@ class _Buffer:
     def rest(self) -> bytes:
         while len(self._bytes) <= BODY_MAX_BYTES and self._more():
             pass
-        return self._bytes
+        found, self._bytes = self._bytes, b""
+        return found
+
+    def has_more(self) -> bool:
+        return bool(self._bytes)

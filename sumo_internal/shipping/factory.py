@@ -57,7 +57,8 @@ def make_drainer(
         if config.kms_key_id and config.kms_cache_s is not None:
             cache_s = config.kms_cache_s
         function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        return HttpSource(Endpoint(config.endpoint, config.kms_key_id, function, cache_s, connect_account), sender())
+        endpoint = Endpoint(config.endpoint, config.kms_key_id, function, cache_s, connect_account, config.token)
+        return HttpSource(endpoint, sender())
 
     def connect_bucket() -> FailoverBucket:
         from sumo_internal.destinations.s3 import FailoverBucket
