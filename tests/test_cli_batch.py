@@ -141,7 +141,7 @@ def test_no_endpoint_is_an_answer(source: SumoSource, monkeypatch: pytest.Monkey
 
 
 def test_lambda_has_what_it_needs() -> None:
-    """This package, urllib3 and Lambda's own boto3 are all: rich and structlog, which Lambda lacks, are not imported."""
+    """This package, urllib3 and Lambda's own boto3 are all: rich and structlog, which it lacks, are not imported."""
     code = (
         "import sys; sys.modules.update(rich=None, structlog=None); from sumo_internal.cli.batch import handler;"
         "print(callable(handler))"

@@ -471,7 +471,7 @@ def test_a_dead_address_of_several_is_soon_given_up(
         with socket.create_connection(silent.getsockname()):  # its queue is full: Linux drops every further SYN
             addresses = [silent.getsockname(), ("127.0.0.1", server.port)]
             found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            monkeypatch.setattr("sumo_internal.net.connection._socket.getaddrinfo", lambda *_: found)
             begun_s = monotonic()
             assert post(make_sender({}), "http://collectors.test", timeout_s=60).status == 200
             assert monotonic() - begun_s < PATIENT_S
@@ -618,7 +618,9 @@ def test_a_name_in_common_name_only_is_no_name(tmp_path: Path, monkeypatch: pyte
     theirs.load_cert_chain(tmp_path / "both.pem")
     there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = theirs.wrap_bio(there, here, server_side=True)
-    client = pool.tls_context({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).wrap_bio(here, there, server_hostname="collectors.test")
+    client = pool.tls_context({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).wrap_bio(
+        here, there, server_hostname="collectors.test"
+    )
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         for _ in range(4):
             for side in (client, server):
@@ -732,7 +734,7 @@ def test_nothing_is_logged(
 ) -> None:
     """A function that logs everything would get urllib3's lines, have them shipped, and get new ones for that."""
     with caplog.at_level(logging.DEBUG):
-        sender = PooledSender({})
+        sender = PooledSender()
         for url in (server.url, tls_server.url, server.url):
             post(sender, url)
         server.script(End.CLOSE, End.CLOSE)
