@@ -32,6 +32,7 @@ TOGETHER = (
         "spool/folder",
         "spool/handoff",
         "spool/segment",
+        "spool/turn",
         "spool/writer",
         "capture/__init__",
         "capture/lines",

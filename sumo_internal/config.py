@@ -4,7 +4,7 @@ Pure: :func:`read` takes a mapping and gives values and sentences; it says nothi
 never stops anything: it gets one sentence that names the variable, what is wrong with it and what is done instead.
 No sentence repeats the endpoint, whose path is a credential.
 
-The table :data:`SETTINGS` is the one place where a setting is defined; the documentation is made from it.
+The class :class:`Config` is the one place where a setting is defined; the documentation is made from it.
 """
 
 from __future__ import annotations
@@ -53,16 +53,23 @@ class UnsafeSettingError(InvalidSettingError):
 
 
 class Setting:
-    """One variable: how it is read, and what it means to a user."""
+    """One variable: how it is read, and what it means to a user. Its name in :class:`Config` is where its value is."""
 
     __slots__ = ("variable", "attribute", "parse", "default", "meaning")
 
-    def __init__(self, variable: str, attribute: str, parse: Callable[[str], Any], default: Any, meaning: str) -> None:
+    def __init__(self, variable: str, parse: Callable[[str], Any], default: Any, meaning: str) -> None:
         self.variable = variable
-        self.attribute = attribute
         self.parse = parse
         self.default = default
         self.meaning = meaning
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.attribute = name
+
+
+def _setting(variable: str, parse: Callable[[str], Any], default: Any, meaning: str) -> Any:
+    """A :class:`Setting`, for the type checker the value that an instance of :class:`Config` has in its place."""
+    return Setting(variable, parse, default, meaning)
 
 
 def _bool(text: str) -> bool:
@@ -179,166 +186,162 @@ def _guarding(text: str) -> tuple[str, ...]:
         raise UnsafeSettingError(str(problem)) from None
 
 
-SETTINGS = (
-    Setting(
+class Config:
+    """The settings, each of which is defined here and nowhere else; an instance has their values and never changes."""
+
+    endpoint: str = _setting(
         "SUMO_HTTP_ENDPOINT",
-        "endpoint",
         _endpoint,
         "",
         "Address of the HTTP source. Required; a secret, unless a token goes with it.",
-    ),
-    Setting(
+    )
+    token: str = _setting(
         "SUMO_HTTP_TOKEN",
-        "token",
         _endpoint,
         "",
         "Token of a source whose address has no code in its path: sent as x-sumo-token. A secret; takes what "
         "SUMO_HTTP_ENDPOINT takes.",
-    ),
-    Setting("SUMO_DISABLED", "is_disabled", _bool, False, "Switches all of it off."),
-    Setting(
+    )
+    is_disabled: bool = _setting("SUMO_DISABLED", _bool, False, "Switches all of it off.")
+    next_wrapper: str = _setting(
         "SUMO_NEXT_WRAPPER",
-        "next_wrapper",  # read by the wrapper itself
         str,
         "",
         "Another vendor's wrapper, which has lost AWS_LAMBDA_EXEC_WRAPPER to ours: it runs behind it.",
-    ),
-    Setting(
+    )
+    flush: str = _setting(
         "SUMO_FLUSH",
-        "flush",
         _choice("auto", "end", "next"),
         "auto",
         "When lines are shipped: after the response and before the freeze (end), beside the next invocation (next).",
-    ),
-    Setting(
+    )
+    flush_max_age_s: float = _setting(
         "SUMO_FLUSH_MAX_AGE_S",
-        "flush_max_age_s",
         _number(0.1, 900, "seconds", float),
         5.0,
         "While the environment runs, no line waits longer than this many seconds.",
-    ),
-    Setting("SUMO_NUM_RETRIES", "num_retries", _number(0, 100, "attempts"), 3, "Attempts at a batch after the first."),
-    Setting(
+    )
+    num_retries: int = _setting(
+        "SUMO_NUM_RETRIES", _number(0, 100, "attempts"), 3, "Attempts at a batch after the first."
+    )
+    retry_sleep_ms: int = _setting(
         "SUMO_RETRY_SLEEP_TIME_MS",
-        "retry_sleep_ms",
         _number(0, 60_000, "milliseconds"),
         300,
         "The pause before the first retry; doubled each time, with jitter.",
-    ),
-    Setting(
+    )
+    spool_max_mb: int = _setting(
         "SUMO_SPOOL_MAX_MB",
-        "spool_max_mb",
         _number(3, 10_240, "megabytes"),
         128,
         "Bound on what lines that are not delivered yet take in /tmp.",
-    ),
-    Setting("SUMO_SPOOL_DIR", "spool_dir", str, "/tmp/sumo-internal", "Folder of the spool."),
-    Setting("SUMO_ENABLE_FAILOVER", "has_failover", _bool, False, "Lines that the source does not take go to S3."),
-    Setting("SUMO_S3_BUCKET_NAME", "bucket_name", str, "", "The failover bucket."),
-    Setting("SUMO_S3_BUCKET_REGION", "bucket_region", str, "", "The failover bucket's region."),
-    Setting("KMS_KEY_ID", "kms_key_id", str, "", "The key with which SUMO_HTTP_ENDPOINT was encrypted."),
-    Setting(
+    )
+    spool_dir: str = _setting("SUMO_SPOOL_DIR", str, "/tmp/sumo-internal", "Folder of the spool.")
+    has_failover: bool = _setting("SUMO_ENABLE_FAILOVER", _bool, False, "Lines that the source does not take go to S3.")
+    bucket_name: str = _setting("SUMO_S3_BUCKET_NAME", str, "", "The failover bucket.")
+    bucket_region: str = _setting("SUMO_S3_BUCKET_REGION", str, "", "The failover bucket's region.")
+    kms_key_id: str = _setting("KMS_KEY_ID", str, "", "The key with which SUMO_HTTP_ENDPOINT was encrypted.")
+    secret_cache_s: int = _setting(
         "SUMO_SECRET_CACHE_SECONDS",
-        "secret_cache_s",
         _number(0, 86_400, "seconds"),
         3600,
         "How long an endpoint fetched from KMS, Secrets Manager or SSM is kept, unless Sumo Logic refuses it.",
-    ),
-    Setting(
+    )
+    kms_cache_s: int | None = _setting(
         "KMS_CACHE_SECONDS",
-        "kms_cache_s",
         _number(0, 86_400, "seconds"),
         None,
         "The Go extension's name for it; where it is set it counts for KMS.",
-    ),
-    Setting("SUMO_LOG_LEVEL", "log_level", _level, "info", "How much the extension says of itself on stderr."),
-    Setting(
+    )
+    log_level: str = _setting("SUMO_LOG_LEVEL", _level, "info", "How much the extension says of itself on stderr.")
+    processors: tuple[str, ...] = _setting(
         "SUMO_PROCESSORS",
-        "processors",
         _processors,
         (),
         "structlog processors that every record of the function passes in order: module.attribute, comma separated.",
-    ),
-    Setting(
+    )
+    mask_keys: tuple[str, ...] = _setting(
         "SUMO_MASK_KEYS",
-        "mask_keys",
         _words,
         (),
         "Keys whose values become ***, at any depth, in JSON messages and in fields: comma separated, with * and ?.",
-    ),
-    Setting(
+    )
+    mask_patterns: tuple[str, ...] = _setting(
         "SUMO_MASK_PATTERNS",
-        "mask_patterns",
         _guarding,
         (),
         "What becomes ***: a regular expression, or a JSON list of them; its groups, or the match where it has none.",
-    ),
-    Setting(
-        "SUMO_HASH_PATTERNS",
-        "hash_patterns",
-        _guarding,
-        (),
-        "The same, for what becomes 16 hexadecimal digits, equal for equal values.",
-    ),
-    Setting("SUMO_HASH_SALT", "hash_salt", str, "", "The key of these digests; required for them, and a secret."),
-    Setting("SUMO_EXCLUDE", "exclude", _expressions, (), "Messages that are not shipped: likewise, searched in them."),
-    Setting("SUMO_INCLUDE", "include", _expressions, (), "Only messages in which one of these is found are shipped."),
-    Setting(
+    )
+    hash_patterns: tuple[str, ...] = _setting(
+        "SUMO_HASH_PATTERNS", _guarding, (), "The same, for what becomes 16 hexadecimal digits, equal for equal values."
+    )
+    hash_salt: str = _setting("SUMO_HASH_SALT", str, "", "The key of these digests; required for them, and a secret.")
+    exclude: tuple[str, ...] = _setting(
+        "SUMO_EXCLUDE", _expressions, (), "Messages that are not shipped: likewise, searched in them."
+    )
+    include: tuple[str, ...] = _setting(
+        "SUMO_INCLUDE", _expressions, (), "Only messages in which one of these is found are shipped."
+    )
+    sample_rate: float = _setting(
         "SUMO_SAMPLE",
-        "sample_rate",
         _number(0, 1, "(a share of the invocations)", float),
         1.0,
         "Share of the invocations whose lines below WARNING are shipped; those of one that fails always are.",
-    ),
-    Setting("SOURCE_CATEGORY_OVERRIDE", "category", _header, "", "X-Sumo-Category of every request."),
-    Setting("SUMO_SOURCE_NAME", "source_name", _header, "", "X-Sumo-Name instead of the log stream."),
-    Setting("SUMO_SOURCE_HOST", "source_host", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>."),
-    Setting("SUMO_FIELDS", "fields", _fields, "", "X-Sumo-Fields of every request: key=value pairs, comma separated."),
-    Setting(
+    )
+    category: str = _setting("SOURCE_CATEGORY_OVERRIDE", _header, "", "X-Sumo-Category of every request.")
+    source_name: str = _setting("SUMO_SOURCE_NAME", _header, "", "X-Sumo-Name instead of the log stream.")
+    source_host: str = _setting("SUMO_SOURCE_HOST", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>.")
+    fields: str = _setting(
+        "SUMO_FIELDS", _fields, "", "X-Sumo-Fields of every request: key=value pairs, comma separated."
+    )
+    log_types: tuple[str, ...] = _setting(
         "SUMO_LOG_TYPES",
-        "log_types",
         _log_types,
         ("platform", "function"),
         "What is shipped: the platform's events (START, REPORT, …), the function's lines, lines of extensions.",
-    ),
-    Setting(
+    )
+    function_logs: str = _setting(
         "SUMO_FUNCTION_LOGS",
-        "function_logs",
         _choice("auto", "process", "telemetry"),
         "auto",
         "Where the function's lines are taken from: in its process, or from Lambda's Telemetry API.",
-    ),
-    Setting(
+    )
+    is_enhanced: bool = _setting(
         "SUMO_ENHANCE_JSON_LOGS",
-        "is_enhanced",
         _bool,
         True,
         'Off: the function\'s texts are sent as {"message": …} and its objects as they are, without any key of ours. '
         "Without id, lines that came twice cannot be told from lines that were written twice.",
-    ),
-    Setting("SUMO_SPAN_DROP", "is_span_dropped", _bool, False, "platform.runtimeDone is sent without its spans."),
-    Setting(
+    )
+    is_span_dropped: bool = _setting("SUMO_SPAN_DROP", _bool, False, "platform.runtimeDone is sent without its spans.")
+    telemetry_timeout_ms: int = _setting(
         "TELEMETRY_TIMEOUT_MS",
-        "telemetry_timeout_ms",
         _clamped(25, 30_000, "milliseconds"),
         1_000,
         "How long Lambda keeps events of the Telemetry API together before it delivers them.",
-    ),
-    Setting(
+    )
+    telemetry_max_bytes: int = _setting(
         "TELEMETRY_MAX_BYTES",
-        "telemetry_max_bytes",
         _clamped(262_144, 1_048_576, "bytes"),
         262_144,
         "... unless they are so many bytes already.",
-    ),
-    Setting(
-        "TELEMETRY_MAX_ITEMS",
-        "telemetry_max_items",
-        _clamped(1_000, 10_000, "events"),
-        10_000,
-        "... or so many events.",
-    ),
-)
+    )
+    telemetry_max_items: int = _setting(
+        "TELEMETRY_MAX_ITEMS", _clamped(1_000, 10_000, "events"), 10_000, "... or so many events."
+    )
+
+    withheld: str
+    """Why no message may leave: what should see to that cannot be used. Mostly empty."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name}: settings are read once")
+
+
+SETTINGS: tuple[Setting, ...] = tuple(each for each in vars(Config).values() if isinstance(each, Setting))
+"""In the order in which the documentation has them."""
 
 WITHOUT_MEANING = {
     "SUMO_MAX_DATAQUEUE_LENGTH": "there is no queue in memory; SUMO_SPOOL_MAX_MB bounds what waits in /tmp",
@@ -346,58 +349,6 @@ WITHOUT_MEANING = {
     "SUMO_MAX_RETRY": "the Go extension does not read it either; SUMO_NUM_RETRIES counts",
 }
 """Settings of the Go extension that are taken and do nothing, and why."""
-
-
-class Config:
-    """The settings' values; read once, never changed."""
-
-    __slots__ = (*(setting.attribute for setting in SETTINGS), "withheld")
-
-    endpoint: str
-    token: str
-    is_disabled: bool
-    next_wrapper: str
-    flush: str
-    flush_max_age_s: float
-    num_retries: int
-    retry_sleep_ms: int
-    spool_max_mb: int
-    spool_dir: str
-    has_failover: bool
-    bucket_name: str
-    bucket_region: str
-    kms_key_id: str
-    secret_cache_s: int
-    kms_cache_s: int | None
-    log_level: str
-    processors: tuple[str, ...]
-    mask_keys: tuple[str, ...]
-    mask_patterns: tuple[str, ...]
-    hash_patterns: tuple[str, ...]
-    hash_salt: str
-    exclude: tuple[str, ...]
-    include: tuple[str, ...]
-    sample_rate: float
-    withheld: str
-    """Why no message may leave: what should see to that cannot be used. Mostly empty."""
-    category: str
-    source_name: str
-    source_host: str
-    fields: str
-    log_types: tuple[str, ...]
-    function_logs: str
-    is_enhanced: bool
-    is_span_dropped: bool
-    telemetry_timeout_ms: int
-    telemetry_max_bytes: int
-    telemetry_max_items: int
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{name}: settings are read once")
 
 
 def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ import sumo_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layer.build import ROOT
 from sumo_internal import __version__
-from sumo_internal.config import SETTINGS, Config, is_in_process, read, remarks
+from sumo_internal.config import SETTINGS, Config, Setting, is_in_process, is_processed, read, remarks
 from sumo_internal.spool.envelope import dashboard_stream, request_headers
 
 ENDPOINT = "https://collectors.sumologic.com/receiver/v1/http/ZaVnC4dhaV0secret=="
@@ -130,6 +133,9 @@ INVALID = [
     ("TELEMETRY_MAX_BYTES", "1e6", "not a number of bytes"),
     ("TELEMETRY_MAX_ITEMS", "all", "not a number of events"),
 ]
+
+CHECKED = "\n".join(inspect.getsource(decision) for decision in (is_in_process, is_processed))
+"""What config.py itself decides by its values, for others to call."""
 
 ATTRIBUTES = {setting.variable: setting.attribute for setting in SETTINGS}
 
@@ -309,6 +315,19 @@ def test_the_table_is_complete() -> None:
     assert {*ATTRIBUTES.values(), "withheld"} == set(Config.__annotations__)
     assert len(ATTRIBUTES) == len(SETTINGS)
     assert all(setting.meaning.endswith(".") for setting in SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_a_setting_is_tried_and_read(setting: Setting) -> None:
+    """Guards against an entry to which no test gives a value, and against one that no code looks at."""
+    tried = {variable for variable, *_ in [*VALID, *INVALID]}
+    assert setting.variable in tried | {"SUMO_HASH_PATTERNS", "SUMO_NEXT_WRAPPER"}  # these two have tests of their own
+    layer_scripts = ("wrapper/sumo_wrapper", "layer/extension/sumo-internal-extension")
+    own = ROOT / "sumo_internal/config.py"
+    sources = [path.read_text() for path in (ROOT / "sumo_internal").rglob("*.py") if path != own]
+    scripts = [(ROOT / name).read_text() for name in layer_scripts]
+    is_read = any(re.search(rf"\.{setting.attribute}\b", source) for source in [*sources, CHECKED])
+    assert is_read or any(setting.variable in script for script in scripts)
 
 
 def test_settings_are_read_once() -> None:

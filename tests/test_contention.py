@@ -8,6 +8,7 @@ meanwhile is somewhere else.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,62 @@ def test_a_backlog_is_shipped_meanwhile_all_the_same(
         source.wait_for(3_000)
         until.touch()
         assert handle.finish().status == "success"
+
+
+STOPPED = """
+import logging, signal, threading, time
+
+log = logging.getLogger()
+log.setLevel("INFO")
+signals = lines = 0
+
+
+def on_alarm(*_):
+    global signals
+    signals += 1
+    log.info("<signal>")
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+
+def work(is_over):
+    global lines
+    while not is_over:
+        log.info("<thread>")
+        lines += 1
+
+
+def handler(event, context):
+    is_over = []
+    thread = threading.Thread(target=work, args=(is_over,), daemon=True)
+    thread.start()
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+    printed, until_s = 0, time.monotonic() + 1
+    while time.monotonic() < until_s:
+        print("<main>")
+        printed += 1
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    is_over.append(True)
+    thread.join()
+    return {"main": printed, "signal": signals, "thread": lines}
+"""
+
+
+def test_a_signal_handler_that_logs_while_another_thread_logs(
+    source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """No line waits for another thread without bound, and none is lost or comes twice.
+
+    The main thread was stopped in the middle of its line by the handler, which waited for logging's lock; the thread
+    that had that lock waited for the main thread's line.
+    """
+    (tmp_path / "app.py").write_text(STOPPED)
+    with environment(source, layer_folder, tmp_path, typical(), SUMO_FLUSH="end") as env:
+        env.start()
+        invocation = env.invoke({})
+        env.shutdown()
+    assert invocation.status == "success"
+    arrived = Counter(str(record["message"]).strip() for record in source.records if record["type"] == "function")
+    for name, count in invocation.payload.items():
+        assert sum(number for text, number in arrived.items() if f"<{name}>" in text) == count
+    assert max(source.ids().values()) == 1

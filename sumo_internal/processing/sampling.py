@@ -61,9 +61,7 @@ class Sampling:
         """The invocation has ended."""
         if self._fate is _Fate.HELD:
             self._fate = _Fate.DROPPED
-            lines, size_bytes = self._held.forget()
-            if lines:
-                self._spool.count(counters.SAMPLED_OUT, lines, size_bytes)
+            self._held.forget()
 
     def append(self, start: str, level: int = INFO) -> None:
         """Like :meth:`Spool.append`; for lines that go out later, or never."""

@@ -44,13 +44,14 @@ Order of writes
 Invariants
 ==========
 
-1. Each field has one owner, and an owner is one thread at a time: the writer under its own lock, the drainer under
+1. Each field has one owner, and an owner is one thread at a time: the writer in its turn, the drainer under
    ``drain.lock``.
 2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases. The sent offset goes back
    when the answer is that nothing was taken; who sends a line below it again counts it as sent again.
 3. Bytes below the committed offset never change.
 4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
-5. A writer never removes anything, and never waits for anything but its own lock.
+5. A writer never removes anything. A call waits a few milliseconds at most for another that is in here too; then its
+   line is left in the process's memory, and committed by the call that has the turn (:mod:`sumo_internal.spool.turn`).
 6. What a writer had not finished making when it died (``*.new``, counts without a lock) is removed by the drainer once
    it is :data:`sumo_internal.spool.reader.LEFTOVER_AGE_S` old: by then nobody can still be making it.
 
@@ -72,5 +73,6 @@ A map works on without its file. What a process has mapped is drained by its own
 the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. Lost, and counted
 nowhere, is what lies in a removed segment when the last process that has it mapped dies.
 
-What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed.
+What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed, or while it is left with
+another call.
 """

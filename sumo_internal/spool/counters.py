@@ -25,7 +25,7 @@ MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
 RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
-SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED = (
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, BLOCKED = (
     "spoolFull",
     "diskFull",
     "tooLong",
@@ -33,6 +33,7 @@ SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED =
     "tooLarge",
     "damaged",
     "platformDropped",
+    "blocked",
 )
 UNRECORDED = "unrecorded"
 
@@ -44,6 +45,7 @@ LOSSES = {
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
+    BLOCKED: "a thread was stopped in the middle of a line, and more lines came meanwhile than may wait for it",
     UNRECORDED: "they could not be made records",
 }
 """Reasons for which lines are lost, in words for people."""
@@ -59,8 +61,13 @@ DRAINER = "-drainer"
 _OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
 """What may become of an account's own record."""
 
-_AT_FIRST = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED)
-REASONS = (*_AT_FIRST, PLATFORM_DROPPED, *ASKED_FOR, WITHHELD, UNRECORDED)
+REASONS = (
+    *(RETRIED, FAILED_OVER, SENT_AGAIN),
+    *(SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED),
+    *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
+    *(BLOCKED, UNRECORDED),
+)
+"""In the order in which they have their places in a file."""
 _FIRST = 2
 
 

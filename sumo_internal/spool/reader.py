@@ -84,6 +84,8 @@ class SpoolReader:
 
         Else a drain beside a running invocation would go on line by line, and be caught by the freeze every time.
         """
+        if self.own is not None:
+            self.own.settle()
         self._marks = {segment.path: segment.committed_offset for segment, _ in self._segments()}
 
     def take(self, limit_bytes: int) -> list[Slice]:

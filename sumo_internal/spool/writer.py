@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from _thread import RLock
+from _thread import get_ident
 from collections import deque
 from mmap import mmap
 from weakref import WeakSet
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.counters import DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
+from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder
 from sumo_internal.spool.segment import (
     ACKNOWLEDGED,
@@ -28,11 +28,11 @@ from sumo_internal.spool.segment import (
     WARNING,
     Segment,
 )
+from sumo_internal.spool.turn import Turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 _ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
 """Ends of lines, with the last two digits of their ids."""
@@ -43,6 +43,11 @@ _ROLL_ATTEMPTS_MAX = 5
 """For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
+LEFT_MAX_LINES = 1_000
+LEFT_MAX_BYTES = 1_000_000
+"""Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted."""
+_UNCOUNTED_MAX = 100
+"""Counts that are left likewise; beyond it those of one reason are put together."""
 
 
 class Spool:
@@ -64,7 +69,7 @@ class Spool:
         self.segments: deque[Segment] = deque()
         """This writer's segments that are not delivered yet, oldest first; the last is the one being filled."""
         self.on_backlog: Callable[[], None] | None = None
-        """Called, under the writer's lock, when :attr:`wake_offset` is passed, or the spool's last segment begun. Must
+        """Called, in the writer's turn, when :attr:`wake_offset` is passed, or the spool's last segment begun. Must
         not block."""
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
@@ -85,15 +90,17 @@ class Spool:
     def _begin_life(self, *, is_child: bool = False) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
 
-        The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock is not
+        The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock file is not
         inherited at all. The child's first segment is made when it first has a line.
         """
         self.segments.clear()
         self._is_child = is_child
         self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
-        self._lock: Any = RLock()  # with ``_is_owned``, which its type does not show
-        self._is_appending = False
-        self._nested: deque[tuple[str, int]] = deque()
+        self._turn = Turn()
+        self._owner = self._turn.owner
+        self._left: deque[tuple[str, int]] = deque()
+        """Lines that were appended out of turn. The first may be just on its way, and is its thread's alone."""
+        self._uncounted: deque[tuple[str, int, int]] = deque()
         self._hundreds = -1
         self._number = self._next_hundred()
         self._segment_number = 0
@@ -119,56 +126,90 @@ class Spool:
     def append(self, start: str, level: int = INFO) -> None:
         """Commit one line: ``start``, then the line's ``id``, then the brace and the newline.
 
-        Never waits but for another thread that is in here too, never raises, and may be called at any instant: by a
-        signal handler or a finaliser in the middle of another append of the same thread, for which the outer call
-        then commits this line as well.
+        Never raises, and may be called at any instant: by a signal handler or a finaliser in the middle of another
+        append of the same thread, or while another thread is stopped in the middle of one. Then the line is left with
+        the thread whose turn it is.
 
         Args:
             start: A JSON object's text up to and without its closing brace, not empty. Lone surrogates are written as
                 JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
             level: As in ``logging``. From WARNING on a line may use the room that is reserved for such.
         """
-        # Every line passes here, so this is one piece, and the lock is taken and given back by hand, in a third of the
-        # time that a ``with`` takes. A signal handler may raise anywhere: then it is given back by whoever has it.
-        lock = self._lock
-        if self._is_appending and lock._is_owned():
-            self._nested.append((start, level))
-            return
+        # Every line passes here, so this is one piece, and the turn is taken and given back by hand.
+        owner = self._owner
+        token = get_ident()
         try:
-            lock.acquire()
-            self._is_appending = True
-            while True:
-                # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
-                self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
-                line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
-                begin = self._offset
-                if begin + len(line) >= self._clear_offset:
-                    begin = self._make_way(len(line), level)
-                if begin:
-                    end = begin + len(line)
-                    self._map[begin:end] = line  # type: ignore[index]  # there is room, so there is a map
-                    self._offset = end
-                    self._cursors[COMMITTED] = end
-                if not self._nested:
-                    break
-                start, level = self._nested.popleft()
-            self._is_appending = False
-            lock.release()
+            if self._left or owner.setdefault("", token) is not token:
+                self._leave(start, level)
+                return
+            # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
+            self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
+            line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
+            size_bytes = len(line)
+            end = self._offset + size_bytes
+            if end >= self._clear_offset:
+                end = self._make_way(size_bytes, level)
+            if end:
+                self._map[end - size_bytes : end] = line  # type: ignore[index]  # there is room, so there is a map
+                self._offset = end
+                self._cursors[COMMITTED] = end
+            del owner[""]
         except BaseException:
-            if lock._is_owned():
-                self._is_appending = False
-                lock.release()
+            if owner.get("") is token:
+                del owner[""]
             raise
+        if self._left:
+            self._settle_quietly()
+
+    def _leave(self, start: str, level: int) -> None:
+        """Leave a line with the thread whose turn it is, or commit it, behind those that were left, if that is us."""
+        self._left.append((start, level))
+        try:
+            if len(self._left) > LEFT_MAX_LINES or sum(len(each) for each, _ in list(self._left)) > LEFT_MAX_BYTES:
+                size_bytes = len(self._left[1][0])
+                del self._left[1]  # the first may be just on its way
+                self._count_later(BLOCKED, 1, size_bytes)
+        except IndexError:
+            pass  # it has just become our turn's, all of it
+        self._settle_quietly()
+
+    def _settle_quietly(self) -> None:
+        try:
+            self.settle()
+        except RecursionError:
+            pass  # at the end of the function's stack: what is left is there for the next line
+
+    def settle(self) -> None:
+        """Commit, and count, what was left; at once if it is our turn, else whoever has it comes by here."""
+        while self._left or self._uncounted:
+            if not self._turn.run(self._take_in):
+                return
+
+    def _take_in(self) -> None:
+        while self._left:
+            self._commit(*self._left[0])
+        for _ in range(len(self._uncounted)):
+            self.counters.add(*self._uncounted.popleft())
+
+    def _commit(self, start: str, level: int) -> None:
+        """Commit the first line of those that were left; see :meth:`append`."""
+        self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
+        line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
+        if end := self._make_way(len(line), level):
+            self._map[end - len(line) : end] = line  # type: ignore[index]  # there is room, so there is a map
+            self._offset = end
+            self._cursors[COMMITTED] = end
+        self._left.popleft()
 
     def _make_way(self, size_bytes: int, level: int) -> int:
-        """Do what a line may need besides being copied; return where it begins, 0 where there is no room for it."""
+        """Do what a line may need besides being copied; return where it ends, 0 where there is no room for it."""
         if self._offset + size_bytes > self._end_offset and not self._make_room(size_bytes, level):
             return 0
         if self._offset + size_bytes >= self._wake_offset and self.on_backlog is not None:
             self.on_backlog()  # before the line is committed: at the end of the stack it raises
         wake_offset, end_offset = self._wake_offset, self._end_offset
         self._clear_offset = wake_offset if wake_offset < end_offset else end_offset
-        return self._offset
+        return self._offset + size_bytes
 
     @property
     def wake_offset(self) -> int:
@@ -242,35 +283,52 @@ class Spool:
         return True
 
     def make_segment(self, name: str, *, is_filled: bool) -> Segment:
-        """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts.
+        """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts. In :meth:`run`.
 
         Raises:
             FileNotFoundError: What was just made has been removed again.
             OSError: The disk has no room.
             FolderRefusedError: The folder is not ours any more.
         """
-        with self._lock:
-            open_folder(self.folder)
-            if self._life is None or self._life.is_unlinked:
-                self._life = _locked(f"{self.folder}/{self.writer}.lock")
-            self.counters.keep()
-            return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
+        open_folder(self.folder)
+        if self._life is None or self._life.is_unlinked:
+            self._life = _locked(f"{self.folder}/{self.writer}.lock")
+        self.counters.keep()
+        return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
+
+    def run(self, work: Callable[..., object], *arguments: object) -> bool:
+        """Do something that belongs to this writer; False where its turn does not come in a few milliseconds."""
+        is_done = self._turn.run(work, *arguments)
+        self.settle()
+        return is_done
 
     def adopt(self, segment: Segment) -> None:
         """Make a segment part of the spool, before all others; nothing is appended to it any more."""
-        with self._lock:
-            segment.cursors[SEALED] = 1
-            try:
-                os.rename(segment.path, f"{segment.path}.spool")
-                segment.path += ".spool"
-            except OSError:
-                pass  # somebody has removed the file: what is mapped is still there for this process's drainer
-            self.segments.appendleft(segment)
+        segment.cursors[SEALED] = 1
+        try:
+            os.rename(segment.path, f"{segment.path}.spool")
+            segment.path += ".spool"
+        except OSError:
+            pass  # somebody has removed the file: what is mapped is still there for this process's drainer
+        self.segments.appendleft(segment)
 
     def count(self, reason: str, lines: int, size_bytes: int) -> None:
         """Count lines that do not get here."""
-        with self._lock:
-            self.counters.add(reason, lines, size_bytes)
+        self._count_later(reason, lines, size_bytes)
+        self._settle_quietly()
+
+    def _count_later(self, reason: str, lines: int, size_bytes: int) -> None:
+        self._uncounted.append((reason, lines, size_bytes))
+        if len(self._uncounted) > _UNCOUNTED_MAX:
+            sums: dict[str, tuple[int, int]] = {}
+            for _ in range(_UNCOUNTED_MAX):
+                try:
+                    reason, lines, size_bytes = self._uncounted.popleft()
+                except IndexError:
+                    break  # they have just been counted
+                had = sums.get(reason, (0, 0))
+                sums[reason] = (had[0] + lines, had[1] + size_bytes)
+            self._uncounted.extend((reason, *count) for reason, count in sums.items())
 
     def _refuse(self, reason: str, size_bytes: int) -> bool:
         """Count a line for which there is no room."""
@@ -290,16 +348,18 @@ class Spool:
             FolderRefusedError: Somebody else has made the folder meanwhile.
             FileNotFoundError: Somebody is just removing it.
         """
-        with self._lock:
-            is_removed = self._map is not None and self.segments[-1].is_unlinked
-            if is_removed:
-                cursors = self._cursors
-                # First: as soon as it is sealed the drainer, another thread, may close it.
-                self._have_no_segment()
-                cursors[SEALED] = 1
-            if is_removed or not self.counters.is_kept:
-                open_folder(self.folder)
-                self.counters.keep()
+        self.run(self._mend)
+
+    def _mend(self) -> None:
+        is_removed = self._map is not None and self.segments[-1].is_unlinked
+        if is_removed:
+            cursors = self._cursors
+            # First: as soon as it is sealed the drainer, another thread, may close it.
+            self._have_no_segment()
+            cursors[SEALED] = 1
+        if is_removed or not self.counters.is_kept:
+            open_folder(self.folder)
+            self.counters.keep()
 
     @property
     def pending_bytes(self) -> int:
