@@ -5,12 +5,13 @@ $(foreach name,$(filter PYTHON%,$(.VARIABLES)),$(eval unexport $(name)))
 
 # What .venv is made from. A version manager's python3.11 may be on PATH and still not run, so it is asked.
 IS_USABLE := import sys; sys.exit(sys.version_info < (3, 10))
-PYTHON ?= $(shell for name in python3.11 python3; do "$$name" -c '$(IS_USABLE)' 2>/dev/null && echo "$$name" && break; done)
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3.10 python3.15 python3
+PYTHON ?= $(shell for name in $(PYTHONS); do "$$name" -c '$(IS_USABLE)' 2>/dev/null && echo "$$name" && break; done)
 
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test bench bench-check soak lint layer publish clean
+.PHONY: help demo test test-short bench bench-check soak lint layer publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,6 +24,12 @@ demo: $(VENV_READY) ## See a small function's lines reach Sumo Logic, on this ma
 test: $(VENV_READY) ## Run the whole test suite, and its in-process part on every other Python of this machine
 	"$(VENV_PYTHON)" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
+
+# What has failed on machines that are not ours: commands, shells, terminals, users, paths.
+SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path fleet examples readme demo))
+
+test-short: $(VENV_READY) ## Run the part of the tests that depends on the machine and its user
+	"$(VENV_PYTHON)" -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist worksteal $(SHORT)
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
@@ -49,6 +56,8 @@ clean: ## Remove everything that these commands have made
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV_READY): setup.cfg pyproject.toml
-	$(or $(PYTHON),$(error Python 3.10 or later is needed, as python3.11 or python3 on PATH)) -m venv .venv
+	$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))
+	@echo "installing what the commands need into .venv (about a minute, 280 MB; once)"
+	"$(PYTHON)" -m venv .venv
 	"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
