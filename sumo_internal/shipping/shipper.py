@@ -93,7 +93,7 @@ def start_thread(body: Callable[..., None], *arguments: object) -> None:
     the interpreter lock. Python 3.10 needs that wait: a thread that has not begun when the interpreter ends looks at
     freed memory there.
     """
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11, 7):
         start_new_thread(body, arguments)
         return
     begun = Signal()
