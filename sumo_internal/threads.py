@@ -28,8 +28,8 @@ STACK_MIN_BYTES = 1 << 20
 """Of a thread of ours, where the function has set another size. Address space, not memory: a page counts once used."""
 
 NEEDS_NO_WAIT = (3, 11, 7)
-"""In an older Python a thread that has not begun when the interpreter ends looks at freed memory: a script that logs and
-ends at once was killed by SIGSEGV in every other run of 3.11.2, in none of 3.11.7."""
+"""In an older Python a thread that has not begun when the interpreter ends looks at freed memory: a script that logs
+and ends at once was killed by SIGSEGV in every other run of 3.11.2, in none of 3.11.7."""
 
 BEGIN_MAX_S = 1.0
 """Before that version: for how long a start waits until the thread has begun."""
