@@ -439,3 +439,103 @@ def test_tags_are_for_a_source(aws_server: AwsServer, bucket: str) -> None:
     Tags(client, bucket, "one").note(item, 1, is_done=True)
     assert Tags(client, bucket, "one").sent_bytes(item) is None
     assert Tags(client, bucket, "other").sent_bytes(item) == 0
+
+
+# What anybody may have put into the bucket.
+
+EVIL = "stream\r\nX-Sumo-Category: prod/evil\r\n\r\nPOST / HTTP/1.1"
+STRANGE = {
+    "two headers in the first line": json.dumps({"time": "x", "logStream": EVIL}).encode(),
+    "a line end alone": json.dumps({"logStream": "a\nb"}).encode(),
+    "a snowman": json.dumps({"logStream": "\u2603"}).encode(),
+    "an escape": json.dumps({"logStream": "\x1b[31m"}).encode(),
+    "an endless name": json.dumps({"logStream": "x" * 1_000}).encode(),
+    "brackets": b"[" * 100_000,
+    "braces": b'{"logStream":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("first", STRANGE.values(), ids=STRANGE.keys())
+def test_an_object_that_is_strange_stops_no_other(
+    source: SumoSource, tmp_path: Path, capsys: pytest.CaptureFixture[str], first: bytes
+) -> None:
+    """It is said and passed over, nothing of it is sent, and the good ones behind it are."""
+    copy(tmp_path, gzip.compress(first + b"\n" + line("e-w-evil")), name="0.gz")
+    copy(tmp_path, gzip.compress(lines(0, 1)), name="1.gz")
+    assert main(["replay", str(tmp_path), "--state", str(tmp_path / "state")]) == 1
+    assert source.ids() == ids(0, 1)
+    assert {request.path for request in source.requests} == {sumo_rules.PATH}
+    said = capsys.readouterr()
+    assert "0.gz is left where it is: " in said.err and "1 left" in said.out
+    assert all(text.isprintable() for text in said.err.splitlines())
+
+
+@pytest.mark.parametrize("first", [b"", b"no JSON", b'{"logStream": {"a": 1}}', b"1" * 5_000, b"\xff\xfe", b"[]"])
+def test_lines_that_are_no_records_go_under_their_key(first: bytes) -> None:
+    """Other programs' lines are lines too; the key then tells what the record does not."""
+    found = backlog.item(f"x/{REGION}/orders/7/2026/11/21/08/5/a.gz", 1)
+    assert found is not None
+    headers = backlog.envelope(found, backlog.Content(first, {}), config.read({})[0])
+    assert headers["X-Sumo-Host"] == "/aws/lambda/orders"
+    assert headers["X-Sumo-Name"].isprintable()
+
+
+def test_a_key_may_be_anything() -> None:
+    """A function's name with line ends, from the key: it becomes no header."""
+    key = f"x/{REGION}/orders\r\nX-Evil: 1\x1b[2J/7/2026/11/21/08/5/a.gz"
+    found = backlog.item(key, 1)
+    assert found is not None
+    with pytest.raises(backlog.DamagedObjectError, match="what it has for X-Sumo-Host is no header"):
+        backlog.envelope(found, backlog.Content(lines(0, 1), {}), config.read({})[0])
+
+
+def test_metadata_of_another_function_is_not_believed(source: SumoSource, aws_server: AwsServer, bucket: str) -> None:
+    """Who may write one function's objects cannot speak for another: the key counts, for which policies are made."""
+    s3 = aws_server.client("s3")
+    for number, host in enumerate(["/aws/lambda/payments", "/aws/lambda/orders", "host-of-ours"]):
+        key = f"sumologic-extension/{REGION}/orders/7/2026/11/21/08/{number}/a.gz"
+        metadata = {"sumo-host": host, "sumo-name": "2026/11/21/[7]kept", "sumo-category": "prod/pay"}
+        s3.put_object(Bucket=bucket, Key=key, Body=gzip.compress(lines(number, 1)), Metadata=metadata)
+    assert main(["replay", f"s3://{bucket}", "--connections=1"]) == 0
+    got = [(request.headers["x-sumo-host"], request.headers.get("x-sumo-category")) for request in source.requests]
+    assert got == [("/aws/lambda/orders", None), ("/aws/lambda/orders", "prod/pay"), ("host-of-ours", "prod/pay")]
+    source.problems.clear()  # the last host is none that dashboards can parse
+
+
+@pytest.mark.parametrize("padding", [0, 1, backlog.PIECE_BYTES - 1, backlog.PIECE_BYTES, 3 * backlog.PIECE_BYTES])
+def test_objects_are_unpacked_in_pieces(tmp_path: Path, padding: int) -> None:
+    """Of one member or several, of any size, with zeros behind; whatever is cut off is damaged."""
+    text = bytes(padding) + os.urandom(padding) + b"end"
+    whole = gzip.compress(text) + gzip.compress(b"") + gzip.compress(b"more") + b"\0" * 10
+    folder = backlog.Folder(tmp_path)
+    path = copy(tmp_path, whole)
+    (item,) = folder.items()
+    assert folder.read(item).lines == text + b"more"
+    for cut in (1, 9, 11, 20):
+        path.write_bytes(gzip.compress(text)[:-cut])
+        with pytest.raises(backlog.DamagedObjectError):
+            folder.read(item)
+    path.write_bytes(gzip.compress(text) + b"rubbish")
+    with pytest.raises(backlog.DamagedObjectError):
+        folder.read(item)
+
+
+def test_memory_is_bounded(source: SumoSource, tmp_path: Path) -> None:
+    """One line of 250 MB, packed into 250 KB; a file that is not packed; one that is too large as it lies: none of them
+    takes more than tens of MB, and the object behind them is sent. The function for S3 Batch Operations has 512 MB."""
+    with copy(tmp_path, b"", name="0.gz").open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb") as packed:
+        for _ in range(250):
+            packed.write(b"x" * 1_000_000)
+    for name in ("1.gz", "2.gz"):
+        os.truncate(copy(tmp_path, b"", name=name), 300_000_000)  # takes no room
+    copy(tmp_path, gzip.compress(lines(0, 1)), name="3.gz")
+    code = (
+        "import resource, sys; from sumo_internal.cli import main; used = resource.getrusage(resource.RUSAGE_SELF);"
+        "code = main(sys.argv[1:]); now = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(code, now.ru_maxrss - used.ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, "replay", str(tmp_path), "--state", str(tmp_path / "state")]
+    ran = subprocess.run([*command, "--connections=1"], capture_output=True, text=True, timeout=50)
+    code_and_growth = ran.stdout.splitlines()[-1].split()
+    assert code_and_growth[0] == "1" and source.ids() == ids(0, 1), ran.stderr
+    assert int(code_and_growth[1]) * 1024 < 4 * backlog.OBJECT_MAX_BYTES

@@ -7,17 +7,21 @@ begins with the region (see :mod:`sumo_internal.destinations.s3`; the Go extensi
     <region>/<function>/<version>/<YYYY>/<MM>/<DD>/<HH>/<minute>/<uuid>.gz
 
 What has no such key is none of ours. Nothing here is changed, or sent.
+
+Whoever may write into the bucket has made all of it: keys, metadata, lines. So an object takes a bounded part of the
+memory, what becomes a header is looked at, and whatever else is wrong with one is told as :class:`DamagedObjectError`.
+An object whose metadata names another function than its key is what its key says.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,8 +32,18 @@ from botocore.exceptions import ClientError
 from sumo_internal.config import Config
 from sumo_internal.spool.envelope import request_headers
 
-OBJECT_MAX_BYTES = 256 * 1024 * 1024
-"""Of an object's lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a bomb."""
+OBJECT_MAX_BYTES = 32 * 1024 * 1024
+"""Of an object, and of its lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a
+bomb. In memory it is there three times at most: the pieces that were read, all of them, a batch."""
+PIECE_BYTES = 256 * 1024
+"""That is read, and unpacked, at a time."""
+
+LOG_STREAM_MAX_CHARACTERS = 512
+"""Of a log stream's name (CloudWatch Logs)."""
+HEADER_MAX_CHARACTERS = 8 * 1024
+"""Of a header that an object keeps; S3 takes 2 KB of metadata in all."""
+
+_HOST_PREFIX = "/aws/lambda/"
 
 _NAME = re.compile(
     r"(?:^|/)[a-z0-9-]+/(?P<function>[^/]+)/(?P<version>[^/]+)/(?P<time>\d{4}/\d\d/\d\d/\d\d/\d{1,2})/[^/]+\.gz$"
@@ -102,16 +116,35 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
     """The headers to post an object's lines under: those that it keeps, or else what its key and its lines tell.
 
     The Go extension's objects keep none, and a copy in a folder has lost them.
+
+    Raises:
+        DamagedObjectError: One of them is none.
     """
     stream = _log_stream(content.lines) or f"{item.at:%Y/%m/%d}/[{item.version}]replay"
-    return {**request_headers(config, item.function, stream, item.version), **content.headers}
+    headers = request_headers(config, item.function, stream, item.version)
+    host = content.headers.get("X-Sumo-Host", "")
+    if not host.startswith(_HOST_PREFIX) or host == f"{_HOST_PREFIX}{item.function}":
+        headers.update(content.headers)
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()) or len(value) > HEADER_MAX_CHARACTERS:
+            raise DamagedObjectError(f"what it has for {name} is no header")
+    return headers
 
 
 def _log_stream(lines: bytes) -> str:
+    """What the first record tells; empty where that is nothing of the kind."""
+    first = lines[: lines.find(b"\n") + 1 or len(lines)]
+    if not first.strip():
+        first = lines.split(b"\n", 2)[1] if b"\n" in lines else b""
     try:
-        return str(json.loads(lines.partition(b"\n")[0] or lines.split(b"\n", 2)[1])["logStream"])
+        stream = str(json.loads(first)["logStream"])
     except (ValueError, LookupError, TypeError):
         return ""
+    except RecursionError:
+        raise DamagedObjectError("its first line is nested too deeply for a record") from None
+    if len(stream) > LOG_STREAM_MAX_CHARACTERS:
+        raise DamagedObjectError("what it has for logStream is no log stream's name")
+    return stream
 
 
 class BacklogBucket:
@@ -130,16 +163,19 @@ class BacklogBucket:
                     yield found
 
     def read(self, item: Item) -> Content:
+        _check_size(item.size_bytes)
         try:
             answer = self.client.get_object(Bucket=self.name, Key=item.key)
-            body = answer["Body"].read()
+            with closing(answer["Body"]) as body:
+                _check_size(answer["ContentLength"])
+                lines = _unpack(body)
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code not in _ITS_OWN_ERRORS:
                 raise
             raise DamagedObjectError(f"S3 answers {code}") from None
         kept = {HEADERS[name]: value for name, value in answer["Metadata"].items() if name in HEADERS}
-        return Content(_unpack(body), kept)
+        return Content(lines, kept)
 
 
 class Folder:
@@ -154,20 +190,65 @@ class Folder:
                 yield found
 
     def read(self, item: Item) -> Content:
+        _check_size(item.size_bytes)
         try:
-            return Content(_unpack(Path(item.key).read_bytes()), {})
+            with open(item.key, "rb") as file:
+                return Content(_unpack(file), {})
         except OSError as error:
             raise DamagedObjectError(error.strerror or type(error).__name__) from None
 
 
-def _unpack(body: bytes) -> bytes:
-    """An object's lines. Some tools unpack what they copy, and leave the name."""
-    if not body.startswith(_GZIP_MAGIC):
-        return body
-    try:
-        lines = gzip.GzipFile(fileobj=io.BytesIO(body)).read(OBJECT_MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error):
-        raise DamagedObjectError("it is no whole gzip file") from None
-    if len(lines) > OBJECT_MAX_BYTES:
-        raise DamagedObjectError(f"it unpacks to more than {OBJECT_MAX_BYTES} bytes")
-    return lines
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > OBJECT_MAX_BYTES:
+        raise DamagedObjectError(f"it has more than {OBJECT_MAX_BYTES} bytes")
+
+
+def _unpack(body: Any) -> bytes:
+    """An object's lines, from what can be read. Some tools unpack what they copy, and leave the name."""
+    lines = io.BytesIO()
+    read_bytes = 0
+    unpacker = None
+    while piece := body.read(PIECE_BYTES):
+        if not read_bytes and piece.startswith(_GZIP_MAGIC):
+            unpacker = _Unpacker()
+        read_bytes += len(piece)
+        _check_size(read_bytes)
+        for part in unpacker.feed(piece) if unpacker else (piece,):
+            lines.write(part)
+            if lines.tell() > OBJECT_MAX_BYTES:
+                raise DamagedObjectError(f"it unpacks to more than {OBJECT_MAX_BYTES} bytes")
+    if unpacker and not unpacker.is_whole:
+        raise DamagedObjectError("it is no whole gzip file")
+    return lines.getvalue()
+
+
+class _Unpacker:
+    """A gzip file of any number of members, unpacked in small parts."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    @property
+    def is_whole(self) -> bool:
+        return self._member.eof
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What comes of more of the file.
+
+        Raises:
+            DamagedObjectError: It is no gzip file.
+        """
+        while True:
+            if self._member.eof:
+                data = data.lstrip(b"\0")  # padding, as of tapes
+                if not data:
+                    return
+                self._member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+            try:
+                part = self._member.decompress(data, PIECE_BYTES)
+            except zlib.error:
+                raise DamagedObjectError("it is no whole gzip file") from None
+            yield part
+            data = self._member.unconsumed_tail or self._member.unused_data
+            if not data and len(part) < PIECE_BYTES:  # else there may be more of what was fed
+                return

@@ -35,6 +35,7 @@ from sumo_internal.cli.resend import (
     send_item,
 )
 from sumo_internal.config import Config
+from sumo_internal.diagnostics import legible
 from sumo_internal.net.pool import PooledSender
 
 MARGIN_S = 12.0
@@ -66,7 +67,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     results = []
     for task in event["tasks"]:
         code, text = _send(task, time.time() + context.get_remaining_time_in_millis() / 1000 - MARGIN_S)
-        result = {"taskId": task["taskId"], "resultCode": code, "resultString": text[:RESULT_MAX_CHARACTERS]}
+        result = {"taskId": task["taskId"], "resultCode": code, "resultString": legible(text, RESULT_MAX_CHARACTERS)}
         results.append(result)
     return {
         "invocationSchemaVersion": event["invocationSchemaVersion"],

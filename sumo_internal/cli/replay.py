@@ -33,6 +33,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from sumo_internal import config as configuration
 from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, source
@@ -47,6 +48,7 @@ from sumo_internal.cli.resend import (
     UnreachableSourceError,
     send_item,
 )
+from sumo_internal.diagnostics import legible
 from sumo_internal.net.pool import PooledSender
 
 STATE = Path("sumo-internal-replay.state")
@@ -55,6 +57,11 @@ CONNECTIONS = 4
 """Objects at a time, unless asked otherwise. Each is in memory, so this is also a bound on that."""
 
 CONNECTIONS_MAX = 32
+
+SAID_MAX_CHARACTERS = 1_000
+"""Of one line; a key, which may be in it, has up to 1,024 bytes."""
+FUNCTION_MAX_CHARACTERS = 64
+"""Of a function's name (Lambda)."""
 
 STALE_DAYS = 1
 """Sumo Logic sets lines that are further from their source's other lines than that to the time of receipt."""
@@ -202,7 +209,9 @@ def _count(items: list[Item], ledger: Ledger) -> None:
         sent = sum(ledger.sent_bytes(item) is None for item in group)
         size_bytes = sum(item.size_bytes for item in group)
         first, last = (f"{item.at:%Y-%m-%dT%H:%MZ}" for item in (group[0], group[-1]))
-        table.add_row(function, str(len(group)), f"{size_bytes:,}", first, last, str(sent))
+        table.add_row(
+            Text(legible(function, FUNCTION_MAX_CHARACTERS)), str(len(group)), f"{size_bytes:,}", first, last, str(sent)
+        )
     Console().print(table)
 
 
@@ -281,4 +290,4 @@ def _has_ended(future: Future[int | None], item: Item, done: Counter[str]) -> bo
 
 
 def _say(text: str) -> None:
-    print(f"sumo-internal replay: {text}", file=sys.stderr)
+    print(f"sumo-internal replay: {legible(text, SAID_MAX_CHARACTERS)}", file=sys.stderr)

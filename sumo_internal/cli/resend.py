@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from random import random
 from threading import Lock
 
-from sumo_internal.cli.backlog import Backlog, Item
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sumo_internal.cli.backlog import Backlog, DamagedObjectError, Item
 from sumo_internal.cli.backlog import envelope as envelope_of
 from sumo_internal.cli.ledger import Ledger
 from sumo_internal.config import Config
@@ -175,9 +177,15 @@ def send_item(
     begin_bytes = ledger.sent_bytes(item)
     if begin_bytes is None:
         return None
-    content = backlog.read(item)
+    try:
+        content = backlog.read(item)
+        envelope = envelope_of(item, content, config)
+    except (DamagedObjectError, BotoCoreError, ClientError):
+        raise
+    except Exception as error:  # whatever it is, it is this object's: the ones behind it are not to wait for it
+        raise DamagedObjectError(f"{type(error).__name__} in reading it") from error
     lines = content.lines
-    for sent_bytes in resender.send(lines, begin_bytes, envelope_of(item, content, config), until_s):
+    for sent_bytes in resender.send(lines, begin_bytes, envelope, until_s):
         ledger.note(item, sent_bytes, is_done=sent_bytes == len(lines))
     if begin_bytes == len(lines):  # nothing in it
         ledger.note(item, begin_bytes, is_done=True)
