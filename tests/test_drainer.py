@@ -282,6 +282,50 @@ def test_after_a_half_batches_are_whole_again(bench: Bench) -> None:
     assert numbers(bench.source) == list(range(300))
 
 
+def test_the_size_that_was_taken_is_remembered(make_bench: MakeBench, capfd: pytest.CaptureFixture[str]) -> None:
+    """Something on the way takes 20,000 bytes: found once, and tried to exceed ever more seldom; said once."""
+    bench = make_bench(limit_bytes=20_000)
+    append(bench.spool, *range(2_000), size_bytes=900)
+
+    assert bench.drain() is Drained.EMPTY
+
+    refused = [request for request in bench.source.requests if request.status == 413]
+    assert len(refused) <= 12 and len(bench.source.requests) <= 200
+    assert numbers(bench.source) == list(range(2_000))
+    assert capfd.readouterr().err.count("HTTP 413") == 1
+
+
+def test_a_way_that_takes_nothing_costs_little_and_loses_next_to_nothing(
+    make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """413 to everything: halves down to a record, two of which are given up; then the breaker is open."""
+    bench = make_bench()
+    bench.source.default = Fault(413)
+    append(bench.spool, *range(2_000), size_bytes=900)
+
+    assert [bench.drain() for _ in range(5)] == [Drained.KEPT] * 5
+
+    assert len(bench.source.requests) <= 14
+    assert bench.counts == {counters.TOO_LARGE: 2}
+    assert capfd.readouterr().err.count("HTTP 413") == 2
+
+
+def test_records_that_are_too_large_one_after_the_other_do_not_stand_in_the_way_for_good(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is given up with a trial of the breaker's; what is behind them arrives."""
+    monkeypatch.setattr(retry_policy, "BREAKER_FIRST_S", 0.0)
+    bench = make_bench(limit_bytes=20_000)
+    append(bench.spool, 1)
+    append(bench.spool, 2, 3, 4, size_bytes=30_000)
+    append(bench.spool, 5)
+
+    assert [bench.drain() for _ in range(3)] == [Drained.KEPT, Drained.KEPT, Drained.EMPTY]
+
+    assert numbers(bench.source) == [1, 5]
+    assert bench.counts == {counters.TOO_LARGE: 3}
+
+
 def test_a_record_that_is_too_large_is_dropped_and_counted(
     make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
 ) -> None:

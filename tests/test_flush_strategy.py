@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from bench import flush_traffic
 from hypothesis import given
@@ -13,6 +15,9 @@ from sumo_internal.shipping.flush_strategy import (
     EVIDENCE_LENGTH,
     HISTORY_LENGTH,
     HOLD_MAX_S,
+    UNHELD_FIRST,
+    UNHELD_MAX,
+    Patience,
     hold_until_s,
     is_held,
 )
@@ -88,3 +93,41 @@ def test_auto_is_between_the_others(shape: flush_traffic.Shape) -> None:
     assert end.held >= auto.held >= latest.held == 0
     assert sum(end.late_s) <= sum(auto.late_s) <= sum(latest.late_s)
     assert len(end.late_s) == len(auto.late_s) == len(latest.late_s)
+
+
+def test_a_source_that_is_always_slow_is_waited_for_ever_more_seldom() -> None:
+    """Each drain that ends is late: in a thousand invocations seven are held in vain, and then one in 257."""
+    patience, held = Patience(), []
+    for number in range(1_000):
+        if patience.unheld_left:
+            patience = patience.after_unheld_invocation().after_delivery(HOLD_MAX_S + 0.6)
+        else:
+            patience = patience.after_slow_hold()
+            held.append(number)
+    assert held == [0, 5, 22, 87, 344, 601, 858]
+    assert [later - earlier - 1 for earlier, later in itertools.pairwise(held)][:4] == [
+        UNHELD_FIRST,
+        4 * UNHELD_FIRST,
+        16 * UNHELD_FIRST,
+        UNHELD_MAX,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "is_over"), [(0.0, True), (HOLD_MAX_S, True), (HOLD_MAX_S + 0.001, False), (-1.0, False)]
+)
+def test_only_a_drain_that_was_over_in_time_ends_the_impatience(took_s: float, is_over: bool) -> None:
+    """Not one that merely ended, nor one whose time a clock that was set back does not tell."""
+    slow = Patience().after_slow_hold().after_slow_hold()
+    after = slow.after_delivery(took_s)
+    assert (after.unheld_left == 0) is is_over
+    assert after.after_slow_hold().unheld_left == (UNHELD_FIRST if is_over else UNHELD_MAX // 4)
+
+
+@given(st.lists(st.booleans(), max_size=100))
+def test_impatience_is_bounded(holds: list[bool]) -> None:
+    """However long a source has been slow, a hold is tried again."""
+    patience = Patience()
+    for is_slow in holds:
+        patience = patience.after_slow_hold() if is_slow else patience.after_unheld_invocation()
+        assert 0 <= patience.unheld_left <= UNHELD_MAX

@@ -11,6 +11,9 @@ from sumo_internal.shipping.retry_policy import (
     BREAKER_FIRST_S,
     BREAKER_MAX_S,
     PAUSE_MAX_S,
+    RAISE_AFTER_MAX,
+    RETRY_AFTER_MAX_S,
+    BatchLimit,
     Breaker,
     Verdict,
     judge,
@@ -138,14 +141,55 @@ def test_a_breaker_opens_for_longer_each_time_and_closes_at_once() -> None:
 def test_a_breaker_is_open_within_its_bounds(
     failures: int, now_s: float, retry_after_s: float | None, random: float
 ) -> None:
-    """Between half and one and a half of the average, however often it failed; a Retry-After counts in full."""
+    """Between half and one and a half of the average, however often it failed; a Retry-After counts up to its bound."""
     breaker = Breaker(failures).after_failure(now_s, retry_after_s, random)
     pause = breaker.until_s - now_s
-    asked_s = retry_after_s or 0.0
+    asked_s = min(RETRY_AFTER_MAX_S, retry_after_s or 0.0)
     assert max(asked_s, BREAKER_FIRST_S / 2) - 1e-3 <= pause <= max(asked_s, BREAKER_MAX_S * 1.5) + 1e-3
     assert breaker.is_open(now_s) and not breaker.is_open(breaker.until_s)
     assert not breaker.is_open(now_s - 1.0)  # the clock was set back: who knows for how long the rest would be
     assert breaker.failures == failures + 1
+
+
+@pytest.mark.parametrize(("asked_s", "expected_s"), [(899.0, 899.0), (900.0, 900.0), (901.0, 900.0), (1e300, 900.0)])
+def test_no_source_silences_an_environment_for_good(asked_s: float, expected_s: float) -> None:
+    """Whatever Retry-After says, there is a trial after fifteen minutes."""
+    assert Breaker().after_failure(0.0, asked_s, 0.5).until_s == expected_s
+    assert Breaker().after_failure(0.0, float("inf"), 0.5).until_s == 900.0
+
+
+@given(st.integers(1, 2_000_000), st.integers(1, 60))
+def test_the_size_that_is_taken_is_found_and_kept(taken_bytes: int, batches: int) -> None:
+    """What is refused becomes rare: one request in so many, however small the size is that something on the way takes.
+
+    Guards against beginning at the top again with each batch, and against small batches for good.
+    """
+    limit = BatchLimit(1_000_000)
+    refused = accepted = in_a_row = 0
+    while accepted < batches * RAISE_AFTER_MAX:
+        size_bytes = limit.limit_bytes
+        if size_bytes <= taken_bytes:
+            limit = limit.after_acceptance(size_bytes)
+            accepted, in_a_row = accepted + 1, 0
+        else:
+            limit = limit.after_refusal(size_bytes)
+            refused, in_a_row = refused + 1, in_a_row + 1
+        assert 1 <= limit.limit_bytes <= 1_000_000
+        assert in_a_row <= 20
+    assert refused <= 20 + 5 + batches
+    if taken_bytes >= 1_000_000:
+        assert (refused, limit.limit_bytes) == (0, 1_000_000)
+    else:
+        assert limit.limit_bytes >= min(taken_bytes // 2, 500_000)
+
+
+def test_one_refusal_is_about_one_batch() -> None:
+    """After it batches are whole again at once: each request has its price."""
+    limit = BatchLimit(1_000_000).after_refusal(999_000)
+    assert limit.limit_bytes == 499_500
+    assert limit.after_acceptance(1_000).limit_bytes == 499_500  # which tells nothing
+    assert limit.after_acceptance(499_000).limit_bytes == 999_000
+    assert limit.after_acceptance(499_000).after_acceptance(998_000).limit_bytes == 1_000_000
 
 
 @pytest.mark.parametrize(("status", "is_ours"), [(0, False), (200, False), *[(s, True) for s in OURS], (500, False)])

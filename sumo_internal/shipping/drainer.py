@@ -16,7 +16,7 @@ import zlib
 
 from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
-from sumo_internal.shipping.retry_policy import Breaker, Drained, Verdict, judge, pause_s
+from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
 
 TYPE_CHECKING = False
@@ -87,12 +87,17 @@ class Drainer:
         self._source: Source | None = None
         self._bucket: FailoverDestination | None = None
         self._breaker = Breaker()
+        self._limit = BatchLimit(BATCH_MAX_BYTES)
+        self._too_large_in_a_row = 0
+        """Records that were too large on their own, and nothing taken since the first of them."""
         self._accounted: tuple[list[dict[str, tuple[int, int]]], bool] | None = None
         """This process's counts when all were last looked at, and whether they could be recorded."""
         self._accounted_at_s = 0.0
         self._accounts = 0
         """Records of accounts that may be on their way: 0 or 1."""
         self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
+        self.has_delivered = False
+        """Somebody has taken lines in the last drain."""
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
 
@@ -109,6 +114,7 @@ class Drainer:
         Returns:
             Whether the spool is empty, and if not, why: kept for a later drain, no time, another drainer at work.
         """
+        self.has_delivered = False
         if is_shutdown:
             self._breaker = self._breaker.for_a_last_trial()
         if self._connect_bucket is None and self._breaker.is_open(time.time()):
@@ -117,19 +123,19 @@ class Drainer:
             return Drained.ELSEWHERE
         try:
             self._reader.mark()
-            limit_bytes = BATCH_MAX_BYTES
-            while slices := self._reader.take(limit_bytes):
+            while slices := self._reader.take(self._limit_bytes()):
                 batch = Batch(slices)
                 verdict = self._deliver(batch, until_s, pause)
                 if verdict is Verdict.HALVE:
-                    limit_bytes = max(1, batch.size_bytes // 2)
                     continue
                 if verdict is Verdict.KEEP:
                     return Drained.KEPT
                 if verdict is Verdict.AGAIN:
                     return Drained.OUT_OF_TIME
-                limit_bytes = BATCH_MAX_BYTES
                 batch.acknowledge()
+                self.has_delivered |= verdict is not Verdict.DROP
+                if verdict is Verdict.DROP and self._too_large_in_a_row > 1:
+                    return Drained.KEPT
             return Drained.EMPTY
         finally:
             self._report_damage()
@@ -182,8 +188,12 @@ class Drainer:
             return self._fail_over(batch, attempt, until_s)
         if verdict is Verdict.DROP:
             self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
-            diagnostics.say(
+            diagnostics.say_once(
                 "error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost"
+            )
+        elif verdict is Verdict.HALVE:
+            diagnostics.say_once(
+                "warn", "a batch is too large for Sumo Logic, or for something on the way (HTTP 413): it goes in halves"
             )
         elif verdict is Verdict.KEEP:
             diagnostics.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); they wait in the spool")
@@ -212,6 +222,7 @@ class Drainer:
                 continue
             verdict = judge(attempt, attempts, retries_max, is_single=batch.is_single, has_bucket=has_bucket)
             if verdict is not Verdict.AGAIN:
+                self._mind_size(verdict, attempt, batch)
                 self._mind_breaker(verdict, attempt)
                 return verdict, attempt
             diagnostics.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
@@ -246,11 +257,34 @@ class Drainer:
             self._counts.add(counters.SENT_AGAIN, -lines, -size_bytes)
         return attempt
 
+    def _limit_bytes(self) -> int:
+        return (
+            BATCH_MAX_BYTES if self._breaker.is_open(time.time()) else self._limit.limit_bytes
+        )  # the bucket takes all
+
+    def _mind_size(self, verdict: Verdict, attempt: Attempt, batch: Batch) -> None:
+        """Remember what the source takes, and how often even a single record was too large."""
+        if verdict is Verdict.DELIVERED:
+            self._limit = self._limit.after_acceptance(batch.size_bytes)
+            self._too_large_in_a_row = 0
+        elif verdict is Verdict.HALVE:
+            self._limit = self._limit.after_refusal(batch.size_bytes)
+        elif attempt.status == 413:
+            self._too_large_in_a_row += 1
+
     def _mind_breaker(self, verdict: Verdict, attempt: Attempt) -> None:
-        """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker."""
-        if verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status not in (400, 413):
+        """A batch that the source did not take, for a reason that the next one would meet too, opens the breaker.
+
+        One record that is too large is no such reason, but the second in a row may be: something on the way refuses
+        whatever comes.
+        """
+        if attempt.status == 413:
+            is_failure = self._too_large_in_a_row > 1 and verdict is not Verdict.HALVE
+        else:
+            is_failure = verdict in (Verdict.KEEP, Verdict.FAIL_OVER) and attempt.status != 400
+        if is_failure:
             self._breaker = self._breaker.after_failure(time.time(), attempt.retry_after_s, _chance())
-        elif attempt.status:
+        elif attempt.status not in (0, 413):
             self._breaker = self._breaker.after_success()
 
     def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float) -> Verdict:

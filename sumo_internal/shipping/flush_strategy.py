@@ -16,6 +16,8 @@ there is at most one hold in :data:`DENSE_GAP_S`. At 80 ms a hold that is 0.8 % 
 each environment and gigabyte, however invocations are spread. The other price is that an invocation which comes while
 the environment is held begins in another one: never where invocations are dense, and in bursts that are as short as
 three calls once in five.
+
+A hold that runs out is paid for and brings nothing, so a slow source gets few of them (:class:`Patience`).
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ HOLD_MAX_S = 2.0
 """``end`` never holds an environment for longer, whatever Sumo does."""
 DEADLINE_MARGIN_S = 0.5
 """... nor beyond this much before the invocation's deadline: a hold must not become a timeout."""
+UNHELD_FIRST, UNHELD_MAX = 4, 256
+"""Invocations that are not held after a hold that ran out: four times as many after each further one, up to this. With
+a source that is slow for good one invocation in 257 is held in vain."""
 
 
 def is_held(strategy: str, gaps_s: Sequence[float]) -> bool:
@@ -54,3 +59,33 @@ def is_held(strategy: str, gaps_s: Sequence[float]) -> bool:
 def hold_until_s(now_s: float, deadline_s: float) -> float:
     """POSIX time at which a hold that begins now ends, come what may."""
     return min(now_s + HOLD_MAX_S, deadline_s - DEADLINE_MARGIN_S)
+
+
+class Patience:
+    """Whether it is worth while to wait for the source, by whether it was. A value: what happens makes a new one.
+
+    A hold that ran out is followed by invocations that are not held. What ends that is a drain that was over within a
+    hold's time, wherever it ran, and not merely one that was over: a source that takes longer than a hold would else be
+    waited for again after each of its answers. Drains beside short invocations are cut by the freeze and may never be
+    over so soon: therefore a hold is tried again after some invocations, and not only after such a drain.
+    """
+
+    __slots__ = ("slow_holds", "unheld_left")
+
+    def __init__(self, slow_holds: int = 0, unheld_left: int = 0) -> None:
+        self.slow_holds = slow_holds
+        """Holds in a row that ran out."""
+        self.unheld_left = unheld_left
+        """Invocations still to come that are not held."""
+
+    def after_slow_hold(self) -> Patience:
+        return Patience(self.slow_holds + 1, min(UNHELD_MAX, UNHELD_FIRST * 4 ** min(self.slow_holds, 10)))
+
+    def after_unheld_invocation(self) -> Patience:
+        return Patience(self.slow_holds, max(0, self.unheld_left - 1))
+
+    def after_delivery(self, took_s: float) -> Patience:
+        """Args:
+        took_s: From the beginning of a drain that has delivered something to its end, freezes included.
+        """
+        return Patience() if 0 <= took_s <= HOLD_MAX_S else self

@@ -153,6 +153,7 @@ class Invocations:
         if not self._is_held():
             # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
             # meanwhile, and meet the freeze with it.
+            self._shipper.count_unheld()
             if self._shipper.has_news():
                 self._shipper.ship()
             else:
@@ -166,7 +167,7 @@ class Invocations:
             self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), event.deadline_s))
 
     def _is_held(self) -> bool:
-        return self._shipper.is_hold_worthwhile and flush_strategy.is_held(self._flush, self._gaps_s)
+        return self._shipper.is_worth_waiting() and flush_strategy.is_held(self._flush, self._gaps_s)
 
 
 def _pause_after(error: BaseException, failures: int) -> None:

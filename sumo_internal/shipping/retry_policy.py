@@ -1,4 +1,5 @@
-"""What to do after an attempt to deliver a batch: one table, the pauses between attempts, the circuit breaker. Pure.
+"""What to do after an attempt to deliver a batch: one table, the pauses between attempts, how large a batch may be, the
+circuit breaker. Pure.
 
 ==========================  ==============================================  ==========================================
 answer                      with a failover bucket                          without
@@ -8,7 +9,8 @@ answer                      with a failover bucket                          with
                             within the time there is; then S3               until the breaker's next trial
 401, 403, 404, and what     S3 at once, said once; a secret endpoint is     stays in the spool, said once; a secret
 is not listed               fetched anew once                               endpoint is fetched anew once
-413                         in halves; a single record: S3                  in halves; a single one: dropped, counted
+413                         in halves; a single record: S3. Two in a row,   in halves; a single one: dropped, counted;
+                            and the breaker opens                           two in a row, and the breaker opens
 400                         S3, said once                                   dropped and counted, said once: nothing
                                                                             behind it waits
 ==========================  ==============================================  ==========================================
@@ -32,6 +34,10 @@ BREAKER_FIRST_S = 5.0
 """Pause of the breaker after a first failed batch, on average."""
 BREAKER_MAX_S = 300.0
 """Longest pause of the breaker, on average; a Retry-After may be longer."""
+RETRY_AFTER_MAX_S = 900.0
+"""A source that asks for more gets this: a mistaken header must not silence an environment for the rest of its life."""
+RAISE_AFTER_MAX = 64
+"""After so many batches that were taken at the size that is taken, at most, twice that size is tried again."""
 
 
 class Verdict(Enum):
@@ -93,6 +99,50 @@ def pause_s(attempts_made: int, first_pause_s: float, retry_after_s: float | Non
     return max(ours, retry_after_s or 0.0)
 
 
+class BatchLimit:
+    """How large a batch may be: what Sumo Logic documents, or what something on the way was found to take.
+
+    A value: what happens makes a new one. After a 413 it is half the refused batch. When a batch of that size has been
+    taken it is doubled. If the doubled one is refused, four times as many have to be taken first, up to
+    :data:`RAISE_AFTER_MAX`. So one refusal costs one batch, and a lower limit on the way next to nothing.
+    """
+
+    __slots__ = ("limit_bytes", "_max_bytes", "_raise_after", "_accepted", "_is_raised")
+
+    def __init__(
+        self,
+        max_bytes: int,
+        limit_bytes: int | None = None,
+        raise_after: int = 1,
+        accepted: int = 0,
+        *,
+        is_raised: bool = False,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self.limit_bytes = max_bytes if limit_bytes is None else limit_bytes
+        self._raise_after = raise_after
+        self._accepted = accepted
+        """Batches of about this size."""
+        self._is_raised = is_raised
+        """None of about this size has been taken yet."""
+
+    def after_refusal(self, size_bytes: int) -> BatchLimit:
+        """A batch of several records was too large."""
+        raise_after = min(RAISE_AFTER_MAX, 4 * self._raise_after) if self._is_raised else self._raise_after
+        return BatchLimit(self._max_bytes, max(1, size_bytes // 2), raise_after)
+
+    def after_acceptance(self, size_bytes: int) -> BatchLimit:
+        """A batch was taken. One that is much smaller than the limit tells nothing about it."""
+        if self.limit_bytes >= self._max_bytes:
+            return BatchLimit(self._max_bytes)
+        if 2 * size_bytes <= self.limit_bytes:
+            return self
+        if self._accepted + 1 < self._raise_after:
+            return BatchLimit(self._max_bytes, self.limit_bytes, self._raise_after, self._accepted + 1)
+        raised_bytes = min(self._max_bytes, 2 * max(size_bytes, self.limit_bytes))
+        return BatchLimit(self._max_bytes, raised_bytes, self._raise_after, is_raised=True)
+
+
 class Breaker:
     """Keeps a dead source from costing anything: after a batch that failed, none is tried for a while.
 
@@ -136,5 +186,5 @@ class Breaker:
             random: A number between 0 and 1, drawn by the caller.
         """
         average_s = min(BREAKER_MAX_S, BREAKER_FIRST_S * 2.0 ** min(self.failures, 30))
-        pause_s = max(average_s * (0.5 + random), retry_after_s or 0.0)
+        pause_s = max(average_s * (0.5 + random), min(RETRY_AFTER_MAX_S, retry_after_s or 0.0))
         return Breaker(self.failures + 1, now_s, now_s + pause_s)

@@ -149,8 +149,9 @@ class Shipper:
         """A drain is wanted that has not begun. Only the shipping thread takes it back, before it drains."""
         self._waiting: Signal | None = None
         """Of :meth:`ship_until`, while an invocation is held by it."""
-        self.is_hold_worthwhile = True
-        """May be waited for: the source has taken lines, and in time, when that was last tried."""
+        self._is_refused = False
+        """The last drain has left lines in the spool, because the source did not take them."""
+        self._patience = flush_strategy.Patience()
 
     # Called by the function's threads. None of these waits.
 
@@ -203,11 +204,19 @@ class Shipper:
         is_over = waiting.wait(min(flush_strategy.HOLD_MAX_S, until_s - time.time()))
         self._waiting = None
         if not is_over:
-            self.is_hold_worthwhile = False
+            self._patience = self._patience.after_slow_hold()
             diagnostics.say_once(
-                "warn", "Sumo Logic is slow: invocations are not held any more until it answers in time"
+                "warn", "Sumo Logic is slow: few invocations are held any more until it answers in time"
             )
         return is_over
+
+    def is_worth_waiting(self) -> bool:
+        """Would a hold bring anything, as far as is known?"""
+        return not self._is_refused and not self._patience.unheld_left
+
+    def count_unheld(self) -> None:
+        """An invocation is not held."""
+        self._patience = self._patience.after_unheld_invocation()
 
     def has_news(self) -> bool:
         """Is there anything to ship, or to tell: lines of ours or of others, or lines that have been lost?"""
@@ -260,9 +269,12 @@ class Shipper:
 
         with self._draining:
             drainer = self._own_drainer()
+            begun_s = time.time()  # the wall clock, which goes on in a freeze: as long as the lines were on their way
             outcome = drainer.drain(_NEVER_S)
+            self._is_refused = outcome is Drained.KEPT
+            if outcome is Drained.EMPTY and drainer.has_delivered:
+                self._patience = self._patience.after_delivery(time.time() - begun_s)
             drainer.account(self._spool.counters, is_recorded=outcome is Drained.EMPTY)
-        self.is_hold_worthwhile = outcome is not Drained.KEPT
         self._watch_backlog()
 
     def drain_at_exit(self) -> None:

@@ -100,16 +100,19 @@ def fork(text):
 
 
 def spoil(name):
-    """Have a function of a module raise once."""
-    module_name, attribute = name.split(".")
-    module = sys.modules[module_name]
-    real = getattr(module, attribute)
+    """Have a function of a module, or a method of a class of it, raise once."""
+    owner_name, _, attribute = name.rpartition(".")
+    owner = sys.modules.get(owner_name)
+    if owner is None:
+        module_name, _, class_name = owner_name.rpartition(".")
+        owner = getattr(sys.modules[module_name], class_name)
+    real = getattr(owner, attribute)
 
     def raise_once(*_):
-        setattr(module, attribute, real)
+        setattr(owner, attribute, real)
         raise RuntimeError("spoiled")
 
-    setattr(module, attribute, raise_once)
+    setattr(owner, attribute, raise_once)
 
 
 def take_descriptors(seconds):
