@@ -171,11 +171,11 @@ def _processors(text: str) -> tuple[str, ...]:
 
 
 def _expressions(text: str) -> tuple[str, ...]:
-    from sumo_internal import expressions  # a start without such settings is not to pay for it
+    from sumo_internal.expressions import checked  # a start without such settings is not to pay for it
 
     try:
-        return tuple(expressions.sources(text))
-    except expressions.ExpressionRefusedError as problem:
+        return tuple(checked.sources(text))
+    except checked.ExpressionRefusedError as problem:
         raise InvalidSettingError(str(problem)) from None
 
 
@@ -281,6 +281,12 @@ class Config:
     )
     include: tuple[str, ...] = _setting(
         "SUMO_INCLUDE", _expressions, (), "Only messages in which one of these is found are shipped."
+    )
+    rules_max_ms: int = _setting(
+        "SUMO_RULES_MAX_MS",
+        _number(1, 10_000, "milliseconds"),
+        50,
+        "CPU time that masks, hashes, exclude and include may take for one record; beyond it its message is withheld.",
     )
     sample_rate: float = _setting(
         "SUMO_SAMPLE",

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -235,6 +236,40 @@ def test_what_cannot_be_masked_is_withheld(
     assert (record["message"], record["withheld"]) == (MASK, "masking failed: MemoryError")
     assert record["level"] == "ERROR" and "logger" not in record and "hunter2" not in json.dumps(record)
     assert "hunter2" not in capfd.readouterr().err
+
+
+def test_a_record_has_a_budget(recording: Callable[..., Recording], capfd: pytest.CaptureFixture[str]) -> None:
+    """An e-mail expression takes quadratic time for a text of letters; the function waits so long and no longer, and
+    what the rules have not seen does not leave. The next record has a budget of its own."""
+    made = recording(SUMO_MASK_PATTERNS=r"[\w.+-]+@[\w-]+\.[\w.-]+", SUMO_RULES_MAX_MS="1")
+    made.log.warning("a" * 200_000)
+    made.recorder.written("b" * 200_000 + "\n", STDOUT)
+    made.log.info("to bo@example.org")
+    logged, printed, short = made.records()
+
+    reason = "SUMO_RULES_MAX_MS: the rules need more than 1 ms of CPU time"
+    assert [(each["message"], each["withheld"]) for each in (logged, printed)] == [(MASK, reason)] * 2
+    assert logged["level"] == "WARNING" and short["message"].endswith("to ***")
+    assert made.spool.counters.counts()["withheld"][0] == 2
+    assert capfd.readouterr().err.count(f"{reason}; messages are withheld") == 1
+
+
+def test_a_processors_time_is_not_the_rules(recording: Callable[..., Recording], processors: types.ModuleType) -> None:
+    """What the function's own processor takes is its own affair."""
+
+    def slow(logger: object, name: str, event: Record) -> Record:
+        begun_s = time.thread_time()
+        while time.thread_time() - begun_s < 0.3:
+            pass
+        return event
+
+    processors.slow = slow  # type: ignore[attr-defined]
+    made = recording(
+        SUMO_MASK_PATTERNS="hunter2", SUMO_EXCLUDE="probe", SUMO_PROCESSORS="shop_logs.slow", SUMO_RULES_MAX_MS="250"
+    )
+    made.log.info("x" * 20_000 + "hunter2")
+    (record,) = made.records()
+    assert record["message"].endswith("x***")
 
 
 def test_what_is_shown_of_a_withheld_record_is_masked(

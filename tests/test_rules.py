@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import enum
 import json
+import logging
+import re
+import sys
 import traceback
+from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sumo_internal.expressions import OVERLAP_CHARS
-from sumo_internal.expressions import readings as escaped_readings
-from sumo_internal.processing import masking, text_scan
+from sumo_internal.capture import log_records
+from sumo_internal.expressions.search import OVERLAP_CHARS, no_limit
+from sumo_internal.expressions.search import readings as escaped_readings
+from sumo_internal.processing import masking, rules, text_scan
 from sumo_internal.processing.masking import DIGEST_CHARS, MASK, Masking
 from sumo_internal.processing.rules import Selection, is_sampled
+from sumo_internal.processing.values import SHORT_CHARS, Values
 
 KEYS = Masking(["password", "authorization", "*_token"], [], [], "")
 
@@ -58,11 +66,75 @@ KEYS = Masking(["password", "authorization", "*_token"], [], [], "")
         ('{"n":1,"text":"password"}', '{"n":1,"text":"password"}'),
         ('{"password":null,"x":true}', '{"password":"***","x":true}'),
         ("a plain text with password=a1b2", "a plain text with password=a1b2"),
+        ("got {b'password': b'a1 b2', 'n': 1} a1 b2", "got {b'password': ***, 'n': 1} ***"),
+        ("got {<F.PASSWORD: 'password'>: 'a1 b2'} a1 b2", "got {<F.PASSWORD: 'password'>: '***'} ***"),
+        ("got {<F.PASSWORD: 1>: 'a1 b2'}", "got {<F.PASSWORD: 1>: '***'}"),
+        ("got {('user', 'password'): 'a1 b2'}", "got {('user', 'password'): '***'}"),
+        ("got {('password', 'user'): 'a1 b2'}", "got {('password', 'user'): '***'}"),
+        ("(b'authorization', b'Bearer a1')", "(b'authorization', ***)"),
+        (
+            "headers [(b'host', b'x'), (b'authorization', b'Bearer a1')]",
+            "headers [(b'host', b'x'), (b'authorization', ***)]",
+        ),
+        ("{('authorization', 'Bearer a1'), ('host', 'x')}", "{('authorization', '***'), ('host', 'x')}"),
+        ("('Authorization', 'Bearer a1')", "('Authorization', '***')"),
+        ("got ('Authorization', 'Bearer a1', 5)", "got ('Authorization', 'Bearer a1', 5)"),
+        ("['password', 'user', 'mail']", "['password', 'user', 'mail']"),
+        ('["Authorization", "Bearer a1"]', '["Authorization", "***"]'),
+        (
+            '{"headers":[["Authorization","Bearer a1"],["host","x"]]}',
+            '{"headers":[["Authorization","***"],["host","x"]]}',
+        ),
+        ('{"name":"authorization","value":"Bearer a1"}', '{"name":"authorization","value":"***"}'),
+        ('{"Value":"Bearer a1","n":1,"Key":"Authorization"}', '{"Value":"***","n":1,"Key":"Authorization"}'),
+        ("got {'name': 'authorization', 'value': 'Bearer a1'}", "got {'name': 'authorization', 'value': '***'}"),
+        (
+            "got {'value': b'Bearer a1', 'k': 1, 'name': 'authorization'}",
+            "got {'value': ***, 'k': 1, 'name': 'authorization'}",
+        ),
+        ("got {'name': 'host', 'value': 'x'}", "got {'name': 'host', 'value': 'x'}"),
+        ('{"name":"password","kind":"field"}', '{"name":"password","kind":"field"}'),
     ],
 )
 def test_the_value_of_a_masked_key(text: str, masked: str) -> None:
     """A key is found at any depth, however it is written; what has no end is masked to the end of the text."""
     assert KEYS.applied(text, {}) == (masked, {})
+
+
+class Field(enum.Enum):
+    PASSWORD = "pw"
+
+
+class Named(str, enum.Enum):
+    PASSWORD = "password"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {b"password": b"hunter2"},
+        {Field.PASSWORD: "hunter2"},
+        {Named.PASSWORD: "hunter2"},
+        {("user", "password"): "hunter2"},
+        [(b"host", b"x"), (b"authorization", b"hunter2")],
+        {("authorization", "hunter2")},
+        ("Authorization", "hunter2"),
+        [{"name": "authorization", "value": "hunter2"}],
+        {"scope": {"headers": [(b"authorization", b"hunter2")]}},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("shown", ["field", "repr", "str in JSON"])
+def test_keys_as_programs_have_them(value: Any, shown: str) -> None:
+    """redis has bytes for keys, ASGI pairs for headers, others enums and tuples: in fields, and printed."""
+    record = logging.LogRecord("orders", logging.INFO, "x", 1, "m", (), None)
+    record.value = value
+    fields = rules.fields_of(log_records.extra_text(record))
+    text = {"field": "", "repr": f"got {value!r}", "str in JSON": json.dumps({"got": str(value)})}[shown]
+    message, masked = KEYS.applied(f"{text} hunter2" if text[:1] != "{" else text, fields if shown == "field" else {})
+
+    assert MASK in message and "hunter2" not in message + json.dumps(masked)
+    assert shown != "field" or MASK in json.dumps(masked)
 
 
 def test_a_fields_value_is_hidden_in_the_rest_of_the_record() -> None:
@@ -113,14 +185,86 @@ def test_bounds_of_the_search_lose_nothing() -> None:
 
 
 @pytest.mark.parametrize("beginning", ['{"password":{', "[('password', ", """x {'password': ['a', """])
-def test_a_key_within_a_hidden_value_costs_nothing(beginning: str) -> None:
+def test_a_key_within_a_hidden_value_costs_nothing(beginning: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is cut off goes to the end; thousands of such keys would each look through all of the rest, for minutes."""
-    seen = []
-    rules = Masking(["password"], [], [], "")
-    is_masked = rules.is_masked
-    rules.is_masked = lambda name: seen.append(name) or is_masked(name)  # type: ignore[method-assign, func-returns-value]  # counts
-    text, _ = rules.applied(beginning * 2_000 + "'hunter2", {})
-    assert "hunter2" not in text and seen.count("password") <= 4
+    looked_at = []
+
+    def value_span(text: str, begin: int) -> tuple[int, int]:
+        looked_at.append(begin)
+        return text_scan.value_span(text, begin)
+
+    monkeypatch.setattr(masking, "value_span", value_span)
+    text, _ = Masking(["password"], [], [], "").applied(beginning * 2_000 + "'hunter2", {})
+    assert "hunter2" not in text and len(looked_at) <= 4
+
+
+WORDS = st.text("ab", min_size=1, max_size=6)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=20), st.text("ab -", max_size=80))
+def test_values_are_found_as_one_by_one(values: list[str], text: str) -> None:
+    """However many there are, and however they overlap: what they cover is what a search for each would cover."""
+
+    def covered(spans: Iterable[tuple[int, int]]) -> set[int]:
+        return {place for begin, end in spans for place in range(begin, end)}
+
+    each = covered(
+        match.span(1)
+        for value in values
+        for match in re.finditer(f"(?=({value}))", text)
+        if len(value) >= SHORT_CHARS
+        or not any(beside.isalnum() for beside in (f"-{text}"[match.start()], f"{text}-"[match.end(1)]))
+    )
+    assert covered(Values(set(values), no_limit).spans(text)) == each
+
+
+# What a record costs.
+
+PIECES = st.sampled_from(
+    r"""
+    {"password":"p%06d"} {'password':'p%06d'} {"customer":"c%06d"} ('authorization','p%06d'), p%06d {'name':'password',
+    'value':' {'value':'p%06d','name':'password'} "\" ' " [ { (( 'password', {"password":{ \ \u005c a@ aaaaaaaa token=
+    <F.PASSWORD: ''' b'p%06d' 7777 "value":
+    """.split()
+)
+
+
+@given(st.lists(PIECES, min_size=1, max_size=4), st.sampled_from(["text", "field", "fields", "password"]))
+def test_the_cost_of_a_record_is_bounded_by_its_size(pieces: list[str], place: str) -> None:
+    """Twice the record costs twice the steps at most, and so many for each character. A step is a line of Python that
+    runs, or a character that is said to be searched. A list of customers with a password each took the square of it."""
+    rules = Masking(["password", "authorization"], [r"[\w.+-]+@[\w-]+\.[\w.-]+", r"token=(\w+)"], [], "")
+
+    def steps(rounds: int) -> tuple[int, int]:
+        parts = [piece.replace("%06d", f"{number:06d}") for number in range(rounds) for piece in pieces]
+        all_fields: dict[str, dict[str, Any]] = {
+            "field": {"a": "".join(parts)},
+            "fields": {"list": [{"password": part, "b": part} for part in parts]},
+            "password": {"password": "".join(parts)},
+        }
+        fields = all_fields.get(place, {})
+        text = "".join(parts) if place == "text" else "m " + parts[0]
+        count = 0
+
+        def spend(chars: int) -> None:
+            nonlocal count
+            count += chars
+
+        def line(frame: FrameType, *_: object) -> Any:
+            nonlocal count
+            count += 1
+            return line
+
+        sys.settrace(lambda frame, *_: line if "/processing/" in frame.f_code.co_filename else None)
+        try:
+            rules.applied(text, fields, spend)
+        finally:
+            sys.settrace(None)
+        return count, len(text) + len(json.dumps(fields))
+
+    (few, few_chars), (many, many_chars) = steps(60), steps(240)
+    assert many <= 200 * many_chars
+    assert many / many_chars <= 1.6 * few / few_chars + 5
 
 
 # Expressions.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sumo_internal import diagnostics
 from sumo_internal.processing import rules
+from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.sampling import Sampling
 from sumo_internal.spool import counters
 
@@ -31,6 +32,7 @@ class TelemetryRules:
             spool: The extension's.
         """
         self._spool = spool
+        self._max_ms = config.rules_max_ms
         self._rules = rules.Rules(config, NO_PROCESSORS if config.processors else "")
         self._sampling = Sampling(spool, config.sample_rate, is_enhanced=config.is_enhanced)
         self.append = self._sampling.append
@@ -39,12 +41,15 @@ class TelemetryRules:
     def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
         """Text, fields and level of a line as it may leave; None where nobody wants it. See :meth:`Rules.applied`."""
         try:
-            kept = self._rules.applied(text, details)
+            kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except Exception as problem:
-            is_told = isinstance(problem, rules.WithheldError)
-            reason = str(problem) if is_told else f"masking failed: {type(problem).__name__}"
+            reason = f"masking failed: {type(problem).__name__}"
+            if isinstance(problem, rules.WithheldError):
+                reason = str(problem)
+            elif isinstance(problem, OverBudgetError):
+                reason = over_budget(self._max_ms)
             diagnostics.say_once("warn", f"{reason}; messages are withheld")
-            kept = self._rules.without_message(details, reason)
+            kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
             self._spool.count(counters.WITHHELD, 1, len(text))
         if isinstance(kept, str):
             self._spool.count(kept, 1, len(text))

@@ -20,34 +20,48 @@ import hashlib
 import hmac
 import json
 import re
-from functools import partial
 
-from sumo_internal.expressions import OVERLAP_CHARS, PIECE_CHARS, compiled, merged, readings, spans, whole_spans
-from sumo_internal.processing.text_scan import (
-    decoded,
-    dump,
-    embedded,
-    has_quotes,
-    literals,
-    occurrences,
-    quoted_keys,
-    value_span,
+from sumo_internal.expressions.checked import compiled
+from sumo_internal.expressions.search import (
+    OVERLAP_CHARS,
+    has_match,
+    merged,
+    no_limit,
+    readings,
+    spans,
+    whole_spans,
 )
+from sumo_internal.processing import text_scan
+from sumo_internal.processing.text_scan import decoded, dump, embedded, has_quotes, literals, value_span
+from sumo_internal.processing.values import Values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from typing import Any
 
-    from sumo_internal.expressions import Span
-
-    Search = Callable[[str], Iterable[Span]]
+    from sumo_internal.expressions.search import Span, Spend
 
 MASK = "***"
 """What a masked value becomes."""
 
 NAMES_MAX = 1_000
 """Names of which it is remembered whether they are masked keys."""
+
+NAME_MAX_CHARS = 200
+"""A longer text is no name of the value beside it."""
+
+SHORT_TEXT_CHARS, SHORT_TEXTS_MAX = 100, 1_000
+"""A record's texts up to this length are cleaned once, and so many are remembered: in a list of objects all have the
+same keys."""
+
+PAIRS_SHARE = 4
+"""So many times a text's length may be looked at to tell whether what begins like a pair is one; what is left then
+counts as one."""
+
+_LITERAL = re.compile(r"""["']([^"']+)["']""")
+_MEMBER = re.compile(r"\.(\w+)(?=[:>]|\Z)")
+"""The name of an enum's member, as its ``str`` or ``repr`` ends or goes on."""
 
 DIGEST_CHARS = 16
 """Of a hashed value: 64 bits of its HMAC-SHA256, in hexadecimal digits; enough to tell values apart, and billed."""
@@ -71,27 +85,34 @@ class Masking:
         self._masked: dict[str, bool] = {}
         globs = [fnmatch.translate(key) for key in keys]
         self._key = re.compile("|".join(globs), re.IGNORECASE) if globs else None
-        mask_patterns = [compiled(source) for source in masks]
-        hash_patterns = [compiled(source) for source in hashes]
-        self._patterns = mask_patterns + hash_patterns
-        self._masks: list[Search] = [partial(spans, pattern) for pattern in mask_patterns]
-        self._hashes: list[Search] = [partial(spans, pattern) for pattern in hash_patterns]
+        self._patterns = [(compiled(source), True) for source in masks]
+        self._patterns += [(compiled(source), False) for source in hashes]
         self._salt = salt.encode()
         self.has_keys = bool(globs)
 
-    def applied(self, text: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    def applied(
+        self, text: str, fields: Mapping[str, Any], spend: Spend = no_limit, hidden: Collection[str] = ()
+    ) -> tuple[str, dict[str, Any]]:
         """A record's message and fields as they may leave.
 
         Args:
             text: The message: a text, or an object's JSON.
             fields: What the record has besides, by name: values that JSON has.
+            spend: Is told of characters before they are looked at; what it raises is raised.
+            hidden: What keys have hidden in what was written together with it.
         """
-        return _Record(self).applied(text, fields)
+        return _Record(self, spend, hidden).applied(text, fields)
+
+    def hidden(self, text: str, spend: Spend = no_limit) -> set[str]:
+        """What keys hide in a text."""
+        record = _Record(self, spend, ())
+        record.without_values(text)
+        return record.hidden
 
     def cut(self, text: str) -> int:
         """Where a text that goes on may be cut: not where something is found, or may be once the rest is there."""
-        whole = [(begin, end) for begin, (_, end) in self._keys_in(text)]
-        whole += [span for pattern in self._patterns for span in whole_spans(pattern, text)]
+        whole = [(begin, end) for begin, (_, end) in self._keys_in(text, no_limit)]
+        whole += [span for pattern, _ in self._patterns for span in whole_spans(pattern, text)]
         end = len(text) - OVERLAP_CHARS
         for (begin, behind), _ in reversed(merged((span, True) for span in whole)):
             if begin < end < behind:
@@ -99,42 +120,54 @@ class Masking:
         return end if end > 0 else len(text)
 
     def is_masked(self, name: str) -> bool:
-        """Is this a key whose value is masked, under its own name or the one that a record gives it?"""
+        """Is this a key whose value is masked, under its own name or the one that a record gives it?
+
+        Bytes, enums' members and tuples are keys, too; what is known of them is their text.
+        """
         masked = self._masked.get(name)
         if masked is None:
             key = self._key
-            masked = key is not None and bool(key.match(name) or key.match(name.removeprefix("extra_")))
+            masked = key is not None and any(map(key.match, _forms(name)))
             if len(self._masked) < NAMES_MAX:
                 self._masked[name] = masked
         return masked
 
-    def has_found(self, text: str, hidden: set[str]) -> bool:
+    def is_name(self, value: Any) -> bool:
+        """Is this the text of a masked key, which names a value that stands beside it?"""
+        return isinstance(value, str) and len(value) <= NAME_MAX_CHARS and self.is_masked(value)
+
+    def has_found(self, text: str, spend: Spend) -> bool:
         """Is there, or may there be, anything to be found? Most texts have nothing: that is told quickly."""
-        if hidden or "\\" in text or len(text) > PIECE_CHARS or (self.has_keys and has_quotes(text)):
+        if "\\" in text or (self.has_keys and has_quotes(text)):
             return True
-        return any(pattern.search(text) for pattern in self._patterns)
+        return any(has_match(pattern, text, spend) for pattern, _ in self._patterns)
 
-    def found(self, text: str, hidden: Iterable[str]) -> Iterator[tuple[Span, bool]]:
+    def found(self, text: str, spend: Spend) -> Iterator[tuple[Span, bool]]:
         """Places in a text that are to be masked (True) or hashed (False)."""
-        searches = [partial(occurrences, value) for value in hidden]
-        masks: list[Search] = [*searches, self.values_of_keys, *self._masks]
-        plain = readings(text)
-        for search, is_mask in [*((search, True) for search in masks), *((search, False) for search in self._hashes)]:
-            yield from ((span, is_mask) for span in search(text))
-            yield from ((each.original(span), is_mask) for each in plain for span in search(each.text))
+        yield from ((span, True) for span in self.values_of_keys(text, spend))
+        for pattern, is_mask in self._patterns:
+            yield from ((span, is_mask) for span in spans(pattern, text, spend))
 
-    def values_of_keys(self, text: str) -> Iterator[Span]:
+    def values_of_keys(self, text: str, spend: Spend) -> Iterator[Span]:
         """Where the values of masked keys are in a text that has them in quotes: JSON, or Python's notation."""
-        return (span for _, span in self._keys_in(text))
+        return (span for _, span in self._keys_in(text, spend))
 
-    def _keys_in(self, text: str) -> Iterator[tuple[int, Span]]:
+    def _keys_in(self, text: str, spend: Spend) -> Iterator[tuple[int, Span]]:
         """Where masked keys begin, and their values; but for those within such a value, which are hidden with it."""
-        behind = 0
-        for key, (begin, end) in quoted_keys(text) if self.has_keys else ():
-            if begin >= behind and self.is_masked(key):
-                span = value_span(text, end)
-                behind = span[1]
-                yield begin, span
+        if not self.has_keys:
+            return
+        spend(len(text))
+        behind = looked_at = 0
+        for (begin, end), may_be_pair in text_scan.keys(text, self.is_masked):
+            if begin < behind or (may_be_pair and not text_scan.may_begin_pair(text, begin)):
+                continue
+            span = value_span(text, end)
+            if may_be_pair and looked_at < PAIRS_SHARE * len(text):
+                looked_at += span[1] - begin
+                if not text_scan.ends_pair(text, span[1]):
+                    continue
+            behind = span[1]
+            yield begin, span
 
     def digest(self, text: str) -> str:
         """What a hashed value becomes."""
@@ -142,35 +175,60 @@ class Masking:
         return hmac.new(self._salt, data, hashlib.sha256).hexdigest()[:DIGEST_CHARS]
 
 
+def _forms(name: str) -> Iterator[str]:
+    """What a key may be called: as it is, or as what its text says it is."""
+    yield name
+    yield name.removeprefix("extra_")
+    if len(name) <= NAME_MAX_CHARS:
+        yield from _LITERAL.findall(name)
+        yield from _MEMBER.findall(name)
+
+
 class _Record:
     """One record on its way through the rules: what its keys have hidden, and which digests are in it already."""
 
-    def __init__(self, rules: Masking) -> None:
+    def __init__(self, rules: Masking, spend: Spend, hidden: Iterable[str]) -> None:
         self._rules = rules
-        self._hidden: set[str] = set()
+        self._spend = spend
+        self.hidden = set(hidden)
+        self._values = Values((), spend)
         self._digests: set[str] = set()
+        self._cleaned: dict[str, str] = {}
 
     def applied(self, text: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         # First all keys, wherever they are: what they hide is looked for everywhere afterwards.
-        kept = {name: self._without_values(value, name) for name, value in fields.items()}
+        kept = {name: self._without(value, name) for name, value in fields.items()}
         content, is_exact = decoded(text) if text[:1] == "{" else (None, True)
+        plain = self.without_values(content if isinstance(content, dict) else text)
+        self._values = Values(self.hidden, self._spend)
         if isinstance(content, dict):
-            seen = self._clean(self._without_values(content))
+            seen = self._clean(plain)
             text = text if seen == content and is_exact else dump(seen, text)
         else:
-            text = self._without_values(text)
+            text = plain
         # An object's text is searched as well: who writes an expression for a message has its JSON in mind.
         return self._clean_text(text), {self._clean_text(name): self._clean(value) for name, value in kept.items()}
 
-    def _without_values(self, value: Any, name: str = "") -> Any:
-        """A value without what masked keys hide in it; which is noted."""
+    def _without(self, value: Any, name: str) -> Any:
+        """What a key holds, without what may not be seen."""
         if self._rules.is_masked(name):
             self._hide(value)
             return MASK
+        return self.without_values(value)
+
+    def without_values(self, value: Any) -> Any:
+        """A value without what masked keys hide in it; which is noted."""
         if isinstance(value, dict):
-            return {key: self._without_values(item, key) for key, item in value.items()}
+            named = next((key for key in value if key.lower() == "value"), None)
+            if named is not None and any(map(self._rules.is_name, value.values())):
+                self._hide(value[named])
+                value = {**value, named: MASK}
+            return {key: self._without(item, key) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._without_values(item) for item in value]
+            if len(value) == 2 and self._rules.is_name(value[0]):
+                self._hide(value[1])
+                return [value[0], MASK]
+            return [self.without_values(item) for item in value]
         return self._without_embedded(value) if isinstance(value, str) else value
 
     def _without_embedded(self, text: str) -> str:
@@ -178,12 +236,13 @@ class _Record:
         if not self._rules.has_keys or not has_quotes(text):
             return text
         for form in [text, *(each.text for each in readings(text))]:
-            for begin, end in self._rules.values_of_keys(form):
+            for begin, end in self._rules.values_of_keys(form, self._spend):
                 self._hide(form[begin:end])
         pieces = []
         place = 0
+        self._spend(len(text))
         for begin, end, content, is_exact in embedded(text):
-            plain = self._without_values(content)
+            plain = self.without_values(content)
             if plain != content or not is_exact:
                 pieces += [text[place:begin], dump(plain, text[begin:end])]
                 place = end
@@ -194,10 +253,11 @@ class _Record:
             for item in value.values() if isinstance(value, dict) else value:
                 self._hide(item)
         elif isinstance(value, str):
+            self._spend(len(value))
             # As it is used, too: without the line end of the file that it was in, without the b'' of bytes.
-            self._hidden.update({text.strip() for text in (value, *literals(value))} - {"", MASK})
+            self.hidden.update({text.strip() for text in (value, *literals(value))} - {"", MASK})
         elif value is not None and not isinstance(value, bool):
-            self._hidden.add(json.dumps(value))
+            self.hidden.add(json.dumps(value))
 
     def _clean(self, value: Any) -> Any:
         """A value with all that is found in it replaced: in its texts, its numbers and its keys."""
@@ -214,15 +274,33 @@ class _Record:
         return value if cleaned == text else cleaned
 
     def _clean_text(self, text: str) -> str:
-        if not self._rules.has_found(text, self._hidden):
+        if len(text) > SHORT_TEXT_CHARS:
+            return self._cleaned_text(text)
+        cleaned = self._cleaned.get(text)
+        if cleaned is None:
+            cleaned = self._cleaned_text(text)
+            if len(self._cleaned) < SHORT_TEXTS_MAX:
+                self._cleaned[text] = cleaned
+        return cleaned
+
+    def _cleaned_text(self, text: str) -> str:
+        if not ((self._values and self._values.spans(text)) or self._rules.has_found(text, self._spend)):
             return text
         pieces = []
         place = 0
-        for (begin, end), is_mask in merged(self._rules.found(text, self._hidden)):
+        for (begin, end), is_mask in merged(self._found(text)):
             if is_mask or text[begin:end] not in self._digests:
                 pieces += [text[place:begin], MASK if is_mask else self._digest(text[begin:end])]
                 place = end
         return "".join([*pieces, text[place:]]) if pieces else text
+
+    def _found(self, text: str) -> Iterator[tuple[Span, bool]]:
+        """Places in a text, as it is and as it reads without its escapes."""
+        yield from ((span, True) for span in self._values.spans(text))
+        yield from self._rules.found(text, self._spend)
+        for each in readings(text):
+            yield from ((each.original(span), True) for span in self._values.spans(each.text))
+            yield from ((each.original(span), is_mask) for span, is_mask in self._rules.found(each.text, self._spend))
 
     def _digest(self, text: str) -> str:
         digest = self._rules.digest(text)

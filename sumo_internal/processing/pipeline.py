@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import threading
 from functools import partial
+from time import thread_time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
 from sumo_internal.capture.reentrancy import is_of_signal
 from sumo_internal.processing import rules
+from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import WithheldError
 from sumo_internal.processing.sampling import Sampling
 from sumo_internal.processing.structlog_chain import Chain
@@ -65,6 +67,7 @@ class Pipeline:
         self.chain = Chain(config.processors, handler)
         self._spool = spool
         self._rules = rules.Rules(config)
+        self._max_ms = config.rules_max_ms
         self._current = _Current()
         self._sampling = Sampling(spool, config.sample_rate, is_enhanced=is_enhanced)
         self.append = self._sampling.append
@@ -87,11 +90,14 @@ class Pipeline:
             level: As in ``logging``.
             said: The exception of the record, and how it reads at the end of the text.
         """
-        process = partial(self._through_chain, said=said) if self.chain else None
+        budget = Budget(self._max_ms)
+        process = partial(self._through_chain, said=said, budget=budget) if self.chain else None
         try:
-            kept = self._rules.applied(text, details, process)
+            kept = self._rules.applied(text, details, process, budget.spend)
         except WithheldError as problem:
             kept = self._without_message(str(problem), details)
+        except OverBudgetError:
+            kept = self._without_message(over_budget(self._max_ms), details)
         except Exception as error:
             if is_of_signal(error):
                 raise
@@ -102,7 +108,7 @@ class Pipeline:
         text, details, own_level = kept
         return text, details, max(level, own_level)
 
-    def _through_chain(self, text: str, details: str, *, said: Said) -> tuple[str, str] | None:
+    def _through_chain(self, text: str, details: str, *, said: Said, budget: Budget) -> tuple[str, str] | None:
         if self._current.is_processing:
             raise WithheldError(OF_PROCESSOR)
         if not self.chain.is_loaded:
@@ -111,16 +117,18 @@ class Pipeline:
         if self.chain.problem or not self.chain.is_loaded:
             raise WithheldError(self.chain.problem or NOT_LOADED)
         self._current.is_processing = True
+        begun_s = thread_time()
         try:
             return self.chain.run(text, rules.fields_of(details), *said)
         finally:
             self._current.is_processing = False
+            budget.leave_out(thread_time() - begun_s)
 
     def _without_message(self, reason: str, details: str) -> tuple[str, str, int]:
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             diagnostics.say_once("error", f"{reason}; messages are withheld")
         self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(details))
-        return self._rules.without_message(details, reason)
+        return self._rules.without_message(details, reason, Budget(self._max_ms).spend)
 
     def _say_problem(self) -> None:
         if self.chain.problem:

@@ -12,15 +12,17 @@ import re
 import zlib
 
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.expressions import compiled, has_match
+from sumo_internal.expressions.checked import compiled
+from sumo_internal.expressions.search import has_match, no_limit
 from sumo_internal.processing.masking import MASK, Masking
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any
 
     from sumo_internal.config import Config
+    from sumo_internal.expressions.search import Spend
 
     Process = Callable[[str, str], "tuple[str, str] | None"]
     """What else a record passes, as a text and fields (a piece of a record); None drops it."""
@@ -55,13 +57,22 @@ class Rules:
         sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
         self.masking = Masking(*sources, config.hash_salt) if any(sources) and not self.withheld else None
 
-    def applied(self, text: str, details: str, process: Process | None = None) -> tuple[str, str, int] | str:
+    def applied(
+        self,
+        text: str,
+        details: str,
+        process: Process | None = None,
+        spend: Spend = no_limit,
+        hidden: Collection[str] = (),
+    ) -> tuple[str, str, int] | str:
         """A record as it may leave.
 
         Args:
             text: What was written: a text, or an object's JSON.
             details: What the record has besides, as a piece.
             process: What it passes after it was selected and before it is masked.
+            spend: Is told of characters before they are searched; what it raises is raised.
+            hidden: What masked keys hide in what was written together with it.
 
         Returns:
             Text, fields and severity, as ``logging`` counts it; or why it is not wanted: ``excluded``, ``dropped``.
@@ -71,7 +82,7 @@ class Rules:
         """
         if self.withheld:
             raise WithheldError(self.withheld)
-        if not self._selection.is_wanted(text):
+        if not self._selection.is_wanted(text, spend):
             return EXCLUDED
         if process is not None:
             passed = process(text, details)
@@ -81,11 +92,13 @@ class Rules:
         fields = fields_of(details)
         level = severity(text, fields)
         if self.masking is not None:
-            text, masked = self.masking.applied(text, fields)
+            text, masked = self.masking.applied(text, fields, spend, hidden)
             details = details if masked == fields else record_format.fields_text(masked, masked)
         return text, details, level
 
-    def without_message(self, details: str, reason: str) -> tuple[str, str, int]:
+    def without_message(
+        self, details: str, reason: str, spend: Spend = no_limit, hidden: Collection[str] = ()
+    ) -> tuple[str, str, int]:
         """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`applied`.
 
         A line of JSON may name any level and logger: they are masked, too. Where that fails, a known level stays.
@@ -94,7 +107,7 @@ class Rules:
         level = severity("", fields)
         if self.masking is not None:
             try:
-                fields = self.masking.applied("", fields)[1]
+                fields = self.masking.applied("", fields, spend, hidden)[1]
             except Exception:
                 fields = {"level": fields["level"]} if level else {}
         return MASK, record_format.fields_text({**fields, "withheld": reason}, (*fields, "withheld")), level
@@ -125,8 +138,8 @@ class Selection:
         self._exclude = [compiled(source) for source in exclude]
         self._include = [compiled(source) for source in include]
 
-    def is_wanted(self, text: str) -> bool:
+    def is_wanted(self, text: str, spend: Spend = no_limit) -> bool:
         """Does an expression of SUMO_INCLUDE, if there are any, match the message's text, and none of SUMO_EXCLUDE?"""
-        if any(has_match(pattern, text) for pattern in self._exclude):
+        if any(has_match(pattern, text, spend) for pattern in self._exclude):
             return False
-        return not self._include or any(has_match(pattern, text) for pattern in self._include)
+        return not self._include or any(has_match(pattern, text, spend) for pattern in self._include)

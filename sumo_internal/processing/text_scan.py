@@ -11,24 +11,42 @@ import json
 import re
 from functools import partial
 
+from sumo_internal.processing.values import SHORT_CHARS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from sumo_internal.expressions import Span
-
-_SHORT_CHARS = 4
-"""A hidden value shorter than this is hidden elsewhere only where it stands alone: else "1" would eat every text."""
+    from sumo_internal.expressions.search import Span
 
 BEGINNINGS_MAX = 50
 """Beginnings of JSON that are tried in one text: each that turns out to be none costs a look at what follows it."""
 
+BEGINNINGS_SHARE = 8
+"""... and so many times the text's length at most."""
+
 _KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])\s{0,64}""")
-"""A key (the second group) and what stands between it and its value; a comma only in a list of pairs."""
-_BEFORE_PAIR = ("[(", " (")
-"""What stands before the key in a list of pairs, as Python writes headers and ordered dicts."""
+"""A key (the second group) and what stands between it and its value; a comma only in a pair."""
+_OBJECT_KEY = re.compile(
+    r"""(?:<([\w.]{1,100}: [^<>\n]{1,200})>|\((?=[^()\n]{0,200}["'])([^()\n]{1,200})\))\s{0,64}:\s{0,64}"""
+)
+"""A key that is an enum's member, or a tuple, as Python shows them in a dict."""
+_BEFORE_PAIR = re.compile(r"(?<![\w)\]])[(\[]\s{0,64}[bBuU]?\Z")
+"""What stands before the key in a pair, as Python and JSON write headers; before the arguments of a call stands a
+name."""
+_BEHIND_PAIR = re.compile(r"""["']?\s{0,64},?\s{0,64}(?:[)\]]|\Z)""")
+_VALUE_KEY = re.compile(r"""(["'])value\1\s{0,64}[:=]\s{0,64}""", re.IGNORECASE)
+_NAME = re.compile(r"""[:=]\s{0,64}[bBuU]?(["'])([^"'\n]{1,200})\1""")
+"""What may name the value beside it, ``{'name': 'authorization', 'value': …}``."""
+_BEFORE_MAX_CHARS, _BEHIND_MAX_CHARS = 2_000, 300
+"""Before a name, and behind it, in which the value is looked for that it names: a token may lie in between."""
+
 _QUOTED = re.compile(r"""(\"{3}|'{3}|["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
+_QUOTE = re.compile(r"""\"{3}|'{3}|["']""")
+_QUOTED_BY = {
+    kind: re.compile(rf"""({kind})((?:\\.|(?!{kind})[^\\])*){kind}""", re.DOTALL) for kind in ('"""', "'''", '"', "'")
+}
 _BARE = re.compile(r"""[^\s,;&)\]}>({\[<"']+""")
 _NEXT_LITERAL = re.compile(r"""\s*(?=[bBrRuU]{0,2}["'])""")
 """Python puts a long text on several lines, in quotes each."""
@@ -41,23 +59,38 @@ def has_quotes(text: str) -> bool:
     return '"' in text or "'" in text
 
 
-def occurrences(value: str, text: str) -> Iterator[Span]:
-    """Where a hidden value is in a text."""
-    begin = text.find(value)
-    while begin >= 0:
-        end = begin + len(value)
-        if len(value) >= _SHORT_CHARS or not (
-            text[max(0, begin - 1) : begin].isalnum() or text[end : end + 1].isalnum()
-        ):
-            yield begin, end
-        begin = text.find(value, begin + 1)
+def keys(text: str, is_masked: Callable[[str], bool]) -> list[tuple[Span, bool]]:
+    """Masked keys in a text: from where on each stands to where its value begins, and whether it is one in a pair only.
+
+    A key may be a text, bytes, an enum's member or a tuple (then its own text is asked for), the first of a pair, or
+    the key of a value that is named beside it.
+    """
+    found = [(match.span(), match[3] == ",") for match in _KEY.finditer(text) if is_masked(match[2])]
+    found += [(match.span(), False) for match in _OBJECT_KEY.finditer(text) if is_masked(match[1] or match[2])]
+    if _VALUE_KEY.search(text):
+        for name in _NAME.finditer(text):
+            if is_masked(name[2]):
+                found += [(key.span(), False) for key in _beside(text, *name.span())]
+    return sorted(found)
 
 
-def quoted_keys(text: str) -> Iterator[tuple[str, Span]]:
-    """Keys in a text, and from where on each stands to where its value begins."""
-    for match in _KEY.finditer(text):
-        if match[3] != "," or text[max(0, match.start() - 2) : match.start()] in _BEFORE_PAIR:
-            yield match[2], match.span()
+def _beside(text: str, begin: int, end: int) -> Iterator[re.Match[str]]:
+    """The keys of a value in the same dict as its name, which stands here."""
+    opened = text.rfind("{", max(0, begin - _BEFORE_MAX_CHARS), begin)
+    closed = text.find("}", end, end + _BEHIND_MAX_CHARS)
+    before = _VALUE_KEY.search(text, opened, begin) if opened >= 0 else None
+    behind = _VALUE_KEY.search(text, end, closed if closed >= 0 else end + _BEHIND_MAX_CHARS)
+    return (match for match in (before, behind) if match)
+
+
+def may_begin_pair(text: str, begin: int) -> bool:
+    """May what begins here be the first of two in brackets?"""
+    return _BEFORE_PAIR.search(text, max(0, begin - 70), begin) is not None
+
+
+def ends_pair(text: str, end: int) -> bool:
+    """Are the brackets closed behind a value, so that it was the second of two?"""
+    return _BEHIND_PAIR.match(text, end) is not None
 
 
 def value_span(text: str, begin: int) -> Span:
@@ -77,8 +110,24 @@ def value_span(text: str, begin: int) -> Span:
 
 def literals(value: str) -> Iterator[str]:
     """The texts in Python's notation of an object, but for keys and the very short ones."""
-    found = (match for match in _QUOTED.finditer(value) if not _KEY.match(value, match.start()))
-    return (match[2] for match in found if len(match[2]) >= _SHORT_CHARS)
+    return (
+        match[2] for match in _quoted(value) if len(match[2]) >= SHORT_CHARS and not _KEY.match(value, match.start())
+    )
+
+
+def _quoted(text: str) -> Iterator[re.Match[str]]:
+    """The quoted texts in a text. What is not closed for one quote is not for a later one of its kind either."""
+    unclosed: set[str] = set()
+    place = 0
+    while opening := _QUOTE.search(text, place):
+        place = opening.end()
+        for kind in dict.fromkeys((opening[0], opening[0][0])):
+            match = None if kind in unclosed else _QUOTED_BY[kind].match(text, opening.start())
+            if match:
+                yield match
+                place = match.end()
+                break
+            unclosed.add(kind)
 
 
 def _token_end(text: str, begin: int) -> int:
@@ -130,21 +179,24 @@ def decoded(text: str) -> tuple[Any, bool]:
 
 def embedded(text: str) -> Iterator[tuple[int, int, Any, bool]]:
     """Objects and lists in a text: where they begin and end, what they are, and whether that is all of it."""
-    place = 0
+    place = looked_at = 0
     for _ in range(BEGINNINGS_MAX):
+        if looked_at > BEGINNINGS_SHARE * len(text):
+            return
         begin = min((found for found in (text.find("{", place), text.find("[", place)) if found >= 0), default=-1)
         if begin < 0:
             return
         is_exact = [True]
         try:
             content, place = json.JSONDecoder(object_pairs_hook=partial(_pairs, is_exact)).raw_decode(text, begin)
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError) as error:
             place = begin + 1
+            looked_at += getattr(error, "pos", len(text)) - begin
         else:
             yield begin, place, content, is_exact[0]
 
 
 def dump(value: Any, like: str) -> str:
     """A value as JSON, spaced as another text is."""
-    separators = (", ", ": ") if '": ' in like else (",", ":")
+    separators = (", ", ": ") if '": ' in like or '", ' in like else (",", ":")
     return json.dumps(value, ensure_ascii=False, separators=separators)
