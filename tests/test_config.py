@@ -52,6 +52,7 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_EXCLUDE", "GET /health", ("GET /health",)),
     ("SUMO_INCLUDE", "order", ("order",)),
     ("SUMO_HASH_SALT", "pepper", "pepper"),
+    ("SUMO_RULES_MAX_MS", "5", 5),
     ("SUMO_SAMPLE", "0", 0.0),
     ("SUMO_SAMPLE", "1", 1.0),
     ("SUMO_SAMPLE", "0.1", 0.1),
