@@ -512,10 +512,10 @@ Written by `tests/test_failures.py` (`WRITE_FAILURES=1 python -m pytest tests/te
 its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each row logs its
 lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
 
-A batch that comes twice has the same `id`s ([each line once](records.md#each-line-once)). *Said on stderr* are lines that stay
-in the spool until the environment is gone, because nobody takes them, or whose count had no room in /tmp: there is a
-line that says how many. *Counted* are lines for which there was no room, or which Sumo Logic refuses for good; the
-reason is the one in `sumo.accounting`.
+A batch that comes twice has the same `id`s ([each line once](records.md#each-line-once)). *Said on stderr* are lines
+that stay in the spool until the environment is gone, because nobody takes them, or whose count had no room in /tmp:
+there is a line that says how many. *Counted* are lines for which there was no room, or which Sumo Logic refuses for
+good; the reason is the one in `sumo.accounting`.
 
 """
 

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
+from _collections_abc import Callable, Iterable  # here and not for the type checker alone: annotations can be resolved
 
 from sumo_internal import diagnostics, wiring
 from sumo_internal.capture import log_records
 from sumo_internal.capture.reentrancy import is_recorded
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from sumo_internal.processing.structlog_chain import Processor
 
 
 class SumoHandler(logging.Handler):
@@ -34,7 +29,7 @@ class SumoHandler(logging.Handler):
     line on stderr.
     """
 
-    def __init__(self, level: int | str = logging.NOTSET, *, processors: Iterable[Processor] = ()) -> None:
+    def __init__(self, level: int | str = logging.NOTSET, *, processors: Iterable[Callable[..., object]] = ()) -> None:
         """Make a handler.
 
         Args:
