@@ -24,7 +24,15 @@ UNBUNDLED = ("__init__", "imports")
 """What is imported before the bundle is there."""
 
 TOGETHER = (
-    ("config", "diagnostics", "net/__init__", "net/http1", "lambda_apis/__init__", "lambda_apis/extensions_api"),
+    (
+        "config",
+        "diagnostics",
+        "threads",
+        "net/__init__",
+        "net/http1",
+        "lambda_apis/__init__",
+        "lambda_apis/extensions_api",
+    ),
     (
         "spool/__init__",
         "spool/counters",

@@ -17,7 +17,6 @@ import _signal  # type: ignore[import-not-found]  # signal's functions, without 
 import _thread
 import os
 import sys
-import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +45,6 @@ _OWN_FAULTS = (
 
 _alive: set[object] = set()
 """One entry for each thread of ours."""
-_muted: list[Any] = []
-"""The filters that keep ``os.fork`` from warning, while it forks."""
 _has_hooks = False
 
 
@@ -100,25 +97,45 @@ def _hook() -> None:
     global _has_hooks
     if not _has_hooks and sys.version_info >= (3, 12):
         _has_hooks = True
-        os.register_at_fork(before=_mute, after_in_parent=_unmute, after_in_child=_forget)
+        os.register_at_fork(before=_mute, after_in_child=_forget)
 
 
 def _mute() -> None:
     """Have the fork that comes now not warned of, if all other threads are ours."""
+    import warnings
+
+    _unmute()
+    if sys._getframe(1).f_code.co_name == "_execute_child":
+        return  # subprocess, which forks without a warning
     try:
-        if _alive and len(os.listdir("/proc/self/task")) - len(_alive) == 1:
-            warnings.filterwarnings("ignore", "This process .*is multi-threaded, use of ", DeprecationWarning)
-            _muted.append(warnings.filters[0])
+        is_alone = _alive and len(os.listdir("/proc/self/task")) - len(_alive) == 1
     except OSError:
-        pass  # no descriptor left: then it warns
+        return  # no descriptor left: then it warns
+    if is_alone:
+        warnings.filters.insert(0, _filter)  # type: ignore[attr-defined]  # to its stubs it is no list
 
 
 def _unmute() -> None:
-    if _muted:
-        try:
-            warnings.filters.remove(_muted.pop())  # type: ignore[attr-defined]  # to its stubs it is no list
-        except ValueError:
-            pass  # the function has put others in their place
+    import warnings
+
+    while _filter in warnings.filters:
+        warnings.filters.remove(_filter)  # type: ignore[attr-defined]
+
+
+class _ForkWarning:
+    """Stands for an expression in a filter of ``warnings``. Once it has matched the filter goes.
+
+    Python 3.12 warns before what is registered for the parent is called, 3.13 after it: neither end is certain.
+    """
+
+    def match(self, text: str) -> bool:
+        is_it = text.startswith("This process (pid=") and "is multi-threaded, use of fork" in text
+        if is_it:
+            _unmute()
+        return is_it
+
+
+_filter: Any = ("ignore", _ForkWarning(), DeprecationWarning, None, 0)
 
 
 def _forget() -> None:

@@ -51,6 +51,7 @@ MODULES = {
     "sumo_internal.spool.segment",
     "sumo_internal.spool.turn",
     "sumo_internal.spool.writer",
+    "sumo_internal.threads",
     "sumo_internal.wiring",
 }
 """What the layer has imported before the function's first Next, beside what the runtime imports anyway. Each costs a

@@ -103,7 +103,7 @@ def test_no_file_of_the_functions_is_executed(
 def test_what_is_needed_late_is_in_c(runtime: Runtime) -> None:
     """Or is there before the function's code: a module in Python would be looked for on the function's ``sys.path``.
 
-    What runs in the extension, is called by the function's own code, or is complete at the start is out of this.
+    What runs elsewhere, is called by the function's own code, or is complete at the start is out of this.
     """
     others = (
         "__main__.py",
@@ -119,7 +119,7 @@ def test_what_is_needed_late_is_in_c(runtime: Runtime) -> None:
     needed = {
         name
         for path in MODULES
-        if path.relative_to(PACKAGE).parts[0] not in others
+        if path.relative_to(PACKAGE).parts[0] not in others and path.name != "pool.py"
         for line in ast.walk(ast.parse(path.read_text()))
         if isinstance(line, ast.Import | ast.ImportFrom)
         for name in ([alias.name for alias in line.names] if isinstance(line, ast.Import) else [line.module or ""])
@@ -217,3 +217,126 @@ def test_nothing_is_called_that_the_function_has_replaced(
         assert messages(source) == ["line 1", "line 2"], "before SHUTDOWN"
         env.shutdown()
     assert messages(source) == ["line 1", "line 2"]
+
+
+# Its signals, threads and forks.
+
+BEGIN = """
+import logging, os, signal, subprocess, sys, threading, time, warnings
+log = logging.getLogger()
+log.setLevel("INFO")
+"""
+
+SIGNALS = """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+log.info("in the init phase")
+def handler(event, context):
+    log.info("line %s", event)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return [signal.sigwait({signal.SIGUSR1}).name, sorted(each.name for each in mask)]
+"""
+
+
+@each_python
+def test_a_signal_that_the_function_waits_for_reaches_it(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """Blocked in its main thread, it would be delivered to a thread of ours that has not, and end the process."""
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + SIGNALS) as env:
+        assert answers(env, 1, 2) == [["SIGUSR1", ["SIGTERM", "SIGUSR1"]]] * 2
+        env.shutdown()
+    assert messages(source) == ["in the init phase", "line 1", "line 2"]
+
+
+STACKS = """
+threading.stack_size(32768)
+log.info("in the init phase")
+def handler(event, context):
+    log.info("line %s", event)
+    time.sleep(0.2)
+    size_bytes = threading.stack_size(32768)
+    return size_bytes
+"""
+
+
+@each_python
+def test_small_stacks_are_the_functions(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """A thread of ours with the function's 32 KB ends in SIGSEGV on Python 3.10; and its own stay as it wants them."""
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + STACKS) as env:
+        assert answers(env, 1, 2) == [32768, 32768]
+        env.shutdown()
+    assert messages(source) == ["in the init phase", "line 1", "line 2"]
+
+
+FORKS = """
+def work():
+    import hashlib, http.client, random, socket, ssl, uuid, zlib
+    ssl.create_default_context()
+    hashlib.sha256(bytes(5_000)).hexdigest()
+    os._exit(0)
+def handler(event, context):
+    children, until_s = [], time.monotonic() + event["seconds"]
+    while time.monotonic() < until_s:
+        log.info("line %s", len(children))
+        pid = os.fork()
+        if pid == 0:
+            work()
+        children.append(pid)
+        time.sleep(0.003)
+    until_s, hung = time.monotonic() + 20, 0
+    for pid in children:
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > until_s:
+                hung += 1
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                break
+            time.sleep(0.005)
+    return [len(children), hung]
+"""
+
+
+@each_python
+def test_every_forked_child_ends(source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime) -> None:
+    """Forked while we import, make a TLS context and shake hands, whatever a child imports: it inherits no lock."""
+    source.idle_timeout_s = 0.001  # a handshake for each batch
+    variables = {"SUMO_FLUSH_MAX_AGE_S": "0.1"}
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + FORKS, variables=variables) as env:
+        ((children, hung),) = answers(env, {"seconds": 1.5})
+        env.shutdown()
+    assert children > 20 and hung == 0
+    assert sorted(int(message.removeprefix("line ")) for message in messages(source)) == list(range(children))
+
+
+WARNINGS = """
+def handler(event, context):
+    log.info("line %s", event)
+    time.sleep(0.2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        filters = list(warnings.filters)
+        if event == "threads":
+            threading.Thread(target=time.sleep, args=(0.2,), daemon=True).start()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(list(warnings.filters) != filters)
+        changes = [os.waitpid(pid, 0)[1], warnings.filters != filters]
+        subprocess.run(["/bin/true"], preexec_fn=int)
+        changes.append(warnings.filters != filters)
+    return [len(caught), *changes]
+"""
+
+
+@each_python
+def test_a_fork_warns_of_the_functions_threads_only(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """From 3.12 on a fork of a process with threads is warned of: ours are no reason, and the filters stay."""
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + WARNINGS) as env:
+        warned = int(runtime.version >= (3, 12))
+        assert answers(env, "alone", "threads", "alone") == [[count, 0, False, False] for count in (0, warned, 0)]
+        env.shutdown()

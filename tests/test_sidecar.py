@@ -18,8 +18,6 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.shipping import invocations as invocations_module
-from sumo_internal.shipping import shipper as shipper_module
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
 from sumo_internal.spool.writer import Spool
@@ -41,8 +39,7 @@ class Api:
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of what was to run on a thread of its own; nothing does."""
     names: list[str] = []
-    for module in (shipper_module, invocations_module):
-        monkeypatch.setattr(module, "start_thread", lambda body, *_: names.append(body.__name__))
+    monkeypatch.setattr("sumo_internal.threads.start", lambda body, *_: names.append(body.__name__))
     return names
 
 
@@ -84,7 +81,7 @@ def test_without_a_thread_nothing_is_registered(tmp_path: Path, monkeypatch: pyt
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(shipper_module, "start_new_thread", fail)
+    monkeypatch.setattr("sumo_internal.threads._thread.start_new_thread", fail)
     shipper, spool = make(tmp_path)
     api: Any = Api()
     with pytest.raises(RuntimeError, match="can't start new thread"):
@@ -100,7 +97,7 @@ def test_shipping_that_cannot_begin_keeps_the_lines(
     def fail(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(shipper_module, "start_new_thread", fail)
+    monkeypatch.setattr("sumo_internal.threads._thread.start_new_thread", fail)
     monkeypatch.setattr("sumo_internal.diagnostics.IS_STRICT", False)
     _, spool = make(tmp_path)
     for _ in range(3):
@@ -119,7 +116,9 @@ def test_shipping_that_could_not_begin_is_tried_again(tmp_path: Path, monkeypatc
             raise RuntimeError("can't start new thread")
         shipper._has_begun.acquire()  # as the thread does first of all
 
-    monkeypatch.setattr(shipper_module, "start_new_thread", lambda body, arguments: fail_twice(body, *arguments))
+    monkeypatch.setattr(
+        "sumo_internal.threads._thread.start_new_thread", lambda body, arguments: fail_twice(body, *arguments)
+    )
     monkeypatch.setattr("sumo_internal.diagnostics.IS_STRICT", False)
     shipper, spool = make(tmp_path)
     until_s = time.monotonic() + 5 * BEGIN_AGAIN_S

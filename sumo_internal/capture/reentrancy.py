@@ -61,10 +61,10 @@ def need_room(frames: int = _ROOM_FRAMES) -> None:
 
 def is_of_signal(error: BaseException) -> bool:
     """Has a signal handler of the function's raised this, a time limit mostly? Then it is the function's."""
-    import signal  # an error is rare: neither of them is there at the start
-    import traceback
+    import _signal  # type: ignore[import-not-found]  # signal's functions, without the enums around them
+    import traceback  # an error is rare: it is not there at the start
 
-    codes = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+    codes = {getattr(_signal.getsignal(number), "__code__", None) for number in _signal.valid_signals()}
     return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 

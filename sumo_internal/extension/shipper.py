@@ -11,9 +11,9 @@ What shipping needs is imported on this thread, when there is something to ship 
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Worker:
         self._order = (BESIDE, 0.0)
         self._drained = ""
         self.asked = self.served = 0
-        start_new_thread(self._work, ())
+        threads.start(self._work)
 
     @property
     def outcome(self) -> str:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import time
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, threads
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
-from sumo_internal.shipping.shipper import Signal, start_thread
+from sumo_internal.shipping.shipper import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Invocations:
         So nothing runs beside the function's imports, which it would slow down. The thread is started all the same,
         because it may fail to: an extension that is registered and does not ask for events keeps the init phase open.
         """
-        start_thread(self._live, api)
+        threads.start(self._live, api)
         self._api = api
         try:
             self._registration = api.ask_to_register(NAME, ["INVOKE"])

@@ -27,11 +27,10 @@ Whoever wakes the thread ends any of them.
 from __future__ import annotations
 
 import os
-import sys
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, threads
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.spool.counters import DRAINER, Counters
 from sumo_internal.spool.folder import FolderRefusedError
@@ -84,26 +83,6 @@ class Signal:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is set, at most so long; False when it was not."""
         return self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
-
-
-def start_thread(body: Callable[..., None], *arguments: object) -> None:
-    """Start a thread that does not keep the process alive.
-
-    Not a ``threading.Thread``, which would be one of the function's threads, and whose start waits for a hand-over of
-    the interpreter lock. Python 3.10 needs that wait: a thread that has not begun when the interpreter ends looks at
-    freed memory there.
-    """
-    if sys.version_info >= (3, 11, 7):
-        start_new_thread(body, arguments)
-        return
-    begun = Signal()
-
-    def begin() -> None:
-        begun.set()
-        body(*arguments)
-
-    start_new_thread(begin, ())
-    begun.wait(1.0)
 
 
 def next_state(*, is_woken: bool, is_late: bool, is_held: bool) -> str:
@@ -187,7 +166,7 @@ class Shipper:
         self._spool.wake_offset = 0  # until the thread is there: whatever is raised here, the next line comes by
         try:
             self._counts.keep()  # before the init is over: later the function may have filled the disk
-            start_thread(self._keep_shipping)
+            threads.start(self._keep_shipping)
         except RecursionError:
             self._begin_again_at_s = 0.0
             raise  # at the end of the function's stack: the line comes back
