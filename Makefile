@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in $(PYTHONS); do "$$name" -c '$(IS_USABLE)' 2>/dev/n
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test test-short bench bench-check soak lint layer publish clean
+.PHONY: help demo test test-short soak-guest bench bench-check soak lint layer publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,6 +33,9 @@ test-short: $(VENV_READY) ## Run the part of the tests that depends on the machi
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+soak-guest: $(VENV_READY) ## Ten minutes of functions that do everything to themselves, with the layer and without (MINUTES=1, SEED=…)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.guest --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(STORY),--story $(STORY))
 
 bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
