@@ -221,6 +221,13 @@ class Config:
         5.0,
         "While the environment runs, no line waits longer than this many seconds.",
     )
+    compression: str = _setting(
+        "SUMO_COMPRESSION",
+        _choice("auto", "gzip", "zstd", "none"),
+        "auto",
+        "How batches are compressed: auto is gzip. zstd needs Python 3.14; where Sumo Logic refuses it, gzip is sent. "
+        "Objects in the failover bucket are gzip.",
+    )
     num_retries: int = _setting(
         "SUMO_NUM_RETRIES", _number(0, 100, "attempts"), 3, "Attempts at a batch after the first."
     )

@@ -56,7 +56,7 @@ PACKAGE = "sumo_internal"
 LIVE = frozenset(("atexit", "builtins", "gc", "logging", "sys", "threading", "warnings"))
 """Modules of the library that are seen as they are at the moment: they hold what we hook on to, or have to follow."""
 
-_ALONE = (f"{PACKAGE}._vendor", f"{PACKAGE}._structlog")
+_ALONE = (f"{PACKAGE}._structlog",)
 """Other people's packages: the interpreter imports them, as it would anywhere."""
 
 _LIBRARY = _os.__file__.rpartition("/")[0] + "/"

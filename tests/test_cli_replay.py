@@ -352,7 +352,7 @@ class Scripted:
         self.posts = 0
         self.renewals = renewals
 
-    def post(self, body: bytes, envelope: object, timeout_s: float) -> Attempt:
+    def post(self, pack: object, envelope: object, timeout_s: float) -> Attempt:
         self.posts += 1
         return self.attempts.pop(0) if len(self.attempts) > 1 else self.attempts[0]
 

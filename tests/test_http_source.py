@@ -58,7 +58,7 @@ class Client:
             for _ in range(count)
         ]
         body = gzip.compress("".join(f"{line}\n" for line in lines).encode())
-        attempt = self._http_source.post(body, ENVELOPE, timeout_s)
+        attempt = self._http_source.post(lambda _: body, ENVELOPE, timeout_s)
         assert TOKEN[:10] not in attempt.problem
         return attempt
 
@@ -156,7 +156,7 @@ def test_no_part_of_any_address_of_a_post_is_shown(
         for part in (TOKEN, "SECRETPART", "12345678" if "12345678" in ending else TOKEN):
             said = change(f"no {part}, sorry").encode()
             server.script(answer(301, Location=f"{moved}{ending}"), answer(404, said))
-            problem = http_source.post(gzip.compress(b""), ENVELOPE, PATIENT_S).problem
+            problem = http_source.post(lambda _: gzip.compress(b""), ENVELOPE, PATIENT_S).problem
             assert problem == "HTTP 404 (its text repeats the address and is left out)"
 
 
@@ -460,7 +460,7 @@ def test_where_redirects_may_not_lead(location: str) -> None:
 def with_token(url: str, sender: PooledSender | PlainSender, token: str = TOKEN) -> Attempt:
     """Post a record with a token; it is not in what is wrong."""
     body = gzip.compress(b'{"time": "2026-11-21T08:22:03.123Z", "message": "paid", "id": "e-w-0000000001"}\n')
-    attempt = HttpSource(Endpoint(url, "", "", 0.0, no_aws, token), sender).post(body, ENVELOPE, PATIENT_S)
+    attempt = HttpSource(Endpoint(url, "", "", 0.0, no_aws, token), sender).post(lambda _: body, ENVELOPE, PATIENT_S)
     assert token[:10] not in attempt.problem
     return attempt
 
@@ -507,7 +507,7 @@ def test_a_token_stays_off_the_open_network(address: str, is_sent: bool) -> None
     """Without https it would be read on the way: nothing is posted, neither token nor lines, and it is said why."""
     sender = Broken()
     http_source = HttpSource(Endpoint(address, "", "", 0.0, no_aws, TOKEN), sender)
-    attempt = http_source.post(b"", {}, PATIENT_S)
+    attempt = http_source.post(lambda _: b"", {}, PATIENT_S)
     assert (sender.tries > 0) == is_sent
     assert is_sent or attempt.problem == "SUMO_HTTP_TOKEN is not sent to an address without https; nothing is"
 
@@ -539,7 +539,7 @@ class Broken:
 def test_stale_is_believed_once() -> None:
     """A sender that calls everything stale does not keep the drainer for ever."""
     sender = Broken()
-    attempt = HttpSource(plain_endpoint("https://host/"), sender).post(b"", {}, PATIENT_S)
+    attempt = HttpSource(plain_endpoint("https://host/"), sender).post(lambda _: b"", {}, PATIENT_S)
     assert (attempt.status, attempt.problem, sender.tries) == (0, "reason", 2)
 
 

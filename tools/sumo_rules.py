@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +86,7 @@ def judge(
     if raw is None:
         return Verdict(411, problems=[*problems, "neither a Content-Length nor chunks"])
     try:
-        body = _decode(raw, headers.get("content-encoding", ""))
+        body = decode(raw, headers.get("content-encoding", ""))
         body.decode()
     except (ValueError, zlib.error) as error:
         return Verdict(400, problems=[*problems, f"unreadable body: {error}"])
@@ -123,16 +124,34 @@ def _field_problems(pairs: list[str]) -> Iterator[str]:
             yield f"a field that is no key=value within the limits: {pair!r}"
 
 
-def _decode(raw: bytes, encoding: str) -> bytes:
+def decode(raw: bytes, encoding: str) -> bytes:
     """Undo a Content-Encoding; raise ValueError or zlib.error unless it is known, complete, and followed by nothing."""
     if encoding in ("", "identity"):
         return raw
+    if encoding == "zstd":
+        return _decode_zstd(raw)
     if encoding not in ("gzip", "deflate"):
         raise ValueError(f"Content-Encoding {encoding!r}")
     decoder = zlib.decompressobj(zlib.MAX_WBITS + 16 if encoding == "gzip" else zlib.MAX_WBITS)
     body = decoder.decompress(raw)
     if not decoder.eof or decoder.unused_data:
         raise ValueError(f"{encoding} data that stops early, or goes on after its end")
+    return body
+
+
+def _decode_zstd(raw: bytes) -> bytes:
+    """One frame, by the interpreter's own zstd (Python 3.14) or its backport."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    decoder = zstd.ZstdDecompressor()
+    try:
+        body = bytes(decoder.decompress(raw))
+    except zstd.ZstdError as error:
+        raise ValueError(str(error)) from None
+    if not decoder.eof or decoder.unused_data:
+        raise ValueError("zstd data that stops early, or goes on after its end")
     return body
 
 

@@ -170,7 +170,7 @@ def _ask_source(subject: Subject) -> Finding:
     begun_s = time.monotonic()
     with closing(PooledSender()) as sender:
         source = connect(config, sender, subject.name, variables.get("AWS_REGION", ""))
-        attempt = source.post(gzip.compress(b""), envelope, ANSWER_TIMEOUT_S)
+        attempt = source.post(lambda encoding: encoding.pack([]), envelope, ANSWER_TIMEOUT_S)
     return answers.judge_source(attempt, time.monotonic() - begun_s)
 
 

@@ -8,7 +8,6 @@ what the source refuses for good stays where it is.
 
 from __future__ import annotations
 
-import gzip
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +26,7 @@ from sumo_internal.shipping.retry_policy import Breaker, Verdict, judge, pause_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sumo_internal.destinations.encoding import Encoding
     from sumo_internal.shipping.drainer import Source
 
 BYTES_PER_S = 2_000_000
@@ -121,12 +121,18 @@ class Resender:
 
     def _deliver(self, batch: bytes, envelope: Mapping[str, str], until_s: float) -> bool:
         """Post a batch until it is taken; False where it has to be halved."""
-        body = gzip.compress(batch, 6, mtime=0)
+        bodies: dict[str, bytes] = {}
+
+        def pack(encoding: Encoding) -> bytes:
+            if encoding.name not in bodies:
+                bodies[encoding.name] = encoding.pack([batch])
+            return bodies[encoding.name]
+
         is_single = batch.count(b"\n", 0, -1) == 0
         breaker = Breaker()
         attempts = 0
         while True:
-            attempt = self._source.post(body, envelope, REQUEST_TIMEOUT_S)
+            attempt = self._source.post(pack, envelope, REQUEST_TIMEOUT_S)
             attempts += 1
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
                 continue

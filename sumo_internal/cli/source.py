@@ -11,6 +11,7 @@ import os
 import boto3
 
 from sumo_internal.config import Config
+from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
 from sumo_internal.net.aws import Aws
@@ -37,7 +38,7 @@ def connect(config: Config, sender: Sender, function_name: str, region: str = ""
         lambda: Aws(_environ(region), sender),
         config.token,
     )
-    return HttpSource(endpoint, sender)
+    return HttpSource(endpoint, sender, encoding.choose(config.compression))
 
 
 def _environ(region: str) -> dict[str, str]:

@@ -13,13 +13,15 @@ import time
 
 from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
+from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.destinations.endpoint import EndpointUnavailableError
 from sumo_internal.net.client import NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from sumo_internal.destinations.encoding import Encoding
     from sumo_internal.destinations.endpoint import Endpoint
     from sumo_internal.net import http1
     from sumo_internal.net.client import Sender
@@ -39,26 +41,41 @@ _HEADERS = {
 class HttpSource:
     """The source that SUMO_HTTP_ENDPOINT names. Several threads may post."""
 
-    def __init__(self, endpoint: Endpoint, sender: Sender) -> None:
+    def __init__(self, endpoint: Endpoint, sender: Sender, encoding: Encoding = GZIP) -> None:
+        """Post to an endpoint, compressed like this as long as it is taken."""
         self._endpoint = endpoint
         self._sender = sender
+        self._encoding = encoding
 
-    def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float, encoding: str = "gzip") -> Attempt:
-        """Send a batch.
+    def post(self, pack: Callable[[Encoding], bytes], envelope: Mapping[str, str], timeout_s: float) -> Attempt:
+        """Send a batch; what is refused and no gzip is sent once more, as gzip; if that is taken, all that follows is.
 
         Args:
-            body: Lines, compressed.
-            envelope: The headers it travels under (``X-Sumo-Host``, …).
+            pack: Gives the lines, compressed.
+            envelope: The headers they travel under (``X-Sumo-Host``, …).
             timeout_s: Seconds for all of it: fetching the address, redirects, a second try where a kept connection
-                turns out to be dead.
-            encoding: The body's Content-Encoding; empty where it is not compressed.
+                turns out to be dead, another encoding.
         """
         until_s = time.monotonic() + timeout_s
+        encoding = self._encoding
+        attempt = self._post(pack(encoding), encoding, envelope, until_s)
+        if encoding is not GZIP and attempt.status in (400, 415):
+            refused, attempt = attempt, self._post(pack(GZIP), GZIP, envelope, until_s)
+            if 200 <= attempt.status < 300:
+                self._encoding = GZIP
+                diagnostics.say_once(
+                    "warn",
+                    f"Sumo Logic does not take {encoding.name or 'what is not compressed'} ({refused.problem}); lines "
+                    "are sent as gzip",
+                )
+        return attempt
+
+    def _post(self, body: bytes, encoding: Encoding, envelope: Mapping[str, str], until_s: float) -> Attempt:
         headers = {**envelope, **_HEADERS}
-        if encoding:
-            headers["Content-Encoding"] = encoding
+        if encoding.name:
+            headers["Content-Encoding"] = encoding.name
         try:
-            address, token = self._endpoint.address_and_token(time.time(), timeout_s)
+            address, token = self._endpoint.address_and_token(time.time(), until_s - time.monotonic())
         except EndpointUnavailableError as error:
             return Attempt(0, str(error))
         if token:

@@ -12,26 +12,27 @@ from __future__ import annotations
 import json
 import os
 import time
-import zlib
 
 from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
+from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Protocol
 
     from sumo_internal.config import Config
+    from sumo_internal.destinations.encoding import Encoding
     from sumo_internal.spool.reader import SpoolReader
     from sumo_internal.spool.segment import Slice
 
     class Source(Protocol):
         """Where batches go; see :class:`sumo_internal.destinations.http_source.HttpSource`."""
 
-        def post(self, body: bytes, envelope: Mapping[str, str], timeout_s: float) -> Attempt: ...
+        def post(self, pack: Callable[[Encoding], bytes], envelope: Mapping[str, str], timeout_s: float) -> Attempt: ...
 
         def renew(self) -> bool:
             """Fetch the address anew after it was refused. False where that cannot help."""
@@ -53,7 +54,6 @@ OTHERS_EVERY_S = 5.0
 that is a dozen system calls beside the function."""
 _ATTEMPT_MIN_S = 0.05
 """With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
-_GZIP = 16 + zlib.MAX_WBITS
 
 
 class Drainer:
@@ -216,7 +216,7 @@ class Drainer:
         attempts = 0
         attempt = Attempt(0, "no time")
         while (left_s := until_s - time.time()) >= _ATTEMPT_MIN_S:
-            attempt = self._attempt(batch, self._source.post, min(REQUEST_TIMEOUT_S, left_s))
+            attempt = self._attempt(batch, self._source.post, batch.body, min(REQUEST_TIMEOUT_S, left_s))
             attempts += 1
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
                 continue
@@ -235,7 +235,7 @@ class Drainer:
             self._mind_breaker(given_up, attempt)
         return (Verdict.FAIL_OVER if has_bucket else Verdict.AGAIN), attempt
 
-    def _attempt(self, batch: Batch, send: Callable[..., Attempt], *arguments: float) -> Attempt:
+    def _attempt(self, batch: Batch, send: Callable[..., Attempt], body: object, *arguments: float) -> Attempt:
         """Send a batch, and note which of its lines may be there although they will be sent again.
 
         Noted and counted first: what kills the process in between must not make a line come twice that nobody has
@@ -245,7 +245,7 @@ class Drainer:
         if lines:
             self._counts.add(counters.SENT_AGAIN, lines, size_bytes)
         try:
-            attempt = send(batch.body(), batch.envelope, *arguments)
+            attempt = send(body, batch.envelope, *arguments)
         except Exception as error:
             if diagnostics.IS_STRICT:
                 raise
@@ -295,7 +295,7 @@ class Drainer:
         if self._bucket is None:
             assert self._connect_bucket is not None, "nobody says FAIL_OVER without a bucket"
             self._bucket = self._connect_bucket()
-        put = self._attempt(batch, self._bucket.put, now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+        put = self._attempt(batch, self._bucket.put, batch.body(), now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
         if 200 <= put.status < 300:
             self._count(counters.FAILED_OVER, batch)
             diagnostics.say_once(
@@ -329,22 +329,25 @@ class Batch:
 
     def __init__(self, slices: list[Slice]) -> None:
         self._slices = slices
-        self._body: bytes | None = None
+        self._body = b""
+        self._encoding: Encoding | None = None
+        """Of the body, once there is one."""
         self._sent_before: list[int] = []
         self.size_bytes = sum(piece.size_bytes for piece in slices)
         self.is_single = len(slices) == 1 and slices[0].is_single
         self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
 
-    def body(self) -> bytes:
-        """The lines as one gzip stream; level 1, because the function pays for CPU and not for bytes."""
-        if self._body is None:
-            packer = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-            pieces = []
-            for piece in self._slices:
-                with piece.data() as lines:
-                    pieces.append(packer.compress(lines))
-            self._body = b"".join([*pieces, packer.flush()])
+    def body(self, encoding: Encoding = GZIP) -> bytes:
+        """The lines, compressed; an object in the bucket is gzip, whatever the source takes."""
+        if self._encoding is not encoding:
+            self._body = encoding.pack(self._lines())
+            self._encoding = encoding
         return self._body
+
+    def _lines(self) -> Iterator[memoryview]:
+        for piece in self._slices:
+            with piece.data() as lines:
+                yield lines
 
     def count(self) -> int:
         """How many lines these are; reads them all."""

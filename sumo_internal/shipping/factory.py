@@ -6,6 +6,7 @@ sidecar and the extension differ in how they send, and in nothing else.
 
 from __future__ import annotations
 
+from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
 from sumo_internal.shipping.drainer import Drainer
@@ -58,7 +59,7 @@ def make_drainer(
             cache_s = config.kms_cache_s
         function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         endpoint = Endpoint(config.endpoint, config.kms_key_id, function, cache_s, connect_account, config.token)
-        return HttpSource(endpoint, sender())
+        return HttpSource(endpoint, sender(), encoding.choose(config.compression))
 
     def connect_bucket() -> FailoverBucket:
         from sumo_internal.destinations.s3 import FailoverBucket
