@@ -92,10 +92,10 @@ def test_imports_go_downwards(module: Path) -> None:
 def test_imports_have_no_cycle() -> None:
     """Within a folder, too, there is an order in which the modules can be read."""
     paths = {".".join(module.relative_to(PACKAGE).with_suffix("").parts): module for module in MODULES}
+    imported = {name: set(imports(path)) for name, path in paths.items()}
     waiting = {
-        name: {other for other in paths for said in imports(path) if f"{said}.".startswith(f"sumo_internal.{other}.")}
-        - {name}
-        for name, path in paths.items()
+        name: {other for other in paths for said in names if f"{said}.".startswith(f"sumo_internal.{other}.")} - {name}
+        for name, names in imported.items()
     }
     while ready := {name for name, needs in waiting.items() if not needs & waiting.keys()}:
         waiting = {name: needs for name, needs in waiting.items() if name not in ready}
