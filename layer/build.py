@@ -15,9 +15,9 @@ Rules:
   ``import structlog`` ends as it does without the layer.
 * Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
   It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
-* Bytecode of five interpreters would not fit into the limit in full. It goes in one file for each, without docstrings
-  and ``assert`` and without the columns in a traceback; line numbers stay. So nothing in the package may rest on an
-  ``assert`` or a docstring.
+* Bytecode of five interpreters would not fit into the limit in full. It goes in one file for each, without docstrings,
+  ``assert``, functions' annotations and the columns in a traceback; line numbers stay. So nothing in the package may
+  rest on one of them.
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 
@@ -147,11 +147,9 @@ def _compile(opt: Path, interpreters: Iterable[Interpreter]) -> None:
     # A frozenset constant is written in the order of its hashes; and no PYTHON* variable of the builder gets in.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
-    options = ["-q", "-o", "2", "--invalidation-mode", "unchecked-hash", "-p", "/opt", "-x", "/_structlog/"]
-    compileall = ["-S", "-X", "no_debug_ranges", "-m", "compileall", *options, "python/sumo_internal"]
-    _run_on_each(interpreters, compileall, opt, environment)
-    for bytecode in opt.rglob("*.opt-2.pyc"):  # a name that only ``python -OO`` looks for
-        bytecode.rename(bytecode.with_name(bytecode.name.replace(".opt-2", "")))
+    program = str(ROOT / "layer/compile_sources.py")
+    compiling = ["-S", "-B", "-X", "no_debug_ranges", program, "python/sumo_internal", "/opt/python/sumo_internal"]
+    _run_on_each(interpreters, compiling, opt, environment)
     pack = ["-S", "-B", str(ROOT / "layer/pack.py"), "python/sumo_internal"]
     _run_on_each(interpreters, pack, opt, environment)
 
