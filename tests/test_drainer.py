@@ -23,8 +23,9 @@ from sumo_internal.shipping.drainer import BATCH_MAX_BYTES, OTHERS_EVERY_S
 from sumo_internal.shipping.factory import make_drainer
 from sumo_internal.shipping.retry_policy import Drained
 from sumo_internal.spool import counters
+from sumo_internal.spool.folder import FolderRefusedError
 from sumo_internal.spool.reader import SpoolReader
-from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
+from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment, Slice
 from sumo_internal.spool.writer import Spool, list_segments
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
@@ -559,6 +560,48 @@ def test_a_damaged_segment_is_said_and_does_not_stop_the_others(
     assert len(said) == 1 and path in said[0]
     assert os.path.exists(f"{path}.damaged")
     assert bench.counters.counts()[counters.DAMAGED] == (0, SEGMENT_BYTES - 1 - HEADER_BYTES)
+
+
+def test_trouble_with_one_segment_costs_no_other_its_delivery(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever goes wrong with its lines in our own code: it is said, and they are tried again with the next drain."""
+    monkeypatch.setattr(diagnostics, "IS_STRICT", False)
+    append(bench.spool, *range(250), size_bytes=10_000)
+    path, data = bench.spool.segments[1].path, Slice.data
+
+    def fail(piece: Slice) -> memoryview:
+        if piece.segment.path == path:
+            raise MemoryError("no room to pack it")
+        return data(piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Slice, "data", fail)
+        assert bench.drain() is Drained.KEPT
+        assert bench.drain() is Drained.KEPT
+    arrived = numbers(bench.source)
+    assert 150 < len(arrived) < 250 and len(set(arrived)) == len(arrived)
+    assert capfd.readouterr().err.count("shipping a segment of the spool failed: MemoryError") == 1
+
+    assert bench.drain() is Drained.EMPTY
+    assert sorted(numbers(bench.source)) == list(range(250))
+    assert bench.counts == {}
+
+
+def test_a_folder_of_another_mode_stands_in_no_ones_way(bench: Bench, tmp_path: Path) -> None:
+    """``chmod -R 777 /tmp``: what is mapped is delivered, and what was lost is said although no file takes it."""
+    append(bench.spool, 1)
+    (tmp_path / "spool").chmod(0o777)
+    (tmp_path / "spool" / "0123456789ab-p1.000001.spool").mkdir()
+
+    def refuse(_: object) -> None:
+        raise FolderRefusedError("the folder is open to others")
+
+    bench.counters.add(counters.REFUSED, 1, 10)
+    bench._drainer._record_account = refuse
+    assert bench.drain() is Drained.EMPTY
+    assert not bench._drainer.account(is_recorded=True, is_shutdown=True)
+    assert numbers(bench.source) == [1]
 
 
 WRITER = """

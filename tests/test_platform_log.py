@@ -14,6 +14,7 @@ from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.lambda_apis.telemetry_api import MalformedDeliveryError, NoSpoolError
 from sumo_internal.spool import handoff
 from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
 
 TIME = "2026-11-21T08:22:03.123Z"
 WRAPPER = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
@@ -128,3 +129,15 @@ def test_whose_a_timeout_was_is_known_from_the_last_line(tmp_path: Path, monkeyp
     journal.tell_timeout(journal.last_request_id())
     timeouts = [record for record in records(journal) if "Task timed out" in str(record.get("message"))]
     assert [record["requestID"] for record in timeouts] == ["r1"]
+
+
+@pytest.mark.parametrize("line", ['{"time":1732190400,"requestID":"r0"', '{"a":' + "[" * 1_500 + "]" * 1_500])
+def test_an_object_of_the_functions_that_is_none_of_ours_does_not_stand_before_shutdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: its last line may be anything. Guards against no last drain."""
+    folder = tmp_path / "spool"
+    writer, journal = made(folder, monkeypatch), made(folder, monkeypatch)
+    writer.take(delivery(START, LINE))
+    Spool(str(folder), {}, 64_000_000, has_ids=False).append(line)
+    assert journal.last_request_id() == "r1"

@@ -695,6 +695,15 @@ def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None
     assert taken is not None and lines([taken]) == ["whole"]
 
 
+def test_a_line_that_no_parser_can_read_is_taken_from_a_living_writer(tmp_path: Path) -> None:
+    """A child of the function's logs what is nested deeply. Guards against a drain that ends with a RecursionError."""
+    spool = make(tmp_path / "spool")
+    spool.append('{"deep":' + "[" * 1_500 + "]" * 1_500)
+    spool.append(start("behind it"))
+    taken = spool.segments[0].take(1_000_000, is_verified=True)
+    assert taken is not None and taken.count() == 2
+
+
 @given(st.sets(st.integers(0, 90), min_size=1))
 def test_a_line_of_which_a_byte_is_not_visible_yet_is_not_taken(places: set[int]) -> None:
     """A new file is all zeros, and no JSON text has one: whichever bytes of a line are late, it waits as a whole."""

@@ -144,9 +144,10 @@ class PlatformLog:
         for line in last_lines(self._config.spool_dir):
             try:
                 record = json.loads(line)
-                found.append((record["time"], record["requestID"]))
-            except (ValueError, KeyError, TypeError):
-                pass  # a line of the init phase, or without keys of ours
+                if isinstance(record["time"], str) and isinstance(record["requestID"], str):
+                    found.append((record["time"], record["requestID"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                pass  # a line of the init phase, without keys of ours, or an object of the function's as it came
         return max(found)[1] if found else None
 
     def end(self, *, is_success: bool) -> None:

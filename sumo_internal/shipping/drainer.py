@@ -18,6 +18,7 @@ from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
+from sumo_internal.spool.folder import FolderRefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,23 +124,37 @@ class Drainer:
             return Drained.ELSEWHERE
         try:
             self._reader.mark()
-            while slices := self._reader.take(self._limit_bytes()):
-                batch = Batch(slices)
-                verdict = self._deliver(batch, until_s, pause)
-                if verdict is Verdict.HALVE:
-                    continue
-                if verdict is Verdict.KEEP:
-                    return Drained.KEPT
-                if verdict is Verdict.AGAIN:
-                    return Drained.OUT_OF_TIME
-                batch.acknowledge()
-                self.has_delivered |= verdict is not Verdict.DROP
-                if verdict is Verdict.DROP and self._too_large_in_a_row > 1:
-                    return Drained.KEPT
-            return Drained.EMPTY
+            return self._drain_all(until_s, pause)
         finally:
             self._report_damage()
             self._reader.release()
+
+    def _drain_all(self, until_s: float, pause: Callable[[float], object]) -> Drained:
+        """Send batch by batch; what goes wrong with one segment in our own code costs no other its delivery."""
+        is_single = has_skipped = False
+        while slices := self._reader.take(self._limit_bytes(), is_single=is_single):
+            try:
+                batch = Batch(slices)
+                verdict = self._deliver(batch, until_s, pause)
+            except Exception as error:
+                if not is_single and len(slices) > 1:
+                    is_single = True  # one of them: each on its own
+                    continue
+                self._reader.skip(slices[0])
+                has_skipped = True
+                diagnostics.failed("shipping a segment of the spool", error)
+                continue
+            if verdict is Verdict.HALVE:
+                continue
+            if verdict is Verdict.KEEP:
+                return Drained.KEPT
+            if verdict is Verdict.AGAIN:
+                return Drained.OUT_OF_TIME
+            batch.acknowledge()
+            self.has_delivered |= verdict is not Verdict.DROP
+            if verdict is Verdict.DROP and self._too_large_in_a_row > 1:
+                return Drained.KEPT
+        return Drained.KEPT if has_skipped else Drained.EMPTY
 
     def has_others(self) -> bool:
         """Has another writer lines in the folder? See :meth:`sumo_internal.spool.reader.SpoolReader.has_others`."""
@@ -176,7 +191,11 @@ class Drainer:
         if not is_recorded or not counters.has_news(counts, before, accounts=self._accounts, is_shutdown=is_shutdown):
             return False
         self._accounts = 1
-        self._record_account(counts)
+        try:
+            self._record_account(counts)
+        except FolderRefusedError as error:  # the counts are in their files; what there is to send is sent all the same
+            diagnostics.say_once("warn", f"what was lost and retried is not recorded: {error}")
+            return False
         counters.set_reported(self._reader.folder, counts)
         return True
 
@@ -241,6 +260,7 @@ class Drainer:
         Noted and counted first: what kills the process in between must not make a line come twice that nobody has
         counted. What goes wrong in our own code is an attempt that failed: the policy has an end for those.
         """
+        body = batch.body()  # what goes wrong in here is about this batch alone
         lines, size_bytes = batch.mark_sent()
         if lines:
             self._counts.add(counters.SENT_AGAIN, lines, size_bytes)

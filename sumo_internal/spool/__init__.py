@@ -62,9 +62,9 @@ Who may trust the committed offset
 - Another process, once the writer is dead (its lock is free): the kernel has seen all its stores.
 - Another process while the writer lives (the sidecar drains what the extension writes, the extension what a forked
   child writes): on x86-64 stores become visible in program order; on arm64 (Graviton) they need not, so it takes what
-  it can verify (:meth:`Segment.take` with ``is_verified``): whole lines that are JSON objects. That is enough, without
+  it can verify (:meth:`Segment.take` with ``is_verified``): whole lines without a zero byte. That is enough, without
   a lock around each append: a byte that is not visible yet is zero, because each segment is a new file, and there is
-  no zero byte in a JSON text. What does not parse yet is taken next time.
+  no zero byte in a JSON text. The lines from the first such byte on are taken next time.
 
 When the function empties the folder
 ====================================

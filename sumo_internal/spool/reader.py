@@ -52,6 +52,8 @@ class SpoolReader:
         in that list; -1: look again."""
         self._lock: LockFile | None = None
         self._marks: dict[str, int] | None = None
+        self._skipped: set[str] = set()
+        """Paths of segments from which nothing is taken in this drain."""
         self._is_refused = False
         """The folder is not ours alone, or a symbolic link: nothing in it is taken, made or removed."""
         self.envelope = b""
@@ -75,6 +77,7 @@ class SpoolReader:
     def release(self) -> None:
         """Let another process drain."""
         self._marks = None
+        self._skipped.clear()
         self._remove_leftovers()
         if self._lock is not None:
             self._lock.release()
@@ -88,15 +91,22 @@ class SpoolReader:
             self.own.settle()
         self._marks = {segment.path: segment.committed_offset for segment, _ in self._segments()}
 
-    def take(self, limit_bytes: int) -> list[Slice]:
+    def skip(self, piece: Slice) -> None:
+        """Take nothing more from a slice's segment in this drain: something is wrong with it."""
+        self._skipped.add(piece.segment.path)
+
+    def take(self, limit_bytes: int, *, is_single: bool = False) -> list[Slice]:
         """Take what one request may carry: the oldest slices that travel under the same headers.
 
         Args:
             limit_bytes: Size up to which lines are taken; see :meth:`Segment.take` for a longer first line.
+            is_single: Take one slice, so that it is known whose trouble it is.
         """
         slices: list[Slice] = []
         left_bytes = limit_bytes
         for segment, is_verified in self._segments():
+            if segment.path in self._skipped or (is_single and slices):
+                continue
             end = segment.committed_offset if self._marks is None else self._marks.get(segment.path, 0)
             if slices and segment.envelope != slices[0].segment.envelope:
                 continue
@@ -183,11 +193,17 @@ class SpoolReader:
             self._foreign[path] = Segment.open(path)
             self.envelope = self._foreign[path].envelope
         except SegmentDamagedError as error:
-            size_bytes = os.stat(path).st_size - HEADER_BYTES
-            os.rename(path, f"{path}.damaged")
-            self.damaged.append((str(error), max(0, size_bytes)))
+            self._set_aside(path, str(error))
         except OSError:
             pass  # removed between listing and opening, or a symbolic link, which is none of ours
+
+    def _set_aside(self, path: str, problem: str) -> None:
+        try:
+            size_bytes = os.lstat(path).st_size - HEADER_BYTES
+            os.rename(path, f"{path}.damaged")
+        except OSError:
+            return  # somebody has removed it, or made a folder of that name: what cannot be moved is left where it is
+        self.damaged.append((problem, max(0, size_bytes)))
 
     def _changed_ns(self) -> int:
         """When a file has last come into the folder or gone; -1 where that cannot be told."""

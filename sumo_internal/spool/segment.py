@@ -141,7 +141,7 @@ class Segment:
         Args:
             limit_bytes: Size up to which whole lines are taken; a first line longer than that is taken alone.
             end: An earlier committed offset, beyond which nothing is taken.
-            is_verified: Take only up to the first line that is not a JSON object; for a living writer elsewhere.
+            is_verified: Take only whole lines whose bytes are all visible; for a living writer elsewhere.
         """
         begin = self.cursors[ACKNOWLEDGED]
         end = self.cursors[COMMITTED] if end is None else end
@@ -211,18 +211,15 @@ def _is_envelope(text: bytes) -> bool:
     try:
         pairs = [text for pair in json.loads(text).items() for text in pair]
         return "".join(pairs).encode("latin-1").translate(None, b"\r\n\0") == "".join(pairs).encode("latin-1")
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return False
 
 
 def _verified_bytes(lines: bytes) -> int:
-    """Size of the leading part that consists of whole lines, each a JSON object."""
-    verified = 0
-    for line in lines.splitlines(keepends=True):
-        try:
-            if not line.endswith(b"\n") or not isinstance(json.loads(line), dict):
-                break
-        except ValueError:
-            break
-        verified += len(line)
-    return verified
+    """Size of the leading part that consists of whole lines of which every byte is visible.
+
+    A byte that is not visible yet is zero, and no JSON text has a zero byte. To parse the lines would tell no more, and
+    end with an exception where one is nested deeply.
+    """
+    hidden = lines.find(b"\0")
+    return lines.rfind(b"\n", 0, len(lines) if hidden < 0 else hidden) + 1
