@@ -226,6 +226,28 @@ def test_lines_that_go_down_with_the_environment_are_said(source: SumoSource, la
         assert len(said) == 1 and "2 lines" in said[0]
 
 
+@pytest.mark.parametrize("fault", [HANG, Fault(drip_interval_s=1.0), Fault(503)], ids=["hangs", "drips", "refuses"])
+def test_a_small_function_says_what_is_lost_while_there_is_time(
+    source: SumoSource, layer_folder: Path, fault: Fault
+) -> None:
+    """128 MB, nine thousand lines, and a source that does not answer to the end: counted and said before it is over.
+
+    Guards against a last request that is waited for until there is no CPU time for anything else.
+    """
+    options: dict[str, Any] = {"memory_mb": 128, "cpu_limited": True, "timeout_s": 60}
+    with environment(source, layer_folder, options, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="60") as env:
+        if "cpu" in env.missing:
+            pytest.skip(f"no CPU share on this machine: {env.missing['cpu']}")
+        env.start()
+        source.default = fault
+        env.invoke({"steps": [{"many": 9_000}]})
+        env.shutdown()
+
+        said = [line.text for line in env.cloudwatch if "lost with the environment" in line.text]
+    assert len(said) == 1, said
+    assert 9_000 <= int(said[0].split("error: ")[1].split()[0]) <= 9_002
+
+
 def test_a_small_functions_goodbye_over_tls(layer_folder: Path) -> None:
     """128 MB is 7 % of a core: more than a megabyte unsent at SHUTDOWN is delivered inside the window, over TLS."""
     with SumoSource(tls=True, connections=3) as source:

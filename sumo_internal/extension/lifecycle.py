@@ -40,6 +40,9 @@ NEWS_WAIT_S = 0.1
 less than TELEMETRY_TIMEOUT_MS has told, its start included, Lambda has kept through the freeze."""
 SHIP_RESERVE_S = 0.6
 """Neither is waited for at the price of the time that shipping takes."""
+SAY_RESERVE_S = 0.4
+"""So long before the end it is counted and said what is still to be delivered, whatever a request is waiting for: at
+the CPU share of 128 MB there is time for no more afterwards."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
 HOLD_TIMEOUT_MS = 25
@@ -138,21 +141,22 @@ class Extension:
         """Ship every spool that is left, and the events that still come, inside the window."""
         self._platform_log.is_ending = True
         until_s = event.deadline_s - EXIT_MARGIN_S
-        last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
+        last_id = None
+        with diagnostics.guard("reading the function's last line"):
+            last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
-        self._ship(AT_SHUTDOWN, until_s)
+        is_said = self._ship(AT_SHUTDOWN, until_s, is_last=event.reason == "spindown")
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
-        if event.reason == "timeout":
-            self._platform_log.tell_timeout(last_id)
-        self._platform_log.end(is_success=event.reason == "spindown")
-        self._ship(LAST, until_s)
+        with diagnostics.guard("letting out what is held back"):
+            if event.reason == "timeout":
+                self._platform_log.tell_timeout(last_id)
+            self._platform_log.end(is_success=event.reason == "spindown")
+        is_said |= self._ship(LAST, until_s, is_last=event.reason == "spindown" and not is_said)
         lines, size_bytes = self._shipper.left()
-        if lines and event.reason == "spindown":
-            diagnostics.say(
-                "error",
-                f"{lines} lines ({size_bytes} bytes) are lost with the environment: "
-                f"{self._shipper.outcome} at SHUTDOWN",
-            )
+        if is_said and not lines:
+            diagnostics.say("warn", "they were delivered after all")
+        elif lines and event.reason == "spindown" and not is_said:
+            _say_lost(lines, size_bytes, f"{self._shipper.outcome} at SHUTDOWN")
         diagnostics.say(
             "debug", f"SHUTDOWN ({event.reason}): {self._shipper.outcome}, {event.deadline_s - time.time():.3f} s left"
         )
@@ -228,17 +232,35 @@ class Extension:
             hold_until_s = flush_strategy.hold_until_s(time.time(), event.deadline_s)
             self._ship(BESIDE, min(hold_until_s, time.time() + BESIDE_MAX_S))
 
-    def _ship(self, kind: str, until_s: float) -> None:
+    def _ship(self, kind: str, until_s: float, *, is_last: bool = False) -> bool:
         """Have the spool drained, and take deliveries until that is done, or there is no time left.
 
         Args:
             kind: As :meth:`Shipper.ask` has it.
             until_s: POSIX time.
+            is_last: Nothing comes after it: what is not delivered in time is said, while there is some.
+
+        Returns:
+            Whether it was said.
         """
         while self._shipper.is_busy and time.time() < until_s - SHIP_RESERVE_S:
             self._serve(until_s - SHIP_RESERVE_S)
         if self._shipper.is_busy and kind != BESIDE:
             self._shipper.renew()
         self._shipper.ask(kind, until_s)
+        say_at_s = until_s - SAY_RESERVE_S if is_last else until_s
+        while self._shipper.is_busy and time.time() < say_at_s:
+            self._serve(say_at_s)
+        is_said = False
+        if is_last and self._shipper.is_busy:
+            lines, size_bytes = self._shipper.left()
+            is_said = lines > 0
+            if is_said:
+                _say_lost(lines, size_bytes, "no answer yet at SHUTDOWN")
         while self._shipper.is_busy and time.time() < until_s:
             self._serve(until_s)
+        return is_said
+
+
+def _say_lost(lines: int, size_bytes: int, reason: str) -> None:
+    diagnostics.say("error", f"{lines} lines ({size_bytes} bytes) are lost with the environment: {reason}")
