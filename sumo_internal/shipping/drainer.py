@@ -204,7 +204,7 @@ class Drainer:
         self.envelope = batch.envelope
         verdict, attempt = self._send(batch, until_s, pause)
         if verdict is Verdict.FAIL_OVER:
-            return self._fail_over(batch, attempt, until_s)
+            return self._fail_over(batch, attempt, until_s, pause)
         if verdict is Verdict.DROP:
             self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
             diagnostics.say_once(
@@ -259,13 +259,19 @@ class Drainer:
 
         Noted and counted first: what kills the process in between must not make a line come twice that nobody has
         counted. What goes wrong in our own code is an attempt that failed: the policy has an end for those.
+
+        Raises:
+            UnreadableError: As :meth:`Batch.body`; nothing was sent.
         """
-        body = batch.body()  # what goes wrong in here is about this batch alone
         lines, size_bytes = batch.mark_sent()
         if lines:
             self._counts.add(counters.SENT_AGAIN, lines, size_bytes)
         try:
             attempt = send(body, batch.envelope, *arguments)
+        except UnreadableError:
+            batch.unmark_sent()
+            self._counts.add(counters.SENT_AGAIN, -lines, -size_bytes)
+            raise
         except Exception as error:
             if diagnostics.IS_STRICT:
                 raise
@@ -278,9 +284,8 @@ class Drainer:
         return attempt
 
     def _limit_bytes(self) -> int:
-        return (
-            BATCH_MAX_BYTES if self._breaker.is_open(time.time()) else self._limit.limit_bytes
-        )  # the bucket takes all
+        # With the breaker open there are batches for the bucket only, which takes all.
+        return BATCH_MAX_BYTES if self._breaker.is_open(time.time()) else self._limit.limit_bytes
 
     def _mind_size(self, verdict: Verdict, attempt: Attempt, batch: Batch) -> None:
         """Remember what the source takes, and how often even a single record was too large."""
@@ -307,15 +312,14 @@ class Drainer:
         elif attempt.status not in (0, 413):
             self._breaker = self._breaker.after_success()
 
-    def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float) -> Verdict:
+    def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float, pause: Callable[[float], object]) -> Verdict:
         """Put a batch into the bucket; what the bucket does not take either stays in the spool."""
-        now_s = time.time()
-        if until_s - now_s < _ATTEMPT_MIN_S:
+        if until_s - time.time() < _ATTEMPT_MIN_S:
             return Verdict.AGAIN
         if self._bucket is None:
             assert self._connect_bucket is not None, "nobody says FAIL_OVER without a bucket"
             self._bucket = self._connect_bucket()
-        put = self._attempt(batch, self._bucket.put, batch.body(), now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+        put = self._put(batch, self._bucket, until_s, pause)
         if 200 <= put.status < 300:
             self._count(counters.FAILED_OVER, batch)
             diagnostics.say_once(
@@ -328,6 +332,23 @@ class Drainer:
             "they wait in the spool",
         )
         return Verdict.KEEP
+
+    def _put(
+        self, batch: Batch, bucket: FailoverDestination, until_s: float, pause: Callable[[float], object]
+    ) -> Attempt:
+        """Put a batch, again after pauses while S3 is busy (SlowDown): near the end until the time is used."""
+        is_end_near = until_s - time.time() <= REQUEST_TIMEOUT_S
+        attempts = 0
+        while True:
+            now_s = time.time()
+            put = self._attempt(batch, bucket.put, batch.body(), now_s, min(REQUEST_TIMEOUT_S, until_s - now_s))
+            attempts += 1
+            wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, put.retry_after_s, _chance())
+            is_over = 200 <= put.status < 300 or put.is_ours or time.time() + wait_s + _ATTEMPT_MIN_S > until_s
+            if is_over or (attempts > self._config.num_retries and not is_end_near):
+                return put
+            self._count(counters.RETRIED, batch)
+            pause(wait_s)
 
     def _count(self, reason: str, batch: Batch) -> None:
         self._counts.add(reason, batch.count(), batch.size_bytes)
@@ -344,6 +365,10 @@ def _chance() -> float:
     return int.from_bytes(os.urandom(4), "little") / (1 << 32)
 
 
+class UnreadableError(Exception):
+    """These lines cannot be read or packed, which is no business of the source's, nor of any other lines."""
+
+
 class Batch:
     """Slices that travel in one request; compressed when that is needed for the first time."""
 
@@ -358,9 +383,16 @@ class Batch:
         self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
 
     def body(self, encoding: Encoding = GZIP) -> bytes:
-        """The lines, compressed; an object in the bucket is gzip, whatever the source takes."""
+        """The lines, compressed; an object in the bucket is gzip, whatever the source takes.
+
+        Raises:
+            UnreadableError: Try other lines.
+        """
         if self._encoding is not encoding:
-            self._body = encoding.pack(self._lines())
+            try:
+                self._body = encoding.pack(self._lines())
+            except Exception as error:
+                raise UnreadableError(f"{type(error).__name__}: {error}") from error
             self._encoding = encoding
         return self._body
 
