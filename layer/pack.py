@@ -39,6 +39,7 @@ TOGETHER = (
         "spool/envelope",
         "spool/folder",
         "spool/handoff",
+        "spool/partials",
         "spool/segment",
         "spool/turn",
         "spool/writer",

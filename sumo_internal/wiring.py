@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sumo_internal.processing.pipeline import Pipeline
     from sumo_internal.shipping.drainer import Drainer
     from sumo_internal.spool.counters import Counters
+    from sumo_internal.spool.partials import Partial
 
 EXTENSION = "extensions/sumo-internal-extension"
 """The external extension, below /opt or wherever the layer was unpacked."""
@@ -194,7 +195,13 @@ def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder,
     from sumo_internal.shipping import factory
     from sumo_internal.spool.reader import SpoolReader
 
+    def complete(partial: Partial) -> str | None:
+        from sumo_internal.processing.unfinished import Unfinished
+
+        return Unfinished(config, recorder.spool.count).record(partial)
+
     reader = SpoolReader(config.spool_dir, recorder.spool)
+    reader.complete = complete
     return factory.make_drainer(config, environ, reader, counts, lambda: _make_sender(environ), recorder.account)
 
 

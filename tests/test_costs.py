@@ -48,6 +48,7 @@ MODULES = {
     "sumo_internal.spool.folder",
     "sumo_internal.spool.handoff",
     "sumo_internal.spool.envelope",
+    "sumo_internal.spool.partials",
     "sumo_internal.spool.segment",
     "sumo_internal.spool.turn",
     "sumo_internal.spool.writer",

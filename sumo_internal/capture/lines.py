@@ -14,9 +14,18 @@ from sumo_internal.capture.reentrancy import need_room
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
+
+    from sumo_internal.spool.partials import Partials
 
 _PARTIAL_MAX_CHARS = 64 * 1024
 """Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
+
+_PIECES_MAX = 256
+"""Pieces of a line that are kept as they came; then they are put together, and looked at for the bound above."""
+
+_LONG_CHARS = 4 * 1024
+"""A piece of at least this size is looked at at once."""
 
 _STREAMS = ("awslambdaric.bootstrap", "sumo_internal.capture.streams")
 """Modules of the classes that text for the two streams passes on its way here."""
@@ -31,6 +40,7 @@ class Lines:
     def __init__(
         self,
         record: Callable[[str, float | None], None],
+        partials: Partials,
         partial_max_chars: int = _PARTIAL_MAX_CHARS,
         cut: Callable[[str], int] = len,
     ) -> None:
@@ -39,14 +49,17 @@ class Lines:
         Args:
             record: Called with each line that is not blank, and the POSIX time in seconds at which it was written,
                 None for now.
+            partials: Where text without a line end survives its process.
             partial_max_chars: Bound on text without a line end that is held back per thread and stream.
             cut: How much of a text beyond the bound may be recorded now.
         """
         self._record = record
+        self._keep, self._keep_more, self._keep_no_more = partials.begin, partials.extend, partials.end
         self._partial_max_chars = partial_max_chars
         self._cut = cut
-        self._partials: tuple[dict[int, str], ...] = ({}, {}, {})
-        """Text without a line end, by stream (1 and 2) and thread."""
+        self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
+        """What has no line end, by stream (1 and 2) and thread: the slot where it is kept, and the pieces of text. Who
+        takes it out empties the list: an interruption may have done so while another piece was put in."""
 
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         """Record the lines that are whole with this text, and keep what follows the last of them.
@@ -56,49 +69,114 @@ class Lines:
         """
         partials = self._partials[stream]
         if "\n" not in text:
-            self._hold(partials, thread, text)
+            if thread in partials:
+                self._hold_more(partials, thread, text)
+                return
+            begun: list[Any] = [self._keep(text), text]
+            if partials.setdefault(thread, begun) is not begun or len(text) > _LONG_CHARS:
+                self._hold_odd(partials, thread, begun)
             return
-        before = partials.pop(thread, "")
-        try:
-            lines, _, rest = (before + text).rpartition("\n")
+        held = partials.pop(thread, None)
+        if held is None:
+            lines, _, rest = text.rpartition("\n")
             self._split(lines, created_s)
-        except RecursionError:
-            partials[thread] = before
-            raise
+        else:
+            try:
+                if text == "\n" and len(held) == 2:
+                    line, rest = held[1], ""
+                    if not line.isascii():
+                        line = legible(line)
+                    if line and not line.isspace():
+                        self._record(line, created_s)
+                else:
+                    lines, _, rest = ("".join(held[1:]) + text).rpartition("\n")
+                    self._split(lines, created_s)
+            except RecursionError:
+                partials[thread] = held
+                raise
+            slot = held[0]
+            held.clear()
+            if slot is not None:
+                self._keep_no_more(slot)
         if rest:
             self._hold(partials, thread, rest)
 
     def take(self, stream: int) -> str:
         """Give away what this thread has begun."""
-        return self._partials[stream].pop(get_ident(), "")
+        return self._taken(self._partials[stream], get_ident())
 
     def flush(self, *, is_final: bool) -> None:
         """Record what waits for its line end, unless its thread is just writing it; at the very end all of it."""
         for partials in self._partials:
             for thread in list(partials):
                 if is_final or thread == get_ident() or not _is_writing(thread):
-                    self._split(partials.pop(thread, ""), None)
+                    self._split(self._taken(partials, thread), None)
 
-    def _hold(self, partials: dict[int, str], thread: int, text: str) -> None:
-        before = partials.pop(thread, "")
-        try:
-            text = before + text
-            while (held := partials.setdefault(thread, text)) is not text:
-                text = partials.pop(thread, held) + text  # an interruption has put it there, just now
-        except RecursionError:
-            partials[thread] = before
-            raise
-        if len(text) >= self._partial_max_chars:
-            text = partials.pop(thread, "")
-            try:
-                end = self._cut(text)
-                self._split(text[:end], None)
-                text = text[end:]
-            except RecursionError:
-                partials[thread] = text  # the next piece comes by here as well
-                return
-            if text:
+    def _taken(self, partials: dict[int, list[Any]], thread: int) -> str:
+        held = partials.pop(thread, None)
+        if held is None:
+            return ""
+        slot, *pieces = held
+        held.clear()
+        if slot is not None:
+            self._keep_no_more(slot)
+        return "".join(pieces)
+
+    def _hold(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
+        begun: list[Any] = [self._keep(text), text]
+        if partials.setdefault(thread, begun) is not begun or len(text) > _LONG_CHARS:
+            self._hold_odd(partials, thread, begun)
+
+    def _hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
+        """Go on with the beginning of a line that is long, or where an interruption has begun another just now."""
+        if partials.get(thread) is held:
+            self._bound(partials, thread)
+        elif held:
+            slot, text = held
+            if slot is not None:
+                self._keep_no_more(slot)
+            self._hold_more(partials, thread, text)
+
+    def _hold_more(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
+        held = partials.get(thread)
+        if not held:
+            self._hold(partials, thread, text)
+            return
+        held.append(text)
+        if partials.get(thread) is not held:  # an interruption has recorded it just now, with this piece or without
+            if held:
+                held.clear()
                 self._hold(partials, thread, text)
+            return
+        for slot in held[:1]:
+            if slot is not None:
+                self._keep_more(slot, text)
+        if len(held) > _PIECES_MAX or len(text) > _LONG_CHARS:
+            self._bound(partials, thread)
+
+    def _bound(self, partials: dict[int, list[Any]], thread: int) -> None:
+        """Put pieces together, and record what is too long to be held back."""
+        held = partials.pop(thread, None)
+        if held is None:
+            return
+        try:
+            slot, text = held[0], "".join(held[1:])
+            end = self._cut(text) if len(text) >= self._partial_max_chars else 0
+            if end:
+                self._split(text[:end], None)
+        except RecursionError:
+            partials[thread] = held  # the next piece comes by here as well
+            return
+        held.clear()
+        if end:
+            if slot is not None:
+                self._keep_no_more(slot)
+            if text[end:]:
+                self._hold(partials, thread, text[end:])
+        elif partials.setdefault(thread, [slot, text])[1] is not text:  # an interruption has begun a line just now
+            partials[thread].insert(1, text)
+            if slot is not None:
+                self._keep_no_more(slot)
 
     def _split(self, text: str, created_s: float | None) -> None:
         if not text.isascii():

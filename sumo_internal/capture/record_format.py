@@ -100,6 +100,20 @@ def context_text(keys: Mapping[str, str | bool | None]) -> str:
     return piece((key, value) for key, value in keys.items() if value is not None)
 
 
+def start_text(created_s: float, message: str, details: str, context: str | None) -> str:
+    """A record of the function up to its closing brace, which the spool adds.
+
+    Args:
+        created_s: POSIX time.
+        message: What was written, as JSON.
+        details: Its own keys, as a piece.
+        context: The keys of :func:`context_text`; None for the message alone (SUMO_ENHANCE_JSON_LOGS).
+    """
+    if context is not None:
+        return f'{{"time":"{time_text(created_s)}","type":"function","message":{message}{details}{context}'
+    return message.rstrip()[:-1] if message[:1] == "{" else f'{{"message":{message}'
+
+
 def trace_id(header: str | None) -> str | None:
     """The trace's own id in an X-Ray header, ``Root=1-…;Parent=…;Sampled=1``; None where there is none."""
     return next((part[5:] for part in (header or "").split(";") if part.startswith("Root=")), None)

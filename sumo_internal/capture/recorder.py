@@ -154,6 +154,7 @@ class Recorder:
         self._tracing: Any = None
         self._takes_short_way = False
         """Is a record what :meth:`record` makes of it, without anything that :meth:`_put` might add or take away?"""
+        spool.partials.is_wiped = processing is not None
         self._lines = self._new_lines()
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
@@ -164,8 +165,8 @@ class Recorder:
 
     def _new_lines(self) -> Lines:
         if self._processing is None:
-            return Lines(self.line)
-        return Lines(self.line, self._processing.partial_max_chars, self._processing.cut)
+            return Lines(self.line, self.spool.partials)
+        return Lines(self.line, self.spool.partials, self._processing.partial_max_chars, self._processing.cut)
 
     # Invocations.
 
@@ -185,6 +186,7 @@ class Recorder:
         self._context = record_format.context_text(
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
         )
+        self.spool.partials.set_context(self._context if self._is_enhanced else None)
         # Loaded by the function, if at all, and never by us. Without it no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         self._takes_short_way = self._processing is None and self._is_enhanced and self._tracing is None
@@ -430,9 +432,7 @@ class Recorder:
 
     def _start(self, created_s: float, message: str, details: str) -> str:
         """A record up to its closing brace, which the spool adds."""
-        if self._is_enhanced:
-            return f'{{"time":"{time_text(created_s)}","type":"function","message":{message}{details}{self._context}'
-        return message.rstrip()[:-1] if message[:1] == "{" else f'{{"message":{message}'
+        return record_format.start_text(created_s, message, details, self._context if self._is_enhanced else None)
 
     def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
         """Record something too long for one record: as numbered parts of its text, unless its fields alone are."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sumo_internal.config import Config
     from sumo_internal.extension.platform_log import PlatformLog
     from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.reader import SpoolReader
 
 BESIDE, AT_SHUTDOWN, LAST = "beside", "at shutdown", "last"
@@ -158,7 +159,13 @@ class _Worker:
         from sumo_internal.spool.counters import Counters
         from sumo_internal.spool.reader import SpoolReader
 
+        def complete(partial: Partial) -> str | None:
+            from sumo_internal.processing.unfinished import Unfinished
+
+            return Unfinished(self._config, counts.add).record(partial)
+
         reader = SpoolReader(self._config.spool_dir)
+        reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name)
         account = self._platform_log.account
         return reader, factory.make_drainer(self._config, os.environ, reader, counts, PlainSender, account)

@@ -24,12 +24,20 @@ offset   size   field                   owner    meaning
 32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under
+4,096    12288  unfinished text         writer   see below; not there where the envelope reaches as far
 16,384   *      lines                   writer   records, each one line of JSON with its newline
 =======  =====  ======================  =======  ==================================================================
 
 Integers are unsigned, in the machine's byte order: a spool never leaves the machine.
 
 **A line is committed if and only if** its last byte lies below the committed offset.
+
+**Unfinished text** is what has no line end yet, as it was written, in UTF-8 (bytes that are no text stay as they are):
+six parts of 2,048 bytes. The first has a size (8 bytes), the form of records (8 bytes: 1 message alone, 2 with keys)
+and the keys that all records share; each other has a text's size, or 0 (8 bytes), the POSIX time at which it was begun
+(8 bytes, a float), how many bytes of its beginning are missing (8 bytes), and the text. It is in the newest segment
+only, and goes along to the next. Nobody looks at it while the writer lives; whoever drains a dead writer's segment
+makes a line of each text, behind the committed offset, and only then empties its part.
 
 Order of writes
 ===============

@@ -12,15 +12,18 @@ import fcntl
 import os
 import time
 
+from sumo_internal import diagnostics
+from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, is_empty
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, unlink
-from sumo_internal.spool.segment import HEADER_BYTES, Segment, SegmentDamagedError, Slice
+from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment, SegmentDamagedError, Slice
 from sumo_internal.spool.writer import has_others, list_segments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.writer import Spool
 
 SETTLED_NS = 20_000_000
@@ -60,6 +63,9 @@ class SpoolReader:
         """Of the last segment of another process that was found here."""
         self.damaged: list[tuple[str, int]] = []
         """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
+        self.complete: Callable[[Partial], str | None] | None = None
+        """Makes a record of what a dead writer had written of a line: its text up to the brace, which is added here
+        with an id. None where such a text is left alone."""
 
     def acquire(self) -> bool:
         """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
@@ -142,7 +148,9 @@ class SpoolReader:
             piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
             lines += piece.count()
             size_bytes += piece.size_bytes
-        return lines, size_bytes
+        dead = [segment for segment in self._foreign.values() if not self._alive.get(segment.writer, True)]
+        begun = [partial for segment in dead for partial in partials.read(segment)]  # there was no room for these
+        return lines + len(begun), size_bytes + sum(len(partial.text) for partial in begun)
 
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
@@ -153,10 +161,39 @@ class SpoolReader:
         for path, segment in sorted(self._foreign.items()):
             has_writer = self._alive[segment.writer]
             is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
+            is_whole = has_writer or self._complete_lines(segment)
             if segment.pending_bytes:
                 yield segment, has_writer
-            elif is_final:
+            elif is_final and is_whole:
                 self._remove(self._foreign.pop(path))
+
+    def _complete_lines(self, segment: Segment) -> bool:
+        """Make records of what a dead writer had begun; False where there is no room for them.
+
+        The segment has no owner now but whoever drains. A drainer that dies in here leaves the text, or the text and
+        its record, which then comes once more with the same id.
+        """
+        if self.complete is None or not partials.has_any(segment):
+            return True
+        lines = b""
+        for partial in partials.read(segment):
+            with diagnostics.guard("recording text without a line end"):
+                start = self.complete(partial)
+                ending = "" if partial.context is None else f',"id":"{segment.writer}u-{partial.number:010d}"'
+                lines += b"" if start is None else f"{start}{ending}}}\n".encode("utf-8", "backslashreplace")
+        target = segment
+        if segment.committed_offset + len(lines) > SEGMENT_BYTES:
+            head, number, kind = segment.path.rsplit(".", 2)
+            try:
+                target = Segment.create(f"{head}.{int(number) + 1:06d}.{kind}", segment.envelope)
+            except (OSError, ValueError):
+                return False
+            self._foreign[target.path] = target
+        begin = target.committed_offset
+        target.map[begin : begin + len(lines)] = lines
+        target.committed_offset = begin + len(lines)
+        partials.clear(segment)
+        return True
 
     def _look_for_others(self) -> None:
         """Find the segments of other writers, and who of them lives."""

@@ -21,6 +21,8 @@ LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 
 COMMITTED, SEALED, ACKNOWLEDGED, SENT = 1, 2, 3, 4
 ENVELOPE_OFFSET = 64
+PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
+"""Of text without a line end, in the header."""
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
@@ -36,7 +38,7 @@ class Segment:
     The map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
     """
 
-    __slots__ = ("path", "writer", "map", "cursors", "envelope", "_inode")
+    __slots__ = ("path", "writer", "map", "cursors", "envelope", "free_offset", "_inode")
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -45,7 +47,9 @@ class Segment:
         self.map = mmap(descriptor, SEGMENT_BYTES)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[ENVELOPE_OFFSET : ENVELOPE_OFFSET + 4], "little")
-        self.envelope = self.map[ENVELOPE_OFFSET + 4 : min(ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)]
+        self.free_offset = min(ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)
+        """From here on the header is free for text without a line end."""
+        self.envelope = self.map[ENVELOPE_OFFSET + 4 : self.free_offset]
 
     @classmethod
     def create(cls, path: str, envelope: bytes, *, is_filled: bool = False) -> Segment:
@@ -160,7 +164,10 @@ class Segment:
     def close(self) -> None:
         """Give the mapping back at once; slices of it must be gone."""
         self.cursors.release()
-        self.map.close()
+        try:
+            self.map.close()
+        except BufferError:
+            pass  # a thread of the writer's was stopped in the middle of a text without a line end: it goes with that
 
 
 class Slice:

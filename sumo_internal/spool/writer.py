@@ -16,6 +16,7 @@ from weakref import WeakSet
 from sumo_internal import diagnostics
 from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder
+from sumo_internal.spool.partials import Partials
 from sumo_internal.spool.segment import (
     ACKNOWLEDGED,
     COMMITTED,
@@ -84,6 +85,8 @@ class Spool:
         if ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
             raise FolderRefusedError(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
         open_folder(folder)
+        self.partials = Partials(self._prepare)
+        """Text without a line end."""
         self._begin_life()
         _spools.add(self)
 
@@ -109,6 +112,7 @@ class Spool:
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
         self.counters = Counters(self.folder, self.writer)
+        self.partials.forget()
         self._have_no_segment()
 
     def _have_no_segment(self) -> None:
@@ -121,6 +125,7 @@ class Spool:
         self._clear_offset = 0
         """A line that ends before it need only be copied."""
         self._map: mmap | None = None
+        self.partials.detach()
         self._cursors = memoryview(bytearray(ENVELOPE_OFFSET)).cast("Q")
 
     def append(self, start: str, level: int = INFO) -> None:
@@ -276,11 +281,24 @@ class Spool:
         self._offset = HEADER_BYTES
         self._limit_offset = SEGMENT_BYTES
         self._end_offset = 0 if is_reserved else SEGMENT_BYTES
+        self.partials.attach(segment)
         previous[SEALED] = 1
         is_last_segment = taken + 1 >= self._max_segments - self._reserved_segments
         if number > 1 and is_last_segment and self.on_backlog is not None:
             self.on_backlog()  # however little is unsent: what keeps the segments before is to go
         return True
+
+    def _prepare(self) -> None:
+        """Have a segment before there is a line, if there is room for one."""
+        if time.monotonic() >= self._retry_at_s:
+            self.run(self._begin_segment)
+
+    def _begin_segment(self) -> None:
+        try:
+            if self._map is None:
+                self._roll(is_urgent=False)
+        except (OSError, FolderRefusedError):
+            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, DISK_FULL
 
     def make_segment(self, name: str, *, is_filled: bool) -> Segment:
         """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts. In :meth:`run`.

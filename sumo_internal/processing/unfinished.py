@@ -1,0 +1,51 @@
+"""Records of text that has no line end and will get none, because its process is dead.
+
+Separate from the pipeline, whose records come from the process that wrote them: here it is another process (the
+extension, mostly), which has the settings but not the function's own processors. What is masked is masked here as well;
+where SUMO_PROCESSORS names some, the message is withheld.
+"""
+
+from __future__ import annotations
+
+from sumo_internal.capture import record_format
+from sumo_internal.processing.rules import Rules, WithheldError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sumo_internal.config import Config
+    from sumo_internal.spool.partials import Partial
+
+NO_PROCESSORS = "SUMO_PROCESSORS: the process ended before they could run"
+
+
+class Unfinished:
+    """Makes the records that dead processes had begun."""
+
+    def __init__(self, config: Config, count: Callable[[str, int, int], None]) -> None:
+        """Make records under these settings.
+
+        Args:
+            config: The settings.
+            count: Counts lines and bytes under a reason.
+        """
+        self._rules = Rules(config, NO_PROCESSORS if config.processors else "")
+        self._count = count
+
+    def record(self, partial: Partial) -> str | None:
+        """A record up to its closing brace; None where a rule says that it is not wanted."""
+        text = record_format.legible(partial.text)
+        details = record_format.message_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
+        try:
+            kept = self._rules.applied(text, details)
+        except WithheldError as problem:
+            kept = self._rules.without_message(details, str(problem))
+        except Exception as error:
+            kept = self._rules.without_message(details, f"masking failed: {type(error).__name__}")
+        if isinstance(kept, str):
+            self._count(kept, 1, len(partial.text))
+            return None
+        text, details, _ = kept
+        message = record_format.message_text(text)[0]
+        return record_format.start_text(partial.created_s, message, details, partial.context)

@@ -1,0 +1,236 @@
+"""Text without a line end, kept in the map until its line is whole: what a process was about to say when it was killed.
+
+Separate from the writer, which has finished lines only. The text lies in the header of the writer's current segment
+(the format is in :mod:`sumo_internal.spool`), so that it costs no file and no system call, and goes along to the next
+segment. While the writer lives nobody else reads it. When it is dead, whoever drains its segments makes records of it
+(:meth:`sumo_internal.spool.reader.SpoolReader.take`).
+
+The writer's lock is not taken here: a slot belongs to one thread and one stream at a time, and the worst that may go
+wrong is one text less, or one too much, after a kill at that very instant. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+from time import time
+
+from sumo_internal.spool.segment import HEADER_BYTES, PARTIALS_BYTES, PARTIALS_OFFSET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from mmap import mmap
+
+    from sumo_internal.spool.segment import Segment
+
+SLOT_BYTES = 2_048
+"""The context's, and each text's with what is said about it."""
+SLOTS = PARTIALS_BYTES // SLOT_BYTES - 1
+"""Texts at the same time: one for each stream and thread that has begun a line."""
+TEXT_MAX_BYTES = SLOT_BYTES - 24
+"""Of a longer text the end is kept, and how much was cut."""
+CONTEXT_MAX_BYTES = SLOT_BYTES - 16
+
+_AREA = slice(PARTIALS_OFFSET, PARTIALS_OFFSET + PARTIALS_BYTES)
+_CONTINUED = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that no character begins with."""
+
+_LENGTH, _CREATED, _CUT = 0, 1, 2
+_FORM = 1
+BARE, ENHANCED = 1, 2
+"""Forms of a record: its message alone, or with the keys of ours (and an id)."""
+
+_CONTEXT = PARTIALS_OFFSET // 8
+_SLOTS = tuple(
+    (offset + 24, offset // 8)
+    for offset in range(PARTIALS_OFFSET + SLOT_BYTES, PARTIALS_OFFSET + PARTIALS_BYTES, SLOT_BYTES)
+)
+
+Slot = tuple[int, int]
+"""Where its text begins in the segment, in bytes, and what is said about it, in words of eight."""
+
+
+class Partials:
+    """This process's texts without a line end."""
+
+    def __init__(self, prepare: Callable[[], None]) -> None:
+        """Keep texts.
+
+        Args:
+            prepare: Makes the first segment, if that is possible: called when there is none, and then calls
+                :meth:`attach`.
+        """
+        self._prepare = prepare
+        self._context = b""
+        self._form = 0
+        self.is_wiped = False
+        """Are texts overwritten as soon as they are lines? They are as they were written; what is masked in a line must
+        not stay behind here."""
+        self.forget()
+
+    def forget(self) -> None:
+        """In a forked child: the texts are the parent's, and so is its segment."""
+        self._is_mapped = False
+        self._use(bytearray(HEADER_BYTES))
+        self._free = list(reversed(_SLOTS))
+        self._cut: set[Slot] = set()
+
+    def _use(self, header: mmap | bytearray) -> None:
+        view = memoryview(header)[:HEADER_BYTES]
+        self._words, self._times, self._header = view.cast("Q"), view.cast("d"), header
+        self._write_context()
+
+    def attach(self, segment: Segment) -> None:
+        """Go on in another segment, with what there is. The one before keeps nothing."""
+        before = self._header, self._words, self._times, self._is_mapped
+        if segment.free_offset <= PARTIALS_OFFSET:
+            segment.map[_AREA] = self._header[_AREA]
+            self._use(segment.map)
+            self._is_mapped = True
+        else:
+            self._use(bytearray(self._header[:HEADER_BYTES]))  # the request headers need the room
+        self._leave(*before)
+
+    def detach(self) -> None:
+        """There is no segment for now: what there is stays in memory."""
+        if self._is_mapped:
+            before = self._header, self._words, self._times, self._is_mapped
+            self._is_mapped = False
+            self._use(bytearray(self._header[:HEADER_BYTES]))
+            self._leave(*before)
+
+    def _leave(
+        self, header: mmap | bytearray, words: memoryview[int], times: memoryview[float], is_mapped: bool
+    ) -> None:
+        if is_mapped:
+            header[_AREA] = bytes(PARTIALS_BYTES)
+        words.release()  # or the drainer could not close the segment
+        times.release()
+
+    def set_context(self, context: str | None) -> None:
+        """From now on this is what all records share, as a piece; None where records have no keys of ours."""
+        self._context = (context or "").encode("utf-8", "backslashreplace")
+        self._form = BARE if context is None else ENHANCED
+        self._write_context()
+
+    def _write_context(self) -> None:
+        words, size_bytes = self._words, len(self._context)
+        words[_CONTEXT + _LENGTH] = words[_CONTEXT + _FORM] = 0
+        if size_bytes <= CONTEXT_MAX_BYTES:
+            self._header[PARTIALS_OFFSET + 16 : PARTIALS_OFFSET + 16 + size_bytes] = self._context
+            words[_CONTEXT + _LENGTH] = size_bytes
+        words[_CONTEXT + _FORM] = self._form
+
+    def begin(self, text: str) -> Slot | None:
+        """Keep the beginning of a line; return the slot that it has, None where there is none for it."""
+        # Each ``print`` passes here.
+        if not self._is_mapped:
+            self._prepare()
+        slot = None
+        try:
+            data = text.encode() if text.isascii() else text.encode("utf-8", "surrogateescape")
+            begin, word = slot = self._free.pop()
+            size_bytes = len(data)
+            if size_bytes <= TEXT_MAX_BYTES:
+                self._header[begin : begin + size_bytes] = data
+                self._times[word + _CREATED] = time()
+                self._words[word] = size_bytes
+            else:
+                self._rewrite(slot, data, 0)
+        except (IndexError, ValueError, RecursionError):
+            pass  # no slot is free; the text has surrogates of the function's own; the segment is just changing
+        return slot
+
+    def extend(self, slot: Slot, text: str) -> None:
+        """Keep what was written behind it."""
+        begin, word = slot
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+            before = self._words[word]
+            size_bytes = before + len(data)
+            if size_bytes <= TEXT_MAX_BYTES:
+                self._header[begin + before : begin + size_bytes] = data
+                self._words[word] = size_bytes
+            else:
+                self._rewrite(slot, self._header[begin : begin + before] + data, self._words[word + _CUT])
+        except (ValueError, RecursionError):
+            pass
+
+    def _rewrite(self, slot: Slot, data: bytes | bytearray, cut_bytes: int) -> None:
+        """Keep the end of what does not fit: half of what would, or it would have to be done again for each piece."""
+        begin, word = slot
+        kept = data[-(TEXT_MAX_BYTES // 2) :].lstrip(_CONTINUED)
+        self._cut.add(slot)
+        self._words[word] = 0
+        self._header[begin : begin + len(kept)] = kept
+        if not cut_bytes:
+            self._times[word + _CREATED] = time()
+        self._words[word + _CUT] = cut_bytes + len(data) - len(kept)
+        self._words[word] = len(kept)
+
+    def end(self, slot: Slot) -> None:
+        """The line is whole, and recorded."""
+        word = slot[1]
+        try:
+            self._words[word] = 0
+        except ValueError:
+            self._words[word] = 0  # the segment has just changed, and the text has come along
+        if self.is_wiped:
+            self._header[slot[0] : slot[0] + TEXT_MAX_BYTES] = bytes(TEXT_MAX_BYTES)
+        if self._cut and slot in self._cut:
+            self._words[word + _CUT] = 0
+            self._cut.discard(slot)
+        self._free.append(slot)
+
+
+class Partial:
+    """What a dead writer has left of a line."""
+
+    __slots__ = ("number", "text", "cut_bytes", "created_s", "context")
+
+    def __init__(self, number: int, text: str, cut_bytes: int, created_s: float, context: str | None) -> None:
+        self.number = number
+        """Of its slot, from 1."""
+        self.text = text
+        self.cut_bytes = cut_bytes
+        """So much of its beginning is lost."""
+        self.created_s = created_s
+        """POSIX time at which it was begun."""
+        self.context = context
+        """What all records shared when the writer died, as a piece; None where they had no keys of ours."""
+
+
+def has_any(segment: Segment) -> bool:
+    """Is there a text without a line end in a segment? Only of a dead writer's does that mean anything."""
+    return bool(_used(segment))
+
+
+def read(segment: Segment) -> list[Partial]:
+    """The texts without a line end in a dead writer's segment."""
+    header = segment.map[:HEADER_BYTES]
+    words, times = memoryview(header).cast("Q"), memoryview(header).cast("d")
+    size_bytes = words[_CONTEXT + _LENGTH] if words[_CONTEXT + _LENGTH] <= CONTEXT_MAX_BYTES else 0
+    context = header[PARTIALS_OFFSET + 16 : PARTIALS_OFFSET + 16 + size_bytes].decode("utf-8", "replace")
+    return [
+        Partial(
+            _SLOTS.index((begin, word)) + 1,
+            header[begin : begin + words[word]].decode("utf-8", "surrogateescape"),
+            words[word + _CUT],
+            times[word + _CREATED],
+            context if words[_CONTEXT + _FORM] != BARE else None,
+        )
+        for begin, word in _used(segment)
+    ]
+
+
+def clear(segment: Segment) -> None:
+    """They are lines now."""
+    for begin, word in _used(segment):
+        segment.map[word * 8 : begin + TEXT_MAX_BYTES] = bytes(begin + TEXT_MAX_BYTES - word * 8)
+
+
+def _used(segment: Segment) -> list[Slot]:
+    """The slots that have a text."""
+    if segment.free_offset > PARTIALS_OFFSET:
+        return []
+    words = memoryview(segment.map[:HEADER_BYTES]).cast("Q")
+    return [(begin, word) for begin, word in _SLOTS if 0 < words[word] <= TEXT_MAX_BYTES]
