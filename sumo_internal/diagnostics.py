@@ -68,6 +68,21 @@ def say_once(level: str, text: str) -> None:
         say(level, text)
 
 
+def is_of_signal(error: BaseException) -> bool:
+    """Has a signal handler of the function's raised this, a time limit mostly? Then it is the function's.
+
+    A handler gets the frame that it interrupts, which is the one before its own in the traceback; whatever kind of
+    object the handler is, and whether it is still in place.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        frame, place = place.tb_frame, place.tb_next
+        for value in place.tb_frame.f_locals.values():
+            if value is frame or (type(value) is tuple and any(item is frame for item in value)):
+                return True
+    return False
+
+
 def failed(place: str, error: BaseException) -> None:
     """Report an error of our own that must not reach the function; raise it under test.
 

@@ -224,7 +224,7 @@ def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Reco
         stream: Any = Stream(file, STDOUT, recording.recorder.written)
         worker = threading.Thread(target=print, args=("first", "second"), kwargs={"file": stream})
         worker.start()
-        while recording.recorder._lines._partials[STDOUT].get(worker.ident or 0, [])[1:] != ["first", " "]:
+        while recording.recorder._lines._partials[STDOUT].get(worker.ident or 0, [])[2:] != ["first", " "]:
             time.sleep(0.001)
         recording.recorder.leave_invocation()
         assert recording.messages() == []

@@ -193,6 +193,8 @@ from sumo_internal.capture.recorder import Recorder
 from sumo_internal.spool.writer import Spool
 from sumo_internal.capture.streams import Stream
 
+import functools
+
 class TooLate(Exception):
     pass
 
@@ -201,14 +203,24 @@ def give_up(number, frame):
     given_up += 1
     raise TooLate
 
+def give_up_once(number, frame):
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    give_up(number, None)
+
+class Limit:
+    def __call__(self, *arguments):
+        give_up(*arguments)
+
+HANDLERS = [give_up, give_up_once, functools.partial(give_up), Limit(), Limit().__call__, lambda *call: give_up(*call)]
+
 def work():
     while given_up == attempt:
         print("working", file=stream)
 
 stream = Stream(open("/dev/null", "w"), 1, Recorder(Spool(sys.argv[2], {}, 64_000_000), {}).written)
-signal.signal(signal.SIGALRM, give_up)
 given_up = noticed = 0
 for attempt in range(300):
+    signal.signal(signal.SIGALRM, HANDLERS[attempt % len(HANDLERS)])
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0005 + attempt * 0.000_003)
         work()
@@ -220,9 +232,79 @@ print(given_up, noticed)
 
 @pytest.mark.parametrize("interpreter", find(), ids=str)
 def test_a_time_limit_of_the_functions_own_is_never_swallowed(tmp_path: Path, interpreter: Interpreter) -> None:
-    """A signal handler raises at any instruction, in the middle of recording too: the function has to see it."""
+    """A signal handler raises at any instruction, in the middle of recording too: the function has to see it.
+
+    Whatever is a handler: one that is no function, or that is not in place any more when it raises.
+    """
     command = [str(interpreter.executable), "-I", "-S", "-B", "-c", TIME_LIMITS_SCRIPT, str(ROOT), str(tmp_path / "s")]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "300 300\n"
+
+
+REFUSES_SCRIPT = """
+import io, logging, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal import diagnostics
+from sumo_internal.capture.recorder import Recorder, note_records
+from sumo_internal.capture.streams import Stream
+from sumo_internal.spool.counters import UNRECORDED
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
+
+diagnostics.IS_STRICT = False
+refused = []
+
+def refuse(event, arguments):
+    if refused is not None and event.split(".")[0] in ("open", "os", "mmap", "fcntl"):
+        refused.append(event)
+        raise PermissionError(f"{event} is refused") if len(refused) % 2 else RuntimeError(f"{event} is refused")
+
+class Odd:
+    def raises(self, *_):
+        raise LookupError("a value's own")
+    __ne__ = __eq__ = __bool__ = __str__ = __repr__ = __len__ = __iter__ = __format__ = __lt__ = raises
+    __hash__ = None
+
+file = io.StringIO()
+file.buffer = io.BytesIO()
+spool = Spool(sys.argv[2], {}, 64_000_000)
+recorder = Recorder(spool, {})
+stream = Stream(file, 1, recorder.written)
+log = logging.getLogger("odd")
+log.addHandler(logging.StreamHandler(stream))
+note_records()
+sys.addaudithook(refuse)
+for number in range(20):
+    print("printed", number, file=stream)
+    stream.write(f"begun {number}")
+    stream.write("\\n")
+    log.warning("logged %d", number)
+assert refused
+refused = None
+import time
+time.sleep(0.2)
+for name in ("otelTraceID", "otelSpanID", "value", "tenant_id"):
+    log.warning("odd %s", name, extra={name: Odd()})
+log.warning("odd, deeper", extra={"value": [Odd(), {"key": Odd()}]})
+messages = []
+reader = SpoolReader(sys.argv[2], spool)
+while slices := reader.take(1_000_000):
+    for piece in slices:
+        messages += bytes(piece.data()).splitlines()
+        piece.acknowledge()
+lost = sum(lines for lines, _ in spool.counters.counts().values())
+print(len(file.getvalue().splitlines()), len(messages) + lost)
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_errors_of_the_functions_own_code_are_none_of_its_line(tmp_path: Path, interpreter: Interpreter) -> None:
+    """An audit hook that refuses our calls, a value that cannot be compared: the write succeeds, the line is counted.
+
+    Guards against a rule that goes by where the code lies: both are the function's own, and neither is its error.
+    """
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", REFUSES_SCRIPT, str(ROOT), str(tmp_path / "s")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "65 65\n", done.stderr
 
 
 END_OF_STACK_SCRIPT = """

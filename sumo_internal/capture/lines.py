@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 _PARTIAL_MAX_CHARS = 64 * 1024
 """Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
 
-_PIECES_MAX = 256
-"""Pieces of a line that are kept as they came; then they are put together, and looked at for the bound above."""
-
-_LONG_CHARS = 4 * 1024
-"""A piece of at least this size is looked at at once."""
-
 _STREAMS = ("awslambdaric.bootstrap", "sumo_internal.capture.streams")
 """Modules of the classes that text for the two streams passes on its way here."""
 
@@ -58,8 +52,8 @@ class Lines:
         self._partial_max_chars = partial_max_chars
         self._cut = cut
         self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
-        """What has no line end, by stream (1 and 2) and thread: the slot where it is kept, and the pieces of text. Who
-        takes it out empties the list: an interruption may have done so while another piece was put in."""
+        """What has no line end, by stream (1 and 2) and thread: the slot where it is kept, its size, and its pieces.
+        Who takes it out empties the list: an interruption may have done so while another piece was put in."""
 
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         """Record the lines that are whole with this text, and keep what follows the last of them.
@@ -72,8 +66,8 @@ class Lines:
             if thread in partials:
                 self._hold_more(partials, thread, text)
                 return
-            begun: list[Any] = [self._keep(text), text]
-            if partials.setdefault(thread, begun) is not begun or len(text) > _LONG_CHARS:
+            begun: list[Any] = [self._keep(text), len(text), text]
+            if partials.setdefault(thread, begun) is not begun or len(text) >= self._partial_max_chars:
                 self._hold_odd(partials, thread, begun)
             return
         held = partials.pop(thread, None)
@@ -82,14 +76,14 @@ class Lines:
             self._split(lines, created_s)
         else:
             try:
-                if text == "\n" and len(held) == 2:
-                    line, rest = held[1], ""
+                if text == "\n" and len(held) == 3:
+                    line, rest = held[2], ""
                     if not line.isascii():
                         line = legible(line)
                     if line and not line.isspace():
                         self._record(line, created_s)
                 else:
-                    lines, _, rest = ("".join(held[1:]) + text).rpartition("\n")
+                    lines, _, rest = ("".join(held[2:]) + text).rpartition("\n")
                     self._split(lines, created_s)
             except RecursionError:
                 partials[thread] = held
@@ -116,15 +110,15 @@ class Lines:
         held = partials.pop(thread, None)
         if held is None:
             return ""
-        slot, *pieces = held
+        slot, _, *pieces = held
         held.clear()
         if slot is not None:
             self._keep_no_more(slot)
         return "".join(pieces)
 
     def _hold(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
-        begun: list[Any] = [self._keep(text), text]
-        if partials.setdefault(thread, begun) is not begun or len(text) > _LONG_CHARS:
+        begun: list[Any] = [self._keep(text), len(text), text]
+        if partials.setdefault(thread, begun) is not begun or len(text) >= self._partial_max_chars:
             self._hold_odd(partials, thread, begun)
 
     def _hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
@@ -132,7 +126,7 @@ class Lines:
         if partials.get(thread) is held:
             self._bound(partials, thread)
         elif held:
-            slot, text = held
+            slot, _, text = held
             if slot is not None:
                 self._keep_no_more(slot)
             self._hold_more(partials, thread, text)
@@ -148,35 +142,34 @@ class Lines:
                 held.clear()
                 self._hold(partials, thread, text)
             return
-        for slot in held[:1]:
-            if slot is not None:
-                self._keep_more(slot, text)
-        if len(held) > _PIECES_MAX or len(text) > _LONG_CHARS:
+        try:
+            slot = held[0]
+            held[1] = size_chars = held[1] + len(text)
+        except IndexError:
+            return  # just now
+        if slot is not None:
+            self._keep_more(slot, text)
+        if size_chars >= self._partial_max_chars:
             self._bound(partials, thread)
 
     def _bound(self, partials: dict[int, list[Any]], thread: int) -> None:
-        """Put pieces together, and record what is too long to be held back."""
+        """Record what is too long to be held back, as far as it may be cut."""
         held = partials.pop(thread, None)
         if held is None:
             return
         try:
-            slot, text = held[0], "".join(held[1:])
-            end = self._cut(text) if len(text) >= self._partial_max_chars else 0
-            if end:
-                self._split(text[:end], None)
+            text = "".join(held[2:])
+            end = self._cut(text)
+            self._split(text[:end], None)
         except RecursionError:
             partials[thread] = held  # the next piece comes by here as well
             return
+        slot = held[0]
         held.clear()
-        if end:
-            if slot is not None:
-                self._keep_no_more(slot)
-            if text[end:]:
-                self._hold(partials, thread, text[end:])
-        elif partials.setdefault(thread, [slot, text])[1] is not text:  # an interruption has begun a line just now
-            partials[thread].insert(1, text)
-            if slot is not None:
-                self._keep_no_more(slot)
+        if slot is not None:
+            self._keep_no_more(slot)
+        if text[end:]:
+            self._hold(partials, thread, text[end:])
 
     def _split(self, text: str, created_s: float | None) -> None:
         if not text.isascii():

@@ -27,7 +27,7 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
-from sumo_internal.capture.reentrancy import current, is_of_signal, is_recorded, need_room, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import current, is_recorded, need_room, not_recorded, too_deep
 from sumo_internal.spool.counters import LOSSES, UNRECORDED
 
 TYPE_CHECKING = False
@@ -325,7 +325,7 @@ class Recorder:
         except RecursionError:
             raise
         except Exception as error:  # it is not as the library makes them
-            if is_of_signal(error):
+            if diagnostics.is_of_signal(error):
                 raise
         if start:
             self._append(start, record.levelno)
@@ -345,7 +345,7 @@ class Recorder:
         except RecursionError:
             raise
         except Exception as error:
-            if is_of_signal(error):
+            if diagnostics.is_of_signal(error):
                 raise
             created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
         try:

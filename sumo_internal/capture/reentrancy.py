@@ -7,7 +7,6 @@ is an error that comes out here.
 
 from __future__ import annotations
 
-import os
 from threading import local
 
 from sumo_internal import diagnostics
@@ -45,9 +44,6 @@ no line pays for the question."""
 _ROOM_FRAMES = 25
 """More calls than lie one in the other between a stream and the file of the spool."""
 
-_OURS = (os.path.dirname(os.path.dirname(__file__)) + "/", "<frozen ")
-_LIBRARY = os.path.dirname(os.__file__) + "/"
-
 
 def need_room(frames: int = _ROOM_FRAMES) -> None:
     """Find out whether there is room on the stack, before something that must not end half-way.
@@ -59,28 +55,16 @@ def need_room(frames: int = _ROOM_FRAMES) -> None:
         need_room(frames - 1)
 
 
-def is_of_signal(error: BaseException) -> bool:
-    """Has a signal handler of the function's raised this, a time limit mostly? Then it is the function's."""
-    import _signal  # type: ignore[import-not-found]  # signal's functions, without the enums around them
-    import traceback  # an error is rare: it is not there at the start
-
-    codes = {getattr(_signal.getsignal(number), "__code__", None) for number in _signal.valid_signals()}
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
-
-
 def not_recorded(error: Exception) -> None:
-    """Say that a text could not be recorded, or raise the error where it is the function's own.
+    """Say that a text could not be recorded, or raise the error where it is a signal handler's.
 
-    A signal handler may raise at any instruction, a time limit mostly, and so in the middle of this package. Swallowed,
-    it would let a function go on that has asked to be stopped.
+    That one may raise at any instruction, and so in the middle of this package. Swallowed, it would let a function go
+    on that has asked to be stopped. Whatever else is raised here is none of the function's, although its code may have
+    raised it: a value that cannot be compared, an audit hook that refuses a call of ours.
 
     Raises:
-        Exception: The error, if it does not come from this package or what it calls. Let it pass.
+        Exception: The error of a signal handler. Let it pass.
     """
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    file = "" if place is None else place.tb_frame.f_code.co_filename
-    if not file.startswith(_OURS) and (not file.startswith(_LIBRARY) or "/site-packages/" in file):
+    if diagnostics.is_of_signal(error):
         raise error
     diagnostics.failed("recording a line", error)

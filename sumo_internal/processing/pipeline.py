@@ -20,7 +20,6 @@ from time import thread_time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
-from sumo_internal.capture.reentrancy import is_of_signal
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import WithheldError
@@ -99,7 +98,7 @@ class Pipeline:
         except OverBudgetError:
             kept = self._without_message(over_budget(self._max_ms), details)
         except Exception as error:
-            if is_of_signal(error):
+            if diagnostics.is_of_signal(error):
                 raise
             kept = self._without_message(f"masking failed: {type(error).__name__}", details)
         if isinstance(kept, str):

@@ -20,8 +20,8 @@ import re
 import sys
 import traceback
 
+from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.reentrancy import is_of_signal
 from sumo_internal.processing.rules import WithheldError
 
 TYPE_CHECKING = False
@@ -125,7 +125,7 @@ class Chain:
             except BaseException as problem:
                 if _is_drop(problem):
                     return None
-                if not isinstance(problem, Exception) or is_of_signal(problem):
+                if not isinstance(problem, Exception) or diagnostics.is_of_signal(problem):
                     raise
                 raise WithheldError(f"SUMO_PROCESSORS: {name} raised {type(problem).__name__}") from None
         if isinstance(values, (str, bytes, bytearray)):

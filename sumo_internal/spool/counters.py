@@ -15,7 +15,8 @@ import json
 import os
 from mmap import mmap
 
-from sumo_internal.spool.folder import FolderRefusedError, is_at, open_folder
+from sumo_internal import diagnostics
+from sumo_internal.spool.folder import is_at, open_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]
 def _make(path: str) -> tuple[memoryview, int]:
     """A page for counts, and the inode of its file; -1 where there is no room for one."""
     inode = -1
+    page: mmap | bytearray
     try:
         open_folder(os.path.dirname(path))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -211,8 +213,10 @@ def _make(path: str) -> tuple[memoryview, int]:
             inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
-    except (OSError, FolderRefusedError):
-        page = mmap(-1, PAGE_BYTES)
+    except Exception as error:  # an audit hook of the function's may raise what it likes
+        if diagnostics.is_of_signal(error):
+            raise
+        page = bytearray(PAGE_BYTES)
     counts = memoryview(page).cast("Q")
     counts[0] = MAGIC
     return counts, inode

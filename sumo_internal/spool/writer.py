@@ -297,7 +297,11 @@ class Spool:
         try:
             if self._map is None:
                 self._roll(is_urgent=False)
-        except (OSError, FolderRefusedError):
+        except RecursionError:
+            raise
+        except Exception as error:  # there is no line that would be lost by it
+            if diagnostics.is_of_signal(error):
+                raise
             self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, DISK_FULL
 
     def make_segment(self, name: str, *, is_filled: bool) -> Segment:
