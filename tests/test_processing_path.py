@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aws_server import AwsServer
@@ -114,6 +115,33 @@ def test_no_secret_leaves_by_any_source(source: SumoSource, layer_folder: Path, 
     (raised,) = [record for record in records if record.get("errorType") == "ValueError"]
     assert (raised["errorMessage"], raised["password"]) == ("no user *** with ***", "***")
     assert counts(source).items() >= {"excluded": 1, "dropped": 2, "withheld": 1}.items()
+
+
+@each_format
+@pytest.mark.parametrize("mode", ["process", "masked", "telemetry"])
+def test_our_own_secrets_leave_in_no_record(
+    source: SumoSource, layer_folder: Path, task_root: Path, form: str, mode: str
+) -> None:
+    """People print os.environ: without any setting neither the address's code nor the role's keys are sent, whole or in
+    two records; CloudWatch has them as before."""
+    key, salt = "model/secret/model/secret/model/secret00", 'pepper "and" salt'  # the first one is the model's
+    variables = {"SUMO_HASH_SALT": salt}
+    variables |= {"process": {}, "masked": {"SUMO_MASK_KEYS": "password"}, "telemetry": BY_TELEMETRY}[mode]
+    with environment(source, layer_folder, task_root, variables=variables, timeout_s=30, **FORMATS[form]) as env:
+        assert env.start().error is None
+        assert env.invoke(steps("environ")).status == "success"
+        env.shutdown()
+        printed = "\n".join(line.text for line in env.cloudwatch)
+
+    code = source.url.rpartition("/")[2]
+    assert len(code) > 8 and all(each in printed for each in (code, key))
+    everything = json.dumps(source.records, ensure_ascii=False)
+    assert "REDACTED" not in everything and everything.count("***") > 30
+    for secret in (code, key, quote(key, safe=""), salt, json.dumps(salt)[1:-1], "model-session-token"):
+        assert secret not in everything
+    texts = [record["message"] for record in source.records if isinstance(record.get("message"), str)]
+    borders = [text[:40] for text in texts] + [text[-40:] for text in texts]
+    assert not [text for text in borders if text.strip("xyz ") and (text[-9:] in code + key or text[:9] in code + key)]
 
 
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)

@@ -26,7 +26,7 @@ spool
 config
 destinations lambda_apis
 net
-expressions diagnostics imports threads
+expressions diagnostics imports threads own_secrets
 """
 """From top to bottom. A folder or module imports from the floors below its own; neighbours do not import each other."""
 

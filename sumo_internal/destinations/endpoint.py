@@ -27,7 +27,7 @@ import json
 from binascii import a2b_base64
 from time import monotonic
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, own_secrets
 from sumo_internal.net.client import NotSentError
 
 TYPE_CHECKING = False
@@ -253,6 +253,8 @@ class _Kept:
             return self._kept
         try:
             self._kept = parse(fetch(self.value, now_s, until_s))
+            for secret in self._kept:
+                own_secrets.add(secret)
             self.until_s = now_s + self._cache_s
         except EndpointUnavailableError as error:
             told = EndpointUnavailableError(error.problem, error.code, self._variable)

@@ -109,9 +109,15 @@ class Masking:
         record.without_values(text)
         return record.hidden
 
-    def cut(self, text: str) -> int:
-        """Where a text that goes on may be cut: not where something is found, or may be once the rest is there."""
-        whole = [(begin, end) for begin, (_, end) in self._keys_in(text, no_limit)]
+    def cut(self, text: str, others: Iterable[Span] = ()) -> int:
+        """Where a text that goes on may be cut: not where something is found, or may be once the rest is there.
+
+        Args:
+            text: It has no line end yet.
+            others: Places besides, in which it may not be cut either.
+        """
+        whole = [*others]
+        whole += [(begin, end) for begin, (_, end) in self._keys_in(text, no_limit)]
         whole += [span for pattern, _ in self._patterns for span in whole_spans(pattern, text)]
         end = len(text) - OVERLAP_CHARS
         for (begin, behind), _ in reversed(merged((span, True) for span in whole)):

@@ -18,7 +18,7 @@ import threading
 from functools import partial
 from time import thread_time
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, own_secrets
 from sumo_internal.capture import record_format
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
@@ -29,8 +29,6 @@ from sumo_internal.spool import counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sumo_internal.capture.recorder import Said
     from sumo_internal.config import Config
     from sumo_internal.spool.writer import Spool
@@ -74,7 +72,11 @@ class Pipeline:
         self.leave_invocation = self._sampling.end
         self.fail_invocation = self._sampling.fail
         """The invocation fails: what was held back of it goes out, and all that follows."""
-        self.cut: Callable[[str], int] = self._rules.masking.cut if self._rules.masking else len
+
+    def cut(self, text: str) -> int:
+        """See the recorder's; no place of a rule is cut, nor a secret of ours."""
+        masking = self._rules.masking
+        return masking.cut(text, own_secrets.spans(text)) if masking else own_secrets.cut(text)
 
     def leave_init(self) -> None:
         self.chain.load(is_init_over=True)

@@ -13,7 +13,7 @@ import json
 import os
 import time
 
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, own_secrets
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
@@ -396,10 +396,10 @@ class Batch:
             self._encoding = encoding
         return self._body
 
-    def _lines(self) -> Iterator[memoryview]:
+    def _lines(self) -> Iterator[memoryview | bytes]:
         for piece in self._slices:
             with piece.data() as lines:
-                yield lines
+                yield own_secrets.hidden(lines)
 
     def count(self) -> int:
         """How many lines these are; reads them all."""

@@ -6,6 +6,7 @@ sidecar and the extension differ in how they send, and in nothing else.
 
 from __future__ import annotations
 
+from sumo_internal import own_secrets
 from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
@@ -41,6 +42,7 @@ def make_drainer(
         make_sender: The way to send; one for both destinations.
         account: See :class:`Drainer`.
     """
+    own_secrets.learn(environ)
     senders: list[Sender] = []
 
     def sender() -> Sender:

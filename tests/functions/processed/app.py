@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from urllib.parse import quote
 
 import structlog
 
@@ -74,6 +75,19 @@ def traceback_all():
         log.exception("failed for %s", PASSWORD, extra=SECRETS)
 
 
+def environ_all():
+    everything = dict(os.environ)
+    print(everything)
+    print(json.dumps({"body": json.dumps(everything)}))
+    log.info("started with %s", everything, extra={"env": everything})
+    for name in ("AWS_SECRET_ACCESS_KEY", "SUMO_HTTP_ENDPOINT"):
+        print(quote(everything[name], safe=""), file=sys.stderr)
+        print("x" * 61_430 + everything[name] + "y" * 61_430)
+        for written in range(1, len(everything[name]), 5):
+            sys.stdout.write("z" * ((1 << 16) - written - 1) + " " + everything[name][:written])
+            sys.stdout.write(everything[name][written:] + "\n")
+
+
 def fail():
     raise KeyError(CARD)
 
@@ -84,6 +98,7 @@ STEPS = {
     "structlog": structured_all,
     "traceback": traceback_all,
     "fail": fail,
+    "environ": environ_all,
     "probe": lambda: (log.info("probe"), print("probe"), log.info("health check")),
     "break": lambda: (log.info("break %s", CARD, extra=SECRETS), print("break", PASSWORD)),
     "lines": lambda: (log.debug("no"), log.info("info"), print("printed"), log.warning("warning")),

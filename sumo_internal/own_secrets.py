@@ -1,0 +1,176 @@
+"""The package's own secrets, and what is sent without them, whatever the settings say: people print ``os.environ``.
+
+They are hidden where a batch is made (:class:`sumo_internal.shipping.drainer.Batch`), in whichever process that is: so
+all kinds of records pass here, the extension's too, a line costs nothing while the function waits for it, and a secret
+that was fetched is hidden in lines that were written before. What one batch costs is a search for a short piece of each
+secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes; only where one is found, the
+secret is looked for in all its forms.
+
+A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MASK = b"***"
+
+SECRET_MIN_CHARS = 8
+"""A shorter one is no secret, and would be found in many words."""
+
+VARIABLES = ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN", "SUMO_HASH_SALT", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+PROBE_CHARS = 32
+"""Of a secret that are looked for everywhere."""
+
+CHUNK_BYTES = 64 * 1024
+"""Of a batch that are copied at once to be searched: a map cannot be searched as fast."""
+
+TAIL_CHARS = 4 * 1024
+"""At a text's end in which it is cut; longer than a session token."""
+
+_PATH = "/receiver/v1/http"
+"""Of a source's address. Behind it is a code, unless a token goes in a header."""
+
+_RUN = re.compile(r"[A-Za-z0-9]+")
+_BREAK = re.compile(r"[\s\"'](?=[^\s\"']*\Z)")
+
+_secrets: dict[str, re.Pattern[bytes] | None] = {}
+"""By secret, all its forms; None until a probe was found."""
+_probes: dict[str, bytes] = {}
+_has_learned = False
+
+
+def learn(environ: Mapping[str, str]) -> None:
+    """Know the secrets of the process's environment."""
+    global _has_learned
+    _has_learned = True
+    for variable in VARIABLES:
+        add(environ.get(variable, ""))
+
+
+def forget() -> None:
+    """Know none: in tests."""
+    global _has_learned
+    _has_learned = False
+    _secrets.clear()
+    _probes.clear()
+
+
+def add(text: str) -> None:
+    """Know a secret: a token, or an address that ends with one; an ARN is none."""
+    text = text.strip()
+    if text.lower().startswith(("https://", "http://")):
+        text = text.partition(_PATH)[2].strip("/") or ("" if text.endswith(_PATH) else text.rpartition("/")[2])
+    # What begins or ends with a quote or a backslash is hidden without it: a record stays JSON.
+    text = text.strip("\"'\\") if not text.startswith("arn:") else ""
+    if len(text) >= SECRET_MIN_CHARS and text not in _secrets:
+        _secrets[text] = None
+        _probes[text] = max(_RUN.findall(text), key=len, default="")[:PROBE_CHARS].encode()
+
+
+def hidden(lines: memoryview) -> memoryview | bytes:
+    """Lines as they may be sent."""
+    found = []
+    for begin in range(0, len(lines), CHUNK_BYTES):
+        chunk = bytes(lines[begin : begin + CHUNK_BYTES + PROBE_CHARS])
+        found += _found_in(chunk)
+    if not found:
+        return lines
+    data = bytes(lines)
+    for secret in _longest_first(found):
+        data = b"".join(_lines_without(secret, data))
+    return data
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """Where secrets are in a text that is about to be cut."""
+    _learn_late()
+    data = text.encode("utf-8", "surrogatepass")
+    found = [match.span() for secret in _found_in(data) for match in _pattern(secret).finditer(data)]
+    if len(data) == len(text):
+        return found
+    return [tuple(len(data[:place].decode("utf-8", "surrogatepass")) for place in span) for span in found]  # type: ignore[misc]  # two
+
+
+def hidden_text(text: str) -> str:
+    """A text as it may be cut into pieces."""
+    _learn_late()
+    data = text.encode("utf-8", "surrogatepass")
+    found = _found_in(data)
+    for secret in _longest_first(found):
+        data = _pattern(secret).sub(MASK, data)
+    return data.decode("utf-8", "surrogatepass") if found else text
+
+
+def cut(text: str) -> int:
+    """Where a text that goes on may be cut: no secret is cut that has neither space nor quote."""
+    _learn_late()
+    begin = max(0, len(text) - TAIL_CHARS)
+    found = _BREAK.search(text, begin) if _secrets else None
+    return found.end() if found else len(text)
+
+
+def _found_in(data: bytes) -> list[str]:
+    """The secrets that may be in it."""
+    return [secret for secret, probe in list(_probes.items()) if probe in data]
+
+
+def _learn_late() -> None:
+    if not _has_learned:
+        learn(os.environ)
+
+
+def _longest_first(secrets: list[str]) -> list[str]:
+    """One may be a part of another."""
+    return sorted(set(secrets), key=len, reverse=True)
+
+
+def _lines_without(secret: str, data: bytes) -> Iterator[bytes]:
+    """Pieces of lines; only those with the secret's probe are searched for all its forms."""
+    probe, place = _probes[secret], 0
+    while place < len(data) and (found := data.find(probe, place)) >= 0:
+        begin = data.rfind(b"\n", place, found) + 1 or place
+        end = data.find(b"\n", found) + 1 or len(data)
+        yield data[place:begin]
+        yield _pattern(secret).sub(MASK, data[begin:end])
+        place = end
+    yield data[place:]
+
+
+def _pattern(secret: str) -> re.Pattern[bytes]:
+    pattern = _secrets[secret]
+    if pattern is None:
+        # Backslashes in a row are one part: each of them may have been doubled any number of times.
+        parts = [_forms(part) for part in re.findall(r"\\+|.", secret, re.DOTALL)]
+        pattern = _secrets[secret] = re.compile(b"".join(parts))
+    return pattern
+
+
+_ESCAPES = {"\n": "n", "\t": "t", "\r": "r"}
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+
+def _forms(character: str) -> bytes:
+    """A character as it is, and as JSON, Python, an address and HTML write it, in each other, too."""
+    if character[0] == "\\":
+        return rf"(?:\\{{{len(character)},}}|(?:(?i:%(?:25)*5c|&#(?:92|x5c);)){{{len(character)}}})".encode()
+    code, data = ord(character), character.encode("utf-8", "surrogatepass")
+    if character.isascii() and character.isalnum():
+        return data
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    plain = "".join(rf"\x{each:02x}" for each in data)
+    forms = [rf"\\*{plain}" if character in "\"'/" else plain]
+    forms.append("".join(rf"\\+u{units[place : place + 4]}" for place in range(0, len(units), 4)))
+    forms.append("".join(rf"\\+x{each:02x}" for each in data))
+    forms.append("".join(f"%(?:25)*{each:02x}" for each in data))
+    forms += [rf"\\+(?:x{code:02x}|U{code:08x})", f"&#(?:0*{code}|x0*{code:x});"]
+    forms += [rf"\\+{_ESCAPES[character]}"] if character in _ESCAPES else []
+    forms += [f"&{_ENTITIES[character]};"] if character in _ENTITIES else []
+    forms += [r"\+"] if character == " " else []
+    return f"(?:(?i:{'|'.join(forms)}))".encode()
