@@ -109,7 +109,7 @@ def test_what_is_needed_late_is_in_c(runtime: Runtime) -> None:
         "__main__.py",
         "api",
         "cli",
-        "expressions.py",
+        "expressions",
         "extension",
         "launch.py",
         "processing",
