@@ -160,9 +160,10 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
         stream = handoff.made_up_stream(version)
     headers = request_headers(config, function, stream, version)
     spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
-    handoff.tell_function(config.spool_dir, stream, headers)
+    log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
+    handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
     keys = {
-        "logGroup": f"/aws/lambda/{function}" if function else None,
+        "logGroup": log_group or None,
         "logStream": stream or None,
         "IsColdStart": True,
         "LayerVersion": configuration.CLIENT,

@@ -2,30 +2,120 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
+import socket
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sumo_internal.extension.function_note import FunctionNote
 from sumo_internal.spool import handoff
 
-HEADERS = {"X-Sumo-Host": "/aws/lambda/orders"}
+NOTE = ("/orders/logs", "stream ä", {"X-Sumo-Host": "/aws/lambda/orders"})
 
 
-def test_what_is_told_is_read(tmp_path: Path) -> None:
-    """By another process, and the last one counts."""
-    folder = str(tmp_path)
-    assert (handoff.function(folder), handoff.timed_out(folder)) == (None, None)
-    handoff.tell_function(folder, "an earlier and longer stream", {})
-    handoff.tell_function(folder, "stream ä", HEADERS)
-    handoff.tell_timeout(folder, "r1")
-    assert (handoff.function(folder), handoff.timed_out(folder)) == (("stream ä", HEADERS), "r1")
+@pytest.fixture
+def address() -> Iterator[str]:
+    """An address that no other environment of this machine has; the socket that this process holds is let go of."""
+    yield f"127.0.0.1:{uuid.uuid4().hex[:8]}"
+    let_go()
 
 
-@pytest.mark.parametrize("damaged", [b"", b"[", b"[1]", b'["a", 7]', b"{}", b"\xff", b"[" * 60_000])
-def test_a_damaged_note_is_none(tmp_path: Path, damaged: bytes) -> None:
-    """Anybody in the function may write there."""
+def let_go() -> None:
+    """Be a process that is gone."""
+    if handoff._presence >= 0:
+        os.close(handoff._presence)
+        handoff._presence = -1
+
+
+def listening(address: str, folder: str) -> contextlib.closing[FunctionNote]:
+    return contextlib.closing(FunctionNote(address, folder))
+
+
+def test_what_is_told_is_read(tmp_path: Path, address: str) -> None:
+    """By an extension that is there: no disk is needed, and none is written to."""
+    with listening(address, str(tmp_path)) as note:
+        note.look()
+        assert (note.is_there, note.content()) == (False, None)
+        handoff.tell_function(str(tmp_path), address, *NOTE)
+        assert select.select(note.descriptors(), [], [], 5)[0] == note.descriptors() != []
+        note.look()
+        assert (note.is_there, (note.content() or ())[:3], note.descriptors()) == (True, NOTE, [])
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_an_extension_that_comes_later_reads_it_too(tmp_path: Path, address: str) -> None:
+    """Slow to start, it finds the file; where there was no room for one, that a process is there all the same."""
+    handoff.tell_function(str(tmp_path), address, *NOTE)
+    with listening(address, str(tmp_path)) as note:
+        note.look()
+        assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
+    with listening(f"{address}-", "/nowhere") as note:
+        handoff.tell_function("/nowhere", f"{address}-", *NOTE)
+        assert handoff.function("/nowhere") is None
+        note.look()
+        assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
+
+
+def test_without_a_disk_and_before_the_extension(address: str) -> None:
+    """Then only that a process is there is known, and that is what decides."""
+    handoff.tell_function("/nowhere", address, *NOTE)
+    with listening(address, "/nowhere") as note:
+        note.look()
+        assert (note.is_there, note.has_content) == (True, False)
+
+
+def test_a_file_of_an_earlier_process_is_nobody(tmp_path: Path, address: str) -> None:
+    """/tmp outlives a crash; the next process may be another that tells nothing."""
+    handoff.tell_function(str(tmp_path), address, *NOTE)
+    let_go()
+    with listening(address, str(tmp_path)) as note:
+        note.look()
+        assert handoff.function(str(tmp_path)) is not None
+        assert not note.is_there
+
+
+def test_outside_lambda_nobody_is_told(tmp_path: Path) -> None:
+    """There is no extension; nothing is written, and nothing is held."""
+    handoff.tell_function(str(tmp_path), "", *NOTE)
+    assert list(tmp_path.iterdir()) == [] and handoff._presence == -1
+
+
+def test_a_second_process_tells_too(tmp_path: Path, address: str) -> None:
+    """Workers of Managed Instances: the name is held already, and the note is in the file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
+        first.bind(handoff.function_name(address))
+        handoff.tell_function(str(tmp_path), address, *NOTE)
+        with listening(address, str(tmp_path)) as note:
+            note.look()
+            assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"[", b"[1]", b'["a", 7]', b'["a", "b", 7, 0]', b'["a", "b", {}, "x"]', b"{}", b"\xff", b"[" * 60_000],
+)
+def test_a_damaged_note_is_none(tmp_path: Path, address: str, damaged: bytes) -> None:
+    """Anybody in the function may write there, and send."""
     (tmp_path / "function.json").write_bytes(damaged)
-    assert handoff.function(str(tmp_path)) is None
+    assert handoff.read_note(handoff.function(str(tmp_path)) or b"") is None
+    with listening(address, str(tmp_path)) as note:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(damaged, handoff.extension_name(address))
+        note.look()
+        assert note.content() is None
+
+
+def test_notes_of_timeouts(tmp_path: Path) -> None:
+    """The last one counts."""
+    assert handoff.timed_out(str(tmp_path)) is None
+    handoff.tell_timeout(str(tmp_path), "an earlier and longer one")
+    handoff.tell_timeout(str(tmp_path), "r1")
+    assert handoff.timed_out(str(tmp_path)) == "r1"
 
 
 def test_without_a_folder_there_are_no_notes(tmp_path: Path) -> None:

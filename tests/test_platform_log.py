@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_handoff import let_go
 
 from sumo_internal import diagnostics
+from sumo_internal.capture.record_format import time_text
 from sumo_internal.config import read
+from sumo_internal.extension.function_note import FunctionNote
+from sumo_internal.extension.hearing import (
+    WAITING_MAX_BYTES,
+    WRAPPER_IDLE,
+    WRAPPER_MISSING,
+    WRAPPER_PLAIN,
+    Hearing,
+)
 from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.lambda_apis.telemetry_api import MalformedDeliveryError, NoSpoolError
 from sumo_internal.spool import handoff
@@ -20,12 +33,35 @@ TIME = "2026-11-21T08:22:03.123Z"
 WRAPPER = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
 
 
+listening: list[FunctionNote] = []
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_left() -> Iterator[None]:
+    """What a test tells, no later one hears."""
+    yield
+    let_go()
+    while listening:
+        listening.pop().close()
+
+
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch, **environ: str) -> PlatformLog:
     """A journal in a folder that is there, with these variables in its environment."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for name, value in {"AWS_LAMBDA_FUNCTION_NAME": "orders", **environ}.items():
         monkeypatch.setenv(name, value)
-    return PlatformLog(read({"SUMO_SPOOL_DIR": str(folder), **environ})[0])
+    config = read({"SUMO_SPOOL_DIR": str(folder), **environ})[0]
+    listening.append(FunctionNote(address(folder), str(folder)))
+    return PlatformLog(config, Hearing(config, os.environ, listening[-1]))
+
+
+def address(folder: Path) -> str:
+    return f"127.0.0.1:{abs(hash(str(folder)))}"
+
+
+def tell(folder: Path, group: str = "/aws/lambda/orders", **headers: str) -> None:
+    """Be the function's process."""
+    handoff.tell_function(str(folder), address(folder), group, "stream", headers)
 
 
 def delivery(*events: tuple[str, Any]) -> bytes:
@@ -33,11 +69,13 @@ def delivery(*events: tuple[str, Any]) -> bytes:
 
 
 def records(journal: PlatformLog) -> list[dict[str, Any]]:
+    journal.let_out()
     assert journal.spool is not None
     slices = SpoolReader(journal.spool.folder, journal.spool).take(1_000_000)
     return [json.loads(line) for piece in slices for line in bytes(piece.data()).splitlines()]
 
 
+READY = ("platform.initRuntimeDone", {"status": "success"})
 START = ("platform.start", {"requestId": "r1"})
 LINE = ("function", "a line\n")
 
@@ -45,9 +83,10 @@ LINE = ("function", "a line\n")
 def test_events_travel_under_the_functions_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the function's process has told counts: the real stream, and the headers byte for byte."""
     journal = made(tmp_path / "spool", monkeypatch, **WRAPPER)
-    handoff.tell_function(str(tmp_path / "spool"), "stream", {"X-Sumo-Name": "name"})
+    tell(tmp_path / "spool", "/orders/logs", **{"X-Sumo-Name": "name"})
     journal.take(delivery(START))
     assert [record["logStream"] for record in records(journal)] == ["stream"]
+    assert [record["logGroup"] for record in records(journal)] == ["/orders/logs"]
     assert journal.spool is not None and journal.spool.segments[0].envelope == b'{"X-Sumo-Name": "name"}'
 
 
@@ -57,6 +96,7 @@ def test_events_travel_under_the_functions_headers(tmp_path: Path, monkeypatch: 
         (WRAPPER, True, ["platform.start"]),
         ({}, True, ["platform.start"]),
         ({}, False, ["platform.start", "function"]),
+        (WRAPPER, False, ["platform.start", "function"]),
         ({"SUMO_FUNCTION_LOGS": "telemetry"}, True, ["platform.start", "function"]),
         ({"SUMO_FUNCTION_LOGS": "process"}, True, ["platform.start"]),
     ],
@@ -67,7 +107,7 @@ def test_lines_are_taken_once(
     """A handler of the function's own, or an image's entry point, is in no variable: a note tells that it is heard."""
     journal = made(tmp_path / "spool", monkeypatch, **environ)
     if is_told:
-        handoff.tell_function(str(tmp_path / "spool"), "stream", {})
+        tell(tmp_path / "spool")
     journal.take(delivery(START, LINE))
     assert [record["type"] for record in records(journal)] == expected
     assert journal.has_sidecar is ("function" not in expected)
@@ -88,9 +128,9 @@ def test_without_a_spool_lambda_keeps_its_events(tmp_path: Path, monkeypatch: py
     journal = made(tmp_path / "spool", monkeypatch)
     (tmp_path / "spool").chmod(0o755)
     with pytest.raises(NoSpoolError):
-        journal.take(delivery(START))
+        journal.take(delivery(READY))
     (tmp_path / "spool").chmod(0o700)
-    journal.take(delivery(START))
+    journal.take(delivery(READY))
     assert len(records(journal)) == 1
 
 
@@ -112,7 +152,7 @@ def test_a_timeout_of_the_generation_before_is_not_told_again(tmp_path: Path, mo
     """Its REPORT may come to the next extension, which knows from a note that it has its record."""
     report = ("platform.report", {"requestId": "r1", "status": "timeout", "metrics": {"durationMs": 3000}})
     first = made(tmp_path / "spool", monkeypatch)
-    first.take(delivery(START))
+    first.take(delivery(READY, START))
     first.tell_timeout(None)
     second = made(tmp_path / "spool", monkeypatch)
     second.take(delivery(report))
@@ -124,7 +164,7 @@ def test_whose_a_timeout_was_is_known_from_the_last_line(tmp_path: Path, monkeyp
     """Without a Telemetry API there is nothing else to tell."""
     writer, journal = made(tmp_path / "spool", monkeypatch), made(tmp_path / "spool", monkeypatch)
     assert journal.last_request_id() is None
-    writer.take(delivery(START, LINE))
+    writer.take(delivery(READY, START, LINE))
     assert journal.last_request_id() == "r1"
     journal.tell_timeout(journal.last_request_id())
     timeouts = [record for record in records(journal) if "Task timed out" in str(record.get("message"))]
@@ -138,6 +178,95 @@ def test_an_object_of_the_functions_that_is_none_of_ours_does_not_stand_before_s
     """SUMO_ENHANCE_JSON_LOGS=false: its last line may be anything. Guards against no last drain."""
     folder = tmp_path / "spool"
     writer, journal = made(folder, monkeypatch), made(folder, monkeypatch)
-    writer.take(delivery(START, LINE))
+    writer.take(delivery(READY, START, LINE))
     Spool(str(folder), {}, 64_000_000, has_ids=False).append(line)
     assert journal.last_request_id() == "r1"
+
+
+def test_what_the_init_tells_waits_for_the_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler of the function's own may be made at the end of a long import: what came before is let out as its."""
+    journal = made(tmp_path / "spool", monkeypatch)
+    journal.take(delivery(("platform.initStart", {}), LINE))
+    assert journal.spool is None and journal.waits_until_s is not None
+    tell(tmp_path / "spool")
+    journal.look()
+    assert journal.waits_until_s is None and journal.has_sidecar
+    assert [(record["type"], record["logStream"]) for record in records(journal)] == [("platform.initStart", "stream")]
+
+
+def test_it_waits_until_the_runtime_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nobody has told, and the lines are the init's: of no request, although one begins in the same delivery."""
+    journal = made(tmp_path / "spool", monkeypatch)
+    journal.take(delivery(LINE))
+    journal.take(delivery(READY, START, LINE))
+    assert not journal.has_sidecar
+    found = [(record["type"], record.get("requestID")) for record in records(journal)]
+    assert found[0] == ("function", None) and found[-1] == ("function", "r1")
+
+
+def test_it_waits_no_longer_than_other_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By age, and by size: an init of minutes is watched as it goes on."""
+    journal = made(tmp_path / "spool", monkeypatch, SUMO_FLUSH_MAX_AGE_S="1")
+    before_s = time.time()
+    journal.take(delivery(LINE))
+    assert journal.waits_until_s is not None and before_s + 1 <= journal.waits_until_s <= time.time() + 1
+    journal.look()
+    assert journal.spool is None
+    time.sleep(max(0.0, journal.waits_until_s - time.time()))
+    journal.look()
+    assert journal.waits_until_s is None and len(records(journal)) == 1
+    journal = made(tmp_path / "other", monkeypatch)
+    while journal.spool is None:
+        journal.take(delivery(("function", "x" * (WAITING_MAX_BYTES // 3))))
+    assert len({record["message"] for record in records(journal)}) >= 1 and journal.waits_until_s is None
+
+
+def test_a_late_note_counts_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler made in an invocation: its lines come from the process now, and events travel under its headers."""
+    journal = made(tmp_path / "spool", monkeypatch)
+    journal.take(delivery(READY, START, LINE))
+    assert [record["type"] for record in records(journal)][-1] == "function"
+    now = time_text(time.time())
+    tell(tmp_path / "spool", "/orders/logs", **{"X-Sumo-Name": "name"})
+    later = json.dumps([{"time": now, "type": "function", "record": "heard in process"}]).encode()
+    journal.take(later)
+    journal.take(delivery(("function", "before"), ("platform.report", {"requestId": "r1"})))
+    assert [record.get("message") for record in records(journal)][-2:] == ["before", "REPORT RequestId: r1"]
+    assert [record["logGroup"] for record in records(journal)][-1] == "/orders/logs"
+    assert journal.spool is not None and journal.spool.segments[0].envelope == b'{"X-Sumo-Name": "name"}'
+
+
+def test_what_a_second_subscription_tells_again_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether Lambda ends the first one with it or not; a line that the function has written twice is there twice."""
+    init: list[tuple[str, Any]] = [("platform.initStart", {}), LINE, LINE]
+    journal = made(tmp_path / "spool", monkeypatch)
+    journal.take(delivery(*init), 1)
+    journal.subscribed(2)
+    journal.take(delivery(*init, LINE, READY), 2)
+    journal.take(delivery(LINE), 1)
+    journal.take(delivery(START, LINE), 2)
+    kinds = [record["type"] for record in records(journal)]
+    assert kinds.count("function") == 4 and kinds.count("platform.initStart") == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, WRAPPER_MISSING),
+        (WRAPPER, WRAPPER_IDLE),
+        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, WRAPPER_PLAIN),
+        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}, WRAPPER_PLAIN),
+    ],
+)
+def test_the_advice_fits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    environ: dict[str, str],
+    expected: str,
+) -> None:
+    """Nobody is told to set the variable that is set."""
+    monkeypatch.setattr(diagnostics, "_said", set())
+    journal = made(tmp_path / "spool", monkeypatch, **environ)
+    journal.take(delivery(READY, LINE, LINE))
+    assert capfd.readouterr().err == f"sumo-internal-extension: info: {expected}\n"

@@ -22,9 +22,10 @@ import time
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
+from sumo_internal.extension.hearing import observe
 from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.extension.shipper import AT_SHUTDOWN, BESIDE, LAST, Shipper
-from sumo_internal.lambda_apis import telemetry_api
+from sumo_internal.extension.subscription import Subscription
 from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
 
 TYPE_CHECKING = False
@@ -45,8 +46,9 @@ SAY_RESERVE_S = 0.4
 the CPU share of 128 MB there is time for no more afterwards."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
-HOLD_TIMEOUT_MS = 25
-"""How long Lambda keeps events together where the end of an invocation is waited for: its least."""
+SETTLE_MAX_S = 0.3
+"""For the note of the function's process, where the wrapper should bring one: then Lambda is asked for the function's
+lines, which it takes during the init only. 128 MB start a Python in 0.3 s."""
 
 
 def main(address: str, identifier: str, asked: int | None = None) -> None:
@@ -71,10 +73,10 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
             diagnostics.say("warn", problem)
         if not config.endpoint:
             diagnostics.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
-    extension = Extension(config, ExtensionsApi(address, identifier))
-    secret = os.environ.pop("SUMO_EXTENSION_SECRET", "")
+    secret = os.environ.pop("SUMO_EXTENSION_SECRET", "") or os.urandom(16).hex()
+    extension = Extension(config, ExtensionsApi(address, identifier), address, identifier, secret)
     if config.endpoint:
-        extension.listen(address, identifier, secret or os.urandom(16).hex(), asked)
+        extension.listen(asked)
     event = extension.live()
     if config.endpoint:
         with diagnostics.guard("shipping at SHUTDOWN"):
@@ -82,54 +84,62 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
 
 
 class Extension:
-    """The extension's life, and what it has: a receiver, a platform log and a shipper."""
+    """The extension's life, and what it has: a subscription, a platform log and a shipper."""
 
-    def __init__(self, config: configuration.Config, api: ExtensionsApi) -> None:
+    def __init__(
+        self, config: configuration.Config, api: ExtensionsApi, address: str, identifier: str, secret: str
+    ) -> None:
         self._config = config
         self._api = api
-        self._receiver: telemetry_api.Receiver | None = None
-        self._platform_log = PlatformLog(config)
+        self._hearing = observe(config, address)
+        self._platform_log = PlatformLog(config, self._hearing)
+        self._subscription = Subscription(config, address, identifier, secret, self._platform_log.take)
         self._shipper = Shipper(config, self._platform_log)
 
-    def listen(self, address: str, identifier: str, secret: str, asked: int | None) -> None:
-        """Subscribe to what is wanted of the Telemetry API; without it the extension does the rest of its work."""
-        config = self._config
-        types = set(config.log_types)
-        if self._platform_log.is_in_process:
+    def listen(self, asked: int | None) -> None:
+        """Subscribe to what is wanted of the Telemetry API, and settle who hears the function.
+
+        Where the wrapper should, its note decides, within the init: the function's lines are asked for only if there is
+        none. Where it should not, they are asked for at once, and wait for the end of the init in case that a handler
+        of the function's own leaves a note.
+        """
+        types = set(self._config.log_types)
+        if self._hearing.is_in_process:
             types.discard("function")
         elif "function" in types:
             types.add("platform")  # tells whose lines are whose
-        if not types:
-            return
-        timeout_ms = (
-            config.telemetry_timeout_ms if self._platform_log.has_sidecar or config.flush != "end" else HOLD_TIMEOUT_MS
-        )
-        buffering = (timeout_ms, config.telemetry_max_bytes, config.telemetry_max_items)
-        missing = "the function's lines" if "function" in types else "START, REPORT and other platform events"
-        try:
-            port = telemetry_api.wanted_port(address)
-            # AWS's emulator, the only one to be tried for Managed Instances, leaves out the path of a destination.
-            expected = None if configuration.is_managed(os.environ) else secret
-            self._receiver = telemetry_api.Receiver(port, expected, config.telemetry_max_bytes, self._platform_log.take)
-            if self._receiver.port != port:
-                asked = None  # asked anew, which replaces what was asked
-            uri = telemetry_api.destination(self._receiver.port, secret)
-            telemetry_api.subscribe(address, identifier, uri, sorted(types), buffering, asked)
-        except (OSError, ValueError, telemetry_api.SubscriptionRefusedError) as error:
-            is_expected = isinstance(error, telemetry_api.SubscriptionRefusedError) and not error.is_supported
-            level = "warn" if "function" in types else "info"
-            diagnostics.say(
-                "debug" if is_expected else level, f"no Telemetry API here ({error}): {missing} are not shipped"
-            )
-            if self._receiver is not None:
-                self._receiver.close()
-            self._receiver = None
+        if types:
+            is_held = self._config.flush == "end" and not self._platform_log.has_sidecar
+            self._subscription.ask(types, asked, is_held=is_held)
+        if self._hearing.is_open and self._hearing.is_in_process:
+            with diagnostics.guard("waiting for the function's process"):
+                self._settle(types)
+
+    def _settle(self, types: set[str]) -> None:
+        """Wait for the note of the function's process; without one, have the function's lines from Lambda."""
+        self._hearing.look()
+        until_s = time.time() + SETTLE_MAX_S
+        while not self._hearing.is_known and not self._platform_log.is_runtime_ready and time.time() < until_s:
+            self._serve(until_s)
+        self._hearing.decide()
+        if not self._hearing.is_in_process:
+            self._subscription.ask({*types, "function", "platform"}, is_held=self._config.flush == "end")
+            self._platform_log.subscribed(self._subscription.number)
+
+    def _look(self) -> None:
+        """See whether the function's process has left its note, and ask for its lines no more if it has."""
+        self._platform_log.look()
+        is_told_twice = self._hearing.is_in_process and "function" in self._subscription.types
+        if is_told_twice and not self._platform_log.is_init_over:
+            types = set(self._config.log_types) - {"function"}
+            self._subscription.ask_for_less(types or {"platform"})
+            self._platform_log.subscribed(self._subscription.number)
 
     def live(self) -> Event:
         """Follow the events until SHUTDOWN, which is returned."""
         while True:
             request = self._api.ask()
-            while not self._serve(None, request):
+            while not self._serve(self._platform_log.waits_until_s, request):
                 pass
             event = self._api.receive(request)
             if event.kind == "SHUTDOWN":
@@ -140,6 +150,7 @@ class Extension:
     def end(self, event: Event) -> None:
         """Ship every spool that is left, and the events that still come, inside the window."""
         self._platform_log.is_ending = True
+        self._platform_log.let_out()
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = None
         with diagnostics.guard("reading the function's last line"):
@@ -177,18 +188,21 @@ class Extension:
         poller.register(self._shipper.descriptor, select.POLLIN)
         if request is not None:
             poller.register(request, select.POLLIN)
-        for descriptor in self._receiver.descriptors() if self._receiver else ():
+        notes = self._hearing.descriptors()
+        for descriptor in (*self._subscription.descriptors(), *notes):
             poller.register(descriptor, select.POLLIN)
         ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
         descriptors = {descriptor for descriptor, _ in ready}
         is_answered = request is not None and request.fileno() in descriptors
         if self._shipper.descriptor in descriptors:
             self._shipper.hear()
-        deliveries = descriptors - {self._shipper.descriptor, -1 if request is None else request.fileno()}
+        deliveries = descriptors - {self._shipper.descriptor, -1 if request is None else request.fileno(), *notes}
         for descriptor in sorted(deliveries):
-            if self._receiver is not None:
-                with diagnostics.guard("receiving telemetry"):
-                    self._receiver.ready(descriptor)
+            with diagnostics.guard("receiving telemetry"):
+                self._subscription.ready(descriptor)
+        if deliveries or not ready or not descriptors.isdisjoint(notes):
+            with diagnostics.guard("looking for the function's note"):
+                self._look()
         if request is None:
             return bool(ready)
         spool = self._platform_log.spool
@@ -206,7 +220,7 @@ class Extension:
         """
         now_s = time.time()
         wait_until_s, news_until_s = min(now_s + wait_s, until_s), min(now_s + news_wait_s, until_s)
-        while self._receiver is not None and self._serve(
+        while self._subscription.is_open and self._serve(
             wait_until_s if self._platform_log.is_expecting else news_until_s
         ):
             if time.time() >= until_s:
@@ -218,7 +232,7 @@ class Extension:
         """Keep an invocation open until its lines are out: SUMO_FLUSH=end where no sidecar is that does it."""
         from sumo_internal.shipping import flush_strategy
 
-        if self._platform_log.has_sidecar or self._config.flush != "end" or self._receiver is None:
+        if self._platform_log.has_sidecar or self._config.flush != "end" or not self._subscription.is_open:
             return
         until_s = event.deadline_s - flush_strategy.DEADLINE_MARGIN_S
         while (

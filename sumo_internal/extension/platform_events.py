@@ -86,7 +86,8 @@ class PlatformEvents:
         """Has its runtime come to an end with it? From then on the environment may freeze."""
         self.timed_out_id: str | None = None
         """Of the invocation whose timeout had a record last; set by the caller where that was in another process."""
-        self._keys = dict(keys)
+        self.keys = dict(keys)
+        """See above; a late note of the function's process changes them."""
         self._is_span_dropped = is_span_dropped
         self._is_enhanced = is_enhanced
         self._process = process
@@ -231,7 +232,7 @@ class PlatformEvents:
             "requestID": request_id,
             "traceId": self._trace_id if is_current and kind == "function" else None,  # an event's own is in it
             "tenantId": self._tenant_id if is_current else None,
-            **self._keys,
+            **self.keys,
             "IsColdStart": current == self._first_id,
         }
         return f'{{"time":"{time}","type":{quote(kind)}{piece}{record_format.context_text(context)}'

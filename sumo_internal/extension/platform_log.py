@@ -4,62 +4,86 @@ Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), w
 is in the spool where nobody else does. What only events need is imported with the first of them: until then the
 extension is as small as it can be.
 
-It also knows where the function is heard. The settings tell, mostly; an image's entry point and a handler of the
-function's own leave a note (:mod:`sumo_internal.spool.handoff`): then what Lambda tells of the function's lines is left
-out.
+Until it is known who hears the function (:mod:`sumo_internal.extension.hearing`) events wait in memory: what Lambda
+tells of the function's lines must not be let out before, and all events travel under the names and headers that its
+process tells. They wait until the runtime is ready or they are old, an init at most.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from _thread import allocate_lock
+from math import inf
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
+from sumo_internal.extension.hearing import Waiting
+from sumo_internal.extension.repeats import Repeats
 from sumo_internal.lambda_apis import telemetry_api
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sumo_internal.extension.hearing import Hearing
     from sumo_internal.extension.platform_events import PlatformEvents
     from sumo_internal.extension.telemetry_rules import TelemetryRules
     from sumo_internal.spool.writer import Spool
 
-NOTE_WAIT_S = 0.5
-"""For the name of the log stream, which the function's process tells at its start; 128 MB start a Python in 0.3 s.
-Nothing else is done meanwhile, and SHUTDOWN has 2 s."""
-_NOTE_PAUSE_S = 0.01
-
-_COST_OF_TELEMETRY = (
-    "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones beside "
-    "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece; "
-    "AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"
-)
+_READY = frozenset(("platform.initRuntimeDone", "platform.runtimeDone", "platform.report", "platform.restoreStart"))
+"""Events that come when the runtime has asked for its first event: the function's process has told what it had to."""
 
 
 class PlatformLog:
     """What Lambda has told, and where it goes."""
 
-    def __init__(self, config: configuration.Config) -> None:
+    def __init__(self, config: configuration.Config, hearing: Hearing) -> None:
+        """Know nothing yet.
+
+        Args:
+            config: The settings.
+            hearing: Who hears the function.
+        """
         self._config = config
+        self._hearing = hearing
         self._events: PlatformEvents | None = None
         self._rules: TelemetryRules | None = None
-        self._function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         self._keys: dict[str, str | None] = {}
         """What all records share, once there are any."""
+        self._waiting = Waiting()
+        self._repeats = Repeats()
+        self._is_named = False
+        """The names and headers are those of the function's process."""
         self._beginning = allocate_lock()
         """Events come on one thread, and what was lost is recorded on another: there is one spool for both."""
         self.spool: Spool | None = None
         """The extension's own; None before the first event."""
-        self.is_in_process = configuration.is_in_process(config, os.environ)
-        """The function is heard in its own process, as far as we know by now."""
+        self.is_runtime_ready = False
+        """The runtime has asked for its first event."""
         self.is_ending = False
         """SHUTDOWN has come: the function's process tells nothing any more."""
+
+    @property
+    def is_in_process(self) -> bool:
+        """Is the function heard in its own process, as far as we know by now?"""
+        return self._hearing.is_in_process
 
     @property
     def has_sidecar(self) -> bool:
         """Does the function's process ship what is in the spool?"""
         return self.is_in_process and "function" in self._config.log_types
+
+    @property
+    def is_init_over(self) -> bool:
+        """Has an invocation begun, as far as Lambda has told?"""
+        return self._repeats.is_init_over
+
+    @property
+    def waits_until_s(self) -> float | None:
+        """POSIX time at which :meth:`let_out` is due; None where nothing waits."""
+        return self._waiting.until_s(self._config.flush_max_age_s)
+
+    def subscribed(self, number: int) -> None:
+        """A subscription of this number was asked for: it may tell once more what another has told."""
+        self._repeats.asked(number)
 
     @property
     def is_expecting(self) -> bool:
@@ -84,14 +108,41 @@ class PlatformLog:
         from sumo_internal.extension.deliveries import NoListError, read_events
 
         try:
-            delivered = read_events(body)
+            delivered, repeats = self._repeats.after(number, read_events(body))
         except NoListError as problem:
             raise telemetry_api.MalformedDeliveryError(str(problem)) from None
+        kinds = {event.get("type") for event in delivered if isinstance(event, dict)}
+        self.is_runtime_ready = self.is_runtime_ready or not _READY.isdisjoint(kinds)
         try:
-            self._record(delivered)
+            self._hearing.look()
+            if self._must_wait(len(body)):
+                self._waiting.keep(delivered, len(body))
+            else:
+                self._record([*self._waiting.events, *delivered])
+                self._waiting.forget()
         except Exception as error:
             diagnostics.failed("recording telemetry", error)
             raise telemetry_api.NoSpoolError from None
+        self._repeats = repeats
+
+    def _must_wait(self, size_bytes: int) -> bool:
+        hearing = self._hearing
+        is_over = self.is_runtime_ready or self.is_ending or hearing.has_content or not hearing.is_awaited
+        return self.spool is None and not is_over and self._waiting.has_room(size_bytes)
+
+    def look(self) -> None:
+        """See whether the function's process has left its note, and let out what has waited for it, or long enough."""
+        self._hearing.look()
+        until_s = self.waits_until_s
+        if until_s is not None and (self._hearing.has_content or time.time() >= until_s):
+            self.let_out()
+
+    def let_out(self) -> None:
+        """Put what waits into the spool."""
+        events = self._waiting.events
+        if events:
+            self._record(events)
+            self._waiting.forget()
 
     def _record(self, delivered: list[object]) -> None:
         from sumo_internal.capture.record_format import time_text
@@ -100,11 +151,13 @@ class PlatformLog:
         spool, events = self._open()
         now = time_text(time.time())
         dropped = list(events.dropped)
+        since_s = self._hearing.since_s
+        since = time_text(since_s) if since_s < inf else "~"
         for event in delivered:
             if isinstance(event, dict) and event.get("type") == "function":
-                if self.is_in_process:
-                    continue  # it is heard there: the settings had not told
-                diagnostics.say_once("info", _COST_OF_TELEMETRY)
+                if str(event.get("time")) >= since:
+                    continue  # it is heard in its own process
+                diagnostics.say_once("info", self._hearing.cost())
             append = spool.append
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
@@ -172,62 +225,46 @@ class PlatformLog:
         """
         from sumo_internal.spool.folder import FolderRefusedError
 
-        if self.spool is None:
+        if self.spool is None or self._events is None:
             with self._beginning:
-                if self.spool is None:
-                    self._begin()
+                if self.spool is None or self._events is None:
+                    self.spool, self._events = self._begin()
+        elif self._hearing.has_content and not self._is_named:
+            self.spool = self._named_spool()  # the note is late: what follows travels with the function's lines
+            self._events.keys.update(self._keys)
         else:
             try:
                 self.spool.mend()
             except (OSError, FolderRefusedError):
                 pass  # the function is emptying /tmp: the next line makes what it needs, or is refused and counted
-        assert self.spool is not None and self._events is not None
         return self.spool, self._events
 
-    def _begin(self) -> None:
+    def _begin(self) -> tuple[Spool, PlatformEvents]:
         from sumo_internal.extension.platform_events import PlatformEvents
         from sumo_internal.spool import handoff
-        from sumo_internal.spool.writer import Spool
 
-        note = self._await_note()
-        # An entry point of an image and a handler of the function's own are in no variable.
-        self.is_in_process = self.is_in_process or (note is not None and self._config.function_logs == "auto")
-        stream, headers = note or self._make_up_note()
-        self._keys = {
-            "logGroup": f"/aws/lambda/{self._function}",
-            "logStream": stream,
-            "LayerVersion": configuration.CLIENT,
-        }
-        limit_bytes = self._config.spool_max_mb * 1_000_000
-        spool = Spool(self._config.spool_dir, headers, limit_bytes, has_ids=self._config.is_enhanced)
+        self._hearing.decide()
+        spool = self._named_spool()
         if configuration.is_processed(self._config) and not self.is_in_process:
             from sumo_internal.extension.telemetry_rules import TelemetryRules
 
             self._rules = TelemetryRules(self._config, spool)
-        self._events = PlatformEvents(
+        events = PlatformEvents(
             self._config.log_types,
             self._keys,
             is_span_dropped=self._config.is_span_dropped,
             is_enhanced=self._config.is_enhanced,
             process=self._rules.passed if self._rules else None,
         )
-        self._events.timed_out_id = handoff.timed_out(self._config.spool_dir)
-        self.spool = spool  # last: whoever finds one finds the rest
+        events.timed_out_id = handoff.timed_out(self._config.spool_dir)
+        return spool, events
 
-    def _await_note(self) -> tuple[str, dict[str, str]] | None:
-        """What the function's process tells. It starts when we do, and may be slower than Lambda's first events."""
-        from sumo_internal.spool import handoff
+    def _named_spool(self) -> Spool:
+        """A new spool, under the names and headers that are known by now."""
+        from sumo_internal.spool.writer import Spool
 
-        until_s = time.monotonic() + (NOTE_WAIT_S if self.has_sidecar and not self.is_ending else 0.0)
-        while (note := handoff.function(self._config.spool_dir)) is None and time.monotonic() < until_s:
-            time.sleep(_NOTE_PAUSE_S)
-        return note
-
-    def _make_up_note(self) -> tuple[str, dict[str, str]]:
-        """A log stream's name and the headers, where the function's process has not told: no variable has the name."""
-        from sumo_internal.spool import handoff
-        from sumo_internal.spool.envelope import request_headers
-
-        version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-        stream = handoff.made_up_stream(version)
-        return stream, request_headers(self._config, self._function, stream, version)
+        self._is_named = self._hearing.has_content
+        log_group, stream, headers = self._hearing.names()
+        self._keys = {"logGroup": log_group, "logStream": stream, "LayerVersion": configuration.CLIENT}
+        limit_bytes = self._config.spool_max_mb * 1_000_000
+        return Spool(self._config.spool_dir, headers, limit_bytes, has_ids=self._config.is_enhanced)

@@ -134,20 +134,39 @@ def _subscription(version: str, uri: str, types: Iterable[str], buffering: tuple
     ).encode()
 
 
-def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1.Answer:
+def ask(address: str, identifier: str, uri: str, types: Iterable[str], buffering: tuple[int, int, int]) -> socket:
+    """Ask for a subscription of the newest schema, and do not wait: the answer is on the connection.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    return _ask(address, identifier, _subscription(SCHEMA_VERSIONS[0], uri, types, buffering))
+
+
+def _ask(address: str, identifier: str, body: bytes) -> socket:
     host, _, port = address.partition(":")
     headers = {"Lambda-Extension-Identifier": identifier, "Content-Type": "application/json"}
-    connection = socket(AF_INET, SOCK_STREAM) if asked is None else socket(fileno=asked)
+    connection = socket(AF_INET, SOCK_STREAM)
     try:
         connection.settimeout(SUBSCRIBE_TIMEOUT_S)
-        if asked is None:
-            connection.connect((host, int(port or 80)))
-            connection.sendall(http1.request("PUT", PATH, address, headers, body))
-        return http1.read_answer(connection.recv)
+        connection.connect((host, int(port or 80)))
+        connection.sendall(http1.request("PUT", PATH, address, headers, body))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _put(address: str, identifier: str, body: bytes, asked: int | None) -> http1.Answer:
+    try:
+        connection = _ask(address, identifier, body) if asked is None else socket(fileno=asked)
+        try:
+            connection.settimeout(SUBSCRIBE_TIMEOUT_S)
+            return http1.read_answer(connection.recv)
+        finally:
+            connection.close()
     except (OSError, http1.BadAnswerError) as error:
         raise SubscriptionRefusedError(f"{type(error).__name__}: {error}") from None
-    finally:
-        connection.close()
 
 
 class Receiver:

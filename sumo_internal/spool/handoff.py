@@ -1,42 +1,87 @@
-"""What the function's process and the extension tell each other, in small files beside the spool.
+"""What the function's process and the extension tell each other, beside the lines.
 
 Separate from the spool, whose files are lines: these are read once, may be missing (a function empties /tmp, a disk is
 full), and then something is less exact, and nothing is lost.
 
-* ``function.json``: that the function is heard in its own process, the name of its log stream, and the headers of its
-  requests. An extension cannot know them: no variable of its tells.
+* That the function is heard in its own process, and with that the names of its log group and stream and the headers of
+  its requests: no variable of the extension's tells them. The process holds a socket whose abstract name says that it
+  is there, and sends the rest through it; into ``function.json`` where the extension does not listen yet.
 * ``timed-out``: the request id of the invocation whose timeout was recorded last. Lambda may tell the next generation
   of it once more.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from _socket import AF_UNIX, SOCK_DGRAM, socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Note = tuple[str, str, dict[str, str], float]
+    """Log group, log stream, request headers, and the POSIX time from which on the function is heard."""
 
 _FUNCTION, _TIMED_OUT = "function.json", "timed-out"
-_SIZE_MAX_BYTES = 64 * 1024
+NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
+_presence = -1
+"""Descriptor of the socket that is held for as long as this process lives."""
 
 
-def tell_function(folder: str, log_stream: str, headers: dict[str, str]) -> None:
+def function_name(address: str) -> bytes:
+    """The name of the socket that the function's process holds."""
+    return b"\0sumo-internal/" + address.encode() + b"/function"
+
+
+def extension_name(address: str) -> bytes:
+    """The name of the socket on which the extension waits for a note."""
+    return b"\0sumo-internal/" + address.encode() + b"/extension"
+
+
+def tell_function(folder: str, address: str, log_group: str, log_stream: str, headers: dict[str, str]) -> None:
     """Tell the extension that the function is heard in this process.
 
     Args:
-        folder: Path of the spool's folder, which is there.
+        folder: Path of the spool's folder, which should be there.
+        address: AWS_LAMBDA_RUNTIME_API; empty outside Lambda, where there is nobody to be told.
+        log_group: AWS_LAMBDA_LOG_GROUP_NAME.
         log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
         headers: Request headers under which the function's lines travel.
     """
-    _write(f"{folder}/{_FUNCTION}", json.dumps([log_stream, headers]))
+    global _presence
+    if not address:
+        return
+    import json  # loaded there; the extension, which needs it for its first event, gets none for this
 
-
-def function(folder: str) -> tuple[str, dict[str, str]] | None:
-    """The log stream and the headers that :func:`tell_function` told; None where nobody has."""
+    text = json.dumps((log_group, log_stream, headers, time.time()))
     try:
-        log_stream, headers = json.loads(_read(f"{folder}/{_FUNCTION}"))
-        return str(log_stream), {str(name): str(value) for name, value in headers.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        presence = socket(AF_UNIX, SOCK_DGRAM)
+    except OSError:
+        _write(f"{folder}/{_FUNCTION}", text)
+        return
+    try:
+        presence.setblocking(False)
+        presence.bind(function_name(address))
+        presence.sendto(text.encode(), extension_name(address))
+    except OSError:  # the extension is not up yet, or another process of the function's has told already
+        _write(f"{folder}/{_FUNCTION}", text)
+    _presence = presence.detach()  # an object would be warned of when the process ends
+
+
+def function(folder: str) -> bytes | None:
+    """The note in the file; None where there is none."""
+    return _read(f"{folder}/{_FUNCTION}").encode() or None
+
+
+def read_note(text: bytes) -> Note | None:
+    """What :func:`tell_function` told; None where these are no bytes of its."""
+    import json
+
+    try:
+        log_group, log_stream, headers, told_at_s = json.loads(text)
+        named = {str(name): str(value) for name, value in headers.items()}
+        return str(log_group), str(log_stream), named, float(told_at_s)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
@@ -59,7 +104,7 @@ def _read(path: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return os.read(descriptor, _SIZE_MAX_BYTES).decode("utf-8", "replace")
+            return os.read(descriptor, NOTE_MAX_BYTES).decode("utf-8", "replace")
         finally:
             os.close(descriptor)
     except OSError:

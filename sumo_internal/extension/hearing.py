@@ -1,0 +1,152 @@
+"""Who hears the function: a process of its own, or the extension through the Telemetry API. Decided once, in the init.
+
+Separate from the platform log, which acts on it. ``SUMO_FUNCTION_LOGS`` may say so; with ``auto`` the note of the
+function's process decides (:mod:`sumo_internal.extension.function_note`), and the variable that names our wrapper tells
+only what to expect until then. A note that comes late counts from the moment at which it was written: what the function
+writes from then on is in its process's hands, and left out of what Lambda tells.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from math import inf
+
+from sumo_internal import config as configuration
+from sumo_internal.extension.function_note import FunctionNote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sumo_internal.config import Config
+
+WAITING_MAX_BYTES = 1_000_000
+"""Of deliveries; an init that says more is let out before it is over."""
+
+_COST = (
+    "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones beside "
+    "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece"
+)
+WRAPPER_MISSING = f"{_COST}; AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"
+WRAPPER_IDLE = (
+    f"{_COST}. AWS_LAMBDA_EXEC_WRAPPER names sumo_wrapper, but the function's process has no part of it: another "
+    "wrapper that does not run what it is given, as the AWS Lambda Web Adapter's, needs it in front of its own program"
+)
+WRAPPER_PLAIN = f"{_COST}. With SnapStart and on Managed Instances sumo_wrapper only starts the runtime"
+
+
+class Hearing:
+    """What is known of who hears the function."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str], note: FunctionNote) -> None:
+        """Know what the settings tell.
+
+        Args:
+            config: The settings.
+            environ: The extension's environment.
+            note: Where a process of the function's tells.
+        """
+        self._config = config
+        self._environ = dict(environ)
+        self._note = note
+        self.is_in_process = configuration.is_in_process(config, environ)
+        """A process of the function's hears it, as far as we know by now."""
+        self.is_awaited = "function" in config.log_types and config.function_logs != "telemetry"
+        """A process may leave a note."""
+        self.is_open = self.is_awaited and config.function_logs == "auto"
+        """The note decides, and not a setting."""
+
+        self._is_late = False
+        """A note comes after what Lambda tells of the function's lines was let out."""
+
+    def descriptors(self) -> list[int]:
+        """What has something to read when the note has come."""
+        return self._note.descriptors() if self.is_awaited else []
+
+    def look(self) -> None:
+        """See whether there is a note now."""
+        if self.is_awaited:
+            self._note.look()
+            self.is_in_process = self.is_in_process or (self.is_open and self._note.is_there)
+
+    @property
+    def is_known(self) -> bool:
+        """Has a process told that it is there?"""
+        return self._note.is_there
+
+    @property
+    def has_content(self) -> bool:
+        """Has it also told the names and headers under which the function's lines travel?"""
+        return self._note.has_content
+
+    def decide(self) -> None:
+        """The runtime is ready, or has had its time: a process that was to leave a note has left it by now."""
+        self.look()
+        if self.is_open and not self._note.is_there:
+            self.is_in_process = False
+            self._is_late = True
+
+    @property
+    def since_s(self) -> float:
+        """POSIX time from which on the function's process hears it: 0.0 for ever, infinite where it does not."""
+        if not self.is_in_process:
+            return inf
+        told = self._note.content() if self._is_late else None
+        return 0.0 if told is None else told[3]
+
+    def names(self) -> tuple[str, str, dict[str, str]]:
+        """Log group, log stream and headers: what the process has told, else as far as a variable has them."""
+        if (told := self._note.content()) is not None:
+            return told[:3]
+        from sumo_internal.spool import handoff
+        from sumo_internal.spool.envelope import request_headers
+
+        function = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        version = self._environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+        stream = handoff.made_up_stream(version)
+        return f"/aws/lambda/{function}", stream, request_headers(self._config, function, stream, version)
+
+    def cost(self) -> str:
+        """What it costs that the lines come from the Telemetry API, and what would change that."""
+        if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
+            return WRAPPER_MISSING
+        is_plain = self._environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "lambda-managed-instances")
+        return WRAPPER_PLAIN if is_plain else WRAPPER_IDLE
+
+
+def observe(config: Config, address: str) -> Hearing:
+    """Begin to look for the note of the function's process.
+
+    Args:
+        config: The settings.
+        address: AWS_LAMBDA_RUNTIME_API.
+    """
+    return Hearing(config, os.environ, FunctionNote(address, config.spool_dir))
+
+
+class Waiting:
+    """Events that wait until it is known who hears the function, and under which names and headers they travel."""
+
+    def __init__(self) -> None:
+        self.events: list[object] = []
+        self._since_s: float | None = None
+        self._size_bytes = 0
+
+    def until_s(self, max_age_s: float) -> float | None:
+        """POSIX time at which they have waited long enough; None where there are none."""
+        return None if self._since_s is None else self._since_s + max_age_s
+
+    def keep(self, events: list[object], size_bytes: int) -> None:
+        """Keep events of a delivery of this size."""
+        self.events.extend(events)
+        self._size_bytes += size_bytes
+        self._since_s = self._since_s or time.time()
+
+    def forget(self) -> None:
+        """They are in the spool."""
+        self.events, self._since_s, self._size_bytes = [], None, 0
+
+    def has_room(self, size_bytes: int) -> bool:
+        """May a delivery of this size wait, too?"""
+        return self._size_bytes + size_bytes <= WAITING_MAX_BYTES
