@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_http import ScriptedServer, answer
-from sumo_rules import decode
+from sumo_rules import TOKEN, decode
 from sumo_source import Fault, SumoSource
 
 from layer.build import ROOT
@@ -146,7 +146,8 @@ def test_a_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool)
             "AWS_REGION": "eu-west-1",
             "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "a secret",
-            "SUMO_HTTP_ENDPOINT": source.url,
+            "SUMO_HTTP_ENDPOINT": source.base_url,
+            "SUMO_HTTP_TOKEN": TOKEN,
             "SUMO_ENABLE_FAILOVER": "true",
             "SUMO_S3_BUCKET_NAME": "lines",
             "SUMO_S3_BUCKET_REGION": "eu-west-1",
@@ -164,6 +165,7 @@ def test_a_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool)
             (put,) = s3.requests
             assert gzip.decompress(put.body).decode().startswith(LINE_WITHOUT_ID)
             assert counted.counts().keys() == {counters.FAILED_OVER}
+            assert TOKEN not in str(put), "the token is the source's alone"
         else:
             assert s3.requests == [] and counted.counts() == {}
             assert len(source.records) == 1
