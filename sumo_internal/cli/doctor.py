@@ -40,6 +40,7 @@ from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.cli.source import connect
 from sumo_internal.destinations import s3
+from sumo_internal.diagnostics import legible
 from sumo_internal.net.pool import PooledSender
 from sumo_internal.spool.envelope import request_headers
 
@@ -194,7 +195,7 @@ def _code(call: Any) -> str:
     try:
         call()
     except ClientError as error:
-        return str(error.response["Error"]["Code"])
+        return legible(str(error.response["Error"]["Code"]), s3.TEXT_MAX_CHARACTERS)
     except BotoCoreError as error:
         return type(error).__name__
     return ""
