@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PYC_HEADER_BYTES = 16
 """Of a bytecode file: magic number, flags, the source's hash (PEP 552)."""
 
-UNBUNDLED = ("__init__", "imports")
+UNBUNDLED = ("__init__", "door/sitecustomize", "imports")
 """What is imported before the bundle is there."""
 
 TOGETHER = (

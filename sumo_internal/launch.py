@@ -1,8 +1,10 @@
-"""The wrapper's door: put everything together, then run the unchanged runtime in this process, as if it were alone.
+"""What the wrapper has started: set up, and where the interpreter has no door for us, run the unchanged runtime.
 
-``sumo_wrapper python3.12 /var/runtime/bootstrap.py`` becomes ``python3.12 …/start.py /var/runtime/bootstrap.py``, and
-the runtime finds ``sys.argv``, ``sys.path``, ``sys.orig_argv`` and ``__main__`` as the interpreter would have made
-them. For ``-m`` that is done without ``runpy``, whose import costs more than all of ours (2 to 3 ms).
+The door is :mod:`sumo_internal.door.sitecustomize`, and what follows is the interpreter's business. It is closed by the
+options ``-I``, ``-E`` and ``-S``, and by another vendor's wrapper that starts an interpreter without calling ours. Then
+``python3.12 -I /var/runtime/bootstrap.py`` becomes ``python3.12 -I …/start.py /var/runtime/bootstrap.py``, and the
+runtime finds ``sys.argv``, ``sys.path``, ``sys.orig_argv`` and ``__main__`` as the interpreter would have made them.
+For ``-m`` that is done without ``runpy``, whose import costs more than all of ours (2 to 3 ms).
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def main() -> None:
-    """Set up, then become what was to be started: ``-m MODULE ARGS…``, ``-c CODE ARGS…`` or ``SCRIPT ARGS…``."""
+def set_up() -> None:
+    """Have everything heard and shipped that the function will write."""
     gc.disable()  # nothing of what is made here is garbage, and to look for some takes a tenth of the time
     with diagnostics.guard("setting up"):
         from sumo_internal import wiring
 
         wiring.install()
     gc.enable()
+
+
+def main() -> None:
+    """Set up, then become what was to be started: ``-m MODULE ARGS…``, ``-c CODE ARGS…`` or ``SCRIPT ARGS…``."""
+    set_up()
     arguments = sys.argv[1:]
     # orig_argv is [interpreter, its options…, start.py, arguments…]: without us there is no start.py in it.
     del sys.orig_argv[len(sys.orig_argv) - len(arguments) - 1]

@@ -1,4 +1,4 @@
-"""What the wrapper gives to the interpreter in place of the runtime's own script; it goes on as that script.
+"""What the wrapper gives, where its door is closed, to the interpreter in place of the runtime's own script.
 
 As short as can be, because a script has no bytecode: it is compiled at each cold start. sys.path is as it was
 when it has run.

@@ -42,19 +42,27 @@ class Stand:
     def __init__(self, opt: Path) -> None:
         self.wrapper = str(opt / "sumo_wrapper")
         self.start = str(opt / "python/sumo_internal/start.py")
+        self.door = str(opt / "python/sumo_internal/door")
         self.interpreter = str(opt.parent / "python3.12")
-        script = '#!/bin/sh\necho $$\nfor argument in "$@"; do printf "%s\\0" "$argument"; done\n'
+        script = (
+            '#!/bin/sh\necho $$\nprintf "%s\\0" "${PYTHONPATH-unset}"\n'
+            'for argument in "$@"; do printf "%s\\0" "$argument"; done\n'
+        )
         Path(self.interpreter).write_text(script)
         os.chmod(self.interpreter, 0o755)
 
     def call(self, shell: Sequence[str], *command: str, **environ: str) -> tuple[list[str], str]:
         """Call the wrapper; return the arguments that arrived, and what was said on stderr."""
-        got, said, is_same_process = self.call_loosely(shell, *command, **environ)
+        got, said, is_same_process, _ = self.call_loosely(shell, *command, **environ)
         assert is_same_process, "exec keeps the process: Lambda signals and waits for this one"
         return got, said
 
-    def call_loosely(self, shell: Sequence[str], *command: str, **environ: str) -> tuple[list[str], str, bool]:
-        """The same, where another wrapper may do without exec; return also whether all used it."""
+    def pythonpath(self, shell: Sequence[str], *command: str, **environ: str) -> str:
+        """Call the wrapper; return what arrived as PYTHONPATH."""
+        return self.call_loosely(shell, *command, **environ)[3]
+
+    def call_loosely(self, shell: Sequence[str], *command: str, **environ: str) -> tuple[list[str], str, bool, str]:
+        """The same, where another wrapper may do without exec; return also whether all used it, and PYTHONPATH."""
         with subprocess.Popen(
             [*shell, self.wrapper, *command],
             stdout=subprocess.PIPE,
@@ -64,7 +72,8 @@ class Stand:
             got, said = (stream.decode() for stream in process.communicate())
         assert process.returncode == 0, said
         pid, _, arguments = got.partition("\n")
-        return arguments.split("\0")[:-1], said, int(pid) == process.pid
+        pythonpath, *rest = arguments.split("\0")[:-1]
+        return rest, said, int(pid) == process.pid, pythonpath
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +82,10 @@ def stand(opt: Path) -> Stand:
 
 
 START = "<start>"
-"""Stands for the path of start.py in the table."""
+"""Stands for the path of start.py in the table: where it is put if the door is closed."""
+
+CLOSING = "EIS"
+"""The options with which an interpreter does not look for our sitecustomize."""
 
 ODD = ["a b", "", "*", "$HOME", "`x`", "'", '"', "\\", "a\nb", "-x", "--", "é"]
 """Arguments that a careless script changes."""
@@ -140,9 +152,16 @@ NOT_UNDERSTOOD = [
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
 @pytest.mark.parametrize(("arguments", "expected"), UNDERSTOOD, ids=lambda value: " ".join(value)[:30])
 def test_arguments(stand: Stand, shell: list[str], arguments: list[str], expected: list[str]) -> None:
-    """Options stay in front, as the interpreter counts them; then start.py; then what was to be run, untouched."""
-    got, said = stand.call(shell, stand.interpreter, *arguments)
-    assert ([START if argument == stand.start else argument for argument in got], said) == (expected, "")
+    """Options stay in front, as the interpreter counts them; then what was to be run, untouched.
+
+    Either the door is on PYTHONPATH, or start.py stands between the two.
+    """
+    options = expected[: expected.index(START)]
+    is_closed = any(set(option[1:]) & set(CLOSING) for option in options if option[:1] == "-" and option[1] not in "WX")
+    got, said, _, pythonpath = stand.call_loosely(shell, stand.interpreter, *arguments)
+    assert pythonpath == ("unset" if is_closed else stand.door)
+    whole = [stand.start if argument == START else argument for argument in expected if is_closed or argument != START]
+    assert (got, said) == (whole, "")
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
@@ -177,8 +196,19 @@ def test_any_arguments(
 ) -> None:
     """Whatever stands in an option's value or behind the program: nothing is taken for something else, nothing lost."""
     given_options = [argument for option in options for argument in option]
+    flags = [option[0][1:] for option in options if len(option) == 1 and option[0][1] not in "WX"]
+    is_closed = any(set(each.partition("X")[0]) & set(CLOSING) for each in flags)
     got, said = stand.call(shell, stand.interpreter, *given_options, *program[0], *rest)
-    assert (got, said) == ([*given_options, stand.start, *program[1], *rest], "")
+    assert (got, said) == ([*given_options, *[stand.start] * is_closed, *program[1], *rest], "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("before", ["", "/a", "/a b:/c", ":/a", "/a:", ":"])
+def test_the_door_goes_in_front(stand: Stand, shell: list[str], before: str) -> None:
+    """Of what is on PYTHONPATH, which stays as it is behind it; one that is empty is told from one that is not set."""
+    expected = f"{stand.door}:{before or stand.door}"
+    assert stand.pythonpath(shell, stand.interpreter, "app.py", PYTHONPATH=before) == expected
+    assert stand.pythonpath(shell, stand.interpreter, "-I", "app.py", PYTHONPATH=before) == before
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
@@ -205,7 +235,8 @@ def test_where_we_stay_out(stand: Stand, shell: list[str], environ: dict[str, st
 )
 def test_where_we_do_not_stay_out(stand: Stand, environ: dict[str, str]) -> None:
     """What says no, or nothing, does not switch us off."""
-    assert stand.call(["sh"], stand.interpreter, "app.py", **environ) == ([stand.start, "app.py"], "")
+    assert stand.call(["sh"], stand.interpreter, "app.py", **environ) == (["app.py"], "")
+    assert stand.pythonpath(["sh"], stand.interpreter, "app.py", **environ) == stand.door
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
@@ -248,16 +279,21 @@ NEXT_WRAPPERS = {
 def test_another_wrapper_and_ours(
     stand: Stand, tmp_path: Path, shell: list[str], body: str, arguments: list[str]
 ) -> None:
-    """Both take effect: its variables and options arrive, start.py stands before the script, and nothing is twice."""
+    """Both take effect: its variables and options arrive, our door is in front of its own, and nothing is twice.
+
+    Where it has not called us start.py stands before the script.
+    """
     launcher = script(tmp_path / "launcher", 'exec "$@"')
-    other = script(tmp_path / "other wrapper", f"export OTHER=here\n{body}")
+    other = script(tmp_path / "other wrapper", f"export OTHER=here PYTHONPATH=/others\n{body}")
     stand_in = script(tmp_path / "python3", f'[ "$OTHER" = here ] || exit 9\nexec {stand.interpreter} "$@"')
     environ = {"SUMO_NEXT_WRAPPER": str(other), "LAUNCHER": str(launcher), "PYTHON": str(stand_in)}
-    got, said, is_same_process = stand.call_loosely(shell, str(stand_in), *arguments, **environ)
+    got, said, is_same_process, pythonpath = stand.call_loosely(shell, str(stand_in), *arguments, **environ)
     *options, program = arguments
     inserted = ["-X", "importtime"] if "importtime" in body else []
-    assert sorted(got[: got.index(stand.start)]) == sorted([*options, *inserted])
-    assert (got[got.index(stand.start) :], said) == ([stand.start, program], "")
+    has_start, is_called = "$PYTHON" in body, "$PYTHON" not in body
+    assert sorted(got[: -1 - has_start]) == sorted([*options, *inserted])
+    assert (got[-1 - has_start :], said) == ([*[stand.start] * has_start, program], "")
+    assert pythonpath == (f"{stand.door}:/others" if is_called else "/others")
     assert is_same_process is body.startswith("exec")
 
 
@@ -290,14 +326,14 @@ def test_another_wrapper_that_cannot_run_is_left_out(stand: Stand, tmp_path: Pat
     (tmp_path / "a folder").mkdir()
     other = stand.wrapper if kind == "ourselves" else str(tmp_path / kind)
     got, said = stand.call(shell, stand.interpreter, "app.py", SUMO_NEXT_WRAPPER=other)
-    assert got == [stand.start, "app.py"]
+    assert got == ["app.py"]
     assert said == f"{OURS}warn: SUMO_NEXT_WRAPPER={other} is no other program that could be run; it is left out\n"
 
 
 # What runs, compared with the plain interpreter.
 
 PROBE = """
-import json, os, re, sys, threading
+import json, os, re, sys, threading, traceback
 def shown(value):
     details = vars(value) if type(value).__name__ in ("SourceFileLoader", "ModuleSpec", "zipimporter") else ""
     return re.sub(" at 0x[0-9a-f]+", "", repr(value) + repr(details))
@@ -314,6 +350,8 @@ print(json.dumps({
     "environ": {name: value for name, value in os.environ.items() if name not in ("_", "PWD", "OLDPWD", "SHLVL")},
     "threads": [thread.name for thread in threading.enumerate()],
     "imports": {name: is_found(name) for name in ("helper", "config", "spool", "no_such_module")},
+    "stack": [frame.name for frame in traceback.extract_stack()],
+    "sitecustomize": shown(sys.modules.get("sitecustomize")),
     "streams": [stream.encoding + stream.errors + str(stream.line_buffering) for stream in (sys.stdout, sys.stderr)],
 }))
 """
@@ -472,7 +510,11 @@ def test_options_have_their_effect(comparer: Comparer, options: str, form: str) 
     if options == "safe path" and comparer.version < (3, 11):
         pytest.skip("-P is new in 3.11")
     plain, wrapped = comparer.run(*OPTION_SETS[options], *FORMS[form])
-    assert probed(wrapped) == probed(plain)
+    seen = probed(wrapped)
+    if options in ("isolated", "no environment", "no site"):
+        assert seen.pop("stack")[-1:] == probed(plain)["stack"], "our frames are below, where the door is closed"
+        seen["stack"] = probed(plain)["stack"]
+    assert seen == probed(plain)
 
 
 @pytest.mark.parametrize("option", ["-I", "-P"])
@@ -484,12 +526,47 @@ def test_a_module_that_the_options_hide_is_not_found(comparer: Comparer, option:
 
 
 @pytest.mark.parametrize(
-    "environ", [{"PYTHONPATH": "elsewhere:"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONIOENCODING": "latin-1:replace"}], ids=str
+    "environ",
+    [
+        {"PYTHONPATH": "elsewhere:"},
+        {"PYTHONPATH": ""},
+        {"PYTHONPATH": ":elsewhere"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONIOENCODING": "latin-1:replace"},
+    ],
+    ids=str,
 )
 def test_the_interpreters_variables_have_their_effect(comparer: Comparer, environ: dict[str, str]) -> None:
     """The managed runtime goes by PYTHONPATH: neither it nor what it does is touched."""
     plain, wrapped = comparer.run(*FORMS["absolute script"], **environ)
     assert probed(wrapped) == probed(plain)
+
+
+OTHERS = {
+    "is there": "import sys; print(sys.argv, file=sys.stderr)",
+    "takes the streams": """
+import sys
+class Taken:
+    def __init__(self, stream): self.stream = stream
+    def __getattr__(self, name): return getattr(self.stream, name)
+sys.stdout = Taken(sys.stdout)
+""",
+    "raises": "raise KeyError('x')",
+    "misses a module": "import no_such_module",
+    "changes the path": "import sys; sys.path.insert(0, 'elsewhere')",
+    "ends": "import sys; sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_another_sitecustomize_is_imported_as_without_us(comparer: Comparer, tmp_path: Path, other: str) -> None:
+    """It comes behind ours and is the one that there is; what it raises is reported by the interpreter as ever."""
+    (tmp_path / "sitecustomize.py").write_text(OTHERS[other])
+    plain, wrapped = comparer.run(*FORMS["absolute script"], PYTHONPATH=str(tmp_path))
+    if other == "ends":
+        assert ended(wrapped) == ended(plain)
+    else:
+        assert probed(wrapped) == probed(plain)
 
 
 @pytest.mark.parametrize("code", CODES)

@@ -76,6 +76,49 @@ def test_opentelemetrys_launcher_and_ours(source: SumoSource, layer_folder: Path
     assert messages(source) == {"logged 1": 1, "printed 1": 1}
 
 
+CONSOLE = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+trace.set_tracer_provider(TracerProvider())
+trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+"""
+"""What OpenTelemetry's own sitecustomize comes to with OTEL_TRACES_EXPORTER=console."""
+
+SPANS = """
+import traceback
+from opentelemetry import trace
+def handler(event, context):
+    with trace.get_tracer("orders").start_as_current_span(f"span {event['n']}"):
+        print("printed", event["n"])
+    return [frame.filename for frame in traceback.extract_stack()]
+"""
+
+
+def test_what_a_sitecustomize_takes_of_the_streams_writes_through_ours(
+    source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """An exporter keeps the stdout that it finds before the function: its spans are lines all the same.
+
+    And no frame of ours is in the function's stack.
+    """
+    (runtime,) = [each for each in runtimes([4]) if each.version == sys.version_info[:2]]
+    packages = package("opentelemetry-sdk==1.45.2", is_complete=True)
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early/sitecustomize.py").write_text(CONSOLE)
+    other = tmp_path / "vendor"
+    other.write_text(f'#!/bin/bash\nexport PYTHONPATH="{tmp_path}/early:{packages}:$PYTHONPATH"\nexec "$@"\n')
+    with environment(runtime, layer_folder, source, tmp_path, other) as env:
+        (tmp_path / "app.py").write_text(SPANS)
+        assert env.start().error is None
+        files = env.invoke({"n": 1}).payload
+        cloudwatch = Counter(line.text.strip() for line in env.cloudwatch if line.source == "function")
+        env.shutdown()
+    assert [file for file in files if "sumo_internal" in file] == []
+    assert cloudwatch['"name": "span 1",'] == 1
+    assert Counter(message.strip() for message in messages(source).elements()) == cloudwatch
+
+
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 def test_a_vendors_options_and_handler_and_ours(
     source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime

@@ -14,7 +14,7 @@ from layer.build import ROOT
 FLOORS = """
 __main__
 cli
-start
+start door
 launch __init__
 api
 wiring

@@ -1,0 +1,46 @@
+"""The wrapper's door: ``site`` imports this, because the wrapper has put its folder in front of PYTHONPATH.
+
+It takes its traces away, sets up, and gives way to the ``sitecustomize`` that would have been imported without it. So
+the interpreter itself goes on to run what it was called with: there is no frame of ours in a stack trace, and what
+another ``sitecustomize`` (OpenTelemetry's, New Relic's) takes of ``sys.stdout`` has a listener already.
+
+Separate from all else because its folder is on ``sys.path`` for a moment, and holds nothing more than this.
+"""
+
+import os
+import sys
+
+_FOLDER = os.path.dirname(os.path.abspath(__file__))
+
+
+def _leave_no_trace() -> None:
+    """Put PYTHONPATH and sys.path back to what they are without the wrapper."""
+    entries = os.environ["PYTHONPATH"].split(os.pathsep)
+    rest = [entry for entry in entries if os.path.abspath(entry) != _FOLDER]
+    if rest or len(entries) == 2:  # twice ours: what the wrapper makes of a variable that is set and empty
+        os.environ["PYTHONPATH"] = os.pathsep.join(rest)
+    else:
+        del os.environ["PYTHONPATH"]
+    sys.path.remove(_FOLDER)
+    sys.path_importer_cache.pop(_FOLDER, None)
+
+
+def _set_up() -> None:
+    layer = os.path.dirname(os.path.dirname(_FOLDER))
+    sys.path.insert(0, layer)
+    try:
+        from sumo_internal import launch
+    finally:
+        sys.path.remove(layer)
+    launch.set_up()
+
+
+try:
+    _leave_no_trace()
+    _set_up()
+except Exception as error:
+    os.write(2, f"sumo-internal-extension: error: {error!r}; the function runs without it\n".encode())
+
+del sys.modules[__name__]
+# Where there is no other, this raises what tells site that there is none at all; and no module stays.
+import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401
