@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sumo_source import SumoSource
 from test_handoff import let_go
 
 from sumo_internal import diagnostics
@@ -24,6 +26,7 @@ from sumo_internal.extension.hearing import (
     Hearing,
 )
 from sumo_internal.extension.platform_log import PlatformLog
+from sumo_internal.extension.shipper import BESIDE, Shipper
 from sumo_internal.lambda_apis.telemetry_api import MalformedDeliveryError, NoSpoolError
 from sumo_internal.spool import handoff
 from sumo_internal.spool.reader import SpoolReader
@@ -270,3 +273,24 @@ def test_the_advice_fits(
     journal = made(tmp_path / "spool", monkeypatch, **environ)
     journal.take(delivery(READY, LINE, LINE))
     assert capfd.readouterr().err == f"sumo-internal-extension: info: {expected}\n"
+
+
+@pytest.mark.parametrize(("kind", "connections"), [("on-demand", {1}), ("snap-start", {1, 2, 3})])
+def test_no_connection_lies_in_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: SumoSource, kind: str, connections: set[int]
+) -> None:
+    """Until the environment is restored each delivery is shipped on a connection of its own; a copy keeps its one."""
+    environ = {
+        "AWS_LAMBDA_INITIALIZATION_TYPE": kind,
+        "SUMO_HTTP_ENDPOINT": source.url,
+        "AWS_LAMBDA_FUNCTION_VERSION": "3",
+    }
+    journal = made(tmp_path / "spool", monkeypatch, **environ)
+    shipper = Shipper(journal._config, journal)
+    for event in (READY, LINE, ("platform.restoreStart", {}), LINE):
+        journal.take(delivery(event))
+        shipper.ask(BESIDE, time.time() + 5)
+        while shipper.is_busy:
+            assert select.select([shipper.descriptor], [], [], 5)[0]
+            shipper.hear()
+    assert {request.connection for request in source.requests} == connections

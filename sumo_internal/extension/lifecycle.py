@@ -111,6 +111,8 @@ class Extension:
         if types:
             is_held = self._config.flush == "end" and not self._platform_log.has_sidecar
             self._subscription.ask(types, asked, is_held=is_held)
+            with diagnostics.guard("preparing for a snapshot"):
+                self._platform_log.draw_spool()
         if self._hearing.is_open and self._hearing.is_in_process:
             with diagnostics.guard("waiting for the function's process"):
                 self._settle(types)

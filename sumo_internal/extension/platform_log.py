@@ -7,10 +7,15 @@ extension is as small as it can be.
 Until it is known who hears the function (:mod:`sumo_internal.extension.hearing`) events wait in memory: what Lambda
 tells of the function's lines must not be let out before, and all events travel under the names and headers that its
 process tells. They wait until the runtime is ready or they are old, an init at most.
+
+Under SnapStart a process is copied into many environments. What was told before has its ids in all of them, so its
+spool is made before the snapshot; from ``platform.restoreStart`` on each copy has a spool, a log stream and ids of its
+own.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from _thread import allocate_lock
 from math import inf
@@ -58,6 +63,10 @@ class PlatformLog:
         """The extension's own; None before the first event."""
         self.is_runtime_ready = False
         """The runtime has asked for its first event."""
+        self.is_before_snapshot = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        """This environment may still be copied."""
+        self._drawn: tuple[Spool, dict[str, str | None]] | None = None
+        """What is to be used first, with its keys, if the function's process tells nothing else."""
         self.is_ending = False
         """SHUTDOWN has come: the function's process tells nothing any more."""
 
@@ -158,6 +167,10 @@ class PlatformLog:
                 if str(event.get("time")) >= since:
                     continue  # it is heard in its own process
                 diagnostics.say_once("info", self._hearing.cost())
+            if isinstance(event, dict) and event.get("type") == "platform.restoreStart":
+                self.is_before_snapshot = False
+                self.spool, self._events = spool, events = self._begin()
+                dropped = [0, 0]
             append = spool.append
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
@@ -259,9 +272,20 @@ class PlatformLog:
         events.timed_out_id = handoff.timed_out(self._config.spool_dir)
         return spool, events
 
+    def draw_spool(self) -> None:
+        """Have a spool before there are events: what is told of the init is the same record in all copies."""
+        if self.is_before_snapshot:
+            spool = self._named_spool()
+            self._drawn = spool, self._keys
+
     def _named_spool(self) -> Spool:
         """A new spool, under the names and headers that are known by now."""
         from sumo_internal.spool.writer import Spool
+
+        drawn, self._drawn = self._drawn, None
+        if drawn is not None and self.is_before_snapshot and not self._hearing.has_content:
+            spool, self._keys = drawn
+            return spool
 
         self._is_named = self._hearing.has_content
         log_group, stream, headers = self._hearing.names()

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sumo_internal.config import Config
     from sumo_internal.extension.platform_log import PlatformLog
+    from sumo_internal.net.client import PlainSender
     from sumo_internal.shipping.drainer import Drainer
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.reader import SpoolReader
@@ -96,6 +97,7 @@ class _Worker:
         self._tell = tell
         self._name = f"extension{number if number > 1 else ''}-p{os.getpid()}"
         self._shipping: tuple[SpoolReader, Drainer] | None = None
+        self._sender: PlainSender | None = None
         self._wake = allocate_lock()
         self._wake.acquire()
         self._order = (BESIDE, 0.0)
@@ -135,6 +137,8 @@ class _Worker:
             self._drained = drainer.drain(until_s, is_shutdown=kind != BESIDE).value
         if kind == BESIDE:
             self._account(drainer)
+            if self._sender is not None and self._platform_log.is_before_snapshot:
+                self._sender.close()  # no copy of the environment has the other end of a connection
         if kind == LAST and (self._account(drainer, is_shutdown=True) or any(self.reader().left())):
             self._drained = ""
             self._drained = drainer.drain(until_s, is_shutdown=True).value
@@ -164,8 +168,9 @@ class _Worker:
 
             return Unfinished(self._config, counts.add).record(partial)
 
+        self._sender = sender = PlainSender()
         reader = SpoolReader(self._config.spool_dir)
         reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name)
         account = self._platform_log.account
-        return reader, factory.make_drainer(self._config, os.environ, reader, counts, PlainSender, account)
+        return reader, factory.make_drainer(self._config, os.environ, reader, counts, lambda: sender, account)
