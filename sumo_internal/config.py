@@ -159,6 +159,15 @@ def _level(text: str) -> str:
     return _choice("trace", "debug", "info", "warn", "error", "fatal", "panic")("warn" if level == "warning" else level)
 
 
+_LEVELS = {"trace": 5, "debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50, "fatal": 50}
+
+
+def _least_level(text: str) -> int:
+    if text.lower() not in _LEVELS:
+        raise InvalidSettingError(f"is none of {', '.join(_LEVELS)}")
+    return _LEVELS[text.lower()]
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -294,6 +303,18 @@ class Config:
         _number(1, 10_000, "milliseconds"),
         50,
         "CPU time that masks, hashes, exclude and include may take for one record; beyond it its message is withheld.",
+    )
+    least_level: int = _setting(
+        "SUMO_LEVEL",
+        _least_level,
+        0,
+        "Lines below this level are not shipped: DEBUG, INFO, WARNING, ERROR, CRITICAL. One without a level is INFO.",
+    )
+    max_mb_per_hour: float = _setting(
+        "SUMO_MAX_MB_PER_HOUR",
+        _number(0, 1_000_000, "megabytes", float),
+        0.0,
+        "Of an environment's records: beyond it only WARNING and above are shipped until the hour ends; 0: no bound.",
     )
     sample_rate: float = _setting(
         "SUMO_SAMPLE",
@@ -442,7 +463,8 @@ def _check_regions(values: dict[str, Any]) -> list[str]:
 def is_processed(config: Config) -> bool:
     """Does any setting say that lines are to be processed before they leave?"""
     rules = (config.processors, config.mask_keys, config.mask_patterns, config.hash_patterns)
-    return any(rules) or bool(config.exclude or config.include or config.withheld) or config.sample_rate < 1
+    selection = (config.exclude, config.include, config.withheld, config.least_level, config.max_mb_per_hour)
+    return any(rules) or any(selection) or config.sample_rate < 1
 
 
 def remarks(environ: Mapping[str, str]) -> list[str]:

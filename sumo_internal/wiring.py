@@ -51,7 +51,7 @@ def install() -> None:
     if config is None or not _is_heard(config):
         return
     recorder, shipper = _assemble(config)
-    streams.listen(recorder.written)
+    streams.listen(_pipeline.hearing(recorder.written) if _pipeline else recorder.written)
     note_records()
 
     def patch(bootstrap: Any) -> None:

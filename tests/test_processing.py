@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -19,10 +20,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from layer.build import ROOT
 from sumo_internal import config, diagnostics
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
+from sumo_internal.processing import cap
 from sumo_internal.processing.masking import MASK
 from sumo_internal.processing.pipeline import Pipeline
 from sumo_internal.processing.sampling import Sampling
@@ -31,6 +34,7 @@ from sumo_internal.spool.segment import SEGMENT_BYTES
 from sumo_internal.spool.writer import Spool
 
 STDOUT = 1
+PLAIN_TIME = {"strftime": time.strftime, "gmtime": time.gmtime}
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)sZ\treq\t%(message)s"
 
 Record = dict[str, Any]
@@ -339,6 +343,115 @@ def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None
     made.recorder.leave_invocation()
     made.recorder.written("late\n", STDOUT)
     assert made.records() == [] and made.spool.counters.counts()["sampledOut"][0] == 4
+
+
+@pytest.mark.parametrize("more", [{}, {"SUMO_MASK_KEYS": "password"}, {"SUMO_PROCESSORS": "shop_logs.broken"}])
+def test_lines_below_a_level_are_counted(
+    recording: Callable[..., Recording], processors: types.ModuleType, more: dict[str, str]
+) -> None:
+    """By the level that a record has, or that a printed object names; one without a level is INFO. A message that is
+    withheld has its level, too: a loop of DEBUG lines costs as much without its messages."""
+    processors.broken = lambda logger, name, event: event["missing"]  # type: ignore[attr-defined]
+    made = recording(SUMO_LEVEL="WARNING", **more)
+    made.log.debug("no")
+    made.log.info("no")
+    made.log.warning("yes")
+    lines = ['{"level":"debug"}', '{"level":"error"}', '{"severity":"ERROR"}', "plain", "[ERROR]\tx", "[INFO]\tx"]
+    made.recorder.written("\n".join(lines) + "\n", STDOUT)
+
+    assert len(made.records()) == 4 - ("SUMO_PROCESSORS" in more)  # a prefix is a part of the message
+    assert made.spool.counters.counts()["belowLevel"][0] == 5 + ("SUMO_PROCESSORS" in more)
+
+
+def test_an_hour_has_a_bound(
+    recording: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Beyond it only WARNING and above go out, until the hour is over; the next one may say so again."""
+    made = recording(SUMO_MAX_MB_PER_HOUR="0.01")
+    for _ in range(2):
+        for _ in range(30):
+            made.log.info("x" * 900)
+        made.log.info("short")
+        made.log.warning("warned")
+        assert [record["level"] for record in made.records()] == ["INFO"] * 9 + ["WARNING"]
+        later_s = time.time() + cap.HOUR_S
+        monkeypatch.setattr(cap, "time", types.SimpleNamespace(time=lambda at=later_s: at, **PLAIN_TIME))
+
+    assert made.spool.counters.counts()["capped"][0] == 2 * 22
+    said = capfd.readouterr().err
+    assert said.count("SUMO_MAX_MB_PER_HOUR: 0.01 MB were logged; until ") == 2
+
+
+def test_what_is_not_shipped_has_no_part_in_the_bound(recording: Callable[..., Recording]) -> None:
+    """Lines that wait for the end of an invocation, and are forgotten, cost nothing."""
+    made = recording(SUMO_MAX_MB_PER_HOUR="0.01", SUMO_SAMPLE="0")
+    for _ in range(30):
+        made.log.info("x" * 900)
+    made.recorder.leave_invocation()
+    made.recorder.enter_invocation(None)
+    made.log.info("init")
+    assert len(made.records()) == 1 and "capped" not in made.spool.counters.counts()
+
+
+RECIPES = {
+    "EMF": json.dumps({"_aws": {"Timestamp": 1, "CloudWatchMetrics": [{"Namespace": "n"}]}, "orders": 1}),
+    "EMF, printed by Powertools": '{"_aws":{"Timestamp":1,"CloudWatchMetrics":[{"Namespace":"n"}]},"orders":[1.0]}',
+    "New Relic": '[1,"NR_LAMBDA_MONITORING","H4sIAAAA"]',
+    "New Relic 2": '[2, "NR_LAMBDA_MONITORING", {"protocol_version": 16}, "H4sIAAAA"]',
+    "Datadog's traces": '{"traces":[[{"trace_id":"1"}]]}',
+    "Datadog's traces, by json": '{"traces": [[{"trace_id": "1"}]]}\n',
+    "Datadog's metrics": '{"m": "aws.lambda.enhanced.invocations", "v": 1, "e": 1700000000, "t": ["a:b"]}',
+}
+
+
+@pytest.mark.parametrize("line", RECIPES)
+def test_the_pages_recipe_keeps_other_vendors_lines_out(recording: Callable[..., Recording], line: str) -> None:
+    """And nothing else that has such words in it."""
+    (recipe,) = re.findall(r"^SUMO_EXCLUDE=(\[.*\])$", (ROOT / "docs/processing.md").read_text(), re.MULTILINE)
+    made = recording(SUMO_EXCLUDE=recipe)
+    kept = ['{"traces":"none"}', "saw NR_LAMBDA_MONITORING", '{"m":"hello","v":"w"}', '{"_aws":"no"}']
+    made.recorder.written("\n".join([RECIPES[line].rstrip("\n"), *kept]) + "\n", STDOUT)
+    assert [json.dumps(record["message"]) for record in made.records()] == [
+        json.dumps(json.loads(text)) if text[0] == "{" else json.dumps(text) for text in kept
+    ]
+    assert made.spool.counters.counts()["excluded"][0] == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(
+            {"headers": {"Authorization": "Bearer a1"}, "multiValueHeaders": {"authorization": ["Bearer a1"]}}, indent=2
+        ),
+        "{'password': 'Bearer a1'}\nlogin with Bearer a1\n",
+        "first Bearer a1\nthen {'password': 'Bearer a1'}",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_what_a_key_hides_is_hidden_in_all_lines_of_a_write(
+    recording: Callable[..., Recording], text: str, end: str
+) -> None:
+    """An event that is printed with line breaks has its headers a second time, on lines without their key."""
+    made = recording(SUMO_MASK_KEYS="authorization,password", SUMO_EXCLUDE="nothing")
+    written = made.pipeline.hearing(made.recorder.written)
+    written(text + end, STDOUT)
+    written("\n", STDOUT)
+    written("another Bearer a1\n", STDOUT)
+    made.recorder.flush()
+
+    *whole, other = made.records()
+    assert whole and "a1" not in json.dumps(whole) and MASK in json.dumps(whole)
+    assert other["message"] == "another Bearer a1"
+
+
+def test_a_write_that_takes_too_long_is_withheld(recording: Callable[..., Recording]) -> None:
+    """What its keys hide is not known then."""
+    made = recording(SUMO_MASK_KEYS="password", SUMO_RULES_MAX_MS="1")
+    written = made.pipeline.hearing(made.recorder.written)
+    written("line one\n" + "{'password':\"" * 60_000 + "\n", STDOUT)
+    assert {record["message"] for record in made.records()} == {MASK}
+    written("line two\n", STDOUT)
+    assert [record["message"] for record in made.records()] == ["line two"]
 
 
 def test_a_failing_invocation_goes_out(recording: Callable[..., Recording]) -> None:

@@ -38,7 +38,7 @@ def test_a_line_is_masked_and_has_its_level(tmp_path: Path) -> None:
 
     assert rules.passed("[ERROR]\tt\tid\t{'password': 'a'}", "") == ("[ERROR]\tt\tid\t{'password': '***'}", "", 40)
     assert rules.passed('{"level":"warn"}', ',"level":"warn"') == ('{"level":"warn"}', ',"level":"warn"', 30)
-    assert rules.passed("plain", "") == ("plain", "", 0)
+    assert rules.passed("plain", "") == ("plain", "", 20)
     assert rules.passed("a probe", "") is None
     assert spool.counters.counts() == {"excluded": (1, 7)}
 
@@ -94,3 +94,16 @@ def test_a_masked_request_id_is_none(tmp_path: Path, variables: dict[str, str]) 
     record = json.loads(line + "}")
 
     assert record["requestID"] == "r-1" and "hunter2" not in line
+
+
+def test_lines_below_a_level(tmp_path: Path) -> None:
+    """By the runtime's prefix or a JSON line's key; a line without either is INFO. A message that is withheld is asked,
+    too."""
+    rules, spool = made(tmp_path, SUMO_LEVEL="INFO")
+    levels = {"[DEBUG]\tt\tid\tx": None, "[INFO]\tt\tid\tx": 20, "plain": 20}
+    assert [rules.passed(text, "") and level for text, level in levels.items()] == list(levels.values())
+    assert rules.passed('{"level":"DEBUG"}', ',"level":"DEBUG"') is None
+    assert spool.counters.counts()["belowLevel"][0] == 2
+
+    rules, _ = made(tmp_path / "other", SUMO_LEVEL="ERROR", SUMO_PROCESSORS="a.b")
+    assert rules.passed("plain", "") is None and rules.passed("x", ',"level":"ERROR"') is not None

@@ -12,6 +12,7 @@ from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.sampling import Sampling
 from sumo_internal.spool import counters
+from sumo_internal.spool.segment import INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class TelemetryRules:
         self._spool = spool
         self._max_ms = config.rules_max_ms
         self._rules = rules.Rules(config, NO_PROCESSORS if config.processors else "")
-        self._sampling = Sampling(spool, config.sample_rate, is_enhanced=config.is_enhanced)
+        self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=config.is_enhanced)
         self.append = self._sampling.append
         """Like :meth:`Spool.append`, for the function's lines."""
 
@@ -51,6 +52,8 @@ class TelemetryRules:
             diagnostics.say_once("warn", f"{reason}; messages are withheld")
             kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
             self._spool.count(counters.WITHHELD, 1, len(text))
+        if not isinstance(kept, str) and (kept[2] or INFO) < self._rules.least_level:
+            kept = counters.BELOW_LEVEL  # of a message that is withheld nobody has asked yet
         if isinstance(kept, str):
             self._spool.count(kept, 1, len(text))
             return None

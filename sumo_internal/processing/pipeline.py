@@ -20,6 +20,7 @@ from time import thread_time
 
 from sumo_internal import diagnostics, own_secrets
 from sumo_internal.capture import record_format
+from sumo_internal.capture.reentrancy import current
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import WithheldError
@@ -29,6 +30,8 @@ from sumo_internal.spool import counters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from sumo_internal.capture.recorder import Said
     from sumo_internal.config import Config
     from sumo_internal.spool.writer import Spool
@@ -45,6 +48,8 @@ class _Current(threading.local):
     """What this thread is in the middle of."""
 
     is_processing = False
+    hidden: Collection[str] | None = ()
+    """What keys hide in the lines that it is writing together; None where the rules have no time for them."""
 
 
 class Pipeline:
@@ -66,7 +71,7 @@ class Pipeline:
         self._rules = rules.Rules(config)
         self._max_ms = config.rules_max_ms
         self._current = _Current()
-        self._sampling = Sampling(spool, config.sample_rate, is_enhanced=is_enhanced)
+        self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=is_enhanced)
         self.append = self._sampling.append
         self.enter_invocation = self._sampling.begin
         self.leave_invocation = self._sampling.end
@@ -82,6 +87,34 @@ class Pipeline:
         self.chain.load(is_init_over=True)
         self._say_problem()
 
+    def hearing(self, written: Callable[[str, int], None]) -> Callable[[str, int], None]:
+        """A listener of a stream that knows, for each line, what keys hide in those written together with it.
+
+        Args:
+            written: The recorder's.
+        """
+        masking = self._rules.masking
+        if masking is None or not masking.has_keys:
+            return written
+
+        def hear(text: str, stream: int) -> None:
+            if "\n" not in text[:-1] or current.subject is not None:
+                written(text, stream)
+                return
+            outer = self._current.hidden
+            try:
+                self._current.hidden = masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
+            except Exception as error:
+                if diagnostics.is_of_signal(error):
+                    raise
+                self._current.hidden = None
+            try:
+                written(text, stream)
+            finally:
+                self._current.hidden = outer
+
+        return hear
+
     def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
         """Text, fields (as a piece) and level of a record as it may leave; None where nobody wants it.
 
@@ -94,7 +127,10 @@ class Pipeline:
         budget = Budget(self._max_ms)
         process = partial(self._through_chain, said=said, budget=budget) if self.chain else None
         try:
-            kept = self._rules.applied(text, details, process, budget.spend)
+            hidden = self._current.hidden
+            if hidden is None:
+                raise OverBudgetError
+            kept = self._rules.applied(text, details, process, budget.spend, hidden, level)
         except WithheldError as problem:
             kept = self._without_message(str(problem), details)
         except OverBudgetError:
@@ -103,6 +139,8 @@ class Pipeline:
             if diagnostics.is_of_signal(error):
                 raise
             kept = self._without_message(f"masking failed: {type(error).__name__}", details)
+        if not isinstance(kept, str) and (kept[2] or level) < self._rules.least_level:
+            kept = counters.BELOW_LEVEL  # of a message that is withheld nobody has asked yet
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))
             return None
@@ -129,7 +167,8 @@ class Pipeline:
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             diagnostics.say_once("error", f"{reason}; messages are withheld")
         self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(details))
-        return self._rules.without_message(details, reason, Budget(self._max_ms).spend)
+        hidden = self._current.hidden or ()
+        return self._rules.without_message(details, reason, Budget(self._max_ms).spend, hidden)
 
     def _say_problem(self) -> None:
         if self.chain.problem:

@@ -15,6 +15,8 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.expressions.checked import compiled
 from sumo_internal.expressions.search import has_match, no_limit
 from sumo_internal.processing.masking import MASK, Masking
+from sumo_internal.spool.counters import BELOW_LEVEL, DROPPED, EXCLUDED
+from sumo_internal.spool.segment import INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     Process = Callable[[str, str], "tuple[str, str] | None"]
     """What else a record passes, as a text and fields (a piece of a record); None drops it."""
 
-
-EXCLUDED, DROPPED = "excluded", "dropped"
-"""Why a record is not wanted, as the counters has it."""
 
 _METADATA = ("level", "logger", "errorType")
 """Fields that are shown of a record without its message."""
@@ -53,6 +52,7 @@ class Rules:
             withheld: Why no message may leave; empty where some may.
         """
         self.withheld = config.withheld or withheld
+        self.least_level = config.least_level
         self._selection = Selection(config.exclude, config.include)
         sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
         self.masking = Masking(*sources, config.hash_salt) if any(sources) and not self.withheld else None
@@ -64,6 +64,7 @@ class Rules:
         process: Process | None = None,
         spend: Spend = no_limit,
         hidden: Collection[str] = (),
+        level: int = INFO,
     ) -> tuple[str, str, int] | str:
         """A record as it may leave.
 
@@ -73,9 +74,10 @@ class Rules:
             process: What it passes after it was selected and before it is masked.
             spend: Is told of characters before they are searched; what it raises is raised.
             hidden: What masked keys hide in what was written together with it.
+            level: As in ``logging``, of a record that names none.
 
         Returns:
-            Text, fields and severity, as ``logging`` counts it; or why it is not wanted: ``excluded``, ``dropped``.
+            Text, fields and level; or why it is not wanted, as the counters have it.
 
         Raises:
             WithheldError: It may leave :meth:`without_message` only. So it may after any other exception.
@@ -90,11 +92,13 @@ class Rules:
                 return DROPPED
             text, details = passed
         fields = fields_of(details)
-        level = severity(text, fields)
+        own_level = severity(text, fields)
+        if (own_level or level) < self.least_level:
+            return BELOW_LEVEL
         if self.masking is not None:
             text, masked = self.masking.applied(text, fields, spend, hidden)
             details = details if masked == fields else record_format.fields_text(masked, masked)
-        return text, details, level
+        return text, details, max(level, own_level)
 
     def without_message(
         self, details: str, reason: str, spend: Spend = no_limit, hidden: Collection[str] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 
+from sumo_internal.processing.cap import Cap
 from sumo_internal.processing.rules import is_sampled
 from sumo_internal.spool import counters
 from sumo_internal.spool.held import Held
@@ -30,15 +31,17 @@ class _Fate(enum.Enum):
 class Sampling:
     """SUMO_SAMPLE: all lines of an invocation or none, but for those of one that fails, and for WARNING and above."""
 
-    def __init__(self, spool: Spool, rate: float, *, is_enhanced: bool) -> None:
+    def __init__(self, spool: Spool, rate: float, max_mb_per_hour: float = 0.0, *, is_enhanced: bool) -> None:
         """Sample what goes into a spool.
 
         Args:
             spool: Where lines go.
             rate: The share of the invocations whose lines go out, 0 to 1.
+            max_mb_per_hour: Of what goes out below WARNING; 0 for all.
             is_enhanced: Lines may have keys of ours.
         """
         self._spool = spool
+        self._append = Cap(spool, max_mb_per_hour).append if max_mb_per_hour else spool.append
         self._rate = rate
         self._rate_text = f',"sampleRate":{rate:g}' if is_enhanced else ""
         self._held = Held(spool, has_ids=is_enhanced)
@@ -67,9 +70,9 @@ class Sampling:
         """Like :meth:`Spool.append`; for lines that go out later, or never."""
         fate = self._fate
         if level >= WARNING or fate is _Fate.SENT:
-            self._spool.append(start, level)
+            self._append(start, level)
         elif fate is _Fate.STANDING:
-            self._spool.append(start + self._rate_text, level)
+            self._append(start + self._rate_text, level)
         elif fate is _Fate.HELD:
             self._held.append(start, level)
         else:

@@ -53,7 +53,9 @@ LOSSES = {
 
 EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", "withheld"
 
-ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT)
+BELOW_LEVEL, CAPPED = "belowLevel", "capped"
+
+ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
 DRAINER = "-drainer"
@@ -66,7 +68,7 @@ REASONS = (
     *(RETRIED, FAILED_OVER, SENT_AGAIN),
     *(SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED),
     *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
-    *(BLOCKED, UNRECORDED),
+    *(BLOCKED, UNRECORDED, BELOW_LEVEL, CAPPED),
 )
 """In the order in which they have their places in a file."""
 _FIRST = 2
