@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in $(PYTHONS); do "$$name" -c '$(IS_USABLE)' 2>/dev/n
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 
-.PHONY: help demo test test-short soak-guest bench bench-check soak lint layer publish clean
+.PHONY: help demo test test-short soak-guest bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -50,6 +50,9 @@ lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 
 layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
 	"$(VENV_PYTHON)" -m layer.build
+
+release: $(VENV_READY) ## Build a release of what is committed into layer/dist/release: layer, bill of materials, wheel, sdist, sums
+	"$(VENV_PYTHON)" -m layer.release $(if $(MISSING_IS_FINE),--missing-is-fine)
 
 publish: layer ## Put the layer into regions of your AWS account (REGIONS="eu-west-1 us-east-1", PUBLIC=1)
 	"$(VENV_PYTHON)" -m sumo_internal publish $(addprefix --region ,$(REGIONS)) $(if $(PUBLIC),--public)

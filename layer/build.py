@@ -8,6 +8,7 @@
         __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/imports.py)
         _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10
+        sbom.cdx.json                     what the layer is made of (layer/sbom.py)
 
 Rules:
 
@@ -41,11 +42,16 @@ from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from layer.interpreters import SUPPORTED_VERSIONS, Interpreter, find
+from layer.sbom import Part, bill_of_materials
+from sumo_internal import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 ZIP = ROOT / "layer/dist/sumo-internal-extension.zip"
 VENDORED = ROOT / "layer/vendored.txt"
 WHEELS = ROOT / ".cache/wheels"
+
+LICENSES = {"structlog": "MIT OR Apache-2.0", "typing_extensions": "PSF-2.0"}
+"""SPDX expressions of what vendored.txt names: a new package there needs one here."""
 
 SIZE_LIMIT_BYTES = 3 << 19
 """Of the zip: five interpreters' bytecode has 200 KB each, the source 200 and structlog 110. Lambda fetches and unpacks
@@ -59,8 +65,12 @@ NOT_CARRIED = ("cli/", "net/pool.py", "__main__.py")
 EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def build(interpreters: Sequence[Interpreter]) -> bytes:
+def build(interpreters: Sequence[Interpreter], version: str = __version__) -> bytes:
     """Return the layer's zip with bytecode for the given interpreters.
+
+    Args:
+        interpreters: Those whose bytecode it is to have.
+        version: What the layer says that it is, in each record and request.
 
     Raises:
         OSError: A source file is missing.
@@ -70,6 +80,7 @@ def build(interpreters: Sequence[Interpreter]) -> bytes:
     with TemporaryDirectory() as folder:
         opt = Path(folder)
         _lay_out(opt)
+        _name_version(opt, version)
         _compile(opt, interpreters)
         return _archive(opt)
 
@@ -99,17 +110,36 @@ def _lay_out(opt: Path) -> None:
     _take(wheels["typing_extensions"], package / "_structlog")
 
 
+def _name_version(opt: Path, version: str) -> None:
+    """Have the package say its version, a release's with its commit, and put the bill of materials beside it."""
+    package = opt / "python/sumo_internal"
+    door = package / "__init__.py"
+    door.write_text(door.read_text().replace(f'__version__ = "{__version__}"', f'__version__ = "{version}"'))
+    (package / "sbom.cdx.json").write_text(bill(version))
+
+
+def bill(version: str) -> str:
+    """Return the layer's bill of materials: what it carries besides its own code."""
+    return bill_of_materials(version, [Part(name, *pin, LICENSES[name]) for name, pin in _pins().items()])
+
+
+def _pins() -> dict[str, tuple[str, str]]:
+    """Return version and hash of each package that the layer carries, by name."""
+    pins = re.findall(r"^(\w+)==(\S+) --hash=sha256:(\w+)$", VENDORED.read_text(), re.MULTILINE)
+    return {name: (version, sha256) for name, version, sha256 in pins}
+
+
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
 
 
 def _take(wheel: Path, target: Path) -> None:
-    """Unpack a wheel's modules and licences, not its metadata."""
+    """Unpack a wheel's modules and licences, and of its metadata what says which version it is."""
     name = wheel.name.partition("-")[0]
     with ZipFile(wheel) as content:
         for entry in content.namelist():
-            if entry.endswith(".py"):
+            if entry.endswith((".py", ".dist-info/METADATA")):
                 content.extract(entry, target)
             elif ".dist-info/licenses/" in entry:
                 target.mkdir(parents=True, exist_ok=True)
@@ -118,9 +148,9 @@ def _take(wheel: Path, target: Path) -> None:
 
 def _wheels() -> dict[str, Path]:
     """Return the pinned wheels by name; pip fetches them when one is missing or not what the pin says."""
-    pins = re.findall(r"^(\w+)==(\S+) --hash=sha256:(\w+)$", VENDORED.read_text(), re.MULTILINE)
-    wheels = {name: WHEELS / f"{name}-{version}-py3-none-any.whl" for name, version, _ in pins}
-    if not all(_has_hash(wheels[name], sha256) for name, _, sha256 in pins):
+    pins = _pins()
+    wheels = {name: WHEELS / f"{name}-{version}-py3-none-any.whl" for name, (version, _) in pins.items()}
+    if not all(_has_hash(wheels[name], sha256) for name, (_, sha256) in pins.items()):
         _download()
     return wheels
 
@@ -186,7 +216,7 @@ def _part(name: str) -> str:
     return next(part for part in parts if part in name.split("/"))
 
 
-def _summary(archive: bytes, interpreters: Iterable[Interpreter]) -> str:
+def summary(archive: bytes, interpreters: Iterable[Interpreter]) -> str:
     """Return a table of what is in the zip, and which interpreters this machine did not have."""
     with ZipFile(io.BytesIO(archive)) as layer:
         entries = [(_part(info.filename), info.file_size, info.compress_size) for info in layer.infolist()]
@@ -195,11 +225,15 @@ def _summary(archive: bytes, interpreters: Iterable[Interpreter]) -> str:
         sizes = [(size, zipped) for other, size, zipped in entries if other == part]
         lines.append(f"{part:<16}{len(sizes):>6}{sum(s for s, _ in sizes):>10,}{sum(z for _, z in sizes):>10,}")
     lines.append(f"{'zip':<16}{len(entries):>6}{'':>10}{len(archive):>10,}")
-    found = {each.version for each in interpreters}
-    missing = ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED_VERSIONS if (major, minor) not in found)
-    if missing:
-        lines.append(f"no bytecode for {missing}: no such interpreter here; functions on it compile at each cold start")
+    if lacking := missing(interpreters):
+        lines.append(f"no bytecode for {lacking}: no such interpreter here; functions on it compile at each cold start")
     return "\n".join(lines)
+
+
+def missing(interpreters: Iterable[Interpreter]) -> str:
+    """Return which supported versions of Python are not among the interpreters, for people; empty where all are."""
+    found = {each.version for each in interpreters}
+    return ", ".join(f"{major}.{minor}" for major, minor in SUPPORTED_VERSIONS if (major, minor) not in found)
 
 
 def main() -> None:
@@ -209,7 +243,7 @@ def main() -> None:
     folder = parser.parse_args().unpack
     interpreters = find()
     archive = build(interpreters)
-    print(_summary(archive, interpreters))
+    print(summary(archive, interpreters))
     if len(archive) > SIZE_LIMIT_BYTES:
         sys.exit(f"the layer's zip has {len(archive):,} bytes; the limit is {SIZE_LIMIT_BYTES:,}")
     if folder:

@@ -13,6 +13,9 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import io
+import re
+import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -37,6 +40,17 @@ class Package:
 
     name: str
     content: bytes
+
+    @property
+    def version(self) -> str:
+        """As the layer itself says it, a release's with its commit."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as layer:
+                door = layer.read("python/sumo_internal/__init__.py").decode()
+        except (KeyError, zipfile.BadZipFile):
+            return __version__  # AWS says what it does not take
+        said = re.search(r'^__version__ = "(.*)"$', door, re.MULTILINE)
+        return said[1] if said else __version__
 
     @property
     def code_sha256(self) -> str:
@@ -83,7 +97,7 @@ def _publish(region: Region, package: Package, principals: Sequence[str]) -> tup
     if newest and region.code_sha256(newest) == package.code_sha256:
         layer, outcome = newest, "is there already"
     else:
-        description = f"{changes.LAYER_NAME} {__version__}"
+        description = f"{changes.LAYER_NAME} {package.version}"
         layer, outcome = region.publish(package.name, package.content, description, changes.RUNTIMES), "published"
     shared = [principal for principal in principals if region.share(layer, principal)]
     return layer, f"{outcome}, for {', '.join(shared)}" if shared else outcome

@@ -1,0 +1,81 @@
+"""``make release``: only what is committed, the same bytes each time, and a bill of what is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from layer.build import LICENSES, ROOT, bill
+from sumo_internal import __version__
+
+pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a release is made from a git checkout")
+
+RELEASE = "layer/dist/release"
+
+
+def clone(folder: Path) -> Path:
+    """A clean clone with one commit of what lies here, and the downloads of this checkout."""
+    listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
+    for name in listed.split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / ".cache/wheels", folder / ".cache/wheels")
+    identity = ["-c", "user.name=release", "-c", "user.email=release@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "all"]):
+        date = {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
+        subprocess.run(["git", *command], cwd=folder, env={"PATH": "/usr/bin:/bin", **date}, check=True)
+    return folder
+
+
+def release(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "layer.release", *options]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+
+
+@pytest.mark.timeout(180)
+def test_a_release_is_complete_and_the_same_twice(tmp_path: Path) -> None:
+    """Two clones of one commit, in other places, give the same zip; the sums are right; the layer names the commit."""
+    folders = [clone(tmp_path / name) for name in ("one", "another place")]
+    for folder in folders:
+        made = release(folder, "--missing-is-fine")
+        assert made.returncode == 0, made.stdout + made.stderr
+    zips = [(folder / RELEASE / "sumo-internal-extension.zip").read_bytes() for folder in folders]
+    assert zips[0] == zips[1]
+    place = folders[0] / RELEASE
+    for line in (place / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((place / name).read_bytes()).hexdigest() == digest
+    assert len(list(place.iterdir())) == 5
+    commit = subprocess.check_output(["git", "rev-parse", "--short=10", "HEAD"], cwd=folders[0], text=True).strip()
+    with zipfile.ZipFile(place / "sumo-internal-extension.zip") as layer:
+        assert f'__version__ = "{__version__}+{commit}"' in layer.read("python/sumo_internal/__init__.py").decode()
+        assert (
+            layer.read("python/sumo_internal/sbom.cdx.json")
+            == (place / "sumo-internal-extension.cdx.json").read_bytes()
+        )
+
+
+def test_what_is_not_committed_is_no_release(tmp_path: Path) -> None:
+    """One line says why. Guards against a release that nobody can check out again."""
+    folder = clone(tmp_path)
+    (folder / "sumo_internal/launch.py").write_text("# changed\n")
+    refused = release(folder, "--missing-is-fine")
+    assert refused.returncode == 1
+    assert "commit first; 1 files are not as in HEAD" in refused.stderr
+
+
+def test_the_bill_names_what_is_carried() -> None:
+    """Each package of vendored.txt with version, hash and licence; the layer depends on all of them."""
+    said = json.loads(bill("1.2.3"))
+    assert said["metadata"]["component"]["version"] == "1.2.3"
+    assert {each["name"] for each in said["components"]} == LICENSES.keys()
+    assert all(len(each["hashes"][0]["content"]) == 64 and each["licenses"] for each in said["components"])
+    assert said["dependencies"][0]["dependsOn"] == [each["bom-ref"] for each in said["components"]]
