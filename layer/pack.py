@@ -45,6 +45,7 @@ TOGETHER = (
         "spool/writer",
         "capture/__init__",
         "capture/lines",
+        "capture/multiline",
         "capture/log_records",
         "capture/recorder",
         "capture/record_format",

@@ -347,6 +347,15 @@ class Config:
         'Off: the function\'s texts are sent as {"message": …} and its objects as they are, without any key of ours. '
         "Without id, lines that came twice cannot be told from lines that were written twice.",
     )
+    multiline: str = _setting(
+        "SUMO_MULTILINE",
+        _choice("join", "split"),
+        "join",
+        "join: a JSON value, a value of pprint, a traceback is one record with all its lines; split: each line is one.",
+    )
+    is_ansi_stripped: bool = _setting(
+        "SUMO_STRIP_ANSI", _bool, False, "Escape sequences that colour a terminal are left out of the records."
+    )
     is_span_dropped: bool = _setting("SUMO_SPAN_DROP", _bool, False, "platform.runtimeDone is sent without its spans.")
     telemetry_timeout_ms: int = _setting(
         "TELEMETRY_TIMEOUT_MS",

@@ -171,7 +171,14 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     }
     if configuration.is_processed(config) or processors:
         _pipeline = _make_pipeline(config, spool, processors)
-    _recorder = recorder = Recorder(spool, keys, is_enhanced=config.is_enhanced, processing=_pipeline)
+    _recorder = recorder = Recorder(
+        spool,
+        keys,
+        is_enhanced=config.is_enhanced,
+        is_joined=config.multiline == "join",
+        is_ansi_stripped=config.is_ansi_stripped,
+        processing=_pipeline,
+    )
     return recorder, Shipper(config, spool, lambda counts: make_drainer(config, environ, recorder, counts))
 
 

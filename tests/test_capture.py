@@ -6,6 +6,7 @@ the model of Lambda. The cases are also the rows of the documentation's table of
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -48,6 +49,12 @@ Record = dict[str, Any]
 def same(printed: Lines, recorded: Lines) -> None:
     """The same lines, each as often."""
     assert Counter(recorded) == Counter(printed)
+
+
+def same_but_for_layout(printed: Lines, recorded: Lines) -> None:
+    """The same characters in the same order, where an object's record is the object."""
+    texts = ["".join("".join(lines).split()) for lines in (printed, recorded)]
+    assert texts[0] == texts[1]
 
 
 def without(*bypassing: str) -> Callable[[Lines, Lines], None]:
@@ -125,6 +132,7 @@ class Case:
 STRUCTLOG = ("structlog==26.1.0",)
 ONE_RECORD = "a log record is one record, whatever lines it has"
 ONE_REPORT = "the report of an error is one record, whatever lines it has"
+ONE_VALUE = "a JSON value, a value of `pprint`, a traceback is one record, whatever lines it has"
 KEPT_APART = "the two streams are kept apart, CloudWatch may have their texts on one line"
 
 CASES = [
@@ -142,7 +150,7 @@ CASES = [
     Case(
         "structlog_print",
         "structlog with ConsoleRenderer and PrintLogger",
-        "none; its text is text, without keys",
+        "a traceback is one record; any other text is text, without keys",
         packages=STRUCTLOG,
         has_counts=False,
         is_timed=True,
@@ -163,6 +171,13 @@ CASES = [
         "`print`, `write` and `writelines` of `sys.stdout` and `sys.stderr`",
         f"blank lines are left out; {KEPT_APART}",
         apart("half a line"),
+    ),
+    Case(
+        "together",
+        "`json.dumps(…, indent=2)`, `pprint`, `traceback`, printed",
+        ONE_VALUE,
+        same_but_for_layout,
+        has_counts=False,
     ),
     Case("binary", "`sys.stdout.buffer`, its `raw`, a wrapper around it, `sys.__stdout__`"),
     Case(
@@ -625,6 +640,29 @@ def test_the_tenant_and_the_trace_are_on_every_line(
     for record in got.records:
         assert record["tenantId"] == "t-1"
         assert re.fullmatch("1-[0-9a-f]{8}-[0-9a-f]{24}", record["traceId"])
+
+
+@each_format
+def test_lines_that_belong_together_are_one_record(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, form: str
+) -> None:
+    """A value is an object or a text, a traceback says which error it is; a list is as many records as it has lines."""
+    records = run(source, layer_folder, tmp_path, of("together"), form).records
+    messages = [record["message"] for record in records]
+    assert [type(message) for message in messages] == [str, dict, dict, *[str] * 8]
+    assert messages[1] == messages[2] == ast.literal_eval(messages[3]) == ast.literal_eval(messages[4])
+    assert messages[5:8] == ["a list:", "- one", "- two"]
+    for record in records[8:10]:
+        keys = (record["errorType"], record["errorMessage"], record["level"])
+        assert keys == ("LookupError", "no price\nfor order 17", "ERROR")
+        assert "in handler" in record["stackTrace"][-1]
+    assert messages[9].startswith("failed: Traceback")
+
+
+def test_each_line_by_itself_where_that_is_asked_for(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """SUMO_MULTILINE=split: the very lines of CloudWatch."""
+    got = run(source, layer_folder, tmp_path, of("together"), variables={"SUMO_MULTILINE": "split"})
+    same(flat(line.text for line in got.cloudwatch), [str(record["message"]) for record in got.records])
 
 
 SPANS = Case("spans", "", packages=("opentelemetry-sdk==1.45.2",), payloads=({}, {}))

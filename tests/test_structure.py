@@ -33,6 +33,7 @@ expressions diagnostics imports threads own_secrets
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS.split("\n")) for name in floor.split()}
 
 PURE = {
+    "multiline",
     "record_format",
     "log_records",
     "flush_strategy",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from functools import update_wrapper
 
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.reentrancy import current
@@ -26,12 +27,12 @@ if TYPE_CHECKING:
 class Report:
     """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
 
-    def __init__(self, recorder: Recorder, details: Callable[[], str]) -> None:
+    def __init__(self, recorder: Recorder, details: Callable[[], str] | None = None) -> None:
         """Report an error.
 
         Args:
             recorder: Where the report goes.
-            details: Gives the error's own keys, as a piece of an object's text.
+            details: Gives the error's own keys, as a piece of an object's text; None: they are those of its text.
         """
         self._recorder = recorder
         self._details = details
@@ -47,7 +48,10 @@ class Report:
         try:
             text = record_format.legible("".join(self._texts)).removesuffix("\n")
             if text and not text.isspace():
-                self._recorder.failed(text, self._details())
+                if self._details is None:
+                    self._recorder.line(text)
+                else:
+                    self._recorder.failed(text, self._details())
         except Exception as error:
             self._recorder.not_recorded(text, error)
 
@@ -71,3 +75,25 @@ def follow_errors(recorder: Recorder) -> None:
     threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
     handler: Any = logging.Handler
     handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())
+
+
+def follow_tracebacks(recorder: Recorder) -> None:
+    """Make each traceback that the function has ``traceback`` print one record; it is printed line by line."""
+    traceback: Any = sys.modules.get("traceback")  # the function's own, which the runtime has loaded
+    if traceback is None:
+        return
+
+    def joined(function: Callable[..., None]) -> Callable[..., None]:
+        def printing(*arguments: Any, **options: Any) -> None:
+            if current.subject is not None:  # of a log record or a report, which is one record anyway
+                return function(*arguments, **options)
+            with Report(recorder):
+                return function(*arguments, **options)
+
+        return update_wrapper(printing, function)
+
+    # print_exc and print_last call the one, which calls the other from Python 3.11 on.
+    traceback.print_exception = joined(traceback.print_exception)
+    printer = traceback.TracebackException
+    if hasattr(printer, "print"):
+        printer.print = joined(printer.print)

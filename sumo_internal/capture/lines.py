@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 
+from sumo_internal.capture.multiline import ENDINGS, grouped
 from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.reentrancy import need_room
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from sumo_internal.spool.partials import Partials
+    from sumo_internal.capture.multiline import Waiting
+    from sumo_internal.spool.partials import Partials, Slot
 
 _PARTIAL_MAX_CHARS = 64 * 1024
 """Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
@@ -37,6 +39,8 @@ class Lines:
         partials: Partials,
         partial_max_chars: int = _PARTIAL_MAX_CHARS,
         cut: Callable[[str], int] = len,
+        *,
+        is_joined: bool = True,
     ) -> None:
         """Put lines together.
 
@@ -46,14 +50,19 @@ class Lines:
             partials: Where text without a line end survives its process.
             partial_max_chars: Bound on text without a line end that is held back per thread and stream.
             cut: How much of a text beyond the bound may be recorded now.
+            is_joined: Lines that belong together are recorded as one (SUMO_MULTILINE).
         """
         self._record = record
         self._keep, self._keep_more, self._keep_no_more = partials.begin, partials.extend, partials.end
         self._partial_max_chars = partial_max_chars
         self._cut = cut
+        self._is_joined = is_joined
         self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
         """What has no line end, by stream (1 and 2) and thread: the slot where it is kept, its size, and its pieces.
         Who takes it out empties the list: an interruption may have done so while another piece was put in."""
+
+        self._waiting: tuple[dict[int, tuple[Waiting, Slot | None]], ...] = ({}, {}, {})
+        """Whole lines that are the beginning of a value or a traceback, and the slot where they are kept."""
 
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         """Record the lines that are whole with this text, and keep what follows the last of them.
@@ -73,18 +82,19 @@ class Lines:
         held = partials.pop(thread, None)
         if held is None:
             lines, _, rest = text.rpartition("\n")
-            self._split(lines, created_s)
+            self._split(lines, created_s, stream, thread, is_ended=not rest)
         else:
             try:
                 if text == "\n" and len(held) == 3:
                     line, rest = held[2], ""
-                    if not line.isascii():
-                        line = legible(line)
-                    if line and not line.isspace():
-                        self._record(line, created_s)
+                    if line.isascii() and line[-1:] not in ENDINGS and not self._waiting[stream]:
+                        if line and not line.isspace():
+                            self._record(line, created_s)  # nearly always: what ``print`` writes
+                    else:
+                        self._split(line, created_s, stream, thread, is_ended=True)
                 else:
                     lines, _, rest = ("".join(held[2:]) + text).rpartition("\n")
-                    self._split(lines, created_s)
+                    self._split(lines, created_s, stream, thread, is_ended=not rest)
             except RecursionError:
                 partials[thread] = held
                 raise
@@ -101,10 +111,13 @@ class Lines:
 
     def flush(self, *, is_final: bool) -> None:
         """Record what waits for its line end, unless its thread is just writing it; at the very end all of it."""
-        for partials in self._partials:
-            for thread in list(partials):
+        for stream, (partials, waiting) in enumerate(zip(self._partials, self._waiting, strict=True)):
+            for thread in [*partials, *waiting]:
                 if is_final or thread == get_ident() or not _is_writing(thread):
-                    self._split(self._taken(partials, thread), None)
+                    text = self._taken(partials, thread)
+                    if text:
+                        self._split(text, None, stream, thread, is_ended=True)
+                    self._give_up(waiting, thread)
 
     def _taken(self, partials: dict[int, list[Any]], thread: int) -> str:
         held = partials.pop(thread, None)
@@ -160,7 +173,7 @@ class Lines:
         try:
             text = "".join(held[2:])
             end = self._cut(text)
-            self._split(text[:end], None)
+            self._record_line(legible(text[:end]), None)
         except RecursionError:
             partials[thread] = held  # the next piece comes by here as well
             return
@@ -171,17 +184,47 @@ class Lines:
         if text[end:]:
             self._hold(partials, thread, text[end:])
 
-    def _split(self, text: str, created_s: float | None) -> None:
+    def _split(self, text: str, created_s: float | None, stream: int, thread: int, *, is_ended: bool) -> None:
+        """Record whole lines: each, or those together that belong together."""
         if not text.isascii():
             text = legible(text)
-        if "\n" not in text:
-            lines = [text]
+        waiting = self._waiting[stream]
+        if "\n" not in text and is_ended and text[-1:] not in ENDINGS and thread not in waiting:
+            self._record_line(text, created_s)  # nearly always
+            return
+        need_room()
+        lines = text.split("\n")
+        if not self._is_joined:
+            for line in lines:
+                self._record_line(line, created_s)
+            return
+        before, slot = waiting.pop(thread, (None, None))
+        groups, after = grouped(lines, before, is_ended=is_ended)
+        for group in groups:
+            self._record_line("\n".join(group), created_s)
+        if after is not None and after is before:
+            if slot is not None:
+                self._keep_more(slot, f"\n{text}")
         else:
-            need_room()
-            lines = text.split("\n")
-        for line in lines:
-            if line and not line.isspace():
-                self._record(line, created_s)
+            if slot is not None:
+                self._keep_no_more(slot)
+            slot = None if after is None else self._keep("\n".join(after.lines))
+        if after is not None:
+            self._give_up(waiting, thread)  # an interruption's, just now
+            waiting[thread] = after, slot
+
+    def _give_up(self, waiting: dict[int, tuple[Waiting, Slot | None]], thread: int) -> None:
+        """Record lines as they are whose rest does not come."""
+        before, slot = waiting.pop(thread, (None, None))
+        if before is not None:
+            for group in before.given_up():
+                self._record_line("\n".join(group), None)
+        if slot is not None:
+            self._keep_no_more(slot)
+
+    def _record_line(self, text: str, created_s: float | None) -> None:
+        if text and not text.isspace():
+            self._record(text, created_s)
 
 
 def _is_writing(thread: int) -> bool:

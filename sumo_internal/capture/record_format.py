@@ -20,6 +20,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
+from sumo_internal.capture import multiline
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -69,6 +71,9 @@ _LEVEL_KEYS = ("level", "severity", "log.level", "lvl", "levelname")
 
 _LEVEL_MAX_CHARS = 50
 """Of a level that somebody has made up; what is longer is none."""
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+"""Control sequences of ECMA-48; what is an operating system's command (a title, a link) goes with its sequence."""
 
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
@@ -169,8 +174,25 @@ def message_text(text: str) -> tuple[str, str]:
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
         logger = content.get("logger")
-        return flat, logger_text(object_level(content), logger if type(logger) is str else "")
+        details = logger_text(object_level(content), logger if type(logger) is str else "")
+        keys = multiline.object_keys(content) if "exception" in content or "exc_info" in content else None
+        return flat, details + ("" if keys is None else failure_text(*keys))
     return quote(text), ""
+
+
+def without_ansi(text: str) -> str:
+    """A text without the sequences that colour it, or move a terminal's cursor."""
+    return _ANSI.sub("", text)
+
+
+def line_text(text: str) -> tuple[str, str]:
+    """What stands behind ``"message":`` for what was written, and what it says of itself, as a piece.
+
+    Like :func:`message_text`; and a text that is a traceback says which error it is.
+    """
+    message, details = message_text(text)
+    keys = multiline.traceback_keys(text) if not details and "\n" in text else None
+    return message, details if keys is None else f',"level":"ERROR"{failure_text(*keys)}'
 
 
 def _refuse_constant(name: str) -> Any:

@@ -80,7 +80,7 @@ _ENDING_BYTES = 100
 """Room for what the spool adds to a line: its id, of about 50."""
 
 
-unended: dict[LogRecord, tuple[Recorder, str]] = {}
+unended: dict[LogRecord, tuple[Recorder, list[str]]] = {}
 """What handlers have written of their log records so far that has no line end. Some write it in pieces; and the
 runtime's handler writes none behind a traceback, when it writes to stdout."""
 
@@ -104,9 +104,9 @@ def note_records() -> None:
                 current.subject = outer
                 self.release()
             if unended and record in unended:
-                recorder, text = unended.pop(record)
+                recorder, pieces = unended.pop(record)
                 with diagnostics.guard("recording a log record"):
-                    recorder.record(text, record)
+                    recorder.record("".join(pieces), record)
         return passed
 
     # In the call stack of "--- Logging error ---", logging leaves out what lies in its own folder.
@@ -140,6 +140,8 @@ class Recorder:
         keys: Mapping[str, str | bool | None],
         *,
         is_enhanced: bool = True,
+        is_joined: bool = True,
+        is_ansi_stripped: bool = False,
         processing: Processing | None = None,
     ) -> None:
         """Record into a spool.
@@ -149,6 +151,8 @@ class Recorder:
             keys: Keys that all records of this process share: ``logGroup``, ``logStream``, ``LayerVersion``, ….
             is_enhanced: False records texts as ``{"message":…}`` and objects as themselves, without any other key
                 (SUMO_ENHANCE_JSON_LOGS); the spool must not add its ids either then.
+            is_joined: Lines that belong together are one record (SUMO_MULTILINE).
+            is_ansi_stripped: Escape sequences of terminals are left out (SUMO_STRIP_ANSI).
             processing: What the records pass; None for nothing, which costs nothing.
         """
         self.spool = spool
@@ -156,6 +160,8 @@ class Recorder:
         self._append = spool.append if processing is None else processing.append
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
+        self.is_joined = is_joined
+        self._is_ansi_stripped = is_ansi_stripped
         self._loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
@@ -171,9 +177,10 @@ class Recorder:
         spool.on_fork = self._forget_unwritten
 
     def _new_lines(self) -> Lines:
-        if self._processing is None:
-            return Lines(self.line, self.spool.partials, cut=_cut)
-        return Lines(self.line, self.spool.partials, self._processing.partial_max_chars, self._processing.cut)
+        partials, is_joined, processing = self.spool.partials, self.is_joined, self._processing
+        if processing is None:
+            return Lines(self.line, partials, cut=_cut, is_joined=is_joined)
+        return Lines(self.line, partials, processing.partial_max_chars, processing.cut, is_joined=is_joined)
 
     # Invocations.
 
@@ -196,7 +203,8 @@ class Recorder:
         self.spool.partials.set_context(self._context if self._is_enhanced else None)
         # Loaded by the function, if at all, and never by us. Without it no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
-        self._takes_short_way = self._processing is None and self._is_enhanced and self._tracing is None
+        is_plain = self._processing is None and self._is_enhanced and not self._is_ansi_stripped
+        self._takes_short_way = is_plain and self._tracing is None
         if self._processing is not None:
             self._processing.enter_invocation(request_id)
 
@@ -254,13 +262,13 @@ class Recorder:
             elif isinstance(subject, list):
                 subject += [self._lines.take(stream) + text]
             else:
-                if unended and subject in unended:
-                    text = unended[subject][1] + text
                 if text[-1:] == "\n":
+                    if unended and subject in unended:
+                        text = "".join(unended[subject][1]) + text
                     self.record(text if text.isascii() else legible(text), subject)
                     unended.pop(subject, None)
                 else:
-                    unended[subject] = (self, text)
+                    unended.setdefault(subject, (self, []))[1].append(text)
         except RecursionError:
             raise
         except Exception as error:
@@ -385,7 +393,8 @@ class Recorder:
 
     def line(self, text: str, created_s: float | None = None) -> None:
         """Record one line of text."""
-        message, details = (quote(text), "") if text[:1] != "{" else record_format.message_text(text)
+        is_plain = text[:1] != "{" and "\n" not in text
+        message, details = (quote(text), "") if is_plain else record_format.line_text(text)
         self._put(created_s or time(), text, message, details, log_records.level_in(details))
 
     def failed(self, text: str, details: str) -> None:
@@ -422,6 +431,10 @@ class Recorder:
 
     def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> None:
         if not self._takes_short_way:
+            if self._is_ansi_stripped and "\x1b" in text:
+                text = record_format.without_ansi(text)
+                message, own = record_format.line_text(text)
+                details = details or own
             if self._processing is not None:
                 passed = self._processing.passed(text, details, level, said)
                 if passed is None:

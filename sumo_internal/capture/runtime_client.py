@@ -29,7 +29,7 @@ from time import time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.error_reports import Report, follow_errors
+from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.capture.reentrancy import current, is_recorded, too_deep
 
@@ -174,6 +174,8 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
     bootstrap.create_log_sink = heard_sink
     bootstrap.log_error = noted_error
     follow_errors(recorder)
+    if recorder.is_joined:
+        follow_tracebacks(recorder)
     log_records.ask_client(_names_left(bootstrap))
     atexit.register(recorder.flush)
 

@@ -158,7 +158,7 @@ class PlatformEvents:
                 return
         else:
             text = value_text(content)
-        message, details = record_format.message_text(text)
+        message, details = record_format.line_text(text)
         request_id = _text(content, "requestId") or self.request_id
         level = INFO
         if self._process is not None:

@@ -36,7 +36,7 @@ class Unfinished:
     def record(self, partial: Partial) -> str | None:
         """A record up to its closing brace; None where a rule says that it is not wanted."""
         text = record_format.legible(partial.text)
-        details = record_format.message_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
+        details = record_format.line_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
         try:
             kept = self._rules.applied(text, details)
         except WithheldError as problem:
