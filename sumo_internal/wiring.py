@@ -16,7 +16,7 @@ from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import Shipper
 from sumo_internal.spool import handoff
-from sumo_internal.spool.envelope import request_headers
+from sumo_internal.spool.envelope import addressed, request_headers
 from sumo_internal.spool.writer import Spool
 
 TYPE_CHECKING = False
@@ -159,7 +159,8 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     if not stream and environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         stream = handoff.made_up_stream(version)
     headers = request_headers(config, function, stream, version)
-    spool = Spool(config.spool_dir, headers, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
+    envelope = addressed(headers, config)
+    spool = Spool(config.spool_dir, envelope, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
     log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
     handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
     keys = {

@@ -248,3 +248,35 @@ def test_a_hanging_source_keeps_no_script_for_longer_than_the_bound(tmp_path: Pa
         begun_s = time.monotonic()
         assert run(SCRIPT, source, tmp_path)[0] == 0
         assert EXIT_MAX_S < time.monotonic() - begun_s < EXIT_MAX_S + 3
+
+
+def test_two_programs_with_one_spool_folder_and_two_sources_keep_their_lines_apart(tmp_path: Path) -> None:
+    """Each ships what is addressed to its own source only, also what another one has left there before it ended."""
+    first = SCRIPT.replace('"one"', '"first"')
+    with SumoSource() as one, SumoSource() as other:
+        one.default = HANG
+        run(first, one, tmp_path)  # ends without being rid of its line
+        run(SCRIPT.replace('"one"', '"other"'), other, tmp_path)
+        one.default = Fault()
+        run(first.replace('"first"', '"later"'), one, tmp_path)
+
+        seen = [
+            sorted({record["message"].split()[-1] for record in source.records if record["type"] == "function"})
+            for source in (one, other)
+        ]
+    assert seen == [["first", "later"], ["other"]]
+
+
+def test_a_hanging_source_does_not_keep_another_ones_lines(tmp_path: Path) -> None:
+    """Whoever drains to one source keeps nobody from draining to another."""
+    with SumoSource() as one, SumoSource() as other:
+        one.default = HANG
+        thread = threading.Thread(target=run, args=(SCRIPT + "time.sleep(2)", one, tmp_path))
+        thread.start()
+        one.wait_for(lambda source: bool(source.requests))
+        begun_s = time.monotonic()
+        run(SCRIPT.replace('"one"', '"other"'), other, tmp_path)
+        took_s = time.monotonic() - begun_s
+        assert [record["message"].split()[-1] for record in other.records] == ["other"]
+        thread.join()
+    assert took_s < EXIT_MAX_S

@@ -25,10 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from sumo_internal.config import read
 from sumo_internal.spool import segment as segment_module
 from sumo_internal.spool import turn
 from sumo_internal.spool import writer as spool_module
 from sumo_internal.spool.counters import BLOCKED, DISK_FULL, SAMPLED_OUT, SPOOL_FULL, TOO_LONG, totals
+from sumo_internal.spool.envelope import DESTINATION, destination
 from sumo_internal.spool.folder import FolderRefusedError
 from sumo_internal.spool.held import Held
 from sumo_internal.spool.reader import SpoolReader, is_alive, last_lines
@@ -732,6 +734,45 @@ def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
     assert not has_others(spool)
     (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
     assert not has_others(spool)
+
+
+def test_what_is_addressed_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    """Not seen as another's lines, not taken, not removed, not counted as left; and the lock is not the same."""
+    folder = tmp_path / "spool"
+    own, same, other, old = (
+        Spool(str(folder), ENVELOPE | address, 64_000_000)
+        for address in ({DESTINATION: "a"}, {DESTINATION: "a"}, {DESTINATION: "b"}, {})
+    )
+    reader, others = SpoolReader(own.folder, own), SpoolReader(own.folder, other)
+    other.append(start("elsewhere"))
+    assert not has_others(own) and not reader.has_others()
+    assert reader.acquire() and others.acquire()
+    assert drain(reader) == [] and reader.left() == (0, 0)
+    reader.release()
+
+    same.append(start("the same"))
+    old.append(start("of an earlier version"))
+    assert has_others(own) and reader.has_others()
+    assert sorted(drain(reader)) == ["of an earlier version", "the same"]
+    assert drain(others) == ["elsewhere"]
+
+
+@pytest.mark.parametrize(
+    "variable", ["SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN", "SUMO_S3_BUCKET_NAME", "SUMO_S3_BUCKET_REGION"]
+)
+def test_whatever_makes_another_destination_makes_another_address(variable: str) -> None:
+    """And what does not, does not; the token itself is not in it."""
+    environ = {
+        "SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/c0ffee",
+        "SUMO_HTTP_TOKEN": "bearer-of-a-token",
+        "SUMO_ENABLE_FAILOVER": "true",
+        "SUMO_S3_BUCKET_NAME": "lines",
+        "SUMO_S3_BUCKET_REGION": "eu-west-1",
+    }
+    usual = destination(read(environ)[0])
+    assert destination(read(environ | {"SUMO_FLUSH": "end", "SOURCE_CATEGORY_OVERRIDE": "x"})[0]) == usual
+    assert destination(read(environ | {variable: environ[variable] + "2"})[0]) != usual
+    assert len(usual) == 16 and "c0ffee" not in usual
 
 
 @pytest.mark.parametrize("moment", ["before", "during", "after"])

@@ -280,6 +280,7 @@ class PlatformLog:
 
     def _named_spool(self) -> Spool:
         """A new spool, under the names and headers that are known by now."""
+        from sumo_internal.spool.envelope import addressed
         from sumo_internal.spool.writer import Spool
 
         drawn, self._drawn = self._drawn, None
@@ -291,4 +292,5 @@ class PlatformLog:
         log_group, stream, headers = self._hearing.names()
         self._keys = {"logGroup": log_group, "logStream": stream, "LayerVersion": configuration.CLIENT}
         limit_bytes = self._config.spool_max_mb * 1_000_000
-        return Spool(self._config.spool_dir, headers, limit_bytes, has_ids=self._config.is_enhanced)
+        envelope = addressed(headers, self._config)
+        return Spool(self._config.spool_dir, envelope, limit_bytes, has_ids=self._config.is_enhanced)

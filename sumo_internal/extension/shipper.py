@@ -81,11 +81,12 @@ class Shipper:
 
     def left(self) -> tuple[int, int]:
         """Lines and bytes that nobody else has yet."""
+        from sumo_internal.spool.envelope import destination
         from sumo_internal.spool.reader import SpoolReader
 
         if self._worker is not None and not self.is_busy:
             return self._worker.reader().left()
-        return SpoolReader(self._config.spool_dir, self._platform_log.spool).left()
+        return SpoolReader(self._config.spool_dir, self._platform_log.spool, destination(self._config)).left()
 
 
 class _Worker:
@@ -161,6 +162,7 @@ class _Worker:
         from sumo_internal.net.client import PlainSender
         from sumo_internal.shipping import factory
         from sumo_internal.spool.counters import Counters
+        from sumo_internal.spool.envelope import destination
         from sumo_internal.spool.reader import SpoolReader
 
         def complete(partial: Partial) -> str | None:
@@ -169,7 +171,7 @@ class _Worker:
             return Unfinished(self._config, counts.add).record(partial)
 
         self._sender = sender = PlainSender()
-        reader = SpoolReader(self._config.spool_dir)
+        reader = SpoolReader(self._config.spool_dir, destination=destination(self._config))
         reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name)
         account = self._platform_log.account

@@ -18,6 +18,7 @@ from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
+from sumo_internal.spool.envelope import DESTINATION
 from sumo_internal.spool.folder import FolderRefusedError
 
 TYPE_CHECKING = False
@@ -381,6 +382,7 @@ class Batch:
         self.size_bytes = sum(piece.size_bytes for piece in slices)
         self.is_single = len(slices) == 1 and slices[0].is_single
         self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
+        self.envelope.pop(DESTINATION, None)  # no header
 
     def body(self, encoding: Encoding = GZIP) -> bytes:
         """The lines, compressed; an object in the bucket is gzip, whatever the source takes.

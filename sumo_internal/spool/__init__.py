@@ -12,7 +12,8 @@ A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writi
     <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
     <environment>-p<pid>.<number>.held     segments that are none of the spool's unless the writer dies (held.py)
 
-and one ``drain.lock``, held by whoever is draining. A segment is 999,424 bytes and never grows:
+and for each destination (whoever ships to the same source, with the same token and bucket, has the same) one
+``drain-<destination>.lock``, held by whoever is draining to it. A segment is 999,424 bytes and never grows:
 
 =======  =====  ======================  =======  ==================================================================
 offset   size   field                   owner    meaning
@@ -23,7 +24,8 @@ offset   size   field                   owner    meaning
 24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
 32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
 64       4      envelope size           writer   written once, before the file has its name
-68       *      envelope                writer   JSON object: the request headers that these lines travel under
+68       *      envelope                writer   JSON object: the request headers that these lines travel under, and
+                                                 their ``destination``, which is that of the processes that drain them
 4,096    12288  unfinished text         writer   see below; not there where the envelope reaches as far
 16,384   *      lines                   writer   records, each one line of JSON with its newline
 =======  =====  ======================  =======  ==================================================================
@@ -53,7 +55,7 @@ Invariants
 ==========
 
 1. Each field has one owner, and an owner is one thread at a time: the writer in its turn, the drainer under
-   ``drain.lock``.
+   its destination's drain lock.
 2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases. The sent offset goes back
    when the answer is that nothing was taken; who sends a line below it again counts it as sent again.
 3. Bytes below the committed offset never change.

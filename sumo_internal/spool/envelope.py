@@ -1,4 +1,4 @@
-"""The envelope of a batch: the request headers under which a writer's lines travel. Pure."""
+"""The envelope of a batch: the request headers under which a writer's lines travel, and where to. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,36 @@ from sumo_internal.config import CLIENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sumo_internal.config import Config
+
+
+DESTINATION = "destination"
+"""Key of a segment's envelope that is no header: a digest of where its lines are to go. Two programs of one user have
+one spool folder; each ships only the segments that say the same as its own settings."""
+
+
+def addressed(headers: Mapping[str, str], config: Config) -> dict[str, str]:
+    """The envelope of a process's segments.
+
+    Args:
+        headers: As :func:`request_headers` made them.
+        config: Where to.
+    """
+    return {**headers, DESTINATION: destination(config)}
+
+
+def destination(config: Config) -> str:
+    """64 bits that tell where lines go: the endpoint as the settings have it, its token, the failover bucket.
+
+    FNV-1a, by hand: ``hashlib`` is a cost of each cold start, and this guards against a mix-up, not against anybody. An
+    endpoint's 100 random bits and more are not to be had from it.
+    """
+    digest = 0xCBF29CE484222325
+    for byte in "\0".join((config.endpoint, config.token, config.bucket_name, config.bucket_region)).encode():
+        digest = (digest ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{digest:016x}"
 
 
 def request_headers(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, is_empty
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, unlink
 from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment, SegmentDamagedError, Slice
-from sumo_internal.spool.writer import has_others, list_segments
+from sumo_internal.spool.writer import has_others, is_addressed, list_segments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,16 +36,21 @@ LEFTOVER_AGE_S = 60
 class SpoolReader:
     """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
 
-    def __init__(self, folder: str, own: Spool | None = None) -> None:
+    def __init__(self, folder: str, own: Spool | None = None, destination: str = "") -> None:
         """Look at a folder.
 
         Args:
             folder: Path of the spool's folder.
             own: This process's writer, if it has one: its segments are read where they are mapped already, so that
                 they outlive their files.
+            destination: Where lines are to go, if no own writer says it: what is addressed elsewhere is left alone.
+                Empty: whatever is there is taken.
         """
         self.folder = folder
         self.own = own
+        self._destination = destination if own is None else own.destination
+        self._strange: set[str] = set()
+        """Paths of segments that are addressed elsewhere."""
         self._foreign: dict[str, Segment] = {}
         self._alive: dict[str, bool] = {}
         """Of the writers of these."""
@@ -68,12 +73,13 @@ class SpoolReader:
         with an id. None where such a text is left alone."""
 
     def acquire(self) -> bool:
-        """Become the one drainer; False while another process is. The kernel frees it when a process dies."""
+        """Become the destination's one drainer; False while another process is. The kernel frees it when one dies."""
         try:
             if self._lock is None or self._lock.is_unlinked:
                 self._lock, self._is_refused = None, False
                 open_folder(self.folder)
-                self._lock = LockFile(f"{self.folder}/drain.lock")
+                name = f"drain-{self._destination}" if self._destination else "drain"
+                self._lock = LockFile(f"{self.folder}/{name}.lock")
         except FolderRefusedError:
             self._is_refused = True  # what is mapped already is drained all the same
         except OSError:
@@ -200,6 +206,7 @@ class SpoolReader:
         names = [] if self._is_refused else self._list()
         self._looked_ns = -1 if self._is_refused else self._listed_ns
         paths = [f"{self.folder}/{name}" for name in names if name.endswith((".spool", ".held"))]
+        self._strange.intersection_update(paths)
         for path in paths:
             writer = os.path.basename(path).partition(".")[0]
             is_own = self.own is not None and writer == self.own.writer
@@ -224,11 +231,16 @@ class SpoolReader:
                 self._remove(segment)
 
     def _adopt(self, path: str) -> None:
-        if path in self._foreign:
+        if path in self._foreign or path in self._strange:
             return
         try:
-            self._foreign[path] = Segment.open(path)
-            self.envelope = self._foreign[path].envelope
+            segment = Segment.open(path)
+            if not is_addressed(segment.envelope, self._destination):
+                segment.close()
+                self._strange.add(path)
+                return
+            self._foreign[path] = segment
+            self.envelope = segment.envelope
         except SegmentDamagedError as error:
             self._set_aside(path, str(error))
         except OSError:
@@ -277,7 +289,7 @@ class SpoolReader:
         writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
         for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
             writer, _, kind = name.partition(".")
-            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or name == "drain.lock":
+            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or writer.startswith("drain"):
                 continue
             path = f"{self.folder}/{name}"
             writer = writer.removesuffix(DRAINER)

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 from sumo_internal import diagnostics
 from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
+from sumo_internal.spool.envelope import DESTINATION
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder
 from sumo_internal.spool.partials import Partials
 from sumo_internal.spool.segment import (
@@ -59,7 +60,7 @@ class Spool:
 
         Args:
             folder: Path of the spool's folder; made if it is not there.
-            envelope: Request headers under which this writer's lines travel.
+            envelope: Request headers under which this writer's lines travel, and where to.
             max_bytes: Bound on what all segments of the folder may take together.
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
 
@@ -81,6 +82,7 @@ class Spool:
         self.held_segments_max = max(1, self._max_segments // 4)
         """Bound on what is held back, besides."""
         self._reserved_segments = -(-self._max_segments // 10)
+        self.destination = envelope.get(DESTINATION, "")
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
         if ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
             raise FolderRefusedError(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
@@ -420,19 +422,30 @@ def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str
 def has_others(own: Spool) -> bool:
     """Has another writer (the extension, a forked child, a process that has died) lines that are not acknowledged?"""
     others = [path for path in list_segments(own.folder) if not os.path.basename(path).startswith(f"{own.writer}.")]
-    return any(_is_pending(path) for path in others)
+    return any(_is_pending(path, own.destination) for path in others)
 
 
-def _is_pending(path: str) -> bool:
+def is_addressed(envelope: bytes, destination: str) -> bool:
+    """Are a segment's lines to go where a process's go? Without an address, on either side, they are."""
+    try:
+        return not destination or json.loads(envelope).get(DESTINATION, destination) == destination
+    except (ValueError, AttributeError, RecursionError):
+        return True  # damaged: the drainer says so
+
+
+def _is_pending(path: str, destination: str) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False  # removed meanwhile: somebody has delivered it
     try:
         cursors = memoryview(os.pread(descriptor, ENVELOPE_OFFSET, 0).ljust(ENVELOPE_OFFSET, b"\0")).cast("Q")
+        if cursors[COMMITTED] <= cursors[ACKNOWLEDGED]:
+            return False
+        size = int.from_bytes(os.pread(descriptor, 4, ENVELOPE_OFFSET), "little")
+        return is_addressed(os.pread(descriptor, min(size, HEADER_BYTES), ENVELOPE_OFFSET + 4), destination)
     finally:
         os.close(descriptor)
-    return cursors[COMMITTED] > cursors[ACKNOWLEDGED]
 
 
 def _locked(path: str) -> LockFile:
