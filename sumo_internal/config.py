@@ -140,6 +140,10 @@ def _header(text: str) -> str:
     return text
 
 
+PLACEHOLDERS = ("{account}", "{region}", "{function}", "{version}", "{memory}")
+"""What a value of SUMO_FIELDS may have in it; filled when a batch is sent."""
+
+
 def _fields(text: str) -> str:
     """``k=v,k2=v2`` within Sumo's limits: 30 fields, keys of 255 and values of 200 characters."""
     pairs = [pair.strip() for pair in _header(text).split(",") if pair.strip()]
@@ -151,7 +155,17 @@ def _fields(text: str) -> str:
             raise InvalidSettingError(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
     if len(pairs) > 30:
         raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic takes 30")
+    known = [pair for pair in pairs if not _unknown_places(pair)]
+    for pair in pairs:
+        for place in _unknown_places(pair):
+            raise InvalidSettingError(f"has {place}, which is none of {', '.join(PLACEHOLDERS)}", ",".join(known))
     return ",".join(pairs)
+
+
+def _unknown_places(pair: str) -> list[str]:
+    """What stands in braces in a pair and is no placeholder."""
+    words = [piece.partition("}") for piece in pair.split("{")[1:]]
+    return [f"{{{word[:20]}}}" for word, closed, _ in words if closed and f"{{{word}}}" not in PLACEHOLDERS]
 
 
 def _level(text: str) -> str:
@@ -326,7 +340,11 @@ class Config:
     source_name: str = _setting("SUMO_SOURCE_NAME", _header, "", "X-Sumo-Name instead of the log stream.")
     source_host: str = _setting("SUMO_SOURCE_HOST", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>.")
     fields: str = _setting(
-        "SUMO_FIELDS", _fields, "", "X-Sumo-Fields of every request: key=value pairs, comma separated."
+        "SUMO_FIELDS",
+        _fields,
+        "",
+        "X-Sumo-Fields of every request: key=value pairs, comma separated; in values {account}, {region}, {function}, "
+        "{version} and {memory} are filled.",
     )
     log_types: tuple[str, ...] = _setting(
         "SUMO_LOG_TYPES",

@@ -40,6 +40,8 @@ _recorder: Recorder | None = None
 """The process's one recorder, once somebody has set it up."""
 _pipeline: Pipeline | None = None
 """What its records pass, where a setting asks for it."""
+_api: ExtensionsApi | None = None
+"""Where this process is registered as an extension."""
 _is_wrapped = False
 
 
@@ -211,7 +213,13 @@ def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder,
 
     reader = SpoolReader(config.spool_dir, recorder.spool)
     reader.complete = complete
-    return factory.make_drainer(config, environ, reader, counts, lambda: _make_sender(environ), recorder.account)
+    return factory.make_drainer(
+        config, environ, reader, counts, lambda: _make_sender(environ), recorder.account, _account_id
+    )
+
+
+def _account_id() -> str:
+    return _api.account_id if _api else ""
 
 
 def _make_sender(environ: Mapping[str, str]) -> Sender:
@@ -231,7 +239,9 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
 
 
 def _follow(bootstrap: Any, invocations: Invocations) -> None:
+    global _api
     runtime_client.follow_invocations(bootstrap, invocations)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address and not configuration.is_managed(os.environ):  # which has no freeze, and no INVOKE to register for
-        invocations.register(ExtensionsApi(address))
+        _api = ExtensionsApi(address)
+        invocations.register(_api)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from layer.build import ROOT
 from sumo_internal import __version__
 from sumo_internal.config import SETTINGS, Config, Setting, is_in_process, is_processed, read, remarks
+from sumo_internal.spool import envelope
 from sumo_internal.spool.envelope import dashboard_stream, request_headers
 
 ENDPOINT = "https://collectors.sumologic.com/receiver/v1/http/ZaVnC4dhaV0secret=="
@@ -63,6 +64,7 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_SOURCE_NAME", "orders", "orders"),
     ("SUMO_SOURCE_HOST", "orders", "orders"),
     ("SUMO_FIELDS", "team=shop", "team=shop"),
+    ("SUMO_FIELDS", "a={account},f={function}-{version}", "a={account},f={function}-{version}"),
     ("SUMO_FIELDS", " team=shop , env=prod,", "team=shop,env=prod"),
     ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(30)), ",".join(f"k{n}=v" for n in range(30))),
     ("SUMO_FIELDS", f"{'k' * 255}={'v' * 200}", f"{'k' * 255}={'v' * 200}"),
@@ -128,6 +130,7 @@ INVALID = [
     ("SUMO_SAMPLE", "-0.1", "between 0 and 1"),
     ("SUMO_SAMPLE", "nan", "between 0 and 1"),
     ("SUMO_SAMPLE", "10%", "not a number"),
+    ("SUMO_FIELDS", "a={accont}", "{accont}, which is none of {account}"),
     ("SUMO_FIELDS", "team", "not key=value"),
     ("SUMO_FIELDS", "=shop", "not key=value"),
     ("SUMO_FIELDS", "team=", "not key=value"),
@@ -444,3 +447,33 @@ def test_an_unknown_stream_has_no_name() -> None:
 def test_dashboard_stream(log_stream: str, expected: str) -> None:
     """Dashboards take date, version and id out of ``*/[*]*``; a custom log group's streams have another form."""
     assert dashboard_stream(log_stream, "7") == expected
+
+
+def test_an_unknown_placeholder_is_left_out() -> None:
+    """Its field is, and the others stay."""
+    config, (problem,) = read({"SUMO_FIELDS": "team=shop,account={acount},region={region}"})
+    assert config.fields == "team=shop,region={region}" and "{acount}, which is none of {account}, {region}" in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "account_id", "sent", "missing"),
+    [
+        ("team=shop", "", "team=shop", []),
+        ("account={account},team=shop", "123456789012", "account=123456789012,team=shop", []),
+        ("account={account},team=shop", "", "team=shop", ["{account}"]),
+        ("account={account}", "", None, ["{account}"]),
+        ("a={region}/{function}:{version},m={memory}", "1", "a=eu-central-1/orders:7,m=128", []),
+        ("a={odd", "1", "a={odd", []),
+    ],
+)
+def test_placeholders_are_filled(fields: str, account_id: str, sent: str | None, missing: list[str]) -> None:
+    """A field without a value is left out, and a header without fields."""
+    environ = {
+        "AWS_REGION": "eu-central-1",
+        "AWS_LAMBDA_FUNCTION_NAME": "orders",
+        "AWS_LAMBDA_FUNCTION_VERSION": "7",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+    }
+    known = envelope.values(environ, account_id)
+    headers, unknown = envelope.filled({"X-Sumo-Fields": fields, "X-Sumo-Host": "h"}, known)
+    assert (headers.get("X-Sumo-Fields"), unknown, headers["X-Sumo-Host"]) == (sent, missing, "h")

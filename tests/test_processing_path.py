@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 from aws_server import AwsServer
 from model import Environment
+from model.configuration import REGION
 from packages import package
 from runtimes import Runtime, oldest_and_newest, runtimes, typical
 from sumo_source import Fault, SumoSource
@@ -409,3 +410,21 @@ def test_nothing_of_it_is_imported_when_unset(source: SumoSource, layer_folder: 
         env.shutdown()
     extra = ("processing", "processors", "patterns", "rules", "holding", "structured")
     assert not {f"sumo_internal.{name}" for name in extra} & set(names)
+
+
+@pytest.mark.parametrize("mode", ["process", "telemetry"])
+def test_fields_are_filled_when_a_batch_is_sent(
+    source: SumoSource, layer_folder: Path, task_root: Path, mode: str
+) -> None:
+    """The account comes with the registration's answer, for which nothing waits; both processes ask for it. A
+    placeholder that is none is left out, and said."""
+    fields = "account={account},region={region},name={function},memory={memory},odd={odd}"
+    variables = {"SUMO_FIELDS": fields, **({} if mode == "process" else BY_TELEMETRY)}
+    with environment(source, layer_folder, task_root, variables=variables, timeout_s=10) as env:
+        assert env.start().error is None
+        env.invoke(steps("lines"))
+        env.shutdown()
+        assert [line for line in said(env) if "{odd}, which is none of" in line]
+
+    sent = {request.headers["x-sumo-fields"] for request in source.requests}
+    assert sent == {f"account=123456789012,region={REGION},name=orders,memory=1769"}

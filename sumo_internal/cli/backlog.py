@@ -30,7 +30,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from sumo_internal.config import Config
-from sumo_internal.spool.envelope import request_headers
+from sumo_internal.spool.envelope import filled, request_headers
 
 OBJECT_MAX_BYTES = 32 * 1024 * 1024
 """Of an object, and of its lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a
@@ -121,7 +121,8 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
         DamagedObjectError: One of them is none.
     """
     stream = _log_stream(content.lines) or f"{item.at:%Y/%m/%d}/[{item.version}]replay"
-    headers = request_headers(config, item.function, stream, item.version)
+    known = {"function": item.function, "version": item.version}
+    headers, _ = filled(request_headers(config, item.function, stream, item.version), known)
     host = content.headers.get("X-Sumo-Host", "")
     if not host.startswith(_HOST_PREFIX) or host == f"{_HOST_PREFIX}{item.function}":
         headers.update(content.headers)

@@ -42,7 +42,7 @@ from sumo_internal.cli.source import connect
 from sumo_internal.destinations import s3
 from sumo_internal.diagnostics import legible
 from sumo_internal.net.pool import PooledSender
-from sumo_internal.spool.envelope import request_headers
+from sumo_internal.spool.envelope import filled, request_headers, values
 
 ANSWER_TIMEOUT_S = 10.0
 """For the source's answer, and for each of a secret's: what the function itself waits for one."""
@@ -167,7 +167,7 @@ def _ask_source(subject: Subject) -> Finding:
     config, variables = subject.config, subject.variables
     version = variables.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
     stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]doctor"
-    envelope = request_headers(config, subject.name, stream, version)
+    envelope, _ = filled(request_headers(config, subject.name, stream, version), values(variables, ""))
     begun_s = time.monotonic()
     with closing(PooledSender()) as sender:
         source = connect(config, sender, subject.name, variables.get("AWS_REGION", ""))

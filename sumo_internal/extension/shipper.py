@@ -175,4 +175,11 @@ class _Worker:
         reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name)
         account = self._platform_log.account
-        return reader, factory.make_drainer(self._config, os.environ, reader, counts, lambda: sender, account)
+        return reader, factory.make_drainer(
+            self._config, os.environ, reader, counts, lambda: sender, account, _account_id
+        )
+
+
+def _account_id() -> str:
+    """As the registration's answer has it, which the script in /opt/extensions has read; empty where it has not."""
+    return os.environ.get("SUMO_EXTENSION_ACCOUNT", "")

@@ -55,6 +55,8 @@ class ExtensionsApi:
         self._address = (host, int(port or 80))
         self._host = address
         self._identifier = identifier
+        self.account_id = ""
+        """The AWS account's number, once the registration was answered."""
         self._kept: socket | None = None
         self._name: Any = None
         """Our own end of the connection that was used last: as long as it has that, it is the same one."""
@@ -72,7 +74,8 @@ class ExtensionsApi:
 
         self._loads = loads
         body = '{"events":["' + '","'.join(events) + '"]}'
-        return self._send("POST", "/register", {"Lambda-Extension-Name": name}, body, REGISTER_TIMEOUT_S)
+        headers = {"Lambda-Extension-Name": name, "Lambda-Extension-Accept-Feature": "accountId"}
+        return self._send("POST", "/register", headers, body, REGISTER_TIMEOUT_S)
 
     def registered(self, connection: socket) -> None:
         """Read the answer to the registration.
@@ -83,6 +86,11 @@ class ExtensionsApi:
         """
         answer = self._receive(connection, "/register")
         self._identifier = answer.headers.get("lambda-extension-identifier", "")
+        try:
+            content = self._loads(answer.body) if self._loads else None
+        except ValueError:
+            content = None  # whoever stands in for Lambda; nothing else depends on it
+        self.account_id = str(content.get("accountId", "")) if isinstance(content, dict) else ""
 
     def ask(self) -> socket:
         """Ask for the next event, and do not wait: the answer is there when the connection has something to read.

@@ -69,6 +69,7 @@ class Drainer:
         connect: Callable[[], Source],
         connect_bucket: Callable[[], FailoverDestination] | None,
         account: Callable[[dict[str, tuple[int, int]]], None],
+        fill: Callable[[dict[str, str]], dict[str, str]] = dict,
     ) -> None:
         """Drain a reader.
 
@@ -79,8 +80,10 @@ class Drainer:
             connect: Makes the source, when there is something to send for the first time (it may cost 80 ms).
             connect_bucket: Likewise for the bucket; None where there is none.
             account: Puts a record into the spool that says what was retried, failed over and lost so far.
+            fill: Makes the request headers of a batch of those that its lines were written under.
         """
         self._config = config
+        self._fill = fill
         self._reader = reader
         self._counts = counts
         self._connect = connect
@@ -136,6 +139,7 @@ class Drainer:
         while slices := self._reader.take(self._limit_bytes(), is_single=is_single):
             try:
                 batch = Batch(slices)
+                batch.envelope = self._fill(batch.envelope)
                 verdict = self._deliver(batch, until_s, pause)
             except Exception as error:
                 if not is_single and len(slices) > 1:

@@ -6,11 +6,12 @@ sidecar and the extension differ in how they send, and in nothing else.
 
 from __future__ import annotations
 
-from sumo_internal import own_secrets
+from sumo_internal import diagnostics, own_secrets
 from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
 from sumo_internal.shipping.drainer import Drainer
+from sumo_internal.spool import envelope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def make_drainer(
     counts: Counters,
     make_sender: Callable[[], Sender],
     account: Callable[[dict[str, tuple[int, int]]], None],
+    account_id: Callable[[], str] = str,
 ) -> Drainer:
     """Make a drainer; its connections, and what they import, are made when there is something to send.
 
@@ -41,6 +43,7 @@ def make_drainer(
         counts: Where the drainer counts.
         make_sender: The way to send; one for both destinations.
         account: See :class:`Drainer`.
+        account_id: The AWS account's number, once it is known; empty until then.
     """
     own_secrets.learn(environ)
     senders: list[Sender] = []
@@ -74,4 +77,11 @@ def make_drainer(
             environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
         )
 
-    return Drainer(config, reader, counts, connect_source, connect_bucket if config.has_failover else None, account)
+    def fill(headers: dict[str, str]) -> dict[str, str]:
+        headers, missing = envelope.filled(headers, envelope.values(environ, account_id()))
+        for place in missing:
+            diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
+        return headers
+
+    bucket = connect_bucket if config.has_failover else None
+    return Drainer(config, reader, counts, connect_source, bucket, account, fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sumo_internal.config import CLIENT
+from sumo_internal.config import CLIENT, PLACEHOLDERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,43 @@ def request_headers(config: Config, function_name: str, log_stream: str, version
         "X-Sumo-Client": CLIENT,
     }
     return {name: value for name, value in headers.items() if value}
+
+
+def filled(envelope: Mapping[str, str], values: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The envelope with the placeholders of SUMO_FIELDS filled.
+
+    Args:
+        envelope: Request headers.
+        values: What stands for each of :data:`~sumo_internal.config.PLACEHOLDERS`, without its braces; empty where it
+            is not known.
+
+    Returns:
+        The headers, without fields for which there is no value, and the placeholders of those.
+    """
+    fields = envelope.get("X-Sumo-Fields", "")
+    if "{" not in fields:
+        return dict(envelope), []
+    kept, missing = [], []
+    for pair in fields.split(","):
+        places = [place for place in PLACEHOLDERS if place in pair]
+        unknown = [place for place in places if not values.get(place[1:-1])]
+        for place in places:
+            pair = pair.replace(place, values.get(place[1:-1], ""))
+        missing += unknown
+        kept += [] if unknown else [pair]
+    headers = {**envelope, "X-Sumo-Fields": ",".join(kept)}
+    return {name: value for name, value in headers.items() if value}, missing
+
+
+def values(environ: Mapping[str, str], account_id: str) -> dict[str, str]:
+    """What stands for the placeholders in an environment."""
+    return {
+        "account": account_id,
+        "region": environ.get("AWS_REGION", ""),
+        "function": environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+        "version": environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
+        "memory": environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", ""),
+    }
 
 
 def dashboard_stream(log_stream: str, version: str) -> str:
