@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
-from sumo_internal.extension.platform_events import PlatformEvents
+from sumo_internal.extension.platform_events import _REQUESTS_MAX, PlatformEvents
 
 TIME = "2026-11-21T08:22:03.123Z"
 NOW = "2026-11-21T09:00:00.000Z"
@@ -19,8 +19,12 @@ ALL = ("platform", "function", "extension")
 METRICS = {"durationMs": 12.5, "billedDurationMs": 13, "memorySizeMB": 128, "maxMemoryUsedMB": 40}
 
 
-def made(*types: str, is_span_dropped: bool = False, is_enhanced: bool = True) -> PlatformEvents:
-    return PlatformEvents(types or ALL, KEYS, is_span_dropped=is_span_dropped, is_enhanced=is_enhanced)
+def made(
+    *types: str, is_span_dropped: bool = False, is_enhanced: bool = True, is_concurrent: bool = False
+) -> PlatformEvents:
+    return PlatformEvents(
+        types or ALL, KEYS, is_span_dropped=is_span_dropped, is_enhanced=is_enhanced, is_concurrent=is_concurrent
+    )
 
 
 def event(kind: str, record: Any, time: str = TIME) -> dict[str, Any]:
@@ -140,6 +144,45 @@ def test_a_line_of_the_functions(content: object, message: object, more: dict[st
     assert record["message"] == message
     assert record["requestID"] == (content["requestId"] if isinstance(content, dict) else "r1")
     assert {key: record[key] for key in ("level", "logger") if key in record} == more
+
+
+def test_where_requests_overlap_nothing_is_inferred() -> None:
+    """Managed Instances: no request id, trace or tenant rather than those of whatever started last."""
+    tracing: Any = {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}
+    events = made(is_concurrent=True)
+    got = records(
+        events,
+        start("r1", tracing=tracing, tenantId="t1"),
+        start("r2"),
+        event("function", "plain"),
+        event("function", {"message": "an object", "requestId": "r1"}),
+        event("function", '{"message":"a text","requestId":"r1"}'),
+        event("function", '{"message":"of somebody","requestId":7}'),
+        report("r1", METRICS),
+        event("function", '{"message":"late","requestId":"r1"}'),
+    )
+    lines = [record for record in got if record["type"] == "function"]
+    assert [record.get("requestID") for record in lines] == [None, "r1", "r1", None, "r1"]
+    assert [record.get("traceId") for record in lines] == [None, "1-a", "1-a", None, "1-a"]
+    assert [record.get("tenantId") for record in lines] == [None, "t1", "t1", None, "t1"]
+    assert not events.is_reported
+    records(events, report("r2", METRICS))
+    assert events.is_reported
+
+
+def test_a_text_that_is_an_object_has_its_own_request_id() -> None:
+    """A thread that goes on into the next invocation logs with the id that it was given."""
+    _, _, record = records(made(), start("r1"), start("r2"), event("function", '{"message":"m","requestId":"r1"}'))
+    assert record["requestID"] == "r1"
+
+
+def test_what_is_known_of_requests_is_bounded() -> None:
+    """The oldest is forgotten: Lambda may never report it."""
+    events = made(is_concurrent=True)
+    for number in range(_REQUESTS_MAX + 1):
+        records(events, start(f"r{number}", tenantId="t"))
+    got = records(events, event("function", {"requestId": "r0"}), event("function", {"requestId": "r1"}))
+    assert [record.get("tenantId") for record in got] == [None, "t"]
 
 
 def test_blank_lines_are_left_out() -> None:

@@ -298,3 +298,15 @@ def test_no_connection_lies_in_a_snapshot(
             assert select.select([shipper.descriptor], [], [], 5)[0]
             shipper.hear()
     assert {request.connection for request in source.requests} == connections
+
+
+@pytest.mark.parametrize(
+    ("instance", "is_taken"), [("2026/11/29/[3]abc", True), (7, False), ("", False), ("a\nb", False)]
+)
+def test_on_managed_instances_the_stream_is_in_the_first_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: object, is_taken: bool
+) -> None:
+    """No variable of the extension's has its name, and no process leaves a note."""
+    journal = made(tmp_path / "spool", monkeypatch, AWS_LAMBDA_INITIALIZATION_TYPE="lambda-managed-instances")
+    journal.take(delivery(("platform.initStart", {"instanceId": instance}), READY))
+    assert {record["logStream"] == instance for record in records(journal)} == {is_taken}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sumo_internal.config import read
+from sumo_internal.extension import request_sampling
 from sumo_internal.extension.platform_events import PlatformEvents
 from sumo_internal.extension.telemetry_rules import NO_PROCESSORS, TelemetryRules
 from sumo_internal.processing.masking import MASK
@@ -18,13 +19,13 @@ from sumo_internal.spool.writer import Spool
 START = {"type": "platform.start", "record": {"requestId": "r-1"}}
 
 
-def made(folder: Path, **variables: str) -> tuple[TelemetryRules, Spool]:
+def made(folder: Path, *, is_concurrent: bool = False, **variables: str) -> tuple[TelemetryRules, Spool]:
     """Rules with these settings, and the extension's spool."""
     folder.mkdir(exist_ok=True)
     spool = Spool(f"{folder}/spool", {}, 64_000_000)
     config, problems = read(variables)
     assert problems == []
-    return TelemetryRules(config, spool), spool
+    return TelemetryRules(config, spool, is_concurrent=is_concurrent), spool
 
 
 def messages(spool: Spool) -> list[str]:
@@ -68,9 +69,9 @@ def test_the_platform_says_how_it_ended(tmp_path: Path, event: object, expected:
     """Held until then; what is no event decides nothing."""
     rules, spool = made(tmp_path, SUMO_SAMPLE="0")
     rules.follow(START)
-    rules.append('{"message":"held"', 20)
+    rules.append('{"message":"held"', 20, "r-1")
     rules.follow(event)
-    rules.append('{"message":"late"', 20)
+    rules.append('{"message":"late"', 20, "r-1")
     assert messages(spool) == expected
 
 
@@ -79,7 +80,7 @@ def test_without_a_word_from_the_platform(tmp_path: Path) -> None:
     for is_success, expected in ((True, []), (False, ["held"])):
         rules, spool = made(tmp_path / str(is_success), SUMO_SAMPLE="0")
         rules.follow(START)
-        rules.append('{"message":"held"', 20)
+        rules.append('{"message":"held"', 20, "r-1")
         rules.end(is_success=is_success)
         assert messages(spool) == expected
 
@@ -87,7 +88,7 @@ def test_without_a_word_from_the_platform(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variables", [{"SUMO_MASK_PATTERNS": "hunter2"}, {"SUMO_PROCESSORS": "app.tag"}])
 def test_a_masked_request_id_is_none(tmp_path: Path, variables: dict[str, str]) -> None:
     """An object's requestId is the record's own, unless a rule has hidden it: then it is the invocation's."""
-    rules, _ = made(tmp_path, **variables)
+    rules, _ = made(tmp_path, is_concurrent=False, **variables)
     events = PlatformEvents(["function"], {}, is_span_dropped=False, is_enhanced=True, process=rules.passed)
     list(events.lines({"type": "platform.start", "record": {"requestId": "r-1"}}, "now"))
     [(line, _)] = events.lines({"type": "function", "record": {"requestId": "hunter2", "message": "x"}}, "now")
@@ -107,3 +108,61 @@ def test_lines_below_a_level(tmp_path: Path) -> None:
 
     rules, _ = made(tmp_path / "other", SUMO_LEVEL="ERROR", SUMO_PROCESSORS="a.b")
     assert rules.passed("plain", "") is None and rules.passed("x", ',"level":"ERROR"') is not None
+
+
+def start(request_id: str) -> dict[str, object]:
+    return {"type": "platform.start", "record": {"requestId": request_id}}
+
+
+def report(request_id: str, status: str) -> dict[str, object]:
+    return {"type": "platform.report", "record": {"requestId": request_id, "status": status}}
+
+
+def line(text: str) -> str:
+    return f'{{"message":"{text}"'
+
+
+def test_requests_that_overlap_have_each_their_own_fate(tmp_path: Path) -> None:
+    """Managed Instances: runtimeDone is never told, and the last start says nothing of whose a line is."""
+    rules, spool = made(tmp_path, is_concurrent=True, SUMO_SAMPLE="0")
+    for request_id in ("good", "bad", "killed", "unknown"):
+        rules.follow(start(request_id))
+    for request_id in ("bad", "good", "killed", "unknown"):
+        rules.append(line(request_id), 20, request_id)
+    rules.append(line("nobody's"), 20, None)
+    rules.append(line("a warning"), 30, "good")
+    assert messages(spool) == ["nobody's", "a warning"]
+    rules.follow(report("good", "success"))
+    rules.follow(report("bad", "error"))
+    rules.append(line("good, late"), 20, "good")
+    rules.append(line("bad, late"), 20, "bad")
+    assert messages(spool)[2:] == ["bad", "bad, late"]
+    rules.follow(report("killed", "failure"))
+    rules.end(is_success=True)
+    assert messages(spool)[4:] == ["killed", "unknown"]
+    assert spool.counters.counts() == {"sampledOut": (2, len(line("good") + line("good, late")))}
+
+
+def test_what_is_held_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not fit goes out; when a request ends there is room again. Ends are remembered up to a bound, too."""
+    monkeypatch.setattr(request_sampling, "HELD_MAX_CHARS", 2 * len(line("1")))
+    monkeypatch.setattr(request_sampling, "ENDED_MAX", 1)
+    rules, spool = made(tmp_path, is_concurrent=True, SUMO_SAMPLE="0")
+    for number in (1, 2, 3):
+        rules.append(line(str(number)), 20, "r")
+    assert messages(spool) == ["3"]
+    rules.follow(report("r", "success"))
+    rules.append(line("4"), 20, "s")
+    rules.follow(report("s", "error"))
+    rules.append(line("5"), 20, "r")  # its end is forgotten: it is held until SHUTDOWN
+    assert messages(spool) == ["3", "4"]
+    rules.end(is_success=True)
+    assert messages(spool) == ["3", "4", "5"]
+
+
+def test_a_sampled_request_goes_out_at_once(tmp_path: Path) -> None:
+    """And stands for others."""
+    rules, spool = made(tmp_path, is_concurrent=True, SUMO_SAMPLE="0.999999")
+    rules.append(line("one"), 20, "r")
+    [piece] = SpoolReader(spool.folder, spool).take(SEGMENT_BYTES)
+    assert json.loads(bytes(piece.data()))["sampleRate"] == 0.999999

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 WAITING_MAX_BYTES = 1_000_000
 """Of deliveries; an init that says more is let out before it is over."""
 
+_INSTANCE_MAX_CHARS = 512
+"""Of a log stream's name, CloudWatch's limit."""
+
 _COST = (
     "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones beside "
     "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece"
@@ -57,6 +60,7 @@ class Hearing:
         self.is_open = self.is_awaited and config.function_logs == "auto"
         """The note decides, and not a setting."""
 
+        self._instance = ""
         self._is_late = False
         """A note comes after what Lambda tells of the function's lines was let out."""
 
@@ -104,8 +108,16 @@ class Hearing:
 
         function = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
         version = self._environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-        stream = handoff.made_up_stream(version)
+        stream = self._instance or handoff.made_up_stream(version)
         return f"/aws/lambda/{function}", stream, request_headers(self._config, function, stream, version)
+
+    def hear_of_instance(self, events: list[object]) -> None:
+        """Note the log stream's name, which ``platform.initStart`` has on Managed Instances."""
+        for event in events:
+            record = event.get("record") if isinstance(event, dict) else None
+            name = record.get("instanceId") if isinstance(record, dict) else None
+            if isinstance(name, str) and 0 < len(name) <= _INSTANCE_MAX_CHARS and name.isprintable():
+                self._instance = name
 
     def cost(self) -> str:
         """What it costs that the lines come from the Telemetry API, and what would change that."""

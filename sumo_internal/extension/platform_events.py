@@ -20,6 +20,7 @@ Source of the formats: AWS, "Lambda Telemetry API Event schema reference", 2022-
 
 from __future__ import annotations
 
+import json
 from math import isfinite
 
 from sumo_internal.capture import record_format
@@ -40,6 +41,8 @@ INFO, WARNING, ERROR = 20, 30, 40
 
 _SECONDS_LENGTH = len("2026-11-21T08:22:03")
 _TIME_CHARACTERS = frozenset("0123456789-:.TZ")
+_REQUESTS_MAX = 1_000
+"""That something is known of at a time; 16 run beside each other on a processor."""
 _ENDING_BYTES = 100
 """Room for the id that the spool adds."""
 
@@ -64,6 +67,7 @@ class PlatformEvents:
         *,
         is_span_dropped: bool,
         is_enhanced: bool,
+        is_concurrent: bool = False,
         process: Process | None = None,
     ) -> None:
         """Begin with a new environment, which is cold.
@@ -73,6 +77,7 @@ class PlatformEvents:
             keys: What all records share: ``logGroup``, ``logStream``, ``LayerVersion``.
             is_span_dropped: Leave ``spans`` out of ``platform.runtimeDone``.
             is_enhanced: False leaves our keys out of the function's records (SUMO_ENHANCE_JSON_LOGS).
+            is_concurrent: Requests overlap (Managed Instances): whose a line is, is in it or not known.
             process: What the function's lines pass.
         """
         self.log_types = frozenset(log_types)
@@ -80,8 +85,11 @@ class PlatformEvents:
         """Events, and bytes of them, that Lambda reports as dropped so far."""
         self.request_id: str | None = None
         """Of the invocation that was announced last."""
-        self.is_reported = True
-        """Has that invocation been reported? Its REPORT comes after its end, beside the next or at SHUTDOWN."""
+        self.line_request_id: str | None = None
+        """Of the line that :meth:`lines` has made last."""
+        self.is_functions = False
+        """That line is one of the function's own."""
+        self._unreported: dict[str, None] = {}
         self.has_ended = True
         """Has its runtime come to an end with it? From then on the environment may freeze."""
         self.timed_out_id: str | None = None
@@ -93,8 +101,17 @@ class PlatformEvents:
         self._process = process
         self._first_id: str | None = None
         self._is_timed_out = False
-        self._tenant_id: str | None = None
-        self._trace_id: str | None = None
+        self._is_concurrent = is_concurrent
+        self._contexts: dict[str, tuple[str | None, str | None]] = {}
+        """Trace and tenant of requests."""
+
+    @property
+    def is_reported(self) -> bool:
+        """Has all been reported that was announced? A REPORT comes after the end, beside the next or at SHUTDOWN.
+
+        Where one invocation follows the other, only the last one's can still come.
+        """
+        return not self._unreported if self._is_concurrent else self.request_id not in self._unreported
 
     def lines(self, event: object, now: str) -> Iterator[Line]:
         """The records of one event: nearly always one; none of a type that is not wanted.
@@ -103,6 +120,7 @@ class PlatformEvents:
             event: As the Telemetry API delivers it; anything else has no records.
             now: The time, as text, for an event without one.
         """
+        self.is_functions = False
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             return
         kind, content = event["type"], event.get("record")
@@ -127,7 +145,8 @@ class PlatformEvents:
         has_record = self._is_timed_out if request_id is None else request_id == self.timed_out_id
         if "function" not in self.log_types or has_record:
             return
-        request_id = request_id or self.request_id
+        self.is_functions = False
+        request_id = request_id or (None if self._is_concurrent else self.request_id)
         self.timed_out_id, self._is_timed_out = request_id, True
         # The limit is a whole number of seconds; what was measured may be a little more.
         length = "the function's timeout" if duration_ms is None else f"{duration_ms / 1000:.1f}0 seconds"
@@ -139,19 +158,21 @@ class PlatformEvents:
         request_id = _text(content, "requestId")
         if kind == "platform.start" and request_id is not None:
             self.request_id = request_id
-            self._tenant_id = _text(content, "tenantId")
-            self._trace_id = record_format.trace_id(_text(_get(content, "tracing"), "value"))
+            trace_id = record_format.trace_id(_text(_get(content, "tracing"), "value"))
+            _remember(self._contexts, request_id, (trace_id, _text(content, "tenantId")))
+            _remember(self._unreported, request_id, None)
             self._first_id = self._first_id or request_id
-            self.is_reported = self.has_ended = self._is_timed_out = False
-        elif kind in ("platform.runtimeDone", "platform.report") and request_id == self.request_id:
-            self.has_ended = True
-            self.is_reported = kind == "platform.report"
+            self.has_ended = self._is_timed_out = False
+        elif kind in ("platform.runtimeDone", "platform.report"):
+            self.has_ended = self.has_ended or request_id == self.request_id
+            if kind == "platform.report" and request_id is not None:
+                self._unreported.pop(request_id, None)
         elif kind == "platform.logsDropped":
             for place, key in enumerate(("droppedRecords", "droppedBytes")):
                 self.dropped[place] += max(0, int(_number(_get(content, key)) or 0))
 
     def _function(self, content: object, time: str) -> Iterator[Line]:
-        """A line of the function's; its request id is the record's own, else of the invocation announced last."""
+        """A line of the function's; its request id is its own, else of the invocation announced last if it is alone."""
         if isinstance(content, str):
             text = content.rstrip("\r\n")
             if not text.strip():
@@ -159,7 +180,8 @@ class PlatformEvents:
         else:
             text = value_text(content)
         message, details = record_format.line_text(text)
-        request_id = _text(content, "requestId") or self.request_id
+        inferred_id = None if self._is_concurrent else self.request_id
+        request_id = _own_request_id(content) or inferred_id
         level = INFO
         if self._process is not None:
             processed = self._process(text, details)
@@ -168,9 +190,10 @@ class PlatformEvents:
             text, details, level = processed
             message = record_format.message_text(text)[0]
             if quote(request_id or "") not in text:
-                request_id = self.request_id  # it is the object's own, and masked or withheld with it
+                request_id = inferred_id  # it is the object's own, and masked or withheld with it
         if not self._is_enhanced:
             details = ""
+        self.line_request_id, self.is_functions = request_id, True
         yield from self._fitted("function", time, ("message", message, text), details, request_id, level)
 
     def _other(self, kind: str, content: object, time: str) -> Iterator[Line]:
@@ -226,16 +249,33 @@ class PlatformEvents:
         if kind == "function" and not self._is_enhanced and not is_ours:
             # ,"message":{…} is the object itself, without its closing brace.
             return piece[11:].rstrip()[:-1] if piece[11:12] == "{" else f"{{{piece[1:]}"
-        current = request_id or self.request_id
-        is_current = current is not None and current == self.request_id
+        current = request_id or (None if self._is_concurrent else self.request_id)
+        trace_id, tenant_id = self._contexts.get(current or "", (None, None))
         context = {
             "requestID": request_id,
-            "traceId": self._trace_id if is_current and kind == "function" else None,  # an event's own is in it
-            "tenantId": self._tenant_id if is_current else None,
+            "traceId": trace_id if kind == "function" else None,  # an event's own is in it
+            "tenantId": tenant_id,
             **self.keys,
             "IsColdStart": current == self._first_id,
         }
         return f'{{"time":"{time}","type":{quote(kind)}{piece}{record_format.context_text(context)}'
+
+
+def _own_request_id(content: object) -> str | None:
+    """The request id that a line of the function's has itself, as an object or as an object's text."""
+    if isinstance(content, str) and content[:1] == "{" and '"requestId"' in content:
+        try:
+            content = json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+    return _text(content, "requestId")
+
+
+def _remember(requests: dict[str, Any], request_id: str, value: object) -> None:
+    """Know something of a request, and no longer of the oldest one where they are many."""
+    requests[request_id] = value
+    while len(requests) > _REQUESTS_MAX:
+        del requests[next(iter(requests))]
 
 
 def _report_line(content: object) -> str:

@@ -63,6 +63,8 @@ class PlatformLog:
         """The extension's own; None before the first event."""
         self.is_runtime_ready = False
         """The runtime has asked for its first event."""
+        self._is_managed = configuration.is_managed(os.environ)
+        """Several requests at a time, and only a REPORT tells of a request's end."""
         self.is_before_snapshot = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
         """This environment may still be copied."""
         self._drawn: tuple[Spool, dict[str, str | None]] | None = None
@@ -121,6 +123,8 @@ class PlatformLog:
         except NoListError as problem:
             raise telemetry_api.MalformedDeliveryError(str(problem)) from None
         kinds = {event.get("type") for event in delivered if isinstance(event, dict)}
+        if self._is_managed and "platform.initStart" in kinds:
+            self._hearing.hear_of_instance(delivered)
         self.is_runtime_ready = self.is_runtime_ready or not _READY.isdisjoint(kinds)
         try:
             self._hearing.look()
@@ -171,12 +175,13 @@ class PlatformLog:
                 self.is_before_snapshot = False
                 self.spool, self._events = spool, events = self._begin()
                 dropped = [0, 0]
-            append = spool.append
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
-                append = self._rules.append if event.get("type") == "function" else append
             for start, level in events.lines(event, now):
-                append(start, level)
+                if self._rules is not None and events.is_functions:
+                    self._rules.append(start, level, events.line_request_id)
+                else:
+                    spool.append(start, level)
         if events.dropped != dropped:
             spool.counters.add(PLATFORM_DROPPED, events.dropped[0] - dropped[0], events.dropped[1] - dropped[1])
         self._remember_timeout()
@@ -261,12 +266,13 @@ class PlatformLog:
         if configuration.is_processed(self._config) and not self.is_in_process:
             from sumo_internal.extension.telemetry_rules import TelemetryRules
 
-            self._rules = TelemetryRules(self._config, spool)
+            self._rules = TelemetryRules(self._config, spool, is_concurrent=self._is_managed)
         events = PlatformEvents(
             self._config.log_types,
             self._keys,
             is_span_dropped=self._config.is_span_dropped,
             is_enhanced=self._config.is_enhanced,
+            is_concurrent=self._is_managed,
             process=self._rules.passed if self._rules else None,
         )
         events.timed_out_id = handoff.timed_out(self._config.spool_dir)

@@ -8,6 +8,7 @@ on them, and no message leaves. What becomes of an invocation is what the platfo
 from __future__ import annotations
 
 from sumo_internal import diagnostics
+from sumo_internal.extension.request_sampling import RequestSampling
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.sampling import Sampling
@@ -25,19 +26,35 @@ NO_PROCESSORS = "SUMO_PROCESSORS needs the function's own process, and its lines
 class TelemetryRules:
     """What the settings say of the function's lines, for the extension."""
 
-    def __init__(self, config: Config, spool: Spool) -> None:
+    def __init__(self, config: Config, spool: Spool, *, is_concurrent: bool = False) -> None:
         """Process what goes into a spool.
 
         Args:
             config: The settings.
             spool: The extension's.
+            is_concurrent: Requests overlap (Managed Instances), and only their REPORT tells of their end.
         """
         self._spool = spool
         self._max_ms = config.rules_max_ms
         self._rules = rules.Rules(config, NO_PROCESSORS if config.processors else "")
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=config.is_enhanced)
-        self.append = self._sampling.append
-        """Like :meth:`Spool.append`, for the function's lines."""
+        self._requests: RequestSampling | None = None
+        if is_concurrent:
+            send = self._sampling.append  # which is never told of an invocation, and so lets all go out
+            self._requests = RequestSampling(spool, config.sample_rate, send, is_enhanced=config.is_enhanced)
+
+    def append(self, start: str, level: int, request_id: str | None) -> None:
+        """Like :meth:`Spool.append`, for a line of the function's.
+
+        Args:
+            start: See there.
+            level: See there.
+            request_id: Whose line it is; None where that is not known.
+        """
+        if self._requests is not None:
+            self._requests.append(start, level, request_id)
+        else:
+            self._sampling.append(start, level)
 
     def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
         """Text, fields and level of a line as it may leave; None where nobody wants it. See :meth:`Rules.applied`."""
@@ -65,13 +82,18 @@ class TelemetryRules:
         record = event.get("record") if isinstance(event, dict) else None
         if not isinstance(record, dict):
             return
-        if kind == "platform.start":
+        if self._requests is not None:
+            if kind == "platform.report":
+                self._requests.end(str(record.get("requestId")), is_success=record.get("status") == "success")
+        elif kind == "platform.start":
             self._sampling.begin(str(record.get("requestId")))
         elif kind == "platform.runtimeDone":
             self.end(is_success=record.get("status") == "success")
 
     def end(self, *, is_success: bool) -> None:
-        """The invocation has ended, if one was running."""
+        """The invocation has ended, if one was running; with several at a time, the environment."""
+        if self._requests is not None:
+            self._requests.end_all()
         if not is_success:
             self._sampling.fail()
         self._sampling.end()
