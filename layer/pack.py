@@ -54,6 +54,7 @@ TOGETHER = (
     (
         "launch",
         "wiring",
+        "capture/children",
         "capture/error_reports",
         "capture/runtime_client",
         "capture/streams",

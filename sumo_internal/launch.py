@@ -31,6 +31,14 @@ def set_up() -> None:
     gc.enable()
 
 
+def set_up_child(state: tuple[Any, ...]) -> None:
+    """The same for a child of :mod:`multiprocessing`'s; see :mod:`sumo_internal.capture.children`."""
+    with diagnostics.guard("setting up a child"):
+        from sumo_internal import wiring
+
+        wiring.install_child(state)
+
+
 def main() -> None:
     """Set up, then become what was to be started: ``-m MODULE ARGS…``, ``-c CODE ARGS…`` or ``SCRIPT ARGS…``."""
     set_up()

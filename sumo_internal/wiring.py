@@ -10,7 +10,7 @@ import sys
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics, imports
-from sumo_internal.capture import runtime_client, streams
+from sumo_internal.capture import children, error_reports, runtime_client, streams
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
 from sumo_internal.shipping.invocations import Invocations
@@ -53,8 +53,7 @@ def install() -> None:
     if config is None or not _is_heard(config):
         return
     recorder, shipper = _assemble(config)
-    streams.listen(_pipeline.hearing(recorder.written) if _pipeline else recorder.written)
-    note_records()
+    _listen(recorder)
 
     def patch(bootstrap: Any) -> None:
         runtime_client.capture(bootstrap, recorder)
@@ -62,6 +61,33 @@ def install() -> None:
 
     runtime_client.when_loaded(patch)
     imports.seal()
+
+
+def install_child(state: tuple[Any, ...]) -> None:
+    """Listen to everything that a child writes, and leave it to its parent to ship that.
+
+    Args:
+        state: The parent's recorder's.
+    """
+    global _is_wrapped
+    _is_wrapped = True
+    config = _read_config(is_child=True)
+    if config is None or not _is_heard(config):
+        return
+    recorder = _make_recorder(config, os.environ, is_child=True)
+    recorder.adopt(state)
+    _listen(recorder)
+    error_reports.follow_errors(recorder)
+    import atexit
+
+    atexit.register(recorder.flush)
+    imports.seal()
+
+
+def _listen(recorder: Recorder) -> None:
+    streams.listen(_pipeline.hearing(recorder.written) if _pipeline else recorder.written)
+    note_records()
+    children.follow(recorder)
 
 
 def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
@@ -134,11 +160,12 @@ def has_extension() -> bool:
     return os.path.exists(f"{layer}/{EXTENSION}") or os.path.exists(f"/opt/{EXTENSION}")
 
 
-def _read_config() -> Config | None:
+def _read_config(*, is_child: bool = False) -> Config | None:
     config, problems = configuration.read(os.environ)
     diagnostics.set_level(config.log_level)
     for problem in problems:
-        diagnostics.say("warn", problem)
+        if not is_child:  # whose parent has said it
+            diagnostics.say("warn", problem)
     if config.is_disabled:
         return None
     if not config.endpoint:
@@ -153,8 +180,15 @@ def _is_heard(config: Config) -> bool:
 
 
 def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Shipper]:
-    global _recorder, _pipeline
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
+    recorder = _make_recorder(config, environ, processors)
+    return recorder, Shipper(config, recorder.spool, lambda counts: make_drainer(config, environ, recorder, counts))
+
+
+def _make_recorder(
+    config: Config, environ: Mapping[str, str], processors: tuple[Any, ...] = (), *, is_child: bool = False
+) -> Recorder:
+    global _recorder, _pipeline
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
@@ -162,9 +196,11 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
         stream = handoff.made_up_stream(version)
     headers = request_headers(config, function, stream, version)
     envelope = addressed(headers, config)
-    spool = Spool(config.spool_dir, envelope, config.spool_max_mb * 1_000_000, has_ids=config.is_enhanced)
+    max_bytes = config.spool_max_mb * 1_000_000
+    spool = Spool(config.spool_dir, envelope, max_bytes, has_ids=config.is_enhanced, is_child=is_child)
     log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
-    handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
+    if not is_child:
+        handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
     keys = {
         "logGroup": log_group or None,
         "logStream": stream or None,
@@ -174,7 +210,7 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
     }
     if configuration.is_processed(config) or processors:
         _pipeline = _make_pipeline(config, spool, processors)
-    _recorder = recorder = Recorder(
+    _recorder = Recorder(
         spool,
         keys,
         is_enhanced=config.is_enhanced,
@@ -182,7 +218,7 @@ def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorde
         is_ansi_stripped=config.is_ansi_stripped,
         processing=_pipeline,
     )
-    return recorder, Shipper(config, spool, lambda counts: make_drainer(config, environ, recorder, counts))
+    return _recorder
 
 
 def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) -> Pipeline:

@@ -25,6 +25,7 @@ MODULES = {
     "sumo_internal.capture",
     "sumo_internal.capture.lines",
     "sumo_internal.capture.multiline",
+    "sumo_internal.capture.children",
     "sumo_internal.capture.error_reports",
     "sumo_internal.capture.log_records",
     "sumo_internal.capture.record_format",

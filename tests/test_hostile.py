@@ -340,3 +340,42 @@ def test_a_fork_warns_of_the_functions_threads_only(
         warned = int(runtime.version >= (3, 12))
         assert answers(env, "alone", "threads", "alone") == [[count, 0, False, False] for count in (0, warned, 0)]
         env.shutdown()
+
+
+CHILDREN = """
+import multiprocessing
+def work(n, number):
+    print("printed", n, number)
+    log.warning("logged %s %s", n, number)
+    sys.stdout.write("without an end %s %s" % (n, number))
+def handler(event, context):
+    log.info("parent %s", event["n"])
+    context = multiprocessing.get_context(event["by"])
+    children = [context.Process(target=work, args=(event["n"], number)) for number in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return [child.exitcode for child in children]
+"""
+
+
+@each_python
+def test_children_that_multiprocessing_starts_are_heard(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """By all its means, each line once, with the request in which the child was started, and the last words too."""
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + CHILDREN) as env:
+        assert env.start().error is None
+        ids = {}
+        for n, by in enumerate(("spawn", "forkserver", "fork")):
+            invocation = env.invoke({"n": n, "by": by})
+            assert invocation.payload == [0, 0], env.cloudwatch
+            ids[str(n)] = invocation.request_id
+        env.shutdown()
+    kinds = ("printed", "logged", "without an end")
+    texts = [f"{kind} {n} {number}" for kind in kinds for n in range(3) for number in (0, 1)]
+    records = [record for record in source.records if record["type"] == "function"]
+    got = {record["message"].rpartition("\t")[2]: record["requestID"] for record in records}
+    assert len(records) == len(got)
+    assert got == {text: ids[text.split()[-2]] for text in texts} | {f"parent {n}": ids[n] for n in ids}

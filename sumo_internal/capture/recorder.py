@@ -208,6 +208,17 @@ class Recorder:
         if self._processing is not None:
             self._processing.enter_invocation(request_id)
 
+    def state(self) -> tuple[str | None, str, bool]:
+        """What another process has to know, to record for the same invocation."""
+        return self.request_id, self._context, self._is_cold
+
+    def adopt(self, state: tuple[str | None, str, bool]) -> None:
+        """Record as the process does that this state is from."""
+        request_id, context, self._is_cold = state
+        self.enter_invocation(request_id)
+        self._context = context
+        self.spool.partials.set_context(context if self._is_enhanced else None)
+
     def leave_init(self) -> None:
         """The init phase is over, and the function's module has been imported."""
         if self._processing is not None:

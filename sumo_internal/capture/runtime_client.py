@@ -77,12 +77,12 @@ class _Watcher:
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
-                spec.loader = _Loader(spec.loader, self._patch)  # type: ignore[assignment]  # a loader by its methods
+                spec.loader = PatchingLoader(spec.loader, self._patch)  # type: ignore[assignment]  # a loader by its methods
                 return spec
         return None
 
 
-class _Loader:
+class PatchingLoader:
     """The module's own loader, and then the patch."""
 
     def __init__(self, loader: Any, patch: Callable[[ModuleType], None]) -> None:

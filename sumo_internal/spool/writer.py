@@ -55,7 +55,9 @@ _UNCOUNTED_MAX = 100
 class Spool:
     """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
 
-    def __init__(self, folder: str, envelope: dict[str, str], max_bytes: int, *, has_ids: bool = True) -> None:
+    def __init__(
+        self, folder: str, envelope: dict[str, str], max_bytes: int, *, has_ids: bool = True, is_child: bool = False
+    ) -> None:
         """Make the folder, the lock and the first segment.
 
         Args:
@@ -63,6 +65,7 @@ class Spool:
             envelope: Request headers under which this writer's lines travel, and where to.
             max_bytes: Bound on what all segments of the folder may take together.
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
+            is_child: Another process ships, and counts what becomes of the lines.
 
         Raises:
             FolderRefusedError: The folder is not ours alone. Do without a spool.
@@ -89,7 +92,7 @@ class Spool:
         open_folder(folder)
         self.partials = Partials(self._prepare)
         """Text without a line end."""
-        self._begin_life()
+        self._begin_life(is_child=is_child)
         _spools.add(self)
 
     def _begin_life(self, *, is_child: bool = False) -> None:

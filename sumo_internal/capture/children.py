@@ -1,0 +1,94 @@
+"""Children that ``multiprocessing`` starts as programs (``spawn``, ``forkserver``) are heard as forked ones are.
+
+Such a child begins with nothing of its parent's. ``multiprocessing`` sends it what it has to know before its work, as
+a pickle; we put an item into that whose unpickling sets up the child: its lines are a writer's of its own in the same
+spool, and belong to the invocation in which it was started. The parent ships them.
+
+Nothing is imported for this: the module that makes the pickle is patched when the function imports it, by a finder that
+stands in for the one of the library's folder, and leaves with that. What is not started by ``multiprocessing`` is not
+heard.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sumo_internal import diagnostics
+from sumo_internal.capture.runtime_client import PatchingLoader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
+    from sumo_internal.capture.recorder import Recorder
+
+SPAWN = "multiprocessing.spawn"
+_LAYER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+_BEGIN = """
+import os, sys
+sys.path.insert(0, {layer!r})
+try:
+    from sumo_internal import launch
+    sys.path.remove({layer!r})
+    launch.set_up_child({state!r})
+except Exception as error:
+    os.write(2, f"sumo-internal-extension: error: {{error!r}}; this child is not heard\\n".encode())
+"""
+"""What a child executes before anything of the function's."""
+
+
+def follow(recorder: Recorder) -> None:
+    """Have children heard that this process will start."""
+
+    def patch(spawn: Any) -> None:
+        prepared = spawn.get_preparation_data
+
+        def get_preparation_data(name: str) -> Any:
+            data = prepared(name)
+            with diagnostics.guard("preparing a child"):
+                data["sumo_internal"] = _Beginning(recorder.state())
+            return data
+
+        spawn.get_preparation_data = get_preparation_data
+
+    if SPAWN in sys.modules:
+        patch(sys.modules[SPAWN])
+    else:
+        folder = f"{os.path.dirname(os.__file__)}/multiprocessing"
+        sys.path_importer_cache[folder] = _Finder(folder, patch)
+
+
+class _Beginning:
+    """Becomes the set-up of a child, where it is unpickled."""
+
+    def __init__(self, state: tuple[Any, ...]) -> None:
+        self._state = state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, (_BEGIN.format(layer=_LAYER, state=self._state), {})
+
+
+class _Finder:
+    """Finds the modules in a folder as the folder's own finder does, and patches the one that we wait for."""
+
+    def __init__(self, folder: str, patch: Callable[[Any], None]) -> None:
+        self._folder = folder
+        self._patch = patch
+        self._files: Any = sys.path_importer_cache.get(folder)
+
+    def find_spec(self, name: str, target: Any = None) -> ModuleSpec | None:
+        for hook in sys.path_hooks:
+            if self._files is None:
+                try:
+                    self._files = hook(self._folder)
+                except ImportError:
+                    continue
+        found: ModuleSpec | None = None if self._files is None else self._files.find_spec(name, target)
+        if name == SPAWN and found is not None:
+            sys.path_importer_cache[self._folder] = self._files
+            found.loader = PatchingLoader(found.loader, self._patch)  # type: ignore[assignment]  # by its methods
+        return found
