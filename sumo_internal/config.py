@@ -140,6 +140,9 @@ def _header(text: str) -> str:
     return text
 
 
+CONTEXT_KEYS = ("trace_id", "invoked_arn")
+"""What SUMO_CONTEXT_KEYS adds to records."""
+
 PLACEHOLDERS = ("{account}", "{region}", "{function}", "{version}", "{memory}")
 """What a value of SUMO_FIELDS may have in it; filled when a batch is sent."""
 
@@ -166,6 +169,13 @@ def _unknown_places(pair: str) -> list[str]:
     """What stands in braces in a pair and is no placeholder."""
     words = [piece.partition("}") for piece in pair.split("{")[1:]]
     return [f"{{{word[:20]}}}" for word, closed, _ in words if closed and f"{{{word}}}" not in PLACEHOLDERS]
+
+
+def _context_keys(text: str) -> tuple[str, ...]:
+    for word in _words(text):
+        if word not in CONTEXT_KEYS:
+            raise InvalidSettingError(f"has {word[:20]!r}, which is none of {', '.join(CONTEXT_KEYS)}")
+    return _words(text)
 
 
 def _level(text: str) -> str:
@@ -345,6 +355,18 @@ class Config:
         "",
         "X-Sumo-Fields of every request: key=value pairs, comma separated; in values {account}, {region}, {function}, "
         "{version} and {memory} are filled.",
+    )
+    has_tags: bool = _setting(
+        "SUMO_UNIFIED_TAGS",
+        _bool,
+        False,
+        "Adds service, env and version to X-Sumo-Fields, from DD_SERVICE and the like, or OpenTelemetry's variables.",
+    )
+    context_keys: tuple[str, ...] = _setting(
+        "SUMO_CONTEXT_KEYS",
+        _context_keys,
+        (),
+        "More keys of records: trace_id (with span_id, as OpenTelemetry's), invoked_arn (invokedFunctionArn).",
     )
     log_types: tuple[str, ...] = _setting(
         "SUMO_LOG_TYPES",

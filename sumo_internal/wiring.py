@@ -216,6 +216,7 @@ def _make_recorder(
         is_enhanced=config.is_enhanced,
         is_joined=config.multiline == "join",
         is_ansi_stripped=config.is_ansi_stripped,
+        more_keys=config.context_keys,
         processing=_pipeline,
     )
     return _recorder

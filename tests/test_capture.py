@@ -670,7 +670,7 @@ SPANS = Case("spans", "", packages=("opentelemetry-sdk==1.45.2",), payloads=({},
 
 def test_lines_within_a_span_have_its_ids(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
     """Of the thread or task that wrote them; none outside of a span, and the SDK is the function's own."""
-    got = run(source, layer_folder, tmp_path, SPANS)
+    got = run(source, layer_folder, tmp_path, SPANS, variables={"SUMO_CONTEXT_KEYS": "trace_id"})
     for invocation in got.invocations:
         spans = invocation.payload
         shown = {
@@ -678,6 +678,10 @@ def test_lines_within_a_span_have_its_ids(source: SumoSource, layer_folder: Path
             for record in got.records
             if record["requestID"] == invocation.request_id
         }
+        assert all(
+            (record.get("trace_id"), record.get("span_id")) == (record.get("otelTraceID"), record.get("otelSpanID"))
+            for record in got.records
+        )
         assert shown == {
             "outside": (None, None),
             **{text: tuple(spans["outer"]) for text in ("printed", "logged", "instrumented")},

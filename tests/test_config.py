@@ -56,6 +56,8 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_HASH_SALT", "pepper", "pepper"),
     ("SUMO_RULES_MAX_MS", "5", 5),
     ("SUMO_LEVEL", "Warning", 30),
+    ("SUMO_UNIFIED_TAGS", "true", True),
+    ("SUMO_CONTEXT_KEYS", "invoked_arn, trace_id", ("invoked_arn", "trace_id")),
     ("SUMO_LEVEL", "DEBUG", 10),
     ("SUMO_MAX_MB_PER_HOUR", "0.5", 0.5),
     ("SUMO_SAMPLE", "0", 0.0),
@@ -124,6 +126,8 @@ INVALID = [
     ("SUMO_EXCLUDE", "(a+)+", "more than one way"),
     ("SUMO_EXCLUDE", "(", "does not compile"),
     ("SUMO_INCLUDE", '["a", "["]', "number 2"),
+    ("SUMO_UNIFIED_TAGS", "maybe", "neither true nor false"),
+    ("SUMO_CONTEXT_KEYS", "arn", "'arn', which is none of trace_id, invoked_arn"),
     ("SUMO_LEVEL", "loud", "is none of trace, debug"),
     ("SUMO_MAX_MB_PER_HOUR", "-1", "not between"),
     ("SUMO_SAMPLE", "1.01", "between 0 and 1"),
@@ -320,6 +324,8 @@ def test_defaults() -> None:
         "SUMO_SOURCE_NAME": "",
         "SUMO_SOURCE_HOST": "",
         "SUMO_FIELDS": "",
+        "SUMO_UNIFIED_TAGS": False,
+        "SUMO_CONTEXT_KEYS": (),
         "SUMO_LOG_TYPES": ("platform", "function"),
         "SUMO_FUNCTION_LOGS": "auto",
         "SUMO_ENHANCE_JSON_LOGS": True,
@@ -477,3 +483,25 @@ def test_placeholders_are_filled(fields: str, account_id: str, sent: str | None,
     known = envelope.values(environ, account_id)
     headers, unknown = envelope.filled({"X-Sumo-Fields": fields, "X-Sumo-Host": "h"}, known)
     assert (headers.get("X-Sumo-Fields"), unknown, headers["X-Sumo-Host"]) == (sent, missing, "h")
+
+
+@pytest.mark.parametrize(
+    ("environ", "fields", "sent"),
+    [
+        ({"DD_SERVICE": "orders", "DD_ENV": "prod", "DD_VERSION": "7"}, "", "service=orders,env=prod,version=7"),
+        (
+            {"OTEL_SERVICE_NAME": "orders", "OTEL_RESOURCE_ATTRIBUTES": "a=b,service.version=7"},
+            "",
+            "service=orders,version=7",
+        ),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=o,deployment.environment=x"}, "team=a", "team=a,service=o,env=x"),
+        ({"DD_SERVICE": "orders", "OTEL_SERVICE_NAME": "o"}, "service=own", "service=own"),
+        ({"DD_SERVICE": "a,b=c", "DD_ENV": "ö", "DD_VERSION": "x" * 201}, "", None),
+        ({"DD_SERVICE": "orders"}, ",".join(f"k{n}=v" for n in range(30)), ",".join(f"k{n}=v" for n in range(30))),
+        ({}, "", None),
+    ],
+)
+def test_tags_as_others_have_them(environ: dict[str, str], fields: str, sent: str | None) -> None:
+    """What a user has named stays; what no header or field can carry is left out; there is no 31st field."""
+    headers = {"X-Sumo-Host": "h", **({"X-Sumo-Fields": fields} if fields else {})}
+    assert envelope.tagged(headers, envelope.tags(environ)).get("X-Sumo-Fields") == sent

@@ -428,3 +428,21 @@ def test_fields_are_filled_when_a_batch_is_sent(
 
     sent = {request.headers["x-sumo-fields"] for request in source.requests}
     assert sent == {f"account=123456789012,region={REGION},name=orders,memory=1769"}
+
+
+def test_more_context_by_settings(source: SumoSource, layer_folder: Path, task_root: Path) -> None:
+    """The invoked ARN is each record's of an invocation; tags travel in a header, and cost no line anything."""
+    variables = {
+        "SUMO_CONTEXT_KEYS": "invoked_arn",
+        "SUMO_UNIFIED_TAGS": "true",
+        "DD_SERVICE": "orders",
+        "DD_ENV": "prod",
+    }
+    with environment(source, layer_folder, task_root, variables=variables, timeout_s=10) as env:
+        assert env.start().error is None
+        env.invoke(steps("lines"))
+        env.shutdown()
+
+    arns = {record.get("invokedFunctionArn") for record in function_records(source) if "requestID" in record}
+    assert arns == {f"arn:aws:lambda:{REGION}:123456789012:function:orders"}
+    assert {request.headers["x-sumo-fields"] for request in source.requests} == {"service=orders,env=prod"}

@@ -382,3 +382,18 @@ def test_a_text_that_fits_one_part_is_one_part(text: str) -> None:
 def test_parts_are_few() -> None:
     """A long text is not cut up smaller than it must be: each part costs a record's keys again."""
     assert len(list(record_format.parts("x" * 150_000))) == 4
+
+
+@pytest.mark.parametrize(
+    ("details", "more"),
+    [
+        (',"otelTraceID":"0af7","otelSpanID":"b7ad"', ',"trace_id":"0af7","span_id":"b7ad"'),
+        (',"a":1,"otelSpanID":"b7ad","otelTraceID":"0af7"', ',"trace_id":"0af7","span_id":"b7ad"'),
+        (',"a":"\\"otelTraceID\\":\\"0af7\\""', ""),
+        (',"otelTraceID":"0af7","otelSpanID":"b7ad","trace_id":"own"', ""),
+        ("", ""),
+    ],
+)
+def test_trace_ids_under_other_names(details: str, more: str) -> None:
+    """Beside OpenTelemetry's; a field of the user's that has such a name stays the only one."""
+    assert record_format.trace_keys_text(details) == more

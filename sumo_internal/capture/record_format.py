@@ -45,7 +45,7 @@ _INTEGER_MAX = 1 << 63
 _OWN_KEYS = frozenset(
     "time type message requestID logGroup logStream IsColdStart LayerVersion runtimeVersion level logger errorType"
     " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record sampleRate withheld"
-    " accounting".split()
+    " accounting invokedFunctionArn".split()
 )
 """Keys of a record that a field of the user's cannot take; it is sent as ``extra_<name>`` then."""
 
@@ -127,6 +127,18 @@ def trace_id(header: str | None) -> str | None:
 def span_text(trace: int, span: int) -> str:
     """OpenTelemetry's two ids, as its own logging integration writes them, as a piece."""
     return f',"otelTraceID":"{trace:032x}","otelSpanID":"{span:016x}"'
+
+
+def trace_keys_text(details: str) -> str:
+    """``trace_id`` and ``span_id``, as others call what OpenTelemetry's two keys say, as a piece.
+
+    Args:
+        details: A record's fields, as a piece; one that has such keys already gets none.
+    """
+    trace, span = (details.partition(f'"{key}":"')[2].partition('"')[0] for key in ("otelTraceID", "otelSpanID"))
+    if not trace or '"trace_id":' in details or '"span_id":' in details:
+        return ""
+    return piece((("trace_id", trace), ("span_id", span)))
 
 
 def logger_text(level: str, logger: str) -> str:

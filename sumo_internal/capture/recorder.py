@@ -32,7 +32,7 @@ from sumo_internal.spool.counters import LOSSES, UNRECORDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
     from typing import Any, Protocol
 
     from sumo_internal.spool.writer import Spool
@@ -142,6 +142,7 @@ class Recorder:
         is_enhanced: bool = True,
         is_joined: bool = True,
         is_ansi_stripped: bool = False,
+        more_keys: Container[str] = (),
         processing: Processing | None = None,
     ) -> None:
         """Record into a spool.
@@ -153,6 +154,7 @@ class Recorder:
                 (SUMO_ENHANCE_JSON_LOGS); the spool must not add its ids either then.
             is_joined: Lines that belong together are one record (SUMO_MULTILINE).
             is_ansi_stripped: Escape sequences of terminals are left out (SUMO_STRIP_ANSI).
+            more_keys: ``trace_id``, ``invoked_arn`` (SUMO_CONTEXT_KEYS).
             processing: What the records pass; None for nothing, which costs nothing.
         """
         self.spool = spool
@@ -162,6 +164,7 @@ class Recorder:
         self._is_enhanced = is_enhanced
         self.is_joined = is_joined
         self._is_ansi_stripped = is_ansi_stripped
+        self._has_trace_keys, self._has_arn = "trace_id" in more_keys, "invoked_arn" in more_keys
         self._loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
@@ -185,7 +188,12 @@ class Recorder:
     # Invocations.
 
     def enter_invocation(
-        self, request_id: str | None, *, trace_id: str | None = None, tenant_id: str | None = None
+        self,
+        request_id: str | None,
+        *,
+        trace_id: str | None = None,
+        tenant_id: str | None = None,
+        invoked_arn: str | None = None,
     ) -> None:
         """From now on lines belong to this invocation; ``None`` is the init phase.
 
@@ -193,10 +201,13 @@ class Recorder:
             request_id: The invocation's.
             trace_id: The X-Ray header, ``Root=…;Parent=…;Sampled=…``.
             tenant_id: The tenant's.
+            invoked_arn: What the caller has called, an alias perhaps.
         """
         self.request_id = request_id
         self._tenant_id = tenant_id
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
+        if self._has_arn:
+            keys["invokedFunctionArn"] = invoked_arn
         self._context = record_format.context_text(
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
         )
@@ -454,6 +465,8 @@ class Recorder:
                 message = record_format.message_text(text)[0]
             if self._tracing is not None:
                 details += self._span_text(details)
+                if self._has_trace_keys:
+                    details += record_format.trace_keys_text(details)
         start = self._start(created_s, message, details)
         # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
         if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:

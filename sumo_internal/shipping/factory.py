@@ -81,7 +81,7 @@ def make_drainer(
         headers, missing = envelope.filled(headers, envelope.values(environ, account_id()))
         for place in missing:
             diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
-        return headers
+        return envelope.tagged(headers, envelope.tags(environ)) if config.has_tags else headers
 
     bucket = connect_bucket if config.has_failover else None
     return Drainer(config, reader, counts, connect_source, bucket, account, fill)

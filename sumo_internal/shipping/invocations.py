@@ -94,7 +94,10 @@ class Invocations:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
         self._recorder.enter_invocation(
-            request.invoke_id, trace_id=request.x_amzn_trace_id, tenant_id=getattr(request, "tenant_id", None)
+            request.invoke_id,
+            trace_id=request.x_amzn_trace_id,
+            tenant_id=getattr(request, "tenant_id", None),
+            invoked_arn=getattr(request, "invoked_function_arn", None),
         )
 
     def register(self, api: ExtensionsApi) -> None:

@@ -38,6 +38,17 @@ def destination(config: Config) -> str:
     return f"{digest:016x}"
 
 
+FIELDS_MAX = 30
+"""That Sumo Logic takes."""
+
+_TAGS = {
+    "service": ("DD_SERVICE", "OTEL_SERVICE_NAME", "service.name", "POWERTOOLS_SERVICE_NAME"),
+    "env": ("DD_ENV", "deployment.environment.name", "deployment.environment"),
+    "version": ("DD_VERSION", "service.version"),
+}
+"""Variables, and attributes of OTEL_RESOURCE_ATTRIBUTES, in which they are looked for."""
+
+
 def request_headers(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:
     """The request headers under which a function's lines travel, as Sumo's dashboards parse them.
 
@@ -95,6 +106,27 @@ def values(environ: Mapping[str, str], account_id: str) -> dict[str, str]:
         "version": environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
         "memory": environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", ""),
     }
+
+
+def tags(environ: Mapping[str, str]) -> dict[str, str]:
+    """``service``, ``env`` and ``version`` as other vendors' variables have them; what is not known, or no field's
+    value, is left out."""
+    pairs = [pair.partition("=") for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(",")]
+    known = {**{name.strip(): value.strip() for name, _, value in pairs}, **environ}
+    found = {tag: next(filter(None, (known.get(name) for name in names)), "") for tag, names in _TAGS.items()}
+    return {tag: value for tag, value in found.items() if value and _is_field_value(value)}
+
+
+def _is_field_value(text: str) -> bool:
+    return len(text) <= 200 and text.isascii() and text.isprintable() and not set(text) & set(",={}")
+
+
+def tagged(envelope: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """The envelope with more fields, as far as there is room; one of the same name stays as it is."""
+    pairs = [pair for pair in envelope.get("X-Sumo-Fields", "").split(",") if pair]
+    names = {pair.partition("=")[0] for pair in pairs}
+    pairs += [f"{name}={value}" for name, value in more.items() if name not in names]
+    return {**envelope, "X-Sumo-Fields": ",".join(pairs[:FIELDS_MAX])} if pairs else dict(envelope)
 
 
 def dashboard_stream(log_stream: str, version: str) -> str:
