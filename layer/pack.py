@@ -44,6 +44,7 @@ TOGETHER = (
         "spool/turn",
         "spool/writer",
         "capture/__init__",
+        "capture/bounds",
         "capture/lines",
         "capture/multiline",
         "capture/log_records",

@@ -141,6 +141,7 @@ CASES = [
     Case("configured", "`logging.config.dictConfig` with handlers in place of the runtime's"),
     Case("own_handlers", "loggers that do not propagate, with handlers on streams opened at import", ONE_RECORD),
     Case("odd", "log records with odd names, values, levels and errors"),
+    Case("own_handle", "handlers with a `handle` of their own", ONE_RECORD, has_counts=False),
     Case("warned", "warnings, printed and through `logging.captureWarnings`", ONE_RECORD),
     Case(
         "powertools",
@@ -193,6 +194,7 @@ CASES = [
             }
         ),
     ),
+    Case("elsewhere", "descriptors 1 and 2 made another file's", "none: what goes elsewhere reaches neither"),
     Case("redirected", "`contextlib.redirect_stdout`", "none: what is redirected reaches neither"),
     Case(
         "threads",
@@ -657,6 +659,18 @@ def test_lines_that_belong_together_are_one_record(
         assert keys == ("LookupError", "no price\nfor order 17", "ERROR")
         assert "in handler" in record["stackTrace"][-1]
     assert messages[9].startswith("failed: Traceback")
+
+
+def test_a_handler_with_a_handle_of_its_own_writes_records(
+    source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """Each log record is one, with its level, logger, fields and error. Guards against a record per piece or line."""
+    records = run(source, layer_folder, tmp_path, of("own_handle")).records
+    assert [(r["level"], r["logger"], r.get("order"), r.get("errorType")) for r in records] == [
+        (level, name, order, error)
+        for name in ("pieces", "emitting")
+        for level, order, error in (("INFO", 17, None), ("ERROR", None, "LookupError"))
+    ]
 
 
 def test_each_line_by_itself_where_that_is_asked_for(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ MODULES = {
     "mmap",
     "sumo_internal",
     "sumo_internal.capture",
+    "sumo_internal.capture.bounds",
     "sumo_internal.capture.lines",
     "sumo_internal.capture.multiline",
     "sumo_internal.capture.children",

@@ -33,6 +33,7 @@ expressions diagnostics imports threads own_secrets
 FLOOR_OF = {name: number for number, floor in enumerate(FLOORS.split("\n")) for name in floor.split()}
 
 PURE = {
+    "bounds",
     "multiline",
     "record_format",
     "log_records",

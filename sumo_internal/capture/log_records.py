@@ -24,6 +24,7 @@ import sys
 from logging import LogRecord
 
 from sumo_internal.capture import record_format
+from sumo_internal.capture.bounds import bounded, bounded_text
 from sumo_internal.capture.record_format import LEVELS, free_key, level_text, piece, text_of
 
 TYPE_CHECKING = False
@@ -141,7 +142,7 @@ def extra_text(record: LogRecord, text: str = "", tenant_id: str | None = None) 
     event = _event(record)
     if event:
         fields.update((free_key(name), value) for name, value in _shown(event, text))
-    return piece(_with_span(fields).items())
+    return piece(bounded(_with_span(fields)).items())
 
 
 def _names(attributes: dict[str, object], tenant_id: str | None) -> list[str]:
@@ -218,7 +219,7 @@ def error_text(error: Error | None) -> str:
         stack = traceback.format_tb(error[2])
     except Exception:
         stack = []  # its source is asked of the module's loader, which may be anything
-    return record_format.failure_text(error[0].__name__, text_of(error[1]), stack)
+    return record_format.failure_text(error[0].__name__, bounded_text(text_of(error[1])), stack)
 
 
 def loguru_text(record: object) -> str:

@@ -20,7 +20,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
-from sumo_internal.capture import multiline
+from sumo_internal.capture import bounds, multiline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -281,7 +281,8 @@ def piece(fields: Iterable[tuple[str, object]]) -> str:
 
 def fields_text(fields: Mapping[str, object], own: Container[str] = ()) -> str:
     """Fields as a piece; one named like a key of ours is sent under another name, unless it is in ``own``."""
-    return piece((name if name in own else free_key(name), value) for name, value in fields.items())
+    kept = bounds.bounded({name if name in own else free_key(name): value for name, value in fields.items()})
+    return piece(kept.items())
 
 
 def free_key(name: str) -> str:

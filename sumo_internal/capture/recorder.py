@@ -19,16 +19,17 @@ import logging
 import os
 import sys
 from _thread import get_ident
+from functools import update_wrapper
 from logging import LogRecord
 from time import time
 
 from sumo_internal import diagnostics
-from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture import bounds, log_records, record_format
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
 from sumo_internal.capture.reentrancy import current, is_recorded, need_room, not_recorded, too_deep
-from sumo_internal.spool.counters import LOSSES, UNRECORDED
+from sumo_internal.spool.counters import CUT, LOSSES, UNRECORDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def note_records() -> None:
 
     # In the call stack of "--- Logging error ---", logging leaves out what lies in its own folder.
     handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
+    _note_own_handles()
     # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
 
@@ -129,6 +131,44 @@ def _cut(text: str) -> int:
     from sumo_internal import own_secrets  # few functions write such texts
 
     return own_secrets.cut(text)
+
+
+def _note_own_handles() -> None:
+    """Do the same for handlers with a ``handle`` of their own, which need not call the one of ``logging``.
+
+    Such a class is seen when its first handler is made; a log call pays nothing for that.
+    """
+    init = logging.Handler.__init__
+    noted: set[object] = set()
+
+    def __init__(self: logging.Handler, level: int | str = logging.NOTSET) -> None:
+        init(self, level)
+        owner: Any = next(kind for kind in type(self).__mro__ if "handle" in kind.__dict__)
+        if owner is not logging.Handler and owner.__module__.partition(".")[0] not in ("logging", "awslambdaric"):
+            with diagnostics.guard("noting a handler"):
+                if owner not in noted:
+                    noted.add(owner)
+                    owner.handle = _noting(owner.handle)
+
+    logging.Handler.__init__ = __init__  # type: ignore[method-assign]
+
+
+def _noting(own: Any) -> Any:
+    def handle(self: logging.Handler, record: LogRecord) -> Any:
+        outer = current.subject
+        if isinstance(record, LogRecord):
+            current.subject = record
+        try:
+            return own(self, record)
+        finally:
+            current.subject = outer
+            if unended and record in unended:
+                recorder, pieces = unended.pop(record)
+                with diagnostics.guard("recording a log record"):
+                    recorder.record("".join(pieces), record)
+
+    handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
+    return update_wrapper(handle, own)
 
 
 class Recorder:
@@ -452,6 +492,8 @@ class Recorder:
     # Into the spool.
 
     def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> None:
+        if bounds.MARK in details and (cut_chars := bounds.cut_chars(details)):
+            self.spool.count(CUT, 1, cut_chars)
         if not self._takes_short_way:
             if self._is_ansi_stripped and "\x1b" in text:
                 text = record_format.without_ansi(text)

@@ -12,8 +12,10 @@ thread that empties it: what is in the pipe when the process is killed has reach
 
 from __future__ import annotations
 
+import os
 import sys
 from _thread import get_ident
+from functools import update_wrapper
 from time import time
 
 from sumo_internal.capture.reentrancy import current, need_room, not_recorded, too_deep
@@ -127,10 +129,48 @@ class Buffer:
 
 def listen(listener: Callable[[str, int], None]) -> None:
     """Put a listener on the process's two streams, and on the names under which Python keeps the originals."""
+    listened: dict[int, Stream] = {}
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None or not hasattr(stream, "buffer"):
             continue  # closed at start: there is nothing that could reach CloudWatch
-        heard = Stream(stream, number, listener)
+        heard = listened[number] = Stream(stream, number, listener)
         setattr(sys, name, heard)
         setattr(sys, f"__{name}__", heard)
+    _follow_descriptors(listened, listener)
+
+
+def _follow_descriptors(listened: dict[int, Stream], listener: Callable[[str, int], None]) -> None:
+    """Hear nothing of a stream while its descriptor has been made another file's: then CloudWatch has nothing of it.
+
+    A test that captures output does so, and writes what it has captured to the real descriptor later. To ask before
+    each write where the descriptor leads would cost a line a system call, so the function's ``os.dup2`` is followed.
+    """
+    functions: Any = sys.modules.get("os")
+    places = {number: _place(number) for number in listened}
+    if functions is None:
+        return
+    dup2 = functions.dup2
+
+    def followed(fd: int, fd2: int, inheritable: bool = True) -> int:
+        number: int = dup2(fd, fd2, inheritable)
+        stream = listened.get(number)
+        if stream is not None:
+            is_heard = _place(number) in places.values()
+            for layer in (stream, stream.buffer):
+                layer._listener = listener if is_heard else _unheard
+        return number
+
+    functions.dup2 = update_wrapper(followed, dup2)
+
+
+def _place(descriptor: int) -> tuple[int, int]:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
+
+
+def _unheard(text: str, number: int) -> None:
+    """Hear what does not reach CloudWatch."""

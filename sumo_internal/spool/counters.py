@@ -55,6 +55,9 @@ EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", 
 
 BELOW_LEVEL, CAPPED = "belowLevel", "capped"
 
+CUT = "cut"
+"""Records whose fields are cut, and how many characters of them."""
+
 ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
@@ -69,6 +72,7 @@ REASONS = (
     *(SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED),
     *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
     *(BLOCKED, UNRECORDED, BELOW_LEVEL, CAPPED),
+    CUT,
 )
 """In the order in which they have their places in a file."""
 _FIRST = 2
