@@ -20,10 +20,13 @@ from hypothesis import strategies as st
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
+from sumo_internal import config as configuration
 from sumo_internal.capture import multiline, record_format
 from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.capture.streams import Stream
+from sumo_internal.extension.platform_events import PlatformEvents
+from sumo_internal.processing.pipeline import Pipeline
 from sumo_internal.spool import partials
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
@@ -308,6 +311,37 @@ def test_no_object_raises(value: Any) -> None:
 def test_half_a_traceback_has_no_keys(text: str) -> None:
     """A cut text names no error."""
     assert multiline.traceback_keys(text) is None
+
+
+def test_rules_see_a_value_as_one(tmp_path: Path) -> None:
+    """What is masked by its key is masked on whatever line it stands. Guards against rules that see line by line."""
+    config, problems = configuration.read({"SUMO_HTTP_ENDPOINT": "https://localhost/x", "SUMO_MASK_KEYS": "password"})
+    assert problems == []
+    spool = Spool(str(tmp_path / "spool"), {}, 64_000_000)
+    recorder = Recorder(spool, {}, processing=Pipeline(spool, config, ""))
+    for text in (
+        json.dumps({"password": ["hunter2", "hunter2"]}, indent=2),
+        pprint.pformat(["x" * 70, {"password": "p" * 70}]),
+    ):
+        recorder.written(text, 1)
+        recorder.written("\n", 1)
+    (piece,) = SpoolReader(spool.folder, spool).take(1_000_000)
+    messages = [json.loads(line)["message"] for line in bytes(piece.data()).splitlines()]
+    assert len(messages) == 2 and messages[0] == {"password": "***"}
+    assert "pp" not in messages[1] and "***" in messages[1]
+
+
+def test_an_event_of_several_lines_is_one_record() -> None:
+    """What the Telemetry API delivers as one: an object, and a traceback that says which error it is."""
+    events = PlatformEvents(["function"], {}, is_span_dropped=False, is_enhanced=True)
+    told = [
+        {"time": "2026-11-29T08:00:00.000Z", "type": "function", "record": text}
+        for text in (json.dumps({"a": [1, 2]}, indent=2) + "\n", "failed\n" + failing())
+    ]
+    now = "2026-11-29T09:00:00.000Z"
+    records = [json.loads(f"{text}}}") for each in told for text, _ in events.lines(each, now)]
+    assert records[0]["message"] == {"a": [1, 2]}
+    assert (records[1]["errorType"], records[1]["level"]) == ("KeyError", "ERROR")
 
 
 def test_escape_sequences_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ where SUMO_PROCESSORS names some, the message is withheld.
 
 from __future__ import annotations
 
+import re
+
 from sumo_internal.capture import record_format
 from sumo_internal.processing.rules import Rules, WithheldError
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from sumo_internal.spool.partials import Partial
 
 NO_PROCESSORS = "SUMO_PROCESSORS: the process ended before they could run"
+NO_BEGINNING = "masking: the process ended in the middle, and the beginning is not there"
+
+_EDGE = re.compile(r"[\s\"']")
 
 
 class Unfinished:
@@ -36,8 +41,13 @@ class Unfinished:
     def record(self, partial: Partial) -> str | None:
         """A record up to its closing brace; None where a rule says that it is not wanted."""
         text = record_format.legible(partial.text)
+        if partial.cut_bytes:  # half a secret of our own could not be told
+            edge = _EDGE.search(text)
+            text = text[edge.start() :] if edge else ""
         details = record_format.line_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
         try:
+            if self._rules.masking is not None and (partial.cut_bytes or text[:1].isspace()):
+                raise WithheldError(NO_BEGINNING)  # the key may stand there that says what is to be masked
             kept = self._rules.applied(text, details)
         except WithheldError as problem:
             kept = self._rules.without_message(details, str(problem))
