@@ -44,7 +44,7 @@ _SHIP = ["sleep", 0.4]
 """Long enough for the lines before it to leave, which are old after a tenth of a second."""
 
 FUNCTION = '''
-import logging, os, shutil, time
+import logging, os, resource, shutil, sys, time
 
 log = logging.getLogger()
 log.setLevel(logging.INFO)
@@ -73,7 +73,29 @@ def fill(_):
             pass
 
 
+taken = []
+
+
+def starve(_):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        while True:
+            taken.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+
+
+def refuse(prefix):
+    def hook(event, _):
+        if event.startswith(prefix):
+            raise PermissionError(event)
+
+    sys.addaudithook(hook)
+
+
 STEPS = {
+    "starve": starve,
+    "refuse": refuse,
     "log": lambda number: log.info("<%d>", number),
     "many": lambda first: many(first, None),
     "endless": lambda note: [many(first, note) for first in range(0, 100_000, 1000)],
@@ -436,6 +458,58 @@ def tmp_emptied(stage: Stage) -> None:
     stage.logged = 5
 
 
+def source_is_slow(stage: Stage) -> None:
+    """Each answer takes longer than an invocation may be held for."""
+    stage.source.default = Fault(delay_s=2.3)
+    with stage.environment({"SUMO_FLUSH": "end"}) as env:
+        env.start()
+        for number in range(4):
+            assert env.invoke([["log", number], ["sleep", 0.5]]).status == "success"
+        _settle(env)
+        stage.source.default = Fault()
+        _settle(env)
+        stage.end(env)
+    stage.logged = 4
+
+
+def small_batches_only(stage: Stage) -> None:
+    """Something on the way takes 20,000 bytes of lines, and answers 413 to more."""
+    with stage.environment() as env:
+        env.start()
+        assert env.invoke([["many", 0], _SHIP]).status == "success"
+        _settle(env)
+        stage.end(env)
+    stage.logged = 1000
+
+
+def retry_after_a_day(stage: Stage) -> None:
+    """The first request is answered with 429 and a Retry-After of a day; the source would take all the others."""
+    stage.source.script([Fault(429, {"Retry-After": "86400"})])
+    _two_invocations(stage)
+
+
+def no_descriptors(stage: Stage) -> None:
+    """The function has taken every descriptor of its process, for good."""
+    with stage.environment({"SUMO_FLUSH": "end"}) as env:
+        env.start()
+        assert env.invoke([["log", 0], ["starve", None]]).status == "success"
+        for number in range(1, 4):
+            assert env.invoke([["log", number]]).status == "success"
+        stage.end(env)
+    stage.logged = 4
+
+
+def sockets_refused(stage: Stage) -> None:
+    """An audit hook of the function's own refuses everything that begins with a socket."""
+    with stage.environment({"SUMO_FLUSH": "end"}) as env:
+        env.start()
+        assert env.invoke([["refuse", "socket."], ["log", 0]]).status == "success"
+        for number in range(1, 4):
+            assert env.invoke([["log", number]]).status == "success"
+        stage.end(env)
+    stage.logged = 4
+
+
 def two_drainers(stage: Stage) -> None:
     """Another process drains the same spool, all the time."""
     with stage.environment() as env:
@@ -466,6 +540,7 @@ FAULTS: dict[str, Callable[[Stage, Fault], None]] = {
     "the runtime is killed (SIGKILL)": runtime_is_killed,
     "the environment freezes, the source closes": environment_freezes,
 }
+SMALL_BATCHES = "413 to more than 20,000 bytes"
 OTHERS: dict[str, Callable[[Stage], None]] = {
     "SIGKILL in the middle of logging": killed,
     "the function's timeout, a new generation": timed_out,
@@ -481,6 +556,11 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "TLS, each connection breaks once": tls,
     "TLS, nobody vouches for the source": tls_unknown,
     "the function empties /tmp, twice": tmp_emptied,
+    SMALL_BATCHES: small_batches_only,
+    "a Retry-After of a day, once": retry_after_a_day,
+    "each answer takes 2.3 s": source_is_slow,
+    "no descriptor is left in the function's process": no_descriptors,
+    "an audit hook of the function's refuses sockets": sockets_refused,
     "two drainers": two_drainers,
     "a line of 5 MiB": large_line,
 }
@@ -562,7 +642,7 @@ def test_what_becomes_of_the_lines(
             bucket = f"failures-{list(ROWS).index(row)}"
             place = {"LocationConstraint": REGION}
             aws_server.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
-        limit_bytes = 100 if row[0].startswith("413") else None
+        limit_bytes = {"413, to the end": 100, SMALL_BATCHES: 20_000}.get(row[0])
         source = stack.enter_context(SumoSource(connections=4, limit_bytes=limit_bytes, tls=row[0][:3] == "TLS"))
         stage = Stage(tmp_path, layer_folder, source, aws_server, bucket)
         ROWS[row](stage)
