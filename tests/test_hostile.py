@@ -14,9 +14,28 @@ from typing import Any
 
 import pytest
 from model import Environment
-from runtimes import Runtime, runtimes
+from runtimes import ROOT, Runtime, runtimes
 from sumo_source import SumoSource
 from test_structure import MODULES, PACKAGE
+
+PAGE = ROOT / "docs/troubleshooting.md"
+TITLE = "## What the function does to itself"
+WELL = "as without the layer; every line at Sumo Logic before SHUTDOWN"
+ROWS = {
+    "has files that are named like the library's modules (`random.py`, `zlib.py`)": WELL,
+    "replaces the library's functions": WELL,
+    "replaces `open` and `__import__`": WELL,
+    "clears `sys.path` and `sys.meta_path`": WELL,
+    "removes modules from `sys.modules`, ours too": WELL,
+    "replaces `socket.getaddrinfo`": WELL,
+    "sets `SSL_CERT_FILE` at run time": WELL,
+    "blocks signals and waits for them (`sigwait`)": WELL,
+    "makes stacks of 32 KB (`threading.stack_size`)": WELL,
+    "forks at any instant, and the children import": WELL + "; every child ends",
+    "forks with warnings on": "no warning of our threads; of its own as without the layer",
+    "starts children by `spawn`, `forkserver`, `fork`": WELL + ", the children's too",
+}
+"""What is tried here, and what follows, as the page says it."""
 
 each_python = pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 
@@ -53,6 +72,13 @@ def answers(env: Environment, *events: Any) -> list[Any]:
     invocations = [env.invoke(event) for event in events]
     assert [invocation.status for invocation in invocations] == ["success"] * len(events), env.cloudwatch
     return [invocation.payload for invocation in invocations]
+
+
+def test_the_page_says_what_is_tried_here() -> None:
+    """The table has a row for each thing that a test here does, with what the test holds us to, and no other row."""
+    section = PAGE.read_text().partition(TITLE)[2].partition("\n## ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")][2:]
+    assert {what.strip(): follows.strip() for what, follows in rows} == ROWS
 
 
 # The function's files.
