@@ -58,6 +58,7 @@ TOGETHER = (
         "capture/children",
         "capture/error_reports",
         "capture/runtime_client",
+        "capture/runtime_functions",
         "capture/streams",
         "shipping/__init__",
         "shipping/flush_strategy",

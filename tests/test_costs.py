@@ -32,6 +32,7 @@ MODULES = {
     "sumo_internal.capture.record_format",
     "sumo_internal.capture.recorder",
     "sumo_internal.capture.runtime_client",
+    "sumo_internal.capture.runtime_functions",
     "sumo_internal.capture.reentrancy",
     "sumo_internal.capture.streams",
     "sumo_internal.config",

@@ -445,7 +445,7 @@ def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.Mo
     for name in [f"logger.{number}" for number in range(6)] * 2:
         recording.recorder.record("x", logging.LogRecord(name, logging.INFO, "", 0, "x", (), None))
     assert [record["logger"] for record in recording.records()] == [f"logger.{number}" for number in range(6)] * 2
-    assert len(recording.recorder._loggers[logging.INFO]) == 3
+    assert len(recording.recorder.loggers[logging.INFO]) == 3
 
 
 def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
@@ -643,6 +643,18 @@ def test_an_odd_record_is_recorded(recording: Recording, name: str, value: Any) 
     assert "unrecorded" not in recording.recorder.spool.counters.counts()
 
 
+@pytest.mark.parametrize("name", list(logging.LogRecord("", 0, "", 0, "", (), None).__dict__))
+def test_a_record_that_lacks_something_is_recorded(recording: Recording, name: str) -> None:
+    """A filter may take anything from a record, to save memory or a secret: the rest is there."""
+    record = logging.LogRecord("orders", logging.ERROR, "", 0, "", (), None)
+    record.__dict__[404] = 3  # type: ignore[index]  # as ``extra`` does
+    del record.__dict__[name]
+    recording.recorder.record("odd\n", record)
+    (got,) = recording.records()
+    assert (got["message"], got["404"]) == ("odd", 3)
+    assert name in ("levelno", "levelname") or got["level"] == "ERROR"
+
+
 def test_a_record_whose_details_cannot_be_had_is_its_text(recording: Recording) -> None:
     """With the time alone: a text that is there is worth more than a level that is not."""
 
@@ -709,7 +721,7 @@ def test_a_loggers_name_keeps_to_the_limit(recording: Recording) -> None:
         assert max(len(line) for line in lines) <= RECORD_MAX_BYTES
         text = joined(json.loads(line) for line in lines)
         assert (text[:5], json.loads(text[5:])) == ("paid\n", {"logger": "n" * 100_000})
-    assert recording.recorder._loggers == {}
+    assert recording.recorder.loggers == {}
 
 
 def test_a_level_is_what_the_record_had(recording: Recording, logger: logging.Logger) -> None:

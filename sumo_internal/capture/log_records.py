@@ -112,9 +112,11 @@ def level_in(details: str) -> int:
 
 def logger_of(record: LogRecord) -> str:
     """``level`` and ``logger`` of a log record, as a piece."""
-    name: object = record.name
+    name = getattr(record, "name", None)
     logger = name if type(name) is str else "" if name is None else text_of(name)
-    return record_format.logger_text(level_of(record.levelno, record.levelname), logger)
+    return record_format.logger_text(
+        level_of(getattr(record, "levelno", None), getattr(record, "levelname", "")), logger
+    )
 
 
 def text_line(level: str, created_s: float, request_id: str | None, message: str) -> str:
@@ -167,7 +169,8 @@ def _names(attributes: dict[str, object], tenant_id: str | None) -> list[str]:
 def _event(record: LogRecord) -> Mapping[str, Any]:
     """The event of a record that structlog's ``ProcessorFormatter.wrap_for_formatter`` made; empty for any other."""
     attributes = record.__dict__
-    return record.msg if type(record.msg) is dict and all(name in attributes for name in _EVENT_NAMES) else {}
+    event = attributes.get("msg")
+    return event if type(event) is dict and all(name in attributes for name in _EVENT_NAMES) else {}
 
 
 def _shown(event: Mapping[str, Any], text: str) -> Iterator[tuple[str, object]]:
@@ -193,7 +196,7 @@ def _with_span(fields: dict[str, object]) -> dict[str, object]:
 
 def exception_text(record: LogRecord) -> str:
     """``errorType``, ``errorMessage`` and ``stackTrace`` of a log record with an exception, as a piece."""
-    return error_text(error_of(record.exc_info) or error_of_event(_event(record).get("exc_info")))
+    return error_text(error_of(getattr(record, "exc_info", None)) or error_of_event(_event(record).get("exc_info")))
 
 
 def error_of(said: object) -> Error | None:

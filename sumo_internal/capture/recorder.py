@@ -199,23 +199,23 @@ class Recorder:
         """
         self.spool = spool
         self._processing = processing
-        self._append = spool.append if processing is None else processing.append
+        self.append = spool.append if processing is None else processing.append
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
         self.is_joined = is_joined
         self._is_ansi_stripped = is_ansi_stripped
         self._has_trace_keys, self._has_arn = "trace_id" in more_keys, "invoked_arn" in more_keys
-        self._loggers: dict[int, dict[str, str]] = {}
+        self.loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
-        self._takes_short_way = False
+        self.takes_short_way = False
         """Is a record what :meth:`record` makes of it, without anything that :meth:`_put` might add or take away?"""
         spool.partials.is_wiped = processing is not None
         self._lines = self._new_lines()
         self.request_id: str | None = None
         """Of the invocation that lines belong to; None in the init phase."""
         self._tenant_id: str | None = None
-        self._context = ""
+        self.context = ""
         self.enter_invocation(None)
         spool.on_fork = self._forget_unwritten
 
@@ -248,26 +248,26 @@ class Recorder:
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         if self._has_arn:
             keys["invokedFunctionArn"] = invoked_arn
-        self._context = record_format.context_text(
+        self.context = record_format.context_text(
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
         )
-        self.spool.partials.set_context(self._context if self._is_enhanced else None)
+        self.spool.partials.set_context(self.context if self._is_enhanced else None)
         # Loaded by the function, if at all, and never by us. Without it no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         is_plain = self._processing is None and self._is_enhanced and not self._is_ansi_stripped
-        self._takes_short_way = is_plain and self._tracing is None
+        self.takes_short_way = is_plain and self._tracing is None
         if self._processing is not None:
             self._processing.enter_invocation(request_id)
 
     def state(self) -> tuple[str | None, str, bool]:
         """What another process has to know, to record for the same invocation."""
-        return self.request_id, self._context, self._is_cold
+        return self.request_id, self.context, self._is_cold
 
     def adopt(self, state: tuple[str | None, str, bool]) -> None:
         """Record as the process does that this state is from."""
         request_id, context, self._is_cold = state
         self.enter_invocation(request_id)
-        self._context = context
+        self.context = context
         self.spool.partials.set_context(context if self._is_enhanced else None)
 
     def leave_init(self) -> None:
@@ -383,7 +383,7 @@ class Recorder:
         start, is_usual = "", False
         try:
             text = text.removesuffix("\n")
-            details = self._loggers[record.levelno][record.name]
+            details = self.loggers[record.levelno][record.name]
             attributes = record.__dict__
             tenant_id = self._tenant_id
             if "aws_request_id" in attributes:  # the runtime's filter has seen it
@@ -391,11 +391,11 @@ class Recorder:
                 is_usual = is_usual and attributes.get("tenant_id", tenant_id) is tenant_id
             else:
                 is_usual = usual.issuperset(attributes)
-            if is_usual and not record.exc_info and text < "{" and len(text) < _SHORT_CHARS and self._takes_short_way:
+            if is_usual and not record.exc_info and text < "{" and len(text) < _SHORT_CHARS and self.takes_short_way:
                 # Nearly always: what ``_put`` does, but for that which there is nothing of here.
                 start = (
                     f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
-                    f"{self._context}"
+                    f"{self.context}"
                 )
         except KeyError:
             pass  # the first one of its level and logger
@@ -405,7 +405,7 @@ class Recorder:
             if diagnostics.is_of_signal(error):
                 raise
         if start:
-            self._append(start, record.levelno)
+            self.append(start, record.levelno)
         else:
             self._record_fully(text, record, is_usual=is_usual)
 
@@ -414,10 +414,12 @@ class Recorder:
         text = (str.__str__(text) if isinstance(text, str) else record_format.text_of(text)).removesuffix("\n")
         try:
             details = self._logger_text(record)
-            level = record.levelno if isinstance(record.levelno, int) else log_records.level_in(details)
-            if self._is_enhanced and not (is_usual and not record.exc_info):
+            number = getattr(record, "levelno", None)
+            level = number if isinstance(number, int) else log_records.level_in(details)
+            exc_info, exc_text = getattr(record, "exc_info", None), getattr(record, "exc_text", None)
+            if self._is_enhanced and not (is_usual and not exc_info):
                 details += self._details(record, text)
-            said: Said = (log_records.error_of(record.exc_info), record.exc_text or "")
+            said: Said = (log_records.error_of(exc_info), exc_text or "")
             created_s = _created_s(record)
         except RecursionError:
             raise
@@ -433,14 +435,14 @@ class Recorder:
             self.not_recorded(text, error)
 
     def _logger_text(self, record: LogRecord) -> str:
-        level, name = record.levelno, record.name
+        level, name = getattr(record, "levelno", None), getattr(record, "name", None)
         if type(level) is not int or type(name) is not str or len(name) > _NAME_MAX_CHARS:
             return log_records.logger_of(record)
-        details = self._loggers.get(level, {}).get(name)
+        details = self.loggers.get(level, {}).get(name)
         if details is None:
             details = log_records.logger_of(record)
-            if log_records.is_named(level) and sum(map(len, self._loggers.values())) < _LOGGERS_MAX:
-                self._loggers.setdefault(level, {})[name] = details
+            if log_records.is_named(level) and sum(map(len, self.loggers.values())) < _LOGGERS_MAX:
+                self.loggers.setdefault(level, {})[name] = details
         return details
 
     def _details(self, record: LogRecord, text: str) -> str:
@@ -483,9 +485,9 @@ class Recorder:
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Record what was retried, failed over and lost so far, as a record of its own type."""
         sentence, details = record_format.accounting_text(counts, LOSSES)
-        self._append(
+        self.append(
             f'{{"time":"{time_text(time())}","type":"sumo.accounting","message":{quote(sentence)}'
-            f',"accounting":{details}{self._context}',
+            f',"accounting":{details}{self.context}',
             logging.WARNING,
         )
 
@@ -494,7 +496,7 @@ class Recorder:
     def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> None:
         if bounds.MARK in details and (cut_chars := bounds.cut_chars(details)):
             self.spool.count(CUT, 1, cut_chars)
-        if not self._takes_short_way:
+        if not self.takes_short_way:
             if self._is_ansi_stripped and "\x1b" in text:
                 text = record_format.without_ansi(text)
                 message, own = record_format.line_text(text)
@@ -512,13 +514,13 @@ class Recorder:
         start = self._start(created_s, message, details)
         # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
         if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
-            self._append(start, level)
+            self.append(start, level)
         else:
             self._put_parts(created_s, text, message, details, level)
 
     def _start(self, created_s: float, message: str, details: str) -> str:
         """A record up to its closing brace, which the spool adds."""
-        return record_format.start_text(created_s, message, details, self._context if self._is_enhanced else None)
+        return record_format.start_text(created_s, message, details, self.context if self._is_enhanced else None)
 
     def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
         """Record something too long for one record: as numbered parts of its text, unless its fields alone are."""
@@ -526,14 +528,14 @@ class Recorder:
             details, moved = record_format.fitting(message, details)
             start = self._start(created_s, message, details)
             if not moved and record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
-                self._append(start, level)
+                self.append(start, level)
                 return
             text += moved
         from sumo_internal import own_secrets  # where a batch is made, half of one could not be told any more
 
         need_room()
         for part, numbers in record_format.parts(own_secrets.hidden_text(text)):
-            self._append(self._start(created_s, part, details) + numbers, level)
+            self.append(self._start(created_s, part, details) + numbers, level)
 
     def _span_text(self, details: str) -> str:
         """The ids of the span that this thread or task is in, unless OpenTelemetry has put them into the log record."""

@@ -23,15 +23,16 @@ import atexit
 import logging
 import os
 import sys
+import time
 from _thread import get_ident
 from logging import LogRecord
-from time import time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.capture.reentrancy import current, is_recorded, too_deep
+from sumo_internal.capture.runtime_functions import functions_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any, Protocol
+
+    from sumo_internal.capture.joint_rendering import Joint
+    from sumo_internal.capture.runtime_functions import Functions
 
     class Invocations(Protocol):
         """Who is told of invocations; all calls are made on the runtime's main thread and must not block long."""
@@ -51,6 +55,9 @@ if TYPE_CHECKING:
 
 
 BOOTSTRAP = "awslambdaric.bootstrap"
+
+_JOINT_AFTER_LINES = 10
+"""Of the runtime's log handler: what makes lines cheap is loaded where there are some, and not at the start."""
 
 
 def when_loaded(patch: Callable[[ModuleType], None]) -> None:
@@ -153,6 +160,8 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
     And what the interpreter reports: see :func:`error_reports.follow_errors`.
     """
     create_log_sink, log_error = bootstrap.create_log_sink, bootstrap.log_error
+    kinds = (bootstrap.LambdaLoggerHandler, bootstrap.LambdaLoggerHandlerWithFrameType)
+    functions = {kind: functions_of(bootstrap, kind) for kind in kinds}
 
     def heard_sink() -> Any:
         sink = create_log_sink()
@@ -161,7 +170,7 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
         for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
             if hasattr(bootstrap, name):
                 getattr(bootstrap, name).handle = _handle
-        return _Sink(sink, recorder)
+        return _Sink(sink, recorder, bootstrap, functions)
 
     def noted_error(error_result: Any, log_sink: Any) -> None:
         def details() -> str:
@@ -199,14 +208,14 @@ def _handle(self: Any, record: LogRecord) -> Any:
     What :func:`recorder.note_records` has for all handlers does so thread by thread, which takes ten times as long; in
     here the handler's lock keeps other threads away from its sink.
     """
-    if self.log_sink.__class__ is not _Sink:
+    sink = self.log_sink
+    if sink.__class__ is not _Sink:
         return logging.Handler.handle(self, record)
     passed = self.filter(record)
     if passed is not record and isinstance(passed, LogRecord):
         record = passed
     if passed:
         self.acquire()
-        sink = self.log_sink
         outer = sink.record  # a value that logs when it is asked for its text
         sink.record = record
         try:
@@ -214,29 +223,43 @@ def _handle(self: Any, record: LogRecord) -> Any:
         finally:
             sink.record = outer
             self.release()
+        if sink.joint is not None:
+            with diagnostics.guard("watching the runtime's log handler"):
+                sink.joint.watch(self, record, passed, *sink.said)
+        elif sink.lines_left:
+            sink.count_down(self)
     return passed
 
 
 class _Sink:
     """The runtime's framed log sink, and then the recorder."""
 
-    def __init__(self, sink: Any, recorder: Recorder) -> None:
-        self._sink = sink
-        self._log = sink.log
+    def __init__(
+        self, sink: Any, recorder: Recorder, bootstrap: Any = None, functions: dict[Any, Functions] | None = None
+    ) -> None:
+        self.inner = sink
         self._recorder = recorder
         self._record = recorder.record
+        self._bootstrap = bootstrap
+        self._functions = functions or {}
         self.record: LogRecord | None = None
         """What is being logged."""
+        self.said: tuple[str, Any] = ("", None)
+        """The last text, and its frame type."""
+        self.lines_left = _JOINT_AFTER_LINES if functions else 0
+        self.joint: Joint | None = None
+        """Writes line and record together, once there have been some lines."""
 
     def __enter__(self) -> _Sink:
-        self._sink.__enter__()
+        self.inner.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> Any:
-        return self._sink.__exit__(*error)
+        return self.inner.__exit__(*error)
 
     def log(self, message: str, frame_type: Any = None) -> None:
-        self._log(message, frame_type)  # raises what it raises without us
+        self.inner.log(message, frame_type)  # raises what it raises without us
+        self.said = message, frame_type
         try:
             if is_recorded and is_recorded[0]():
                 return
@@ -249,12 +272,24 @@ class _Sink:
                 self._hear(message.removesuffix("\n"), current.subject)
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
-            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or current.subject))
+            too_deep.setdefault(get_ident(), []).append((time.time(), line, 1, self.record or current.subject))
         except Exception as error:
             self._recorder.not_recorded(message, error)
 
+    def count_down(self, handler: logging.Handler) -> None:
+        """There has been a line of a handler's: from some lines on it is worth while to write them jointly."""
+        self.lines_left -= 1
+        if self.lines_left == 0:
+            with diagnostics.guard("preparing for the runtime's log handler"):
+                from sumo_internal.capture.joint_rendering import Joint
+
+                self.joint = joint = Joint(handler, self._recorder, self._bootstrap, self._functions)
+                kind: Any = type(handler)
+                if kind.handle is _handle:
+                    kind.handle = joint.handle(_handle)
+
     def log_error(self, message_lines: list[str]) -> None:
-        self._sink.log_error(message_lines)
+        self.inner.log_error(message_lines)
         try:
             self._hear("\n".join(message_lines), current.subject)
         except Exception as error:
@@ -269,4 +304,4 @@ class _Sink:
             self._recorder.line(text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._sink, name)
+        return getattr(self.inner, name)

@@ -1,0 +1,67 @@
+"""The functions that the runtime's log handlers go through for a line: one table, of text and of JSON.
+
+Separate from :mod:`~sumo_internal.capture.joint_rendering`, which writes lines in their place as long as they are what
+they were, because what they were is noted before the function's own code, and that module is loaded when there have
+been lines.
+"""
+
+from __future__ import annotations
+
+import logging
+from logging import Formatter, LogRecord, PercentStyle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Functions = tuple[tuple[object, ...], tuple[object, ...]]
+    """For text, for JSON."""
+
+
+def functions_of(bootstrap: Any, handler: type) -> Functions:
+    """What a handler of this class goes through, as it is now."""
+    classes = (handler, bootstrap.LambdaLoggerFilter, bootstrap.FramedTelemetryLogSink)
+    return called_for_text(*classes), called_for_json(*classes, bootstrap.JsonFormatter)
+
+
+def called_for_text(handler: Any, filter_class: Any, sink: Any) -> tuple[object, ...]:
+    """What is called for a line of text. (``Formatter.converter`` is set by the runtime itself, later.)"""
+    return (
+        handler.emit,
+        handler.format,
+        handler.filter,
+        handler.acquire,
+        handler.release,
+        filter_class.filter,
+        sink.log,
+        LogRecord.getMessage,
+        Formatter.format,
+        Formatter.formatTime,
+        Formatter.formatMessage,
+        Formatter.usesTime,
+        PercentStyle.format,
+        PercentStyle._format,  # type: ignore[attr-defined]  # what ``format`` calls
+        PercentStyle.usesTime,
+        logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
+    )
+
+
+def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) -> tuple[object, ...]:
+    """What is called for a line of JSON."""
+    utilities = formatter.format.__globals__
+    return (
+        handler.emit,
+        handler.format,
+        handler.filter,
+        handler.acquire,
+        handler.release,
+        filter_class.filter,
+        sink.log,
+        LogRecord.getMessage,
+        formatter.format,
+        Formatter.formatTime,
+        utilities.get("_encode_json"),
+        utilities.get("_format_log_level"),
+        logging.getLevelName,
+        logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
+    )
