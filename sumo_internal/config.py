@@ -72,6 +72,10 @@ def _setting(variable: str, parse: Callable[[str], Any], default: Any, meaning: 
     return Setting(variable, parse, default, meaning)
 
 
+def _folder(text: str) -> str:
+    return text.rstrip("/") or "/"  # behind a slash at its end a link would be followed
+
+
 def _bool(text: str) -> bool:
     if text in _TRUE:
         return True
@@ -274,9 +278,15 @@ class Config:
         "SUMO_SPOOL_MAX_MB",
         _number(3, 10_240, "megabytes"),
         128,
-        "Bound on what lines that are not delivered yet take in /tmp.",
+        "Bound on what lines that are not delivered yet take in /tmp; a quarter more for what other processes begin.",
     )
-    spool_dir: str = _setting("SUMO_SPOOL_DIR", str, "/tmp/sumo-internal", "Folder of the spool.")
+    memory_max_mb: int = _setting(
+        "SUMO_MEMORY_MAX_MB",
+        _number(0, 1_024, "megabytes"),
+        8,
+        "Bound on what lines take in memory while no file can be made for them (/tmp is full).",
+    )
+    spool_dir: str = _setting("SUMO_SPOOL_DIR", _folder, "/tmp/sumo-internal", "Folder of the spool.")
     has_failover: bool = _setting("SUMO_ENABLE_FAILOVER", _bool, False, "Lines that the source does not take go to S3.")
     bucket_name: str = _setting("SUMO_S3_BUCKET_NAME", str, "", "The failover bucket.")
     bucket_region: str = _setting("SUMO_S3_BUCKET_REGION", str, "", "The failover bucket's region.")
@@ -432,6 +442,15 @@ WITHOUT_MEANING = {
     "SUMO_MAX_RETRY": "the Go extension does not read it either; SUMO_NUM_RETRIES counts",
 }
 """Settings of the Go extension that are taken and do nothing, and why."""
+
+
+def keeper_address(environ: Mapping[str, str]) -> str:
+    """The abstract socket of the extension that keeps segments without files; empty outside Lambda.
+
+    An environment has one Runtime API, so that its address names the environment.
+    """
+    address = environ.get("AWS_LAMBDA_RUNTIME_API")
+    return f"\0sumo-internal/{address}/memory" if address else ""
 
 
 def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:

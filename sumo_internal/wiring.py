@@ -195,9 +195,15 @@ def _make_recorder(
     if not stream and environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         stream = handoff.made_up_stream(version)
     headers = request_headers(config, function, stream, version)
-    envelope = addressed(headers, config)
-    max_bytes = config.spool_max_mb * 1_000_000
-    spool = Spool(config.spool_dir, envelope, max_bytes, has_ids=config.is_enhanced, is_child=is_child)
+    spool = Spool(
+        config.spool_dir,
+        addressed(headers, config),
+        config.spool_max_mb * 1_000_000,
+        memory_max_bytes=config.memory_max_mb * 1_000_000,
+        keeper=configuration.keeper_address(environ),
+        has_ids=config.is_enhanced,
+        is_child=is_child,
+    )
     log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
     if not is_child:
         handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)

@@ -85,7 +85,7 @@ def test_nothing_is_written_into_a_folder_that_is_not_ours(tmp_path: Path) -> No
     """Not even a number: a file there could be anybody's."""
     folder = tmp_path / "spool"
     folder.mkdir()
-    folder.chmod(0o755)
+    folder.chmod(0o1777)
     counters = Counters(str(folder), "writer")
     counters.add(RETRIED, 1, 10)
 

@@ -372,6 +372,24 @@ def disk_full_from_the_start(stage: Stage) -> None:
     stage.logged = 2
 
 
+def disk_full_for_good(stage: Stage) -> None:
+    """The function fills /tmp and leaves it so: it logs on, for several megabytes, and is killed at last."""
+    with stage.environment(isolated=True, tmp_size_mb=4) as env:
+        env.start()
+        env.invoke([["log", 0], ["fill", 0], ["many", 1], ["many", 1001]])
+        for first in (2001, 3001, 4001, 5001):
+            assert env.invoke([["many", first], ["fill", 0], ["sleep", 0.2]]).status == "success"
+        stage.source.default = HANG
+        killed = env.begin_invoke([["many", 6001], ["many", 7001], ["sleep", 60]])
+        _wait_until(lambda: any("<8000>" in line.text for line in env.cloudwatch))
+        env.kill_runtime(signal.SIGKILL)
+        stage.source.default = Fault()
+        stage.source.drop_connections()
+        killed.finish()
+        stage.end(env)
+    stage.logged = 8001
+
+
 def spool_full(stage: Stage) -> None:
     """Nobody takes anything, and the function logs more than SUMO_SPOOL_MAX_MB; then Sumo Logic is back."""
     nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
@@ -546,6 +564,7 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "the function's timeout, a new generation": timed_out,
     "out of memory": out_of_memory,
     "/tmp is full for a while": disk_full,
+    "/tmp is full for good, then SIGKILL": disk_full_for_good,
     "/tmp is full from the start": disk_full_from_the_start,
     "the spool is full (SUMO_SPOOL_MAX_MB), S3 is gone": spool_full,
     "SHUTDOWN, and Sumo Logic cannot be reached": source_unreachable_at_shutdown,
@@ -581,6 +600,7 @@ ROWS: dict[tuple[str, str], Callable[[Stage], None]] = {
 COLUMNS = {"with a bucket": True, "without": False}
 NEED_ROOT = (
     "/tmp is full for a while",
+    "/tmp is full for good, then SIGKILL",
     "/tmp is full from the start",
     "out of memory",
     "the name server does not answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -375,3 +376,19 @@ def test_what_is_refused_at_shutdown_is_counted_on_a_full_disk(source: SumoSourc
     # What the sidecar was sending when it was ended comes a second time from the extension, which counts it.
     refused = {record["id"] for request in source.requests if request.status == 400 for record in request.records}
     assert refused and counts[counters.REFUSED][0] == len(refused)
+
+
+def test_lines_that_nobody_keeps_hold_their_invocation(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """No file can be made, and there is no extension: a kill would lose them, so SUMO_FLUSH=next does not wait."""
+    layer = tmp_path / "layer"
+    shutil.copytree(layer_folder, layer, symlinks=True)
+    shutil.rmtree(layer / "extensions")
+    nowhere = "/dev/null/spool"
+    with environment(source, layer, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="60", SUMO_SPOOL_DIR=nowhere) as env:
+        env.start()
+        for number in range(3):
+            assert env.invoke(log(f"<{number}>")).status == "success"
+            source.wait_for(lambda source: f"<{number}>" in texts(source))  # noqa: B023  # it is called at once
+        said = [line.text for line in env.cloudwatch if "sumo-internal" in line.text]
+    assert sum("no extension keeps it" in text for text in said) == 1
+    assert [text for text in texts(source) if text[:1] == "<"] == ["<0>", "<1>", "<2>"]

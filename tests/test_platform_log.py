@@ -129,13 +129,23 @@ def test_what_is_no_list_of_events_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_without_a_spool_lambda_keeps_its_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that is somebody else's: nothing is acknowledged, and nothing raises out of here."""
+    """No folder, and nothing may wait in memory: nothing is acknowledged, and nothing raises out of here."""
     monkeypatch.setattr(diagnostics, "IS_STRICT", False)
-    journal = made(tmp_path / "spool", monkeypatch)
-    (tmp_path / "spool").chmod(0o755)
+    journal = made(tmp_path / "spool", monkeypatch, SUMO_MEMORY_MAX_MB="0")
+    (tmp_path / "spool").rmdir()
+    (tmp_path / "spool").touch()
     with pytest.raises(NoSpoolError):
         journal.take(delivery(READY))
-    (tmp_path / "spool").chmod(0o700)
+    (tmp_path / "spool").unlink()
+    journal.take(delivery(READY))
+    assert len(records(journal)) == 1
+
+
+def test_without_a_file_events_wait_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extension ships them itself at SHUTDOWN."""
+    journal = made(tmp_path / "spool", monkeypatch)
+    (tmp_path / "spool").rmdir()
+    (tmp_path / "spool").touch()
     journal.take(delivery(READY))
     assert len(records(journal)) == 1
 

@@ -23,6 +23,7 @@ import time
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
 from sumo_internal.extension.hearing import observe
+from sumo_internal.extension.keeper import Keeper
 from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.extension.shipper import AT_SHUTDOWN, BESIDE, LAST, Shipper
 from sumo_internal.extension.subscription import Subscription
@@ -94,7 +95,8 @@ class Extension:
         self._hearing = observe(config, address)
         self._platform_log = PlatformLog(config, self._hearing)
         self._subscription = Subscription(config, address, identifier, secret, self._platform_log.take)
-        self._shipper = Shipper(config, self._platform_log)
+        self._keeper = _keeper()
+        self._shipper = Shipper(config, self._platform_log, self._keeper)
 
     def listen(self, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API, and settle who hears the function.
@@ -188,6 +190,8 @@ class Extension:
         """
         poller = select.poll()
         poller.register(self._shipper.descriptor, select.POLLIN)
+        if self._keeper is not None:
+            poller.register(self._keeper, select.POLLIN)
         if request is not None:
             poller.register(request, select.POLLIN)
         notes = self._hearing.descriptors()
@@ -199,6 +203,10 @@ class Extension:
         if self._shipper.descriptor in descriptors:
             self._shipper.hear()
         deliveries = descriptors - {self._shipper.descriptor, -1 if request is None else request.fileno(), *notes}
+        if self._keeper is not None and self._keeper.fileno() in deliveries:
+            deliveries.discard(self._keeper.fileno())
+            with diagnostics.guard("keeping what is in memory"):
+                self._keeper.look()
         for descriptor in sorted(deliveries):
             with diagnostics.guard("receiving telemetry"):
                 self._subscription.ready(descriptor)
@@ -280,3 +288,12 @@ class Extension:
 
 def _say_lost(lines: int, size_bytes: int, reason: str) -> None:
     diagnostics.say("error", f"{lines} lines ({size_bytes} bytes) are lost with the environment: {reason}")
+
+
+def _keeper() -> Keeper | None:
+    address = configuration.keeper_address(os.environ)
+    try:
+        return Keeper(address) if address else None
+    except OSError as error:
+        diagnostics.say("debug", f"what cannot be put into a file is not kept for SHUTDOWN ({error})")
+        return None

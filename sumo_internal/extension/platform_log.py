@@ -298,5 +298,10 @@ class PlatformLog:
         log_group, stream, headers = self._hearing.names()
         self._keys = {"logGroup": log_group, "logStream": stream, "LayerVersion": configuration.CLIENT}
         limit_bytes = self._config.spool_max_mb * 1_000_000
-        envelope = addressed(headers, self._config)
-        return Spool(self._config.spool_dir, envelope, limit_bytes, has_ids=self._config.is_enhanced)
+        return Spool(
+            self._config.spool_dir,
+            addressed(headers, self._config),
+            limit_bytes,
+            memory_max_bytes=self._config.memory_max_mb * 1_000_000,
+            has_ids=self._config.is_enhanced,
+        )

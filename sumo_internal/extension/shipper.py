@@ -18,6 +18,7 @@ from sumo_internal import diagnostics, threads
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sumo_internal.config import Config
+    from sumo_internal.extension.keeper import Keeper
     from sumo_internal.extension.platform_log import PlatformLog
     from sumo_internal.net.client import PlainSender
     from sumo_internal.shipping.drainer import Drainer
@@ -31,14 +32,16 @@ BESIDE, AT_SHUTDOWN, LAST = "beside", "at shutdown", "last"
 class Shipper:
     """Ships when it is asked to, one drain after the other."""
 
-    def __init__(self, config: Config, platform_log: PlatformLog) -> None:
+    def __init__(self, config: Config, platform_log: PlatformLog, keeper: Keeper | None = None) -> None:
         """Nothing runs before :meth:`ask`.
 
         Args:
             config: Where to, and how often.
             platform_log: Its spool is our own; what was retried, failed over and lost is recorded in it.
+            keeper: Has what the function's process could not put into files.
         """
         self._config = config
+        self._keeper = keeper
         self._platform_log = platform_log
         self._worker: _Worker | None = None
         self._workers = 0
@@ -55,7 +58,7 @@ class Shipper:
         """
         if self._worker is None:
             self._workers += 1
-            self._worker = _Worker(self._config, self._platform_log, self._tell, self._workers)
+            self._worker = _Worker(self._config, self._platform_log, self._keeper, self._tell, self._workers)
         self._worker.ask(kind, until_s)
 
     def hear(self) -> None:
@@ -86,14 +89,18 @@ class Shipper:
 
         if self._worker is not None and not self.is_busy:
             return self._worker.reader().left()
-        return SpoolReader(self._config.spool_dir, self._platform_log.spool, destination(self._config)).left()
+        where = destination(self._config)
+        return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper).left()
 
 
 class _Worker:
     """One thread, what it drains with, and what it was asked for last."""
 
-    def __init__(self, config: Config, platform_log: PlatformLog, tell: int, number: int) -> None:
+    def __init__(
+        self, config: Config, platform_log: PlatformLog, keeper: Keeper | None, tell: int, number: int
+    ) -> None:
         self._config = config
+        self._keeper = keeper
         self._platform_log = platform_log
         self._tell = tell
         self._name = f"extension{number if number > 1 else ''}-p{os.getpid()}"
@@ -171,7 +178,7 @@ class _Worker:
             return Unfinished(self._config, counts.add).record(partial)
 
         self._sender = sender = PlainSender()
-        reader = SpoolReader(self._config.spool_dir, destination=destination(self._config))
+        reader = SpoolReader(self._config.spool_dir, destination=destination(self._config), keeper=self._keeper)
         reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name)
         account = self._platform_log.account

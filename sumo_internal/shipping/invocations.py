@@ -59,12 +59,14 @@ class Invocations:
         self._running_id: str | None = None
         self._ended_id: str | None = None
         self._ended_at_s = 0.0
+        self._deadline_s = 0.0
         self._ended = Signal()
         self._gaps_s: list[float] = []
         self._is_quiet = False
         """The last invocation that was held had no lines."""
 
-    # Called by the runtime's thread. Neither blocks, but for the first call that waits for the registration.
+    # Called by the runtime's thread. Neither blocks, but for the first call that waits for the registration, and where
+    # lines are in this process's memory alone.
 
     def ended(self) -> None:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
@@ -75,10 +77,14 @@ class Invocations:
             return
         try:
             self._recorder.leave_invocation()
+            self._shipper.check_folder()
         finally:  # whatever happens there, the life-cycle thread must not wait for ever
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
             self._ended.set()
+        if self._spool.is_unprotected and self._shipper.is_worth_waiting() and not self._is_held():
+            # Not even the extension has these lines. This invocation is held here: it began without them.
+            self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), self._deadline_s))
 
     def before_snapshot(self) -> None:
         """The runtime asks to be restored (SnapStart): Lambda waits for our first Next before it takes the snapshot."""
@@ -93,6 +99,7 @@ class Invocations:
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
+        self._deadline_s = float(getattr(request, "deadline_time_in_ms", None) or 0) / 1000 or time.time() + 3
         self._recorder.enter_invocation(
             request.invoke_id,
             trace_id=request.x_amzn_trace_id,
@@ -152,7 +159,6 @@ class Invocations:
 
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
-        self._shipper.check_folder()
         if not self._is_held():
             # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
             # meanwhile, and meet the freeze with it.

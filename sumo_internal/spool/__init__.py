@@ -8,21 +8,24 @@ Layout
 
 A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writing process, called a writer::
 
-    <environment>-p<pid>.lock              held (POSIX record lock) as long as the writer lives
+    <environment>-p<pid>.lock              held (a lock of the open file) as long as the writer lives; in it, since when
     <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
     <environment>-p<pid>.<number>.held     segments that are none of the spool's unless the writer dies (held.py)
+    <environment>-p<pid>.<number>.memory   a name only: segments without a file
 
 and for each destination (whoever ships to the same source, with the same token and bucket, has the same) one
-``drain-<destination>.lock``, held by whoever is draining to it. A segment is 999,424 bytes and never grows:
+``drain-<destination>.lock``, held by whoever is draining to it. Files with any other name are not ours. A segment has
+999,424 bytes and never grows; a forked child's first has 65,536, and each further one twice as many as the one before:
 
 =======  =====  ======================  =======  ==================================================================
 offset   size   field                   owner    meaning
 =======  =====  ======================  =======  ==================================================================
-0        8      magic                   writer   ``SUMOSPL1``, the format's version in its last letter
+0        8      magic                   writer   ``SUMOSPL2``, the format's version in its last letter
 8        8      committed offset        writer   lines are whole and final up to here (an offset in this file)
 16       8      sealed                  writer   1 when nothing more will be appended to this segment
 24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
 32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
+40       8      size                    writer   the file's
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under, and
                                                  their ``destination``, which is that of the processes that drain them
@@ -76,12 +79,29 @@ Who may trust the committed offset
   a lock around each append: a byte that is not visible yet is zero, because each segment is a new file, and there is
   no zero byte in a JSON text. The lines from the first such byte on are taken next time.
 
+A writer is dead when its lock could be taken *and* its process is gone: there is none with its number, or one that
+began at another time. A lock alone may have gone with its file or its descriptor, and a listing or a lock that could
+not be looked at says nothing.
+
+When no file can be made
+========================
+
+/tmp is full, or the folder is not ours alone: then a segment is memory of the same format (``memfd``), within a bound
+(SUMO_MEMORY_MAX_MB) that is the process's own. Its own drainer sees it, and so does the extension, which gets a
+descriptor of it before its first line (:mod:`sumo_internal.extension.keeper`): SHUTDOWN and a kill lose nothing. Its
+size is sealed, so that nobody can cut it. What has been delivered is given back at once. Where the extension does not
+have it, or no descriptor is left to send, it is *unprotected*: the invocation is held until it is delivered, and its
+lines are counted as such. Each new segment is a file again as soon as one can be made; a full one that was delivered
+has just given back the room for it.
+
 When the function empties the folder
 ====================================
 
 A map works on without its file. What a process has mapped is drained by its own drainer, a living child's segment by
-the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. Lost, and counted
-nowhere, is what lies in a removed segment when the last process that has it mapped dies.
+the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. At the end of each
+invocation the writer looks whether its files are there; the extension gets a descriptor of each that is not, as of
+memory, and where it does not get it, it is unprotected. Lost, and counted nowhere, is what lies in a removed segment
+when the last process that has it mapped dies before that.
 
 What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed, or while it is left with
 another call.

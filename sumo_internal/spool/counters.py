@@ -16,7 +16,7 @@ import os
 from mmap import mmap
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.folder import is_at, open_folder
+from sumo_internal.spool.folder import is_at, open_file, open_folder, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 
 RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
-SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, BLOCKED = (
+SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, BLOCKED, NO_FILE = (
     "spoolFull",
     "diskFull",
     "tooLong",
@@ -35,12 +35,13 @@ SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, 
     "damaged",
     "platformDropped",
     "blocked",
+    "noFile",
 )
 UNRECORDED = "unrecorded"
 
 LOSSES = {
     SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
-    DISK_FULL: "/tmp is full",
+    DISK_FULL: "/tmp is full, and what may wait in memory besides (SUMO_MEMORY_MAX_MB) is used up",
     TOO_LONG: "a record is larger than a segment of the spool",
     REFUSED: "Sumo Logic refuses them for good (400)",
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
@@ -48,10 +49,13 @@ LOSSES = {
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
     BLOCKED: "a thread was stopped in the middle of a line, and more lines came meanwhile than may wait for it",
     UNRECORDED: "they could not be made records",
+    NO_FILE: "no file can be made in the spool's folder, and what may wait in memory (SUMO_MEMORY_MAX_MB) is used up",
 }
 """Reasons for which lines are lost, in words for people."""
 
 EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", "withheld"
+UNPROTECTED = "unprotected"
+"""Lines that have been in this process's memory only, until they were delivered: a kill would have lost them."""
 
 BELOW_LEVEL, CAPPED = "belowLevel", "capped"
 
@@ -72,7 +76,7 @@ REASONS = (
     *(SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED),
     *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
     *(BLOCKED, UNRECORDED, BELOW_LEVEL, CAPPED),
-    CUT,
+    *(CUT, NO_FILE, UNPROTECTED),
 )
 """In the order in which they have their places in a file."""
 _FIRST = 2
@@ -130,14 +134,7 @@ def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
     except OSError:
         names = []
     for name in names:
-        try:
-            descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                page = os.read(descriptor, PAGE_BYTES)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            continue  # gone, or a link, which is none of ours
+        page = read_file(f"{folder}/{name}", PAGE_BYTES, is_anybodys=True)  # root may look at a user's
         if len(page) == PAGE_BYTES and page[:8] == MAGIC.to_bytes(8, "little"):
             _sum_up(sums, _read(memoryview(page).cast("Q")))
     return sums
@@ -146,9 +143,9 @@ def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
 def reported(folder: str) -> dict[str, tuple[int, int]]:
     """The totals when they were last reported."""
     try:
-        with open(f"{folder}/reported.json") as file:
-            return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in json.load(file).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        pairs = json.loads(read_file(f"{folder}/reported.json", PAGE_BYTES))
+        return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in pairs.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}  # never reported; or damaged: then they are reported once more
 
 
@@ -181,23 +178,16 @@ def _lines(counts: Mapping[str, tuple[int, int]], reason: str) -> int:
 
 def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:
     """Remember that these totals were reported."""
-    try:
-        descriptor = os.open(f"{folder}/reported.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(descriptor, json.dumps(counts).encode())
-        finally:
-            os.close(descriptor)
-    except OSError:
-        pass  # no room: they are reported again, as cumulative as before
+    write_file(f"{folder}/reported.json", json.dumps(counts).encode())  # else they are reported again
 
 
 def is_empty(path: str) -> bool:
     """Has nothing been counted in this file?"""
     try:
-        with open(path, "rb") as file:
-            return not any(file.read(PAGE_BYTES)[8:])
+        os.close(open_file(path, os.O_RDONLY, max_bytes=PAGE_BYTES))
     except OSError:
         return False
+    return not any(read_file(path, PAGE_BYTES)[8:])
 
 
 def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
@@ -212,7 +202,7 @@ def _make(path: str) -> tuple[memoryview, int]:
     page: mmap | bytearray
     try:
         open_folder(os.path.dirname(path))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT, max_bytes=PAGE_BYTES)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
             page = mmap(descriptor, PAGE_BYTES)

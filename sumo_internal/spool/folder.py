@@ -1,7 +1,8 @@
 """Files in a folder that others may empty at any time: is it still the same one, is it ours alone, who has locked it.
 
 Separate from the spool and the counters, which both live in such a folder: functions empty /tmp, and what is mapped or
-locked then works on while nobody finds it any more.
+locked then works on while nobody finds it any more. Whatever is opened in it is opened here, and nothing is opened that
+is no file of ours: a link leads anywhere, a device has no end, a FIFO waits for somebody to write into it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,16 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import sys
+from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_FREE = (fcntl.F_UNLCK).to_bytes(2, sys.byteorder) + bytes(30)
+_TAKEN = (fcntl.F_WRLCK).to_bytes(2, sys.byteorder) + bytes(30)
+"""``struct flock``: the kind, and zeros for the whole file and, with locks of open files, no process."""
 
 
 class FolderRefusedError(Exception):
@@ -20,26 +27,33 @@ class FolderRefusedError(Exception):
 
 
 class LockFile:
-    """A file for a POSIX record lock of this process's, which the kernel lets go of when the process dies.
+    """A file with a lock of this process's, which the kernel lets go of when the process dies.
 
-    Forked children do not inherit the lock. Closing *any* descriptor of the file drops it: open each once per process.
+    The lock belongs to this one opening of the file (``F_OFD_SETLK``): whoever else opens and closes it, in this
+    process too, does not drop it. Forked children close theirs.
     """
 
-    __slots__ = ("path", "_descriptor", "_inode")
+    __slots__ = ("path", "_descriptor", "_inode", "__weakref__")
 
-    def __init__(self, path: str) -> None:
-        """Open or make the file.
+    def __init__(self, path: str, *, is_new: bool = True) -> None:
+        """Open the file; make it, where it may be new.
 
         Raises:
-            OSError: There is no room or no folder, or it is a symbolic link.
+            OSError: There is no room or no folder, or it is no file of ours.
         """
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
         self._inode = os.fstat(self._descriptor).st_ino
+        _locks.add(self)
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        if hasattr(self, "_descriptor"):
-            close(self._descriptor)
+        self.close(close)
+
+    def close(self, close: Callable[[int], None] = os.close) -> None:
+        """Let go of it."""
+        descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
+        if descriptor >= 0:
+            close(descriptor)
 
     @property
     def is_unlinked(self) -> bool:
@@ -47,20 +61,118 @@ class LockFile:
         return not is_at(self.path, self._inode)
 
     def acquire(self) -> bool:
-        """Lock it; False while another process has it locked."""
+        """Lock it; False while it is locked elsewhere."""
+        if self._descriptor < 0:
+            return False  # a forked child's
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _TAKEN)
         except OSError:
             return False
         return True
 
     def release(self) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _FREE)
+
+    def read(self) -> str:
+        """What :meth:`write` has left in it."""
+        return os.pread(self._descriptor, 64, 0).decode("ascii", "replace")
+
+    def write(self, text: str) -> None:
+        """Leave a few characters in it, if there is room."""
+        try:
+            os.pwrite(self._descriptor, text.encode(), 0)
+        except OSError:
+            pass
 
     def rename(self, path: str) -> None:
         """Give the file its name."""
         os.rename(self.path, path)
         self.path = path
+
+
+_locks: WeakSet[LockFile] = WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(_locks):
+        lock.close()
+
+
+# A child would share them, and keep what a dead parent has locked.
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybodys: bool = False) -> int:
+    """Open a file of ours; return its descriptor.
+
+    Args:
+        path: Its path, in a folder of ours.
+        flags: ``os.O_RDONLY`` and so on. A file that may be made gets the mode 0600.
+        max_bytes: It must not be larger.
+        is_anybodys: It may be somebody else's.
+
+    Raises:
+        OSError: It is not there or cannot be made, or is none of ours: a link, a device, somebody else's, too large.
+    """
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not (is_anybodys or status.st_uid == os.geteuid()):
+            raise OSError(f"{path} is no file of ours")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(f"{path} has {status.st_size} bytes")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_file(path: str, max_bytes: int, *, is_anybodys: bool = False) -> bytes:
+    """A small file of ours; empty where there is none, or it is larger than that."""
+    try:
+        descriptor = open_file(path, os.O_RDONLY, max_bytes=max_bytes, is_anybodys=is_anybodys)
+        try:
+            return os.read(descriptor, max_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return b""
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a small file, if there is room: its reader does without."""
+    try:
+        descriptor = open_file(path, os.O_WRONLY | os.O_CREAT)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass
+
+
+def writer_of(name: str) -> tuple[str, str] | None:
+    """Which writer a file belongs to by its name, and what is behind the writer's name; None for a file of others."""
+    writer, _, kind = name.partition(".")
+    identity, dash, pid = writer.removesuffix("-drainer").partition("-p")
+    is_ours = (len(identity) == 12 and not identity.strip("0123456789abcdef")) or identity.startswith("extension")
+    number, _, suffix = kind.removesuffix(".new").partition(".")
+    is_segment = len(number) == 6 and number.isdecimal() and suffix in ("spool", "held", "held.spool")
+    is_kind = is_segment or kind in ("lock", "lock.new", "tally")
+    return (writer, kind) if is_ours and dash and pid.isdecimal() and is_kind else None
+
+
+def start_of(pid: int | str) -> str:
+    """When a process began, in the kernel's ticks; empty where there is none. Numbers of processes are used again."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, 1024).decode("ascii", "replace").rpartition(") ")[2].split()[19]
+        finally:
+            os.close(descriptor)
+    except (OSError, IndexError):
+        return ""
 
 
 def is_at(path: str, inode: int) -> bool:
@@ -72,13 +184,14 @@ def is_at(path: str, inode: int) -> bool:
 
 
 def open_folder(path: str) -> None:
-    """Make the spool's folder, or check that an existing one is ours alone.
+    """Make the spool's folder, or check that an existing one is ours alone; take back a mode that others could use.
 
     Raises:
         FolderRefusedError: It cannot be made, is a symbolic link or a file, belongs to somebody else or is open to
-            others.
+            others on purpose, as /tmp is.
         FileNotFoundError: Somebody is just removing it. Try again.
     """
+    path = path.rstrip("/")  # with a slash at its end a link is followed
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -88,8 +201,24 @@ def open_folder(path: str) -> None:
     status = os.lstat(path)
     if not stat.S_ISDIR(status.st_mode):
         raise FolderRefusedError(f"{path} is not a folder")
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+    if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
         raise FolderRefusedError(f"{path} belongs to somebody else or is open to others")
+    if status.st_mode & 0o777 != 0o700:
+        _take_back(path)
+
+
+def _take_back(path: str) -> None:
+    """``chmod -R 777 /tmp`` does not make the folder anybody else's."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise FolderRefusedError(f"{path} is open to others, and stays so ({error.strerror})") from None
 
 
 def unlink(path: str) -> None:

@@ -8,13 +8,20 @@ full), and then something is less exact, and nothing is lost.
   is there, and sends the rest through it; into ``function.json`` where the extension does not listen yet.
 * ``timed-out``: the request id of the invocation whose timeout was recorded last. Lambda may tell the next generation
   of it once more.
+
+Where a segment can have no file, the function's process sends a descriptor of its memory to the extension's socket
+(:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. A descriptor that was sent is kept by the
+kernel until the extension takes it: that need not be awake, and the sender may be dead by then.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from _socket import AF_UNIX, SOCK_DGRAM, socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
+
+from sumo_internal.spool.folder import read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +97,31 @@ def made_up_stream(version: str) -> str:
     return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]{os.urandom(16).hex()}"
 
 
+def entrust(address: str, name: str, descriptor: int) -> bool:
+    """Send a descriptor of a segment in memory to the extension.
+
+    Args:
+        address: As :func:`sumo_internal.config.keeper_address` has it.
+        name: The segment's.
+        descriptor: Stays the caller's.
+
+    Returns:
+        Whether the extension has it, or will have it when it looks. Else there is none, or it has too many to look at.
+    """
+    if not address:
+        return False
+    try:
+        sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
+            sender.sendmsg([name.encode()], [rights], MSG_DONTWAIT, address)
+        finally:
+            sender.close()
+    except OSError:
+        return False
+    return True
+
+
 def tell_timeout(folder: str, request_id: str) -> None:
     """Tell the next generation that this invocation's timeout has its record."""
     _write(f"{folder}/{_TIMED_OUT}", request_id)
@@ -101,23 +133,8 @@ def timed_out(folder: str) -> str | None:
 
 
 def _read(path: str) -> str:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            return os.read(descriptor, NOTE_MAX_BYTES).decode("utf-8", "replace")
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return ""
+    return read_file(path, NOTE_MAX_BYTES).decode("utf-8", "replace")
 
 
 def _write(path: str, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            os.write(descriptor, text.encode("utf-8", "backslashreplace"))
-        finally:
-            os.close(descriptor)
-    except OSError:
-        pass  # no room: the reader does without
+    write_file(path, text.encode("utf-8", "backslashreplace"))

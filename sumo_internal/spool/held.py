@@ -112,7 +112,7 @@ class Held:
         segment.committed_offset = begin + len(line)
 
     def _has_room(self, size_bytes: int) -> bool:
-        if self._segments and self._segments[-1].committed_offset + size_bytes <= SEGMENT_BYTES:
+        if self._segments and self._segments[-1].committed_offset + size_bytes <= self._segments[-1].size_bytes:
             return True
         if len(self._segments) >= self._spool.held_segments_max:
             return False

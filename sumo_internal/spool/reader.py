@@ -8,23 +8,30 @@ It says what may be taken, and removes what is finished. What is done with lines
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
+from errno import EMFILE, ENFILE
 
 from sumo_internal import diagnostics
 from sumo_internal.spool import partials
-from sumo_internal.spool.counters import DRAINER, is_empty
-from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, unlink
-from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment, SegmentDamagedError, Slice
+from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
+from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, start_of, writer_of
+from sumo_internal.spool.segment import HEADER_BYTES, Segment, SegmentDamagedError, Slice
 from sumo_internal.spool.writer import has_others, is_addressed, list_segments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.writer import Spool
+
+    class Kept(Protocol):
+        """See :class:`sumo_internal.extension.keeper.Keeper`."""
+
+        def segments(self) -> list[Segment]: ...
+
 
 SETTLED_NS = 20_000_000
 """A folder that was changed this short a time ago may be changed again within the same tick of the clock that its time
@@ -36,7 +43,9 @@ LEFTOVER_AGE_S = 60
 class SpoolReader:
     """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
 
-    def __init__(self, folder: str, own: Spool | None = None, destination: str = "") -> None:
+    def __init__(
+        self, folder: str, own: Spool | None = None, destination: str = "", keeper: Kept | None = None
+    ) -> None:
         """Look at a folder.
 
         Args:
@@ -45,9 +54,11 @@ class SpoolReader:
                 they outlive their files.
             destination: Where lines are to go, if no own writer says it: what is addressed elsewhere is left alone.
                 Empty: whatever is there is taken.
+            keeper: Has others' segments that have no files.
         """
         self.folder = folder
         self.own = own
+        self._keeper = keeper
         self._destination = destination if own is None else own.destination
         self._strange: set[str] = set()
         """Paths of segments that are addressed elsewhere."""
@@ -171,7 +182,7 @@ class SpoolReader:
             if segment.pending_bytes:
                 yield segment, has_writer
             elif is_final and is_whole:
-                self._remove(self._foreign.pop(path))
+                self._foreign.pop(path).remove()
 
     def _complete_lines(self, segment: Segment) -> bool:
         """Make records of what a dead writer had begun; False where there is no room for them.
@@ -188,10 +199,14 @@ class SpoolReader:
                 ending = "" if partial.context is None else f',"id":"{segment.writer}u-{partial.number:010d}"'
                 lines += b"" if start is None else f"{start}{ending}}}\n".encode("utf-8", "backslashreplace")
         target = segment
-        if segment.committed_offset + len(lines) > SEGMENT_BYTES:
+        if segment.committed_offset + len(lines) > segment.size_bytes:
             head, number, kind = segment.path.rsplit(".", 2)
+            following = f"{head}.{int(number) + 1:06d}.{kind}"
             try:
-                target = Segment.create(f"{head}.{int(number) + 1:06d}.{kind}", segment.envelope)
+                if segment.is_in_memory:
+                    target = Segment.create_in_memory(following, segment.envelope, lambda *_: True)
+                else:
+                    target = Segment.create(following, segment.envelope)
             except (OSError, ValueError):
                 return False
             self._foreign[target.path] = target
@@ -205,21 +220,21 @@ class SpoolReader:
         """Find the segments of other writers, and who of them lives."""
         names = [] if self._is_refused else self._list()
         self._looked_ns = -1 if self._is_refused else self._listed_ns
-        paths = [f"{self.folder}/{name}" for name in names if name.endswith((".spool", ".held"))]
-        self._strange.intersection_update(paths)
-        for path in paths:
-            writer = os.path.basename(path).partition(".")[0]
+        self._strange.intersection_update(f"{self.folder}/{name}" for name in names)
+        for name in names:
+            writer, kind = writer_of(name) or ("", "")
             is_own = self.own is not None and writer == self.own.writer
             # What a living writer holds back is its own affair.
-            if not is_own and (path.endswith(".spool") or not is_alive(self.folder, writer)):
-                self._adopt(path)
+            if not is_own and (
+                kind.endswith(".spool") or (kind.endswith(".held") and not is_alive(self.folder, writer))
+            ):
+                self._adopt(f"{self.folder}/{name}")
+        for segment in self._keeper.segments() if self._keeper is not None else ():
+            self._foreign.setdefault(segment.path, segment)
         self._alive = {}
-        for path, segment in sorted(self._foreign.items()):
+        for segment in self._foreign.values():
             if segment.writer not in self._alive:
-                # A lock that was removed with its segment tells nothing; what the map still holds can be taken.
-                self._alive[segment.writer] = is_alive(self.folder, segment.writer) or (
-                    path not in paths and _is_running(segment.writer)
-                )
+                self._alive[segment.writer] = is_alive(self.folder, segment.writer)
 
     def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
         for segment in list(own.segments):
@@ -228,7 +243,10 @@ class SpoolReader:
                 yield segment, False
             elif is_final:
                 own.segments.remove(segment)
-                self._remove(segment)
+                if not segment.is_kept:
+                    lines = Slice(segment, HEADER_BYTES, segment.committed_offset)
+                    own.count(UNPROTECTED, lines.count(), lines.size_bytes)
+                segment.remove()
 
     def _adopt(self, path: str) -> None:
         if path in self._foreign or path in self._strange:
@@ -269,13 +287,11 @@ class SpoolReader:
             self._listed_ns = changed_ns if is_settled else -1
             try:
                 self._names = sorted(os.listdir(self.folder))
-            except OSError:
+            except FileNotFoundError:
                 self._names = []
+            except OSError:
+                self._listed_ns = -1  # a list that failed says nothing: what was there is there
         return self._names
-
-    def _remove(self, segment: Segment) -> None:
-        unlink(segment.path)
-        segment.close()
 
     def _remove_leftovers(self) -> None:
         """Remove what dead writers leave besides segments: their locks, and what they had not finished making.
@@ -286,10 +302,10 @@ class SpoolReader:
         if self._tidied_ns == self._listed_ns >= 0:
             return
         self._tidied_ns = self._listed_ns
-        writers = {name.partition(".")[0] for name in names if name.endswith((".spool", ".held"))}
-        for name in sorted(names, key=lambda name: name.endswith(".lock")):  # last, because others ask for them
-            writer, _, kind = name.partition(".")
-            if (kind not in ("lock", "tally") and not kind.endswith(".new")) or writer.startswith("drain"):
+        files = [(name, *found) for name in names if (found := writer_of(name))]
+        writers = {writer for _, writer, kind in files if kind.endswith((".spool", ".held"))}
+        for name, writer, kind in sorted(files, key=lambda file: file[2] == "lock"):  # last: others ask for them
+            if kind not in ("lock", "tally") and not kind.endswith(".new"):
                 continue
             path = f"{self.folder}/{name}"
             writer = writer.removesuffix(DRAINER)
@@ -308,7 +324,11 @@ class SpoolReader:
 def last_lines(folder: str) -> list[bytes]:
     """The last committed line of each segment, delivered or not."""
     lines = []
-    for path in list_segments(folder):
+    try:
+        paths = list_segments(folder)
+    except OSError:
+        paths = []
+    for path in paths:
         try:
             segment = Segment.open(path)
         except (SegmentDamagedError, OSError):
@@ -319,26 +339,30 @@ def last_lines(folder: str) -> list[bytes]:
 
 
 def is_alive(folder: str, writer: str) -> bool:
-    """Does the writer's process still live? Never ask about this process's own (it would drop its lock)."""
-    try:
-        descriptor = os.open(f"{folder}/{writer}.lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Does the writer's process still live? Only a lock that could be taken, and a process that is gone, say no.
 
-
-def _is_running(writer: str) -> bool:
-    """Is there a process with the writer's number? It may be another one: ask only where no lock can tell."""
+    A process that has lost its lock is there all the same: its file was removed, or all its descriptors were closed.
+    """
+    began = ""
     try:
-        os.kill(int(writer.rpartition("-p")[2]), 0)
+        lock = LockFile(f"{folder}/{writer}.lock", is_new=False)
+        try:
+            if not lock.acquire():
+                return True
+            began = lock.read()
+        finally:
+            lock.close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno in (EMFILE, ENFILE):
+            return True  # nothing can be told without a descriptor
+    pid = writer.removesuffix(DRAINER).rpartition("-p")[2]
+    try:
+        os.kill(int(pid), 0)
     except PermissionError:
-        return True
+        pass
     except (OSError, ValueError, OverflowError):
         return False
-    return True
+    # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
+    return not began or start_of(pid) in ("", began)

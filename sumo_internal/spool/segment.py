@@ -5,27 +5,40 @@ The format, what survives what and who may trust which field are described in :m
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
-from mmap import mmap
+from mmap import MADV_REMOVE, mmap
 
-from sumo_internal.spool.folder import is_at, unlink
+from sumo_internal.spool.folder import is_at, open_file, unlink
 
-MAGIC = int.from_bytes(b"SUMOSPL1", "little")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAGIC = int.from_bytes(b"SUMOSPL2", "little")
 HEADER_BYTES = 16_384
 """Four pages. The envelope needs room for 30 fields of 455 characters, Sumo's limits for X-Sumo-Fields."""
 SEGMENT_BYTES = 999_424
 """244 pages, so that a full segment is one request: Sumo takes up to 1 MB of uncompressed lines in one."""
+CHILD_SEGMENT_BYTES = 65_536
+"""The first of a forked child, which mostly has a few lines; each further one is twice as large."""
 LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 
-COMMITTED, SEALED, ACKNOWLEDGED, SENT = 1, 2, 3, 4
+COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE = 1, 2, 3, 4, 5
 ENVELOPE_OFFSET = 64
 PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
 """Of text without a line end, in the header."""
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
+
+
+NO_ROOM = (12, 28, 122)
+"""ENOMEM, ENOSPC, EDQUOT: the same numbers wherever Lambda runs. The module that has them is not there at the start."""
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+"""Of a segment in memory: nobody else can cut it under us, which would kill."""
 
 
 class SegmentDamagedError(Exception):
@@ -38,13 +51,32 @@ class Segment:
     The map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
     """
 
-    __slots__ = ("path", "writer", "map", "cursors", "envelope", "free_offset", "_inode")
+    __slots__ = (
+        "path",
+        "writer",
+        "map",
+        "cursors",
+        "envelope",
+        "free_offset",
+        "size_bytes",
+        "is_in_memory",
+        "is_kept",
+        "is_lent",
+        "_inode",
+    )
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, size_bytes: int, *, is_in_memory: bool = False) -> None:
         self.path = path
         self.writer = os.path.basename(path).partition(".")[0]
-        self._inode = os.fstat(descriptor).st_ino
-        self.map = mmap(descriptor, SEGMENT_BYTES)
+        self.size_bytes = size_bytes
+        self.is_in_memory = is_in_memory
+        """It never had a file; the path is only a name."""
+        self.is_kept = True
+        """It survives this process: its file does, or the extension has it."""
+        self.is_lent = False
+        """The extension has it although it had a file."""
+        self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
+        self.map = mmap(descriptor, size_bytes)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[ENVELOPE_OFFSET : ENVELOPE_OFFSET + 4], "little")
         self.free_offset = min(ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)
@@ -52,30 +84,29 @@ class Segment:
         self.envelope = self.map[ENVELOPE_OFFSET + 4 : self.free_offset]
 
     @classmethod
-    def create(cls, path: str, envelope: bytes, *, is_filled: bool = False) -> Segment:
+    def create(cls, path: str, envelope: bytes, *, size_bytes: int = 0, is_filled: bool = False) -> Segment:
         """Make a new, empty segment; its name appears when it is complete.
 
         Args:
             path: Its path.
             envelope: Its request headers, as a JSON object.
+            size_bytes: Its size; :data:`SEGMENT_BYTES` where it is 0.
             is_filled: Write all of it once. That takes 0.2 ms, and of each line to come a tenth of its cost: the first
                 store into a page whose block is only reserved takes 2 µs.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
         """
+        size_bytes = size_bytes or SEGMENT_BYTES
         unfinished = f"{path}.new"
         # Not O_EXCL: a time limit that raises in the middle of this leaves the file, and the next line comes by again.
-        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = open_file(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
-            header = bytearray(ENVELOPE_OFFSET)
-            cursors = memoryview(header).cast("Q")
-            cursors[0], cursors[COMMITTED], cursors[ACKNOWLEDGED] = MAGIC, HEADER_BYTES, HEADER_BYTES
-            os.pwrite(descriptor, bytes(header) + len(envelope).to_bytes(4, "little") + envelope, 0)
+            os.posix_fallocate(descriptor, 0, size_bytes)
+            os.pwrite(descriptor, _header(envelope, size_bytes), 0)
             if is_filled:
-                os.pwritev(descriptor, [bytes((SEGMENT_BYTES - HEADER_BYTES) // 16)] * 16, HEADER_BYTES)
-            segment = cls(path, descriptor)
+                os.pwritev(descriptor, [bytes((size_bytes - HEADER_BYTES) // 16)] * 16, HEADER_BYTES)
+            segment = cls(path, descriptor, size_bytes)
             os.rename(unfinished, path)
         except BaseException:
             unlink(unfinished)
@@ -85,6 +116,45 @@ class Segment:
         return segment
 
     @classmethod
+    def create_in_memory(cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool]) -> Segment:
+        """Make a new, empty segment without a file.
+
+        Args:
+            path: Its name.
+            envelope: Its request headers, as a JSON object.
+            entrust: Gives a descriptor of it to a process that keeps it; False where there is none.
+
+        Raises:
+            OSError: There is no memory.
+        """
+        segment = None
+        try:
+            descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            try:
+                os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+                segment = cls(path, descriptor, SEGMENT_BYTES, is_in_memory=True)
+                segment._begin(envelope)
+                segment.is_kept = entrust(path, descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            # No descriptor is left: a map that has none is this process's alone.
+        if segment is None:
+            segment = cls(path, -1, SEGMENT_BYTES, is_in_memory=True)
+            segment._begin(envelope)
+            segment.is_kept = False
+        return segment
+
+    def _begin(self, envelope: bytes) -> None:
+        """Write the header of a segment in memory."""
+        header = _header(envelope, self.size_bytes)
+        self.map[: len(header)] = header
+        self.envelope = envelope
+
+    @classmethod
     def open(cls, path: str) -> Segment:
         """Map a segment that another process wrote.
 
@@ -92,23 +162,34 @@ class Segment:
             SegmentDamagedError: It is not one of ours, or not of this version. Set it aside.
             OSError: It is gone, or a symbolic link.
         """
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDWR)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size != SEGMENT_BYTES:
-                raise SegmentDamagedError(f"{path}: not a file of ours of {SEGMENT_BYTES} bytes")
-            segment = cls(path, descriptor)
-            cursors = segment.cursors
-            if cursors[0] != MAGIC:
-                raise SegmentDamagedError(f"{path}: unknown format")
-            if not HEADER_BYTES <= cursors[ACKNOWLEDGED] <= cursors[COMMITTED] <= SEGMENT_BYTES:
-                raise SegmentDamagedError(
-                    f"{path}: acknowledged {cursors[ACKNOWLEDGED]}, committed {cursors[COMMITTED]}"
-                )
-            if not _is_envelope(segment.envelope):
-                raise SegmentDamagedError(f"{path}: its request headers cannot be read")
+            return cls.mapped(path, descriptor)
         finally:
             os.close(descriptor)
+
+    @classmethod
+    def mapped(cls, path: str, descriptor: int, *, is_in_memory: bool = False) -> Segment:
+        """Map what another process wrote; the descriptor stays the caller's.
+
+        Raises:
+            SegmentDamagedError: It is not one of ours, or not of this version.
+            OSError: It cannot be mapped.
+        """
+        status = os.fstat(descriptor)
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not is_ours or not HEADER_BYTES <= status.st_size <= SEGMENT_BYTES:
+            raise SegmentDamagedError(f"{path}: not a file of ours of at most {SEGMENT_BYTES} bytes")
+        segment = cls(path, descriptor, status.st_size, is_in_memory=is_in_memory)
+        cursors = segment.cursors
+        if cursors[0] != MAGIC:
+            raise SegmentDamagedError(f"{path}: unknown format")
+        if cursors[SIZE] != segment.size_bytes:
+            raise SegmentDamagedError(f"{path}: {segment.size_bytes} bytes of {cursors[SIZE]}")
+        if not HEADER_BYTES <= cursors[ACKNOWLEDGED] <= cursors[COMMITTED] <= segment.size_bytes:
+            raise SegmentDamagedError(f"{path}: acknowledged {cursors[ACKNOWLEDGED]}, committed {cursors[COMMITTED]}")
+        if not _is_envelope(segment.envelope):
+            raise SegmentDamagedError(f"{path}: its request headers cannot be read")
         return segment
 
     @property
@@ -137,7 +218,7 @@ class Segment:
     @property
     def is_unlinked(self) -> bool:
         """Has somebody (a function that empties /tmp, or the drainer) removed the file under us?"""
-        return not is_at(self.path, self._inode)
+        return not self.is_in_memory and not is_at(self.path, self._inode)
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
         """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
@@ -160,6 +241,32 @@ class Segment:
         """The line committed last; empty where there is none. Acknowledged lines stay where they are."""
         end = max(HEADER_BYTES, self.cursors[COMMITTED] - 1)
         return self.map[max(HEADER_BYTES, self.map.rfind(b"\n", HEADER_BYTES, end) + 1) : end]
+
+    def remove(self) -> None:
+        """Give all of it back, with the mapping; slices of it must be gone."""
+        if self.is_in_memory or self.is_unlinked:
+            # The process that keeps a descriptor of it looks at it when it gets the next one.
+            try:
+                self.map.madvise(MADV_REMOVE, HEADER_BYTES, self.size_bytes - HEADER_BYTES)
+            except OSError:
+                pass  # a file system without holes
+        else:
+            unlink(self.path)
+        self.close()
+
+    def lend(self, entrust: Callable[[str, int], bool]) -> bool:
+        """Give a descriptor of a removed file to a process that keeps it: the map's own, wherever that is."""
+        try:
+            for name in os.listdir("/proc/self/fd"):
+                try:
+                    status = os.stat(f"/proc/self/fd/{name}")
+                except OSError:
+                    continue
+                if status.st_ino == self._inode and status.st_nlink == 0:
+                    return entrust(self.path, int(name))
+        except OSError:
+            pass
+        return False
 
     def close(self) -> None:
         """Give the mapping back at once; slices of it must be gone."""
@@ -211,6 +318,15 @@ class Slice:
     def acknowledge(self) -> None:
         """These lines are somebody else's now (or dropped, and counted): they are not taken again."""
         self.segment.cursors[ACKNOWLEDGED] = self.end
+
+
+def _header(envelope: bytes, size_bytes: int) -> bytes:
+    """What stands at the beginning of an empty segment."""
+    header = bytearray(ENVELOPE_OFFSET)
+    cursors = memoryview(header).cast("Q")
+    cursors[0], cursors[COMMITTED], cursors[ACKNOWLEDGED] = MAGIC, HEADER_BYTES, HEADER_BYTES
+    cursors[SIZE] = size_bytes
+    return bytes(header) + len(envelope).to_bytes(4, "little") + envelope
 
 
 def _is_envelope(text: bytes) -> bool:

@@ -14,17 +14,20 @@ from mmap import mmap
 from weakref import WeakSet
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, SPOOL_FULL, TOO_LONG, Counters
+from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, NO_FILE, SPOOL_FULL, TOO_LONG, Counters
 from sumo_internal.spool.envelope import DESTINATION
-from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder
+from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_file, open_folder, start_of, writer_of
+from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.partials import Partials
 from sumo_internal.spool.segment import (
     ACKNOWLEDGED,
+    CHILD_SEGMENT_BYTES,
     COMMITTED,
     ENVELOPE_OFFSET,
     HEADER_BYTES,
     INFO,
     LINE_MAX_BYTES,
+    NO_ROOM,
     SEALED,
     SEGMENT_BYTES,
     WARNING,
@@ -45,6 +48,8 @@ _ROLL_ATTEMPTS_MAX = 5
 """For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
+FORKS_PER_WAKE = 64
+"""Children after which their parent's drainer looks for what they have left: a first segment each is 4 MB."""
 LEFT_MAX_LINES = 1_000
 LEFT_MAX_BYTES = 1_000_000
 """Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted."""
@@ -56,19 +61,29 @@ class Spool:
     """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
 
     def __init__(
-        self, folder: str, envelope: dict[str, str], max_bytes: int, *, has_ids: bool = True, is_child: bool = False
+        self,
+        folder: str,
+        envelope: dict[str, str],
+        max_bytes: int,
+        *,
+        memory_max_bytes: int = 0,
+        keeper: str = "",
+        has_ids: bool = True,
+        is_child: bool = False,
     ) -> None:
-        """Make the folder, the lock and the first segment.
+        """Make the folder; the lock and the first segment come with the first line.
 
         Args:
             folder: Path of the spool's folder; made if it is not there.
             envelope: Request headers under which this writer's lines travel, and where to.
             max_bytes: Bound on what all segments of the folder may take together.
+            memory_max_bytes: Bound on what this process's segments take in memory where they can have no files.
+            keeper: Where descriptors of those are sent to; see :mod:`sumo_internal.extension.keeper`.
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
             is_child: Another process ships, and counts what becomes of the lines.
 
         Raises:
-            FolderRefusedError: The folder is not ours alone. Do without a spool.
+            FolderRefusedError: The folder is not ours alone, and nothing may wait in memory. Do without a spool.
         """
         self.folder = folder
         self.segments: deque[Segment] = deque()
@@ -78,18 +93,28 @@ class Spool:
         not block."""
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
+        self.forks = 0
         self._wake_offset = SEGMENT_BYTES
         self._has_ids = has_ids
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
-        self._max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
-        self.held_segments_max = max(1, self._max_segments // 4)
+        max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
+        self._max_bytes = max_segments * SEGMENT_BYTES
+        self.held_segments_max = max(1, max_segments // 4)
         """Bound on what is held back, besides."""
-        self._reserved_segments = -(-self._max_segments // 10)
+        self._reserved_bytes = -(-max_segments // 10) * SEGMENT_BYTES
+        self._memory_max_segments = memory_max_bytes // SEGMENT_BYTES
+        self._keeper = keeper
         self.destination = envelope.get(DESTINATION, "")
         self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
         if ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
             raise FolderRefusedError(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
-        open_folder(folder)
+        self._problem = f"no file can be made in {folder}"
+        try:
+            open_folder(folder)
+        except FolderRefusedError as error:
+            if not self._memory_max_segments:
+                raise
+            self._problem = str(error)
         self.partials = Partials(self._prepare)
         """Text without a line end."""
         self._begin_life(is_child=is_child)
@@ -247,36 +272,108 @@ class Spool:
         now_s = time.monotonic()
         if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
             return self._refuse(self._refusal, size_bytes)
+        reason = NO_FILE
         for _ in range(_ROLL_ATTEMPTS_MAX):
             try:
-                return self._roll(is_urgent) or self._refuse(SPOOL_FULL, size_bytes)
+                return self._roll(is_urgent, size_bytes) or self._refuse(SPOOL_FULL, size_bytes)
             except FileNotFoundError:
                 continue  # the function is just emptying /tmp
-            except (OSError, FolderRefusedError):
+            except FolderRefusedError:
                 break
-        self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, DISK_FULL, False
-        return self._refuse(DISK_FULL, size_bytes)
+            except OSError as error:
+                reason = DISK_FULL if error.errno in NO_ROOM else NO_FILE
+                break
+        if self._roll_in_memory():
+            return True
+        self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, reason, False
+        return self._refuse(reason, size_bytes)
 
-    def _roll(self, is_urgent: bool) -> bool:
-        """Go on to a new segment, within the bound. Returns whether there is one.
+    def _roll_in_memory(self) -> bool:
+        """Go on to a new segment without a file, within the bound. Returns whether there is one."""
+        if sum(segment.is_in_memory for segment in list(self.segments)) >= self._memory_max_segments:
+            return False
+        self._segment_number = number = self._segment_number + 1
+        try:
+            path = f"{self.folder}/{self.writer}.{number:06d}.memory"
+            segment = Segment.create_in_memory(path, self._envelope, self._entrust)
+        except OSError:
+            return False
+        if not segment.is_kept and self._is_child:
+            return False  # it has no drainer, and ends without a word
+        if segment.is_kept:
+            diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
+        else:
+            diagnostics.say_once(
+                "warn",
+                f"{self._problem}; lines wait in memory, and no extension keeps it: "
+                "invocations are held until their lines are shipped",
+            )
+        self._go_on(segment, is_reserved=False)
+        if self.on_backlog is not None:
+            self.on_backlog()  # however little is unsent: it is in memory
+        return True
+
+    def _entrust(self, name: str, descriptor: int) -> bool:
+        return entrust(self._keeper, name, descriptor)
+
+    def _roll(self, is_urgent: bool, size_bytes: int) -> bool:
+        """Go on to a new segment with room for a line, within the bound. Returns whether there is one.
 
         Raises:
             FileNotFoundError: What was just made has been removed again.
             OSError: The disk has no room.
             FolderRefusedError: The folder is not ours any more.
         """
+        number = self._segment_number + 1
+        new_bytes = SEGMENT_BYTES
+        if self._is_child:
+            needed_bytes = -(-(HEADER_BYTES + size_bytes) // HEADER_BYTES) * HEADER_BYTES
+            new_bytes = min(SEGMENT_BYTES, max(CHILD_SEGMENT_BYTES, 2 * self._limit_offset, needed_bytes))
+        taken_bytes, others_bytes = self._taken_bytes()
+        # Its first is on top of the bound, within one of its own: hundreds of children may have one each.
+        is_extra = number == 1 and others_bytes + new_bytes <= self._max_bytes // 4
+        taken_bytes += max(0, others_bytes - self._max_bytes // 4)
+        is_reserved = not is_extra and taken_bytes + new_bytes > self._max_bytes - self._reserved_bytes
+        is_full = not is_extra and taken_bytes + new_bytes > self._max_bytes
+        if is_full or (is_reserved and not is_urgent):
+            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
+            self._is_reserve_left = not is_full
+            return False
+        self._segment_number = number
+        # Most environments never fill their first one, whose making is part of their start.
+        segment = self.make_segment(f"{number:06d}.spool", size_bytes=new_bytes, is_filled=number > 1)
+        self._go_on(segment, is_reserved=is_reserved)
+        is_last_segment = taken_bytes + new_bytes + SEGMENT_BYTES > self._max_bytes - self._reserved_bytes
+        if number > 1 and is_last_segment and self.on_backlog is not None:
+            self.on_backlog()  # however little is unsent: what keeps the segments before is to go
+        return True
+
+    def _taken_bytes(self) -> tuple[int, int]:
+        """What all segments take, but for those that other writers are filling; and what these take.
+
+        Raises:
+            OSError: The folder cannot be listed.
+        """
         # Segments whose files were removed under us still take their room; those of the drainer's removing are gone
         # from the list before their files are.
         unlinked = [segment for segment in list(self.segments) if segment.is_unlinked]
-        taken = len(list_segments(self.folder)) + sum(segment in self.segments for segment in unlinked)
-        is_reserved = taken >= self._max_segments - self._reserved_segments
-        if taken >= self._max_segments or (is_reserved and not is_urgent):
-            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, SPOOL_FULL
-            self._is_reserve_left = taken < self._max_segments
-            return False
-        self._segment_number = number = self._segment_number + 1
-        # Most environments never fill their first one, whose making is part of their start.
-        segment = self.make_segment(f"{number:06d}.spool", is_filled=number > 1)
+        paths = list_segments(self.folder)
+        taken_bytes = sum(segment.size_bytes for segment in unlinked if segment in self.segments)
+        others_bytes = 0
+        for path, following in zip(paths, [*paths, ""][1:], strict=True):
+            writer = path.rpartition("/")[2].partition(".")[0]
+            try:
+                size_bytes = min(os.lstat(path).st_size, SEGMENT_BYTES)
+            except OSError:
+                continue  # delivered meanwhile
+            if writer == self.writer or f"/{writer}." in following:
+                taken_bytes += size_bytes
+            else:
+                others_bytes += size_bytes
+        return taken_bytes, others_bytes
+
+    def _go_on(self, segment: Segment, *, is_reserved: bool) -> None:
+        """Fill this segment from now on."""
         # A signal handler may raise between any two of these: until the last there is no room, and one more is made.
         self._clear_offset = self._end_offset = self._limit_offset = 0
         self.segments.append(segment)
@@ -284,14 +381,10 @@ class Spool:
         if self._offset:  # what is unsent may begin in the segment before
             self._wake_offset -= self._offset - HEADER_BYTES
         self._offset = HEADER_BYTES
-        self._limit_offset = SEGMENT_BYTES
-        self._end_offset = 0 if is_reserved else SEGMENT_BYTES
+        self._limit_offset = segment.size_bytes
+        self._end_offset = 0 if is_reserved else segment.size_bytes
         self.partials.attach(segment)
         previous[SEALED] = 1
-        is_last_segment = taken + 1 >= self._max_segments - self._reserved_segments
-        if number > 1 and is_last_segment and self.on_backlog is not None:
-            self.on_backlog()  # however little is unsent: what keeps the segments before is to go
-        return True
 
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
@@ -301,15 +394,17 @@ class Spool:
     def _begin_segment(self) -> None:
         try:
             if self._map is None:
-                self._roll(is_urgent=False)
+                self._roll(is_urgent=False, size_bytes=0)
         except RecursionError:
             raise
         except Exception as error:  # there is no line that would be lost by it
             if diagnostics.is_of_signal(error):
                 raise
-            self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, DISK_FULL
+            if not self._roll_in_memory():
+                reason = DISK_FULL if getattr(error, "errno", None) in NO_ROOM else NO_FILE
+                self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, reason
 
-    def make_segment(self, name: str, *, is_filled: bool) -> Segment:
+    def make_segment(self, name: str, *, size_bytes: int = 0, is_filled: bool) -> Segment:
         """Make a segment of this writer's, and what belongs to one: the folder, the lock, the counts. In :meth:`run`.
 
         Raises:
@@ -321,7 +416,8 @@ class Spool:
         if self._life is None or self._life.is_unlinked:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
-        return Segment.create(f"{self.folder}/{self.writer}.{name}", self._envelope, is_filled=is_filled)
+        path = f"{self.folder}/{self.writer}.{name}"
+        return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled)
 
     def run(self, work: Callable[..., object], *arguments: object) -> bool:
         """Do something that belongs to this writer; False where its turn does not come in a few milliseconds."""
@@ -369,7 +465,8 @@ class Spool:
     def mend(self) -> None:
         """Go on with new files where ours were removed under us, and have room for counts before there are any.
 
-        What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer.
+        What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer. The extension
+        gets what nobody would find any more; where it cannot, these lines are unprotected.
 
         Raises:
             FolderRefusedError: Somebody else has made the folder meanwhile.
@@ -378,6 +475,14 @@ class Spool:
         self.run(self._mend)
 
     def _mend(self) -> None:
+        if self._map is not None and self.segments[-1].is_in_memory:
+            try:
+                self._roll(is_urgent=False, size_bytes=0)
+            except (OSError, FolderRefusedError):
+                return  # as it was
+        for segment in list(self.segments):
+            if segment.is_kept and not segment.is_lent and segment.is_unlinked:
+                segment.is_lent = segment.is_kept = segment.lend(self._entrust)
         is_removed = self._map is not None and self.segments[-1].is_unlinked
         if is_removed:
             cursors = self._cursors
@@ -387,6 +492,14 @@ class Spool:
         if is_removed or not self.counters.is_kept:
             open_folder(self.folder)
             self.counters.keep()
+
+    @property
+    def is_unprotected(self) -> bool:
+        """Are lines in the memory of this process alone? A kill would lose them."""
+        try:
+            return any(not segment.is_kept and segment.pending_bytes for segment in list(self.segments))
+        except ValueError:
+            return True  # the drainer has just closed one; the next look tells
 
     @property
     def pending_bytes(self) -> int:
@@ -410,21 +523,38 @@ def _after_fork() -> None:
             spool.on_fork()
 
 
+def _after_fork_in_parent() -> None:
+    """Every so many children: what they have left, or will have, is not to take their bound."""
+    for spool in list(_spools):
+        spool.forks += 1
+        if spool.forks % FORKS_PER_WAKE == 0 and spool.on_backlog is not None:
+            spool.on_backlog()
+
+
 # One for all: what is registered here stays for ever.
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
 
 
 def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
-    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone."""
+    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone.
+
+    Raises:
+        OSError: It cannot be listed: that says nothing.
+    """
     try:
-        return sorted(f"{folder}/{name}" for name in os.listdir(folder) if name.endswith(kinds))
-    except OSError:
+        names = os.listdir(folder)
+    except FileNotFoundError:
         return []
+    return sorted(f"{folder}/{name}" for name in names if name.endswith(kinds) and writer_of(name))
 
 
 def has_others(own: Spool) -> bool:
     """Has another writer (the extension, a forked child, a process that has died) lines that are not acknowledged?"""
-    others = [path for path in list_segments(own.folder) if not os.path.basename(path).startswith(f"{own.writer}.")]
+    try:
+        paths = list_segments(own.folder)
+    except OSError:
+        return False  # what cannot be listed cannot be drained either
+    others = [path for path in paths if not os.path.basename(path).startswith(f"{own.writer}.")]
     return any(_is_pending(path, own.destination) for path in others)
 
 
@@ -438,7 +568,7 @@ def is_addressed(envelope: bytes, destination: str) -> bool:
 
 def _is_pending(path: str, destination: str) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDONLY)
     except OSError:
         return False  # removed meanwhile: somebody has delivered it
     try:
@@ -452,8 +582,9 @@ def _is_pending(path: str, destination: str) -> bool:
 
 
 def _locked(path: str) -> LockFile:
-    """A new file that carries this process's lock; it has its name only once it is locked."""
+    """A new file that carries this process's lock, and when it began; it has its name only once it is locked."""
     file = LockFile(f"{path}.new")
     file.acquire()
+    file.write(start_of(os.getpid()))
     file.rename(path)
     return file

@@ -133,7 +133,9 @@ def left(spool: Path) -> Iterator[Record]:
     """Yield the records in the spool that nobody has acknowledged."""
     for path in list_segments(str(spool)):
         descriptor = os.open(path, os.O_RDWR)
-        segment = Segment(path, descriptor)  # not open(), which refuses those of an isolated environment's user
+        segment = Segment(
+            path, descriptor, os.fstat(descriptor).st_size
+        )  # not open(), which refuses those of an isolated environment's user
         os.close(descriptor)
         piece = segment.take(SEGMENT_BYTES)
         if piece is not None:

@@ -1,0 +1,84 @@
+"""The keeper: the extension's hold on segments that have no file, for when the process that wrote them is gone.
+
+Separate from the reader, which takes lines from them as from any other: this receives descriptors, which the function's
+process sends (:func:`sumo_internal.spool.handoff.entrust`), and is there from the extension's start, without the
+modules that the first of them needs. Whoever can reach the socket is in the function's own environment, and what comes
+is looked at like a file of the spool's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sumo_internal.spool.segment import Segment
+
+KEPT_MAX = 64
+"""Segments that are kept at a time: eight of each process, by default."""
+_NAME_MAX_BYTES = 1024
+
+
+class Keeper:
+    """What has been sent, until it is delivered."""
+
+    def __init__(self, address: str) -> None:
+        """Listen.
+
+        Args:
+            address: As :func:`sumo_internal.config.keeper_address` has it.
+
+        Raises:
+            OSError: Somebody else listens there. Do without.
+        """
+        self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        self._socket.bind(address)
+        self._segments: list[Segment] = []
+        self._lock = allocate_lock()
+
+    def fileno(self) -> int:
+        """Has something to read when there is something for :meth:`look`."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._socket.close()
+
+    def look(self) -> None:
+        """Take what has been sent, and let go of what has been delivered meanwhile."""
+        with self._lock:
+            self._segments = [segment for segment in self._segments if not _is_finished(segment)]
+            while True:
+                try:
+                    name, rights, _, _ = self._socket.recvmsg(_NAME_MAX_BYTES, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+                except OSError:
+                    return
+                for _, kind, data in rights:
+                    if kind == SCM_RIGHTS:
+                        self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
+
+    def _keep(self, name: str, descriptor: int) -> None:
+        from sumo_internal.spool.segment import Segment, SegmentDamagedError
+
+        try:
+            if len(self._segments) < KEPT_MAX:
+                self._segments.append(Segment.mapped(name, descriptor, is_in_memory=True))
+        except (OSError, SegmentDamagedError):
+            pass  # nothing of ours
+        finally:
+            os.close(descriptor)
+
+    def segments(self) -> list[Segment]:
+        """What is not delivered yet, as far as is known."""
+        self.look()
+        return list(self._segments)
+
+
+def _is_finished(segment: Segment) -> bool:
+    try:
+        return segment.is_sealed and not segment.pending_bytes
+    except ValueError:
+        return True  # this process's reader has delivered it, and closed it
