@@ -29,7 +29,7 @@ _WIDTH_PX = 1280
 def run_demo(*faults: str) -> subprocess.CompletedProcess[str]:
     """Run ``make demo`` with this interpreter's packages in place of .venv."""
     variables = {name: value for name, value in os.environ.items() if name not in _NOT_A_USERS}
-    command = ["make", "--silent", "--old-file=.venv/.ready", f"VENV_PYTHON={sys.executable}", "demo", *faults]
+    command = ["make", "--silent", "--old-file=.venv/.demo", f"VENV_PYTHON={sys.executable}", "demo", *faults]
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
 
 

@@ -32,6 +32,9 @@ IS_WRITING = os.environ.get("WRITE_README") == "1"
 ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV0-example_only=="
 """With the signs that a real one's code ends with, and that AWS's command line has a meaning for."""
 
+INSTALLED = "--old-file=.venv/.ready --old-file=.venv/.demo"
+"""To make: what it would install is there."""
+
 README = (ROOT / "README.md").read_text()
 
 CONTRIBUTING = (ROOT / "docs/contributing.md").read_text()
@@ -103,7 +106,7 @@ def shell(tmp_path: Path, lambda_server: LambdaServer) -> dict[str, str]:
     tools.mkdir()
     for name, command in {
         "aws": f'PYTHONPATH="{package(AWS_CLI, is_complete=True)}" exec "{sys.executable}" -m awscli "$@"',
-        "make": f'exec "{shutil.which("make")}" --silent --old-file=.venv/.ready VENV_PYTHON="{sys.executable}" "$@"',
+        "make": f'exec "{shutil.which("make")}" --silent {INSTALLED} VENV_PYTHON="{sys.executable}" "$@"',
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{command}\n")
         (tools / name).chmod(0o755)
