@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 import trustme
@@ -594,10 +595,13 @@ def test_parallel_requests_have_a_bound(server: ScriptedServer) -> None:
     assert {request.connection for request in server.requests} <= {1, 2, 3}
 
 
-def test_a_name_in_common_name_only_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("make_context", [pool.tls_context, tls.Context])
+def test_a_name_in_common_name_only_is_no_name(
+    tmp_path: Path, make_context: Callable[[Mapping[str, str]], Any]
+) -> None:
     """Certificates have had their names in subjectAltName for twenty years, and OpenSSL would fall back to the old way.
 
-    It is judged by OpenSSL itself, in memory: no host of such a name is on loopback.
+    Over a pair of sockets, because no host of such a name is on loopback.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "collectors.test")])
@@ -613,19 +617,26 @@ def test_a_name_in_common_name_only_is_no_name(tmp_path: Path, monkeypatch: pyte
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     (tmp_path / "both.pem").write_bytes(private + pem)
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     theirs.load_cert_chain(tmp_path / "both.pem")
-    there, here = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = theirs.wrap_bio(there, here, server_side=True)
-    client = pool.tls_context({"SSL_CERT_FILE": str(tmp_path / "ca.pem")}).wrap_bio(
-        here, there, server_hostname="collectors.test"
-    )
-    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        for _ in range(4):
-            for side in (client, server):
-                with suppress(ssl.SSLWantReadError):
-                    side.do_handshake()
+    here, there = socket.socketpair()
+
+    def serve() -> None:
+        with there, suppress(OSError):
+            theirs.wrap_socket(there, server_side=True).close()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    with here:
+        here.settimeout(PATIENT_S)
+        taken = tls.Socket(here.family, here.type, here.proto, os.dup(here.fileno()))
+        mine = here if make_context is pool.tls_context else taken
+        mine.settimeout(PATIENT_S)
+        context = make_context({"SSL_CERT_FILE": str(tmp_path / "ca.pem")})
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            context.wrap_socket(mine, server_hostname="collectors.test")
+        taken.close()
+    serving.join()
 
 
 def test_a_name_that_does_not_resolve_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
