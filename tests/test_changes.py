@@ -50,7 +50,9 @@ def changed(decision: Change | Skip) -> dict[str, Any]:
 NAMES = st.sampled_from(["TABLE", "A", "ß", "SUMO_FLUSH", "SUMO_FIELDS", "KMS_KEY_ID", "TELEMETRY_MAX_ITEMS"])
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 LAYERS = st.lists(st.integers(1, 9).map(lambda number: ARN.format(f"layer{number}", number)), unique=True, max_size=4)
-OTHERS = st.sampled_from([{}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}])
+OTHERS = st.sampled_from(
+    [{}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"}]
+)
 
 
 @given(LAYERS, st.dictionaries(NAMES, VALUES, max_size=6), OTHERS)
@@ -111,6 +113,17 @@ def test_a_next_wrapper_that_attaching_added_does_not_get_the_slot() -> None:
     """Nobody had the slot before."""
     wanted = Wanted(OURS, {**WANTED.settings, "SUMO_NEXT_WRAPPER": "/opt/other"})
     assert state(changed(detach(changed(attach(function(), wanted))))) == State((), {})
+
+
+def test_a_wrapper_that_starts_a_program_of_its_own_keeps_the_slot() -> None:
+    """The AWS Lambda Web Adapter's runs the handler and not what it is given: ours in front of it is never called."""
+    before = State((), {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"})
+    decision = attach(function((), dict(before.variables)), WANTED)
+    assert isinstance(decision, Change)
+    assert decision.after.variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/bootstrap"
+    assert "SUMO_NEXT_WRAPPER" not in decision.after.variables
+    assert len(decision.notes) == 1 and "its run.sh starts Python by /opt/sumo_wrapper" in decision.notes[0]
+    assert state(changed(detach(changed(decision)))) == before
 
 
 def test_what_was_attached_by_hand_is_taken_off_too() -> None:

@@ -120,6 +120,12 @@ TABLE = {
     "no wrapper, on purpose": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_FUNCTION_LOGS": "telemetry"}), []),
     "the wrapper's path": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo-wrapper"}), ["wrapper-path"]),
     "another wrapper": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}), ["wrapper-taken"]),
+    "a web adapter": (subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"}), ["wrapper-program"]),
+    "a web adapter behind ours": (subject({"SUMO_NEXT_WRAPPER": "/opt/bootstrap"}), ["wrapper-program"]),
+    "a web adapter, and lines from Lambda": (
+        subject({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap", "SUMO_FUNCTION_LOGS": "telemetry"}),
+        [],
+    ),
     "another wrapper behind ours": (subject({"SUMO_NEXT_WRAPPER": "/opt/otel-instrument"}), []),
     "another wrapper behind nothing": (
         subject({"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_NEXT_WRAPPER": "/opt/otel-instrument"}),

@@ -10,7 +10,8 @@ Rules:
   them. A setting that attaching would give another value stays as it is, and the plan says so.
 * So taking back is exact. The names of the variables that attaching adds are themselves one, SUMO_ATTACHED: it is part
   of the configuration that it describes, and no file that somebody has to keep.
-* The wrapper's slot goes to us; whoever had it becomes SUMO_NEXT_WRAPPER, and gets it back.
+* The wrapper's slot goes to us; whoever had it becomes SUMO_NEXT_WRAPPER, and gets it back. One that does not run what
+  it is given keeps it.
 * No text made here has a variable's value in it, except a wrapper's path.
 """
 
@@ -29,6 +30,9 @@ LAYER_NAME = "sumo-internal-extension"
 WRAPPER_PATH = "/opt/sumo_wrapper"
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 NEXT_WRAPPER = "SUMO_NEXT_WRAPPER"
+STARTS_ITS_OWN = frozenset(("/opt/bootstrap",))
+"""Wrappers that start a program of the function's own and not what they are given: ours, in front of one, is not
+called. The AWS Lambda Web Adapter's."""
 ATTACHED = "SUMO_ATTACHED"
 ENDPOINT = "SUMO_HTTP_ENDPOINT"
 TOKEN = "SUMO_HTTP_TOKEN"
@@ -103,12 +107,17 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
         for name in config.WITHOUT_MEANING:
             variables.pop(name, None)
     slot = variables.get(WRAPPER) or WRAPPER_PATH
-    if slot != WRAPPER_PATH:
+    if slot not in (WRAPPER_PATH, *STARTS_ITS_OWN):
         if variables.get(NEXT_WRAPPER) not in (None, "", slot):
             return Skip(f"has {slot} in the wrapper's slot and another one in {NEXT_WRAPPER}")
         variables[NEXT_WRAPPER] = slot
-    variables[WRAPPER] = WRAPPER_PATH
+    variables[WRAPPER] = slot if slot in STARTS_ITS_OWN else WRAPPER_PATH
     notes = _settle(variables, wanted.settings)
+    if slot in STARTS_ITS_OWN:
+        notes.append(
+            f"{slot} stays in the wrapper's slot, because it starts a program of the function's own: lines come from "
+            f"the Telemetry API, and with levels and fields where its run.sh starts Python by {WRAPPER_PATH}"
+        )
     after = State(_with_layer(before.layers, wanted.layer), variables)
     reason = _over_limit(after)
     if not variables.get(ENDPOINT):

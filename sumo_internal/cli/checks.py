@@ -21,6 +21,7 @@ from sumo_internal.cli.changes import (
     LAYER_NAME,
     NEXT_WRAPPER,
     RUNTIMES,
+    STARTS_ITS_OWN,
     WRAPPER,
     WRAPPER_PATH,
 )
@@ -194,6 +195,11 @@ def check_wrapper(subject: Subject) -> Iterator[Finding]:
         yield find("wrapper-next")
     elif after == WRAPPER_PATH:
         yield find("wrapper-loop")
+    if slot in STARTS_ITS_OWN or (slot == WRAPPER_PATH and after in STARTS_ITS_OWN):
+        if subject.config.function_logs == "auto":
+            its = slot if slot in STARTS_ITS_OWN else after
+            yield find("wrapper-program", slot=its, whose=VENDORS.get(its, "another"))
+        return
     if slot == WRAPPER_PATH or subject.is_image or subject.config.function_logs != "auto":
         return
     file_name = slot.rpartition("/")[2].replace("-", "_").lower()

@@ -185,6 +185,14 @@ WORDS = {
         "A function has a single slot for a wrapper. Ours is not started, and nothing listens inside the process.",
         "Set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper and SUMO_NEXT_WRAPPER={slot}: ours starts theirs.",
     ),
+    "wrapper-program": Words(
+        "warning",
+        "{slot} starts a program of the function's own ({whose} wrapper)",
+        "It does not run what it is given, so ours in front of it is not called: lines come from the Telemetry API, "
+        "later and without the keys that only the process knows.",
+        "Leave AWS_LAMBDA_EXEC_WRAPPER={slot}, and start Python by /opt/sumo_wrapper in the program's run.sh (exec "
+        "/opt/sumo_wrapper python ...); or set SUMO_FUNCTION_LOGS=telemetry, if that is meant.",
+    ),
     "wrapper-next": Words(
         "warning",
         "SUMO_NEXT_WRAPPER is set, and AWS_LAMBDA_EXEC_WRAPPER is not our wrapper",
