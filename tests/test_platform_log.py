@@ -206,8 +206,11 @@ def test_what_the_init_tells_waits_for_the_note(tmp_path: Path, monkeypatch: pyt
     assert journal.spool is None and journal.waits_until_s is not None
     tell(tmp_path / "spool")
     journal.look()
+    assert journal.spool is None  # whether the note is the init's is known when that is over
+    journal.take(json.dumps([{"time": time_text(time.time() + 1), "type": READY[0], "record": {}}]).encode())
     assert journal.waits_until_s is None and journal.has_sidecar
-    assert [(record["type"], record["logStream"]) for record in records(journal)] == [("platform.initStart", "stream")]
+    found = [(record["type"], record["logStream"]) for record in records(journal)]
+    assert found == [("platform.initStart", "stream"), (READY[0], "stream")]
 
 
 def test_it_waits_until_the_runtime_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +238,18 @@ def test_it_waits_no_longer_than_other_lines(tmp_path: Path, monkeypatch: pytest
     while journal.spool is None:
         journal.take(delivery(("function", "x" * (WAITING_MAX_BYTES // 3))))
     assert len({record["message"] for record in records(journal)}) >= 1 and journal.waits_until_s is None
+
+
+def test_a_note_that_is_read_before_the_init_is_told_is_late_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen behind its init, an environment is told of its end beside the first invocation, which makes a handler."""
+    journal = made(tmp_path / "spool", monkeypatch)
+    journal.take(delivery(LINE))
+    tell(tmp_path / "spool")
+    journal.look()
+    journal.take(delivery(READY, START, LINE))
+    assert [record["type"] for record in records(journal)].count("function") == 2 and journal.has_sidecar
 
 
 def test_a_late_note_counts_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,8 @@ class Hearing:
         self.is_open = self.is_awaited and config.function_logs == "auto"
         """The note decides, and not a setting."""
 
+        self.ready_time = ""
+        """When the runtime asked for its first event, as Lambda writes a time."""
         self._instance = ""
         self._is_late = False
         """A note comes after what Lambda tells of the function's lines was let out."""
@@ -96,8 +98,14 @@ class Hearing:
         """POSIX time from which on the function's process hears it: 0.0 for ever, infinite where it does not."""
         if not self.is_in_process:
             return inf
-        told = self._note.content() if self._is_late else None
-        return 0.0 if told is None else told[3]
+        told = self._note.content()
+        if told is None:
+            return 0.0
+        from sumo_internal.capture.record_format import time_text
+
+        # Lambda may tell only beside the first invocation that the runtime was ready, and the note be read before.
+        is_late = self._is_late or "" < self.ready_time < time_text(told[3])
+        return told[3] if is_late else 0.0
 
     def names(self) -> tuple[str, str, dict[str, str]]:
         """Log group, log stream and headers: what the process has told, else as far as a variable has them."""
@@ -154,6 +162,11 @@ class Waiting:
         self.events.extend(events)
         self._size_bytes += size_bytes
         self._since_s = self._since_s or time.time()
+
+    @property
+    def has_function_events(self) -> bool:
+        """Are lines of the function's among them?"""
+        return any(isinstance(event, dict) and event.get("type") == "function" for event in self.events)
 
     def forget(self) -> None:
         """They are in the spool."""

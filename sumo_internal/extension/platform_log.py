@@ -37,6 +37,12 @@ _READY = frozenset(("platform.initRuntimeDone", "platform.runtimeDone", "platfor
 """Events that come when the runtime has asked for its first event: the function's process has told what it had to."""
 
 
+def _time_of_ready(events: list[object]) -> str:
+    """When the runtime was ready, by the first of these events that tells it."""
+    times = (event.get("time") for event in events if isinstance(event, dict) and event.get("type") in _READY)
+    return str(next(times, ""))
+
+
 class PlatformLog:
     """What Lambda has told, and where it goes."""
 
@@ -125,10 +131,12 @@ class PlatformLog:
         kinds = {event.get("type") for event in delivered if isinstance(event, dict)}
         if self._is_managed and "platform.initStart" in kinds:
             self._hearing.hear_of_instance(delivered)
-        self.is_runtime_ready = self.is_runtime_ready or not _READY.isdisjoint(kinds)
+        if not self.is_runtime_ready and not _READY.isdisjoint(kinds):
+            self.is_runtime_ready = True
+            self._hearing.ready_time = _time_of_ready(delivered)
         try:
             self._hearing.look()
-            if self._must_wait(len(body)):
+            if self._must_wait(len(body), kinds):
                 self._waiting.keep(delivered, len(body))
             else:
                 self._record([*self._waiting.events, *delivered])
@@ -138,16 +146,19 @@ class PlatformLog:
             raise telemetry_api.NoSpoolError from None
         self._repeats = repeats
 
-    def _must_wait(self, size_bytes: int) -> bool:
+    def _must_wait(self, size_bytes: int, kinds: set[object]) -> bool:
         hearing = self._hearing
-        is_over = self.is_runtime_ready or self.is_ending or hearing.has_content or not hearing.is_awaited
+        # With lines of the function's it also takes the time at which the runtime was ready: a note may be later.
+        is_told = hearing.has_content and "function" not in kinds and not self._waiting.has_function_events
+        is_over = self.is_runtime_ready or self.is_ending or is_told or not hearing.is_awaited
         return self.spool is None and not is_over and self._waiting.has_room(size_bytes)
 
     def look(self) -> None:
         """See whether the function's process has left its note, and let out what has waited for it, or long enough."""
         self._hearing.look()
         until_s = self.waits_until_s
-        if until_s is not None and (self._hearing.has_content or time.time() >= until_s):
+        is_told = self._hearing.has_content and not self._waiting.has_function_events
+        if until_s is not None and (is_told or time.time() >= until_s):
             self.let_out()
 
     def let_out(self) -> None:
