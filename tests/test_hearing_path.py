@@ -13,6 +13,8 @@ from runtimes import typical
 from sumo_source import SumoSource
 from test_main_path import said
 
+from sumo_internal.extension.lifecycle import SETTLE_MAX_S
+
 FUNCTIONS = Path(__file__).parent / "functions"
 EXTENSION = "sumo-internal-extension"
 WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
@@ -116,9 +118,18 @@ def test_behind_a_wrapper_that_runs_something_else(
 
 
 @pytest.mark.parametrize("disk", ["as ever", "no folder for notes"])
-def test_under_the_wrapper_nothing_is_told_twice(source: SumoSource, layer_folder: Path, disk: str) -> None:
-    """Lambda is never asked for the function's lines, and the extension is ready before the runtime is."""
-    with environment(source, layer_folder, FUNCTIONS / "probe", **WRAPPED) as env:
+def test_under_the_wrapper_nothing_is_told_twice(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, disk: str
+) -> None:
+    """Lambda is never asked for the function's lines, and the extension is ready before the runtime is.
+
+    Within what it would wait for a note: the function's module takes less than that.
+    """
+    task = tmp_path / "task"
+    shutil.copytree(FUNCTIONS / "probe", task)
+    app = task / "app.py"
+    app.write_text(app.read_text().replace('print("loaded")', f'print("loaded")\ntime.sleep({0.9 * SETTLE_MAX_S})'))
+    with environment(source, layer_folder, task, **WRAPPED) as env:
         if disk == "no folder for notes":
             (env.tmp / "sumo-internal").mkdir(mode=0o700)
             (env.tmp / "sumo-internal" / "function.json").mkdir()
