@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from _thread import get_ident
 
-from sumo_internal.capture.multiline import ENDINGS, grouped
+from sumo_internal.capture.multiline import ENDINGS, TOGETHER_MAX_CHARS, grouped
 from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.reentrancy import need_room
 
@@ -48,13 +48,15 @@ class Lines:
             record: Called with each line that is not blank, and the POSIX time in seconds at which it was written,
                 None for now.
             partials: Where text without a line end survives its process.
-            partial_max_chars: Bound on text without a line end that is held back per thread and stream.
+            partial_max_chars: Bound on text without a line end that is held back per thread and stream; what is written
+                at once may be longer (``print`` writes the line end apart).
             cut: How much of a text beyond the bound may be recorded now.
             is_joined: Lines that belong together are recorded as one (SUMO_MULTILINE).
         """
         self._record = record
         self._keep, self._keep_more, self._keep_no_more = partials.begin, partials.extend, partials.end
         self._partial_max_chars = partial_max_chars
+        self._piece_max_chars = max(partial_max_chars, TOGETHER_MAX_CHARS)
         self._cut = cut
         self._is_joined = is_joined
         self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
@@ -76,7 +78,7 @@ class Lines:
                 self._hold_more(partials, thread, text)
                 return
             begun: list[Any] = [self._keep(text), len(text), text]
-            if partials.setdefault(thread, begun) is not begun or len(text) >= self._partial_max_chars:
+            if partials.setdefault(thread, begun) is not begun or len(text) >= self._piece_max_chars:
                 self._hold_odd(partials, thread, begun)
             return
         held = partials.pop(thread, None)
@@ -131,7 +133,7 @@ class Lines:
 
     def _hold(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
         begun: list[Any] = [self._keep(text), len(text), text]
-        if partials.setdefault(thread, begun) is not begun or len(text) >= self._partial_max_chars:
+        if partials.setdefault(thread, begun) is not begun or len(text) >= self._piece_max_chars:
             self._hold_odd(partials, thread, begun)
 
     def _hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
