@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import mmap
 import os
 import resource
 import select
@@ -27,9 +28,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from layer.interpreters import find
 from sumo_internal.config import read
 from sumo_internal.extension.keeper import KEPT_MAX, Keeper
 from sumo_internal.spool import handoff, turn
+from sumo_internal.spool import reader as reader_module
 from sumo_internal.spool import segment as segment_module
 from sumo_internal.spool import writer as spool_module
 from sumo_internal.spool.counters import (
@@ -756,6 +759,54 @@ def test_another_processes_pending_lines_are_seen(tmp_path: Path) -> None:
     assert not has_others(spool)
     (tmp_path / "spool" / "0123-p1.000001.spool").write_bytes(b"short")
     assert not has_others(spool)
+
+
+FAR_BEHIND = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[1], {}, 64_000_000)
+before = len(os.listdir("/proc/self/fd"))
+for number in range(100):
+    spool.append('{"line":"%d","x":"%s"' % (number, "x" * 200_000))
+print(len(os.listdir("/proc/self/fd")) - before)
+"""
+
+
+def test_who_drains_a_backlog_does_not_take_a_descriptor_for_each_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many are mapped at a time and no more; each line is there once, and no file stays.
+
+    Guards against an extension that at SHUTDOWN has no descriptor left for the connection.
+    """
+    monkeypatch.setattr(reader_module, "MAPPED_MAX", 4)
+    monkeypatch.setattr(segment_module, "_map", mmap.mmap)  # as before Python 3.13
+    folder = str(tmp_path / "spool")
+    subprocess.run([sys.executable, "-c", FAR_BEHIND, folder, os.getcwd()], check=True, stdout=subprocess.DEVNULL)
+    assert len(list_segments(folder)) >= 24
+
+    before, reader = len(os.listdir("/proc/self/fd")), SpoolReader(folder)
+    assert reader.left()[0] == 100
+    assert reader.acquire()
+    reader.mark()
+    got: list[str] = []
+    while taken := reader.take(1_000_000):
+        got += lines(taken)
+        for piece in taken:
+            piece.acknowledge()
+        assert len(os.listdir("/proc/self/fd")) - before <= 4 + 3
+    reader.release()
+    assert sorted(got, key=int) == [str(number) for number in range(100)]
+    assert list_segments(folder) == []
+
+
+def test_who_writes_a_backlog_takes_no_descriptors_where_python_can_do_without(tmp_path: Path) -> None:
+    """From 3.13 on a map needs none; before, there is one for each megabyte."""
+    for interpreter in find():
+        run = [str(interpreter.executable), "-c", FAR_BEHIND, str(tmp_path / str(interpreter)), os.getcwd()]
+        taken = int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+        assert taken <= (3 if interpreter.version >= (3, 13) else 30)
 
 
 def test_what_is_addressed_elsewhere_is_left_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sumo_internal import diagnostics
 from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, start_of, writer_of
-from sumo_internal.spool.segment import HEADER_BYTES, Segment, SegmentDamagedError, Slice
+from sumo_internal.spool.segment import HEADER_BYTES, MAPPED_MAX, Segment, SegmentDamagedError, Slice
 from sumo_internal.spool.writer import has_others, is_addressed, list_segments
 
 TYPE_CHECKING = False
@@ -60,6 +60,8 @@ class SpoolReader:
         self.own = own
         self._keeper = keeper
         self._destination = destination if own is None else own.destination
+        self._waiting: list[str] = []
+        """Paths of segments that are mapped when there is room for them."""
         self._strange: set[str] = set()
         """Paths of segments that are addressed elsewhere."""
         self._foreign: dict[str, Segment] = {}
@@ -154,7 +156,7 @@ class SpoolReader:
         if self._looked_ns < 0 or self._looked_ns != self._changed_ns():
             return has_others(self.own)
         try:
-            return any(segment.pending_bytes for segment in list(self._foreign.values()))
+            return bool(self._waiting) or any(segment.pending_bytes for segment in list(self._foreign.values()))
         except ValueError:
             return True  # the drainer has just closed one; the next look tells
 
@@ -165,6 +167,16 @@ class SpoolReader:
             piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
             lines += piece.count()
             size_bytes += piece.size_bytes
+        for path in self._waiting:
+            try:
+                segment = Segment.open(path)
+            except (OSError, SegmentDamagedError):
+                continue
+            if is_addressed(segment.envelope, self._destination):
+                piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
+                lines += piece.count()
+                size_bytes += piece.size_bytes
+            segment.close()
         dead = [segment for segment in self._foreign.values() if not self._alive.get(segment.writer, True)]
         begun = [partial for segment in dead for partial in partials.read(segment)]  # there was no room for these
         return lines + len(begun), size_bytes + sum(len(partial.text) for partial in begun)
@@ -175,14 +187,19 @@ class SpoolReader:
             yield from self._own_segments(self.own)
         if self._marks is None:  # what has come since is not taken, so nobody looks for it
             self._look_for_others()
-        for path, segment in sorted(self._foreign.items()):
-            has_writer = self._alive[segment.writer]
-            is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
-            is_whole = has_writer or self._complete_lines(segment)
-            if segment.pending_bytes:
-                yield segment, has_writer
-            elif is_final and is_whole:
-                self._foreign.pop(path).remove()
+        else:
+            self._map_waiting()
+        found = sorted(self._foreign.items())
+        while found:
+            for path, segment in found:
+                has_writer = self._alive[segment.writer]
+                is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
+                is_whole = has_writer or self._complete_lines(segment)
+                if segment.pending_bytes:
+                    yield segment, has_writer
+                elif is_final and is_whole:
+                    self._foreign.pop(path).remove()
+            found = self._map_waiting()
 
     def _complete_lines(self, segment: Segment) -> bool:
         """Make records of what a dead writer had begun; False where there is no room for them.
@@ -221,6 +238,7 @@ class SpoolReader:
         names = [] if self._is_refused else self._list()
         self._looked_ns = -1 if self._is_refused else self._listed_ns
         self._strange.intersection_update(f"{self.folder}/{name}" for name in names)
+        self._waiting = []
         for name in names:
             writer, kind = writer_of(name) or ("", "")
             is_own = self.own is not None and writer == self.own.writer
@@ -228,13 +246,33 @@ class SpoolReader:
             if not is_own and (
                 kind.endswith(".spool") or (kind.endswith(".held") and not is_alive(self.folder, writer))
             ):
-                self._adopt(f"{self.folder}/{name}")
+                self._waiting.append(f"{self.folder}/{name}")
         for segment in self._keeper.segments() if self._keeper is not None else ():
             self._foreign.setdefault(segment.path, segment)
         self._alive = {}
         for segment in self._foreign.values():
-            if segment.writer not in self._alive:
-                self._alive[segment.writer] = is_alive(self.folder, segment.writer)
+            self._look_whether_alive(segment.writer)
+        self._map_waiting()
+
+    def _look_whether_alive(self, writer: str) -> None:
+        if writer not in self._alive:
+            self._alive[writer] = is_alive(self.folder, writer)
+
+    def _map_waiting(self) -> list[tuple[str, Segment]]:
+        """Map segments that wait for it, as many as may be mapped at a time; returns those that are new."""
+        new = []
+        while self._waiting and len(self._foreign) < MAPPED_MAX:
+            path = self._waiting.pop(0)
+            if path in self._foreign:
+                continue
+            self._adopt(path)
+            segment = self._foreign.get(path)
+            if segment is not None:
+                self._look_whether_alive(segment.writer)
+                if self._marks is not None:
+                    self._marks[path] = segment.committed_offset
+                new.append((path, segment))
+        return new
 
     def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
         for segment in list(own.segments):

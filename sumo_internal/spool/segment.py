@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import stat
+import sys
 from mmap import MADV_REMOVE, mmap
 
 from sumo_internal.spool.folder import is_at, open_file, unlink
@@ -41,6 +42,18 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 """Of a segment in memory: nobody else can cut it under us, which would kill."""
 
 
+MAPPED_MAX = 64
+"""Segments of others that a drainer has mapped at a time: before Python 3.13 each takes a descriptor, of which there
+are 1,024, and a backlog of a gigabyte has a thousand."""
+
+
+def _map(descriptor: int, size_bytes: int) -> mmap:
+    """Map a file, without a descriptor that stays open where Python can do that."""
+    if sys.version_info >= (3, 13) and descriptor >= 0:
+        return mmap(descriptor, size_bytes, trackfd=False)
+    return mmap(descriptor, size_bytes)
+
+
 class SegmentDamagedError(Exception):
     """A segment's header is not one that this version writes. Set the file aside; do not guess."""
 
@@ -48,7 +61,7 @@ class SegmentDamagedError(Exception):
 class Segment:
     """One mapped file of the spool, as writer and drainer both see it.
 
-    The map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
+    Up to Python 3.12 the map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
     """
 
     __slots__ = (
@@ -76,7 +89,7 @@ class Segment:
         self.is_lent = False
         """The extension has it although it had a file."""
         self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
-        self.map = mmap(descriptor, size_bytes)
+        self.map = _map(descriptor, size_bytes)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[ENVELOPE_OFFSET : ENVELOPE_OFFSET + 4], "little")
         self.free_offset = min(ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)
