@@ -72,6 +72,17 @@ def test_a_sound_function_is_said_to_be(
     assert code == 0 and {name for name in found if found[name]["level"] == "error"} == set()
 
 
+@pytest.mark.parametrize("source", [r"(?:a|a)*b", r".*token.*=.*;"])
+def test_a_refused_expression_is_named(
+    env: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, source: str
+) -> None:
+    """It may have worked up to now: which one it is, and how it is written safely, is said before it is deployed."""
+    content = configuration(SUMO_HTTP_ENDPOINT="https://x.org/a", SUMO_MASK_PATTERNS=json.dumps(["pin", source]))
+    _, found = examine(capsys, tmp_path / "f.json", content, "--offline")
+    (said,) = [text for finding in found.values() for text in finding.values() if "expression (number 2)" in text]
+    assert "SUMO_MASK_PATTERNS" in said and " and not " in said and source not in said
+
+
 def test_a_process_says_it_to_people_and_to_ci(tmp_path: Path) -> None:
     """`aws … | sumo-internal doctor -`: findings on stdout, exit code 1; warnings count with --strict."""
     content = json.dumps(configuration(SUMO_HTTP_ENDPOINT="", SUMO_FLUSH="sometimes"))

@@ -15,7 +15,7 @@ from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
 from layer.build import ROOT
-from sumo_internal import diagnostics
+from sumo_internal import diagnostics, own_secrets
 from sumo_internal.destinations.endpoint import (
     CIPHERTEXT_MIN_BYTES,
     FETCH_AGAIN_S,
@@ -447,3 +447,19 @@ def test_what_is_known_is_used_while_its_service_is_away(
     assert said.count("the one that is known is used until then") == 1 and CODE not in said
     server.default = answer(200, {"SecretString": "https://h/new"})
     assert vault.address_and_token(NOW_S + CACHE_S + 2 * FETCH_AGAIN_S, PATIENT_S)[0] == "https://h/new"
+
+
+def test_what_was_fetched_is_a_secret_from_then_on(open_vault: Opener, server: ScriptedServer) -> None:
+    """No line that is sent may have it, in whatever process it was fetched; see test_own_secrets."""
+    content = {
+        "SUMO_HTTP_ENDPOINT": "https://x.sumologic.com/receiver/v1/http",
+        "SUMO_HTTP_TOKEN": "fetched-token-1234",
+    }
+    server.default = answer(200, json.dumps({"SecretString": json.dumps(content)}).encode())
+    line = memoryview(b'{"message":"got fetched-token-1234"}\n')
+    own_secrets.forget()
+    assert own_secrets.hidden(line) is line
+
+    open_vault(f"arn:aws:secretsmanager:{REGION}:1:secret:s", server.url).address_and_token(NOW_S, PATIENT_S)
+    assert own_secrets.hidden(line) == b'{"message":"got ***"}\n'
+    own_secrets.forget()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from sumo_internal.capture import record_format
+from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import Rules, WithheldError
 
 TYPE_CHECKING = False
@@ -37,6 +38,7 @@ class Unfinished:
         """
         self._rules = Rules(config, NO_PROCESSORS if config.processors else "")
         self._count = count
+        self._max_ms = config.rules_max_ms
 
     def record(self, partial: Partial) -> str | None:
         """A record up to its closing brace; None where a rule says that it is not wanted."""
@@ -48,9 +50,11 @@ class Unfinished:
         try:
             if self._rules.masking is not None and (partial.cut_bytes or text[:1].isspace()):
                 raise WithheldError(NO_BEGINNING)  # the key may stand there that says what is to be masked
-            kept = self._rules.applied(text, details)
+            kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except WithheldError as problem:
             kept = self._rules.without_message(details, str(problem))
+        except OverBudgetError:
+            kept = self._rules.without_message(details, over_budget(self._max_ms), Budget(self._max_ms).spend)
         except Exception as error:
             kept = self._rules.without_message(details, f"masking failed: {type(error).__name__}")
         if isinstance(kept, str):
