@@ -528,6 +528,25 @@ def sockets_refused(stage: Stage) -> None:
     stage.logged = 4
 
 
+def tmp_emptied_and_killed(stage: Stage) -> None:
+    """Each invocation leaves an empty /tmp and unsent lines; then nobody takes any, and the process is killed."""
+    with stage.environment({"SUMO_FLUSH_MAX_AGE_S": "60"}) as env:
+        env.start()
+        stage.source.default = HANG
+        for number in range(3):
+            assert env.invoke([["log", number], ["empty", 0]]).status == "success"
+        killed = env.begin_invoke([["log", 3], ["sleep", 0.1], ["log", 4], ["sleep", 60]])
+        _wait_until(
+            lambda: any("<4>" in line.text for line in env.cloudwatch)
+        )  # so 3 is in the spool, and 4 about to be
+        env.kill_runtime(signal.SIGKILL)
+        stage.source.default = Fault()
+        stage.source.drop_connections()
+        killed.finish()
+        stage.end(env)
+    stage.logged = 4
+
+
 def two_drainers(stage: Stage) -> None:
     """Another process drains the same spool, all the time."""
     with stage.environment() as env:
@@ -580,6 +599,7 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "each answer takes 2.3 s": source_is_slow,
     "no descriptor is left in the function's process": no_descriptors,
     "an audit hook of the function's refuses sockets": sockets_refused,
+    "the function empties /tmp each time, then SIGKILL": tmp_emptied_and_killed,
     "two drainers": two_drainers,
     "a line of 5 MiB": large_line,
 }
