@@ -50,9 +50,10 @@ _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
 FORKS_PER_WAKE = 64
 """Children after which their parent's drainer looks for what they have left: a first segment each is 4 MB."""
-LEFT_MAX_LINES = 1_000
+LEFT_MAX_LINES = 2_000
 LEFT_MAX_BYTES = 1_000_000
-"""Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted."""
+"""Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted. A collection of
+garbage in the middle of a line finds 700 objects, and each may write two lines."""
 _UNCOUNTED_MAX = 100
 """Counts that are left likewise; beyond it those of one reason are put together."""
 
