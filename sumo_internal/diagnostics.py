@@ -83,6 +83,16 @@ def is_of_signal(error: BaseException) -> bool:
     return False
 
 
+def pass_on(error: BaseException) -> None:
+    """Raise what a signal handler of the function's has raised: for places that do without what they could not get.
+
+    Raises:
+        BaseException: The error. Let it pass.
+    """
+    if is_of_signal(error):
+        raise error
+
+
 def failed(place: str, error: BaseException) -> None:
     """Report an error of our own that must not reach the function; raise it under test.
 
@@ -106,8 +116,7 @@ def failed(place: str, error: BaseException) -> None:
 class guard:
     """Context manager for an entry from the host: whatever our code raises stops here.
 
-    ``SystemExit`` and ``KeyboardInterrupt`` pass: they are the function's (a signal handler of its own may raise them
-    at any instant), never ours.
+    ``SystemExit``, ``KeyboardInterrupt`` and whatever a signal handler raises pass: they are the function's.
     """
 
     __slots__ = ("_place",)
@@ -119,7 +128,7 @@ class guard:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is None or not isinstance(error, Exception):
+        if error is None or not isinstance(error, Exception) or is_of_signal(error):
             return False
         failed(self._place, error)
         return True

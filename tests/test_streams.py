@@ -240,6 +240,59 @@ def test_a_time_limit_of_the_functions_own_is_never_swallowed(tmp_path: Path, in
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "300 300\n"
 
 
+FIELDS_SCRIPT = """
+import logging, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.capture.recorder import Recorder, note_records
+from sumo_internal.capture.streams import Stream
+from sumo_internal.spool.writer import Spool
+
+class TooLate(Exception):
+    pass
+
+class Slow:
+    def __str__(self):
+        return "".join(str(number) for number in range(20))
+
+def give_up(*_):
+    global given_up
+    given_up += 1
+    raise TooLate
+
+signal.signal(signal.SIGALRM, give_up)
+note_records()
+recorder = Recorder(Spool(sys.argv[2], {}, 64_000_000), {})
+handler = logging.StreamHandler(Stream(open("/dev/null", "w"), 1, recorder.written))
+handler.handleError = lambda record: (_ for _ in ()).throw(sys.exc_info()[1])
+log = logging.Logger("orders")
+log.addHandler(handler)
+
+def work():
+    while given_up == attempt:
+        log.info("order", extra={"nested": {"b": ["c"] * 20, "nan": float("nan"), "slow": Slow()}})
+
+given_up = noticed = 0
+for attempt in range(300):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + attempt * 0.000_003)
+        work()
+    except TooLate:
+        noticed += 1
+print(given_up, noticed)
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_a_time_limit_is_not_swallowed_while_fields_are_rendered(tmp_path: Path, interpreter: Interpreter) -> None:
+    """A field's text, a value that JSON does not take: where the recorder does without one, a limit still counts.
+
+    Guards against a function that goes on for ever, because its one limit came while a dict in ``extra`` was rendered.
+    """
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", FIELDS_SCRIPT, str(ROOT), str(tmp_path / "s")]
+    given_up, noticed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert given_up == noticed == "300"
+
+
 REFUSES_SCRIPT = """
 import io, logging, sys
 sys.path.insert(0, sys.argv[1])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from sumo_internal import diagnostics
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -31,7 +33,8 @@ def bounded(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields, or as much of them as may be rendered; what is cut says so where it was."""
     try:
         return _Cut(VALUES_MAX_CHARS).mapping(fields, 0) if _exceeds(fields, VALUES_MAX_CHARS) else fields
-    except Exception:
+    except Exception as error:
+        diagnostics.pass_on(error)
         return fields  # containers of the function's own, whose values cannot be asked for: nor can they be rendered
 
 

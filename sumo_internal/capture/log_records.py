@@ -23,6 +23,7 @@ import logging
 import sys
 from logging import LogRecord
 
+from sumo_internal import diagnostics
 from sumo_internal.capture import record_format
 from sumo_internal.capture.bounds import bounded, bounded_text
 from sumo_internal.capture.record_format import LEVELS, free_key, level_text, piece, text_of
@@ -220,7 +221,8 @@ def error_text(error: Error | None) -> str:
         import traceback  # 4 ms and 0.6 MB of the extension, which has no exceptions; the runtime has it already
 
         stack = traceback.format_tb(error[2])
-    except Exception:
+    except Exception as problem:
+        diagnostics.pass_on(problem)
         stack = []  # its source is asked of the module's loader, which may be anything
     return record_format.failure_text(error[0].__name__, bounded_text(text_of(error[1])), stack)
 
@@ -239,5 +241,6 @@ def loguru_text(record: object) -> str:
             + record_format.fields_text(fields)
             + error_text(error and tuple(error))
         )
-    except Exception:
+    except Exception as problem:
+        diagnostics.pass_on(problem)
         return ""

@@ -20,6 +20,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
+from sumo_internal import diagnostics
 from sumo_internal.capture import bounds, multiline
 
 TYPE_CHECKING = False
@@ -238,10 +239,12 @@ def value_text(value: object) -> str:
         return repr(value)  # the encoder takes five times as long
     try:
         return _dump(value)
-    except Exception:  # a NaN, a cycle, a key or an integer that JSON does not take
+    except Exception as error:  # a NaN, a cycle, a key or an integer that JSON does not take
+        diagnostics.pass_on(error)
         try:
             return _dump(_plain(value, ()))
-        except Exception:
+        except Exception as problem:
+            diagnostics.pass_on(problem)
             return quote(text_of(value))
 
 
@@ -249,6 +252,7 @@ def text_of(value: object) -> str:
     try:
         return str(value)
     except Exception as error:
+        diagnostics.pass_on(error)
         # Python refuses to write out an integer of more than 4,300 digits (or of 640, as set), but not to base 16.
         return hex(value) if type(value) is int else f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 

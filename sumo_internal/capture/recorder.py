@@ -122,7 +122,8 @@ def _created_s(record: LogRecord) -> float:
     try:
         time_text(record.created)
         return record.created
-    except Exception:
+    except Exception as error:
+        diagnostics.pass_on(error)
         return time()
 
 
@@ -544,5 +545,6 @@ class Recorder:
         try:
             span = self._tracing.get_current_span().get_span_context()
             return record_format.span_text(span.trace_id, span.span_id) if span.is_valid else ""
-        except Exception:
+        except Exception as error:
+            diagnostics.pass_on(error)
             return ""  # the function's version of it does not know these names
