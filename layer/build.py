@@ -6,7 +6,7 @@
     extensions/sumo-internal-extension    the external extension
     python/sumo_internal/                 the package
         __pycache__/bundle.cpython-3*.bin its bytecode, per interpreter of this machine (sumo_internal/imports.py)
-        _structlog/structlog/             source, in reach once somebody puts ``_structlog`` on sys.path
+        _structlog/structlog/             source, in reach once ``_structlog`` is on sys.path
         _structlog/typing_extensions.py   what structlog needs on Python 3.10
         sbom.cdx.json                     what the layer is made of (layer/sbom.py)
 

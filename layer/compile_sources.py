@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 LEFT_OUT = "_structlog"
-"""Somebody else's package, which goes as source."""
+"""Another project's package, which goes as source."""
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ Separate from the build because the tests need the interpreters and not the buil
 Rules:
 
 * A candidate counts once it has answered for itself. A file called ``python3.12`` may be a version manager's shim (a
-  shell script, slow, and failing unless that version is selected), so the interpreter is asked who and where it is,
-  and only that answer is used.
+  shell script, slow, and failing unless that version is selected), so the interpreter is asked which one it is and
+  where, and only that answer is used.
 * One interpreter per minor version, the one with the highest micro version. Only final releases and plain builds:
   Lambda has no free-threaded and no debug build, and bytecode of a preview may differ from that of the release.
 

@@ -3,8 +3,8 @@
 Separate from the build because only that interpreter can read its bytecode, which has to be read to be put together
 anew. ``sumo_internal/imports.py`` describes the file.
 
-It is started with ``-S`` and imports next to nothing, so that its output depends on its input only: what is written
-once and referred to later depends on who else holds it.
+It is started with ``-S`` and imports next to nothing, so that its output depends on its input only: which objects
+``marshal`` writes once and refers to later depends on what else holds them.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ TOGETHER = (
         "lambda_apis/telemetry_api",
     ),
 )
-"""What is always imported together: by the starts of both processes, by whoever writes records, by the function's start
-alone, by the extension's. As one object it is read in half the time, because the names in it are there once."""
+"""What is always imported together: by the starts of both processes, by each process that writes records, by the
+function's start alone, by the extension's. As one object it is read in half the time, because the names in it are there
+once."""
 
 
 def main() -> None:

@@ -424,7 +424,7 @@ class Config:
     )
 
     withheld: str
-    """Why no message may leave: what should see to that cannot be used. Mostly empty."""
+    """Why no message may leave: a setting that keeps something from leaving cannot be used. Mostly empty."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)

@@ -58,7 +58,7 @@ def say(level: str, text: str) -> None:
     try:
         os.write(2, line.encode("utf-8", "backslashreplace"))
     except OSError:
-        pass  # stderr is closed or full: there is nobody left to tell
+        pass  # stderr is closed or full: nothing else is left to say it on
 
 
 def say_once(level: str, text: str) -> None:
@@ -69,7 +69,7 @@ def say_once(level: str, text: str) -> None:
 
 
 def is_of_signal(error: BaseException) -> bool:
-    """Has a signal handler of the function's raised this, a time limit mostly? Then it is the function's.
+    """Has a signal handler of the function's raised this, a time limit mostly? Then the error is the function's.
 
     A handler gets the frame that it interrupts, which is the one before its own in the traceback; whatever kind of
     object the handler is, and whether it is still in place.

@@ -13,10 +13,10 @@ of the package have built-ins of their own, in which ``__import__`` is :func:`_i
 * everything else (structlog, what the commands need) as the interpreter finds it.
 
 It takes none of the import system's locks, which a forked child would inherit: after :func:`seal` a module is visible
-when it is complete, and of two threads that load the same one, the first one's is everybody's. (So the package's
-modules import each other in no circle; ``tests/test_structure.py`` holds them to it.)
+when it is complete, and where two threads load the same module, both get the first one's. (So the package's modules
+import each other in no circle; ``tests/test_structure.py`` holds them to it.)
 
-For everybody else's ``import sumo_internal.…`` a *path entry finder* (PEP 302, in ``sys.path_importer_cache``) stands
+For ``import sumo_internal.…`` in all other code a *path entry finder* (PEP 302, in ``sys.path_importer_cache``) stands
 in for those of the package's own folders; ``sys.meta_path`` and ``sys.path_hooks`` stay as they are.
 
 The layer carries the package's bytecode in one file per interpreter, ``__pycache__/bundle.<cache tag>.bin``, because a
@@ -225,7 +225,7 @@ def _find(name: str) -> ModuleType | None:
 
 
 def _own(name: str) -> ModuleType | None:
-    """Execute a module of the package's, unless somebody else's import has."""
+    """Execute a module of the package's, unless another import has."""
     module = sys.modules.get(name)
     if module is not None or name.startswith(_ALONE):
         return module

@@ -1,6 +1,6 @@
 """What the wrapper has started: set up, and where the interpreter has no door for us, run the unchanged runtime.
 
-The door is :mod:`sumo_internal.door.sitecustomize`, and what follows is the interpreter's business. It is closed by the
+The door is :mod:`sumo_internal.door.sitecustomize`; behind it the interpreter itself goes on. The door is closed by the
 options ``-I``, ``-E`` and ``-S``, and by another vendor's wrapper that starts an interpreter without calling ours. Then
 ``python3.12 -I /var/runtime/bootstrap.py`` becomes ``python3.12 -I …/start.py /var/runtime/bootstrap.py``, and the
 runtime finds ``sys.argv``, ``sys.path``, ``sys.orig_argv`` and ``__main__`` as the interpreter would have made them.

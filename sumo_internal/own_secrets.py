@@ -1,10 +1,10 @@
 """The package's own secrets, and what is sent without them, whatever the settings say: people print ``os.environ``.
 
-They are hidden where a batch is made (:class:`sumo_internal.shipping.drainer.Batch`), in whichever process that is: so
-all kinds of records pass here, the extension's too, a line costs nothing while the function waits for it, and a secret
-that was fetched is hidden in lines that were written before. What one batch costs is a search for a short piece of each
-secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes; only where one is found, the
-secret is looked for in all its forms.
+They are hidden where a batch is made (:class:`sumo_internal.shipping.drainer.Batch`), in each process that makes one.
+So all kinds of records pass here, the extension's too; a line costs nothing while the function waits for it; and a
+secret that was fetched is hidden in lines that were written before. One batch costs a search for a short piece of each
+secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes. Only where a piece is found,
+the secret is looked for in all its forms.
 
 A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
 """

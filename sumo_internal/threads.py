@@ -1,14 +1,15 @@
 """Threads of ours in the function's process: how each is started, and what their being there must not change.
 
-A thread begins with the signal mask and the stack size of whoever starts it, and both may be the function's:
+A thread begins with its starter's signal mask and with the stack size that is set; both may be the function's:
 
-* A signal that its main thread has blocked, to wait for it (``sigwait``), would be delivered to a thread that has not,
-  and end the process. So ours take none, but for those that a fault raises in the thread itself.
+* A signal that the function's main thread has blocked, to wait for it (``sigwait``), would be delivered to a thread
+  that has not blocked it, and end the process. So our threads take no signals but those that a fault raises in the
+  thread itself.
 * A stack that the function has made small for its own threads is too small for TLS on Python 3.10.
 
-From Python 3.12 on ``os.fork`` warns of a process with several threads. Where all but one are ours it does not: the
-function has done nothing that it could do differently, and what such a child could inherit from ours (a lock) is held
-by :mod:`sumo_internal.net.tls` only, which gives it up for a fork.
+From Python 3.12 on ``os.fork`` warns of a process with several threads. Where all but one are ours, the warning is held
+back: the function has done nothing that it could do differently. The one thing that such a child could inherit from our
+threads is a lock, which only :mod:`sumo_internal.net.tls` holds and gives up for a fork.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _hook() -> None:
 
 
 def _mute() -> None:
-    """Have the fork that comes now not warned of, if all other threads are ours."""
+    """Hold back the warning of the fork that comes now, if all other threads are ours."""
     import warnings
 
     _unmute()

@@ -37,7 +37,7 @@ EXTENSION = "extensions/sumo-internal-extension"
 _UNPROCESSED = "and its processors are not used: name them in SUMO_PROCESSORS"
 
 _recorder: Recorder | None = None
-"""The process's one recorder, once somebody has set it up."""
+"""The process's one recorder, once it is set up."""
 _pipeline: Pipeline | None = None
 """What its records pass, where a setting asks for it."""
 _api: ExtensionsApi | None = None
@@ -113,7 +113,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     if runtime_client.BOOTSTRAP in sys.modules:
         _follow(sys.modules[runtime_client.BOOTSTRAP], Invocations(config, recorder, shipper))
     else:
-        recorder.leave_init()  # nobody will tell
+        recorder.leave_init()  # no runtime client will tell of the init's end
         shipper.begin()
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
         import atexit
@@ -164,7 +164,7 @@ def _read_config(*, is_child: bool = False) -> Config | None:
     config, problems = configuration.read(os.environ)
     diagnostics.set_level(config.log_level)
     for problem in problems:
-        if not is_child:  # whose parent has said it
+        if not is_child:  # the parent has said it
             diagnostics.say("warn", problem)
     if config.is_disabled:
         return None

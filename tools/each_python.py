@@ -4,7 +4,7 @@
 
 In process are the test files that neither start a runtime themselves nor look for interpreters: they try the package's
 own code, and a fault that only one version of Python has (an attribute more, a warning, a parser's new node) shows only
-there. Which they are is found by their imports, so that a new file is in it by itself.
+there. Their imports tell which files these are, so that a new file is found by itself.
 
 Each interpreter has an environment of its own in ``.cache/pythons``, made once and again when setup.cfg changes.
 """
@@ -21,10 +21,10 @@ from layer.build import ROOT
 from layer.interpreters import Interpreter, find
 
 ELSEWHERE = {"model", "runtimes", "emulator", "sumo_internal.cli", "demo", "bench", "soak", "moto", "botocore", "yaml"}
-"""Modules of which a test that imports one, by whatever way, is about more than this process."""
+"""A test that imports one of these modules, directly or not, is about more than this process."""
 
 LAYER = "layer_"
-"""How the fixtures begin with which a test takes the built layer: what is tried there, it is tried with each Python."""
+"""How the names of the fixtures begin that give a test the built layer: such a test tries each Python anyway."""
 
 EXTRA = "inprocess"
 """Of setup.cfg: what these tests import."""

@@ -100,7 +100,7 @@ class Connection:
         self._socket.sendall(part)
 
     def pause(self, duration_s: float) -> None:
-        """Wait, but not for somebody who has left."""
+        """Wait, but not for a sender that has left."""
         if duration_s:
             self._poll(select.POLLRDHUP, duration_s)
 

@@ -1,12 +1,12 @@
 """AWS on loopback once more, with a Lambda that guards its functions' configurations as the real one does.
 
-moto's has no revisions, no limits and no time: an update is there at once, whoever asks. So the process puts onto it
-what somebody who changes five hundred functions has to reckon with:
+moto's has no revisions, no limits and no time: an update is there at once, for every caller. So the process puts onto
+it what somebody who changes five hundred functions has to reckon with:
 
 * a RevisionId, another one after each update and again when that has ended; a request with a stale one is refused;
 * updates that are under way for the next read, during which another is refused, and that may fail;
 * the limits of five layers and 4 KB of variables, with the error that repeats all of them;
-* a region in which nobody may publish, and permissions that are given once;
+* a region in which publishing is refused, and permissions that are given once;
 * SnapStart and Managed Instances as configured, and variables under a key that the caller may not use.
 
 A function's tag ``behaves`` chooses: ``fails`` (each update ends as failed), ``restless`` (somebody else changes it
@@ -21,7 +21,7 @@ from typing import Any
 import aws_server
 
 DENIED_REGION = "eu-south-1"
-"""Where nobody may publish."""
+"""The region in which publishing is refused."""
 
 
 class LambdaServer(aws_server.AwsServer):

@@ -10,7 +10,7 @@ Rules:
   renamed into place when it is.
 * Bytecode is compiled by that interpreter and ``bootstrap.py`` lies beside the package, as both do in Lambda's
   /var/runtime.
-* Nothing is installed before somebody asks for the folder, so that collecting the tests costs nothing.
+* Nothing is installed before a test asks for the folder, so that collecting the tests costs nothing.
 
 It does not start anything.
 """

@@ -4,7 +4,7 @@ It owns a listening socket, a thread for each connection, and everything that ar
 wrong is in ``sumo_rules``, bytes and sockets are in ``faulty_http``. A benchmark runs it as a process of its
 own, which prints its endpoint first and a summary last:
 
-    python tests/sumo_source.py --port 8088 --keep got.ndjson
+    python tools/sumo_source.py --port 8088 --keep got.ndjson
 
 A request meets one `Fault`: the next of the script, or else `default`. The life of a request, and where it can
 break off:
@@ -18,7 +18,7 @@ Rules:
 * Records are kept (`records`, `ids()`) if and only if their request was read to its end and its answer is to be
   a 2xx. AFTER_KEEPING is the lost answer, upon which a sender repeats what has arrived already; AFTER_BODY is
   the server that dies with the batch in its hands.
-* A request is in `requests` before its answer leaves: who has the answer will find the request.
+* A request is in `requests` before its answer leaves: a test that has the answer will find the request.
 * A refusal by ``sumo_rules`` (401, 400, ...) goes before the status that a fault asks for.
 
 It limits neither rate nor quota by itself; a script does.
@@ -257,7 +257,7 @@ class SumoSource:
         self._acceptor.start()
 
     def drop_connections(self) -> None:
-        """Hang up on everybody who is connected, and return when that is done."""
+        """Close all connections, and return when that is done."""
         with self._changed:
             connections = dict(self._connections)
         for connection, thread in connections.items():
@@ -364,7 +364,7 @@ class SumoSource:
 
         connection.pause(fault.delay_s)
         self._note(replace(request, answered_at_s=time.time(), status=status))
-        # A body of unknown length leaves nobody knowing where the next request begins.
+        # Where the length of a body is not known, neither is where the next request begins.
         is_last = raw is None or headers.get("connection", "").lower() == "close"
         for part in _answer(status, fault, is_last):
             connection.send(part)
@@ -399,7 +399,7 @@ def _answer(status: int, fault: Fault, is_last: bool) -> Iterator[bytes]:
     """Yield the answer in the pieces in which it is sent."""
     goodbye = {"Connection": "close"} if is_last else {}
     size_bytes = len(fault.body) if fault.claimed_size_bytes is None else fault.claimed_size_bytes
-    # The real one's load balancer sets its cookie on every answer; nobody has to send it back.
+    # The real one's load balancer sets its cookie on every answer; no sender has to send it back.
     headers = {"Content-Length": str(size_bytes), "Set-Cookie": "AWSALB=loopback; Path=/", **goodbye, **fault.headers}
     lines = [f"HTTP/1.1 {status} Loopback", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     answer = "\r\n".join(lines).encode("latin-1") + fault.body

@@ -22,8 +22,8 @@ class SumoHandler(logging.Handler):
     For functions that do not use the wrapper (``AWS_LAMBDA_EXEC_WRAPPER``); under the wrapper it does nothing, so that
     each line is sent once. Make it while the function's module is imported: registering for the end of invocations is
     only possible during the init phase. Where a process is not run by AWS's runtime client (a runtime of your own, a
-    web adapter) nobody tells of invocations: lines leave by age and at SHUTDOWN then, without a request id; outside
-    Lambda by age and when the process ends.
+    web adapter), the handler does not learn of invocations: lines leave by age and at SHUTDOWN, without a request id.
+    Outside Lambda lines leave by age and when the process ends.
 
     It reads the same environment variables as the layer and never raises; what it cannot do or promise it says in one
     line on stderr.
@@ -34,8 +34,8 @@ class SumoHandler(logging.Handler):
 
         Args:
             level: As in ``logging``.
-            processors: structlog processors that records pass before they leave, besides those of SUMO_PROCESSORS;
-                of the first handler, and of all later ones.
+            processors: structlog processors that records pass before they leave, besides those of SUMO_PROCESSORS.
+                Every record passes the processors of the first handler and of all later ones.
         """
         super().__init__(level)
         self._recorder = None

@@ -5,12 +5,12 @@
     structlog.configure(processors=[..., sumo_internal.SumoProcessor(), structlog.processors.JSONRenderer()])
 
 Each event is one record, its context as keys; its text is laid out as the runtime lays out a log record, which Sumo
-Logic's dashboards read. What the renderer makes of it is printed for CloudWatch as before, and is not recorded a second
-time: while structlog hands the rendered line to its output (a print logger, or ``logging``), what this thread writes is
-known already. That is seen by the call stack, not by a flag: a renderer that raises, or drops the event, must not make
-a later line disappear.
+Logic's dashboards read. What the renderer makes of the event is printed for CloudWatch as before, and is not recorded a
+second time: while structlog hands the rendered line to its output (a print logger, or ``logging``), what this thread
+writes is recorded already. The call stack shows that, not a flag: a renderer that raises, or drops the event, must not
+make a later line disappear.
 
-The first processor that is made has the question asked (:data:`~sumo_internal.capture.reentrancy.is_recorded`). A line
+The first processor that is made installs this check (:data:`~sumo_internal.capture.reentrancy.is_recorded`). A line
 that another thread writes (a QueueHandler's listener) is recorded again, as text.
 """
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from sumo_internal.capture.recorder import Recorder
 
 _FRAMES_MAX = 3
-"""Between a processor and the chain that it is in: another one may call it."""
+"""Frames between a processor and the chain that it is in: another processor may call it."""
 
 _BETWEEN = ("_process_event", "format", "handleError")
-"""Functions of structlog's and logging's in which something else is written than the line: a processor prints, a
-formatter's does, an error is reported."""
+"""Functions of structlog and logging that may write something other than the line: a processor prints, a formatter's
+processor prints, logging reports an error."""
 
 _LEVELS = {"msg": "info", "log": "info"}
 """Names of structlog's methods that are no levels."""
@@ -52,14 +52,14 @@ _IN_TEXT = ("event", "exc_info", "exception", "stack", "timestamp", "level", "lo
 """Keys of an event that are in the record's text, or that it has anyway."""
 
 
-class _Told(threading.local):
-    """What this thread has recorded last."""
+class _LastRecorded(threading.local):
+    """The event that this thread has recorded last."""
 
     logger: weakref.ref[Any] | None = None
     """The bound logger that the event came from, as long as its line may still be written."""
 
 
-_told = _Told()
+_last_recorded = _LastRecorded()
 
 
 class SumoProcessor:
@@ -83,16 +83,16 @@ class SumoProcessor:
                 bound = _calling_logger()
                 if bound is not None:
                     _record(recorder, logger, name, event_dict)
-                    _told.logger = weakref.ref(bound)
+                    _last_recorded.logger = weakref.ref(bound)
             except Exception as error:
-                not_recorded(error)  # what is printed of it is recorded then
+                not_recorded(error)  # then the line that is printed is recorded
         return event_dict
 
 
 def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> None:
     level, number = _level(text_of(event.get("level") or name))
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
-        return  # it does not reach CloudWatch either
+        return  # the event does not reach CloudWatch either
     logger_name = event.get("logger") or getattr(logger, "name", None) or ""
     error = log_records.error_of_event(event.get("exc_info"))
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
@@ -108,7 +108,7 @@ def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[st
 
 @lru_cache(maxsize=100)
 def _level(name: str) -> tuple[str, int]:
-    """A level's name in capitals, and its number, of what structlog calls it."""
+    """A level's name in capitals, and its number, by structlog's name for it."""
     level = record_format.level_text(_LEVELS.get(name, name))
     return level, log_records.level_number(level)
 
@@ -116,7 +116,7 @@ def _level(name: str) -> tuple[str, int]:
 def _calling_logger() -> Any:
     """The bound logger in whose chain a processor of ours has been called.
 
-    None in a ProcessorFormatter: there the event is a log record's, and that is recorded with the formatter's text.
+    None in a ProcessorFormatter: there the event comes from a log record, which is recorded with the formatter's text.
     """
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_FRAMES_MAX):
@@ -129,8 +129,8 @@ def _calling_logger() -> Any:
 
 
 def _is_told() -> bool:
-    """Is what this thread writes the line of an event that is recorded already?"""
-    told = _told.logger
+    """Is this thread writing the line of an event that is recorded already?"""
+    told = _last_recorded.logger
     if told is None:
         return False
     frame = sys._getframe(1).f_back
@@ -141,7 +141,7 @@ def _is_told() -> bool:
         if name == "_proxy_to_logger" and frame.f_locals.get("self") is told():
             return True
         frame = frame.f_back
-    _told.logger = None
+    _last_recorded.logger = None
     return False
 
 
@@ -151,7 +151,7 @@ def configure_structlog(level: int | None = None) -> None:
     The layer's own structlog is used where the function has none; ``import structlog`` then works behind this.
 
     Args:
-        level: As in ``logging``, from which on events count; by default the function's log level, or INFO.
+        level: As in ``logging``; events below it are dropped. By default the function's log level, or INFO.
     """
     try:
         import structlog

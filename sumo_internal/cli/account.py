@@ -3,10 +3,10 @@
 Rules:
 
 * A change is asked for with the revision of the configuration that it was made for, after a look whether that is still
-  the planned one: nothing that somebody else has done meanwhile is overwritten.
+  the planned configuration. So nothing that another person has changed meanwhile is overwritten.
 * It is done when Lambda says so, not when the request was answered.
-* No sentence made here has a variable's value in it; Lambda's own sentences may (the one about the 4 KB limit has all
-  of them), so they are left out where they do.
+* No sentence made here has a variable's value in it. Lambda's own sentences may have values in them (the one about the
+  4 KB limit has all of them); a sentence that does is left out.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ POLL_S = 2.0
 that Lambda's control plane takes from an account and region."""
 
 RETRIES = Config(retries={"mode": "standard", "max_attempts": 10})
-"""For when others are busy there too."""
+"""For when other clients are busy in the account too."""
 
 
 class NotDoneError(Exception):
-    """A change that was not carried out, or of which it is not known; the text says why."""
+    """A change that was not carried out, or whose outcome is not known; the text says why."""
 
 
 def regions(given: Sequence[str]) -> list[str]:
@@ -94,7 +94,7 @@ class Region:
         return str(newest["LayerVersionArn"])
 
     def product_version(self, layer_version: str) -> str:
-        """What the version of a layer says it is; empty where it does not say, or may not be read."""
+        """The product's version by a layer version's description; empty where it has none, or may not be read."""
         try:
             description = str(self._lambda.get_layer_version(**_place(layer_version)).get("Description", ""))
             return description.removeprefix(f"{LAYER_NAME} ")
@@ -118,7 +118,7 @@ class Region:
         return str(answer["LayerVersionArn"])
 
     def share(self, layer_version: str, principal: str) -> bool:
-        """Let an account, or all (``*``), use a layer's version; return whether it might not before."""
+        """Let an account, or all (``*``), use a layer's version; return whether that is new."""
         try:
             self._lambda.add_layer_version_permission(
                 **_place(layer_version),
@@ -139,10 +139,10 @@ class Region:
         return configuration
 
     def apply(self, function: str, change: Change) -> None:
-        """Carry out a change, and wait until it is.
+        """Carry out a change, and wait until Lambda says that it is done.
 
         Raises:
-            NotDoneError: It was not, or Lambda does not say.
+            NotDoneError: It was not carried out, or Lambda does not say.
         """
         try:
             configuration = self._settled(function)

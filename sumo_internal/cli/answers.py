@@ -1,4 +1,4 @@
-"""What the answers mean that the doctor gets: the source's to no lines, the bucket's to an empty object. Pure."""
+"""What the answers to the doctor mean: the source's to no lines, the bucket's to an empty object. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def judge_source(attempt: Attempt, duration_s: float) -> Finding:
     """What the source's answer to a request without lines means.
 
     Args:
-        attempt: What it answered.
-        duration_s: Seconds until it had.
+        attempt: The source's answer.
+        duration_s: Seconds until the source had answered.
     """
     if 200 <= attempt.status < 300 or attempt.status == 400:  # a wrong token is a 401; this one is about the body
         return find("source", answer=attempt.problem or f"HTTP {attempt.status}", duration_s=duration_s)

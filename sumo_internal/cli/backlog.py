@@ -6,11 +6,11 @@ begins with the region (see :mod:`sumo_internal.destinations.s3`; the Go extensi
 
     <region>/<function>/<version>/<YYYY>/<MM>/<DD>/<HH>/<minute>/<uuid>.gz
 
-What has no such key is none of ours. Nothing here is changed, or sent.
+An object without such a key is none of ours. Nothing here is changed, or sent.
 
-Whoever may write into the bucket has made all of it: keys, metadata, lines. So an object takes a bounded part of the
-memory, what becomes a header is looked at, and whatever else is wrong with one is told as :class:`DamagedObjectError`.
-An object whose metadata names another function than its key is what its key says.
+Keys, metadata and lines may come from anyone with the right to write into the bucket. So an object takes a bounded part
+of the memory, what becomes a header is checked, and anything else that is wrong with an object is raised as
+:class:`DamagedObjectError`. Where metadata and key name different functions, the key counts.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from sumo_internal.config import Config
 from sumo_internal.spool.envelope import filled, request_headers
 
 OBJECT_MAX_BYTES = 32 * 1024 * 1024
-"""Of an object, and of its lines. Ours have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake, or a
-bomb. In memory it is there three times at most: the pieces that were read, all of them, a batch."""
+"""Of an object, and of its lines. Our objects have a megabyte, the Go extension's at SHUTDOWN a few; more is a mistake,
+or a bomb. An object is in memory three times at most: the pieces that were read, the pieces joined, a batch."""
 PIECE_BYTES = 256 * 1024
-"""That is read, and unpacked, at a time."""
+"""Bytes that are read, and unpacked, at a time."""
 
 LOG_STREAM_MAX_CHARACTERS = 512
 """Of a log stream's name (CloudWatch Logs)."""
@@ -79,7 +79,7 @@ class Item:
 
     @property
     def name(self) -> str:
-        """What is the same wherever it lies: the key from the region on."""
+        """The part of the key that is the same wherever the object lies: from the region on."""
         return "/".join(self.key.split("/")[-_NAME_PARTS:])
 
 
@@ -101,7 +101,7 @@ class Backlog(Protocol):
 
 
 def item(key: str, size_bytes: int) -> Item | None:
-    """What a key tells; None for what is no failover object."""
+    """What a key tells of its object; None where it is no failover object."""
     found = _NAME.search(key)
     if found is None:
         return None
@@ -118,7 +118,7 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
     The Go extension's objects keep none, and a copy in a folder has lost them.
 
     Raises:
-        DamagedObjectError: One of them is none.
+        DamagedObjectError: One of them cannot be a header.
     """
     stream = _log_stream(content.lines) or f"{item.at:%Y/%m/%d}/[{item.version}]replay"
     known = {"function": item.function, "version": item.version}
@@ -234,7 +234,7 @@ class _Unpacker:
         return self._member.eof
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What comes of more of the file.
+        """What the file's next part unpacks to, piece by piece.
 
         Raises:
             DamagedObjectError: It is no gzip file.

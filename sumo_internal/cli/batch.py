@@ -7,7 +7,7 @@ Event and answer, of schema 1.0 (``s3BucketArn``) and 2.0 (``s3Bucket``), are th
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html; keys come percent-encoded.
 
 SUMO_REPLAY_TAG=true tags what was sent, so that a second job sends nothing twice. There is no state file: a task that
-S3 tries again begins its object from the start, and lines that had gone have the same ``id``.
+S3 tries again begins its object from the start, and lines that were sent before have the same ``id``.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _send(task: dict[str, Any], until_s: float) -> tuple[str, str]:
 
 @cache
 def _parts() -> tuple[Config, Any, Resender]:
-    """The settings, the ways to S3 and to the source: made once per environment, as is the look at a secret."""
+    """The settings, the ways to S3 and to the source: made once per environment; a secret is read once, too."""
     config = configuration.read(os.environ)[0]
     way = source.connect(config, sender, os.environ["AWS_LAMBDA_FUNCTION_NAME"])
     return config, boto3.client("s3"), Resender(way, config, Pace(BYTES_PER_S, REQUESTS_PER_S))

@@ -1,8 +1,8 @@
 """What attaching, detaching and rolling back make of one function's configuration. Pure: nothing is asked or changed.
 
 A configuration is what Lambda's API answers for a function. Of it two things are ours to change, the layers and the
-variables, and Lambda replaces both as a whole: so each change says what was there and what shall be, and whoever
-carries it out can see that nothing else has happened in between.
+variables, and Lambda replaces both as a whole: so each change says what was there and what shall be, and the command
+that carries it out can see that nothing else has changed in between.
 
 Rules:
 
@@ -10,8 +10,8 @@ Rules:
   them. A setting that attaching would give another value stays as it is, and the plan says so.
 * So taking back is exact. The names of the variables that attaching adds are themselves one, SUMO_ATTACHED: it is part
   of the configuration that it describes, and no file that somebody has to keep.
-* The wrapper's slot goes to us; whoever had it becomes SUMO_NEXT_WRAPPER, and gets it back. One that does not run what
-  it is given keeps it.
+* The wrapper's slot goes to us. The wrapper that had the slot becomes SUMO_NEXT_WRAPPER, and gets the slot back. A
+  wrapper that does not run what it is given keeps the slot.
 * No text made here has a variable's value in it, except a wrapper's path.
 """
 
@@ -60,7 +60,7 @@ class State:
 
 @dataclass(frozen=True)
 class Change:
-    """What is, and what shall be: the same, where there is nothing to do. Notes are for whoever decides about it."""
+    """What is, and what shall be: the same, where there is nothing to do. Notes are for the person who decides."""
 
     before: State
     after: State
@@ -164,7 +164,7 @@ def restore(configuration: Mapping[str, Any], before: State, after: State) -> Ch
 
 
 def status(configuration: Mapping[str, Any], *given: str) -> dict[str, Any]:
-    """Who has what, as ``status --json`` prints it; of the endpoint only what kind of value it is."""
+    """What a function has, as ``status --json`` prints it; of the endpoint only the kind of its value."""
     has = state(configuration)
     layer = next((layer for layer in has.layers if is_ours(layer, *given)), "")
     slot = has.variables.get(WRAPPER, "")
@@ -269,13 +269,13 @@ def _unfit(configuration: Mapping[str, Any]) -> str:
 
 
 def _unreadable(configuration: Mapping[str, Any]) -> str:
-    """Why its variables cannot be had; what is not known cannot be kept."""
+    """Why the function's variables cannot be read; variables that are not known cannot be kept."""
     error = configuration.get("Environment", {}).get("Error")
     return f"has variables that you may not read ({error.get('ErrorCode', 'kms:Decrypt')})" if error else ""
 
 
 def _over_limit(after: State) -> str:
-    """Which of Lambda's limits a change would pass; empty if none."""
+    """Which of Lambda's limits a change would exceed; empty if none."""
     if len(after.layers) > LAYERS_MAX:
         return f"would have {len(after.layers)} layers; Lambda takes {LAYERS_MAX}"
     size_bytes = len(json.dumps(dict(after.variables), ensure_ascii=False, separators=(",", ":")).encode())

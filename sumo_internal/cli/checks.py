@@ -40,7 +40,8 @@ DISK_MB = 512
 """Of /tmp, where a configuration does not say."""
 
 NAME_CUTOFF = 0.85
-"""difflib's ratio above which somebody's variable is taken for a misspelt one; KMS_KEY_ARN and KMS_KEY_ID have 0.76."""
+"""difflib's ratio above which a user's variable is taken for a misspelt setting; KMS_KEY_ARN and KMS_KEY_ID have
+0.76."""
 OWN_NAME_CUTOFF = 0.78
 """... where it begins with SUMO, and so is meant for Sumo Logic; SUMO_ACCESS_KEY, of its API, and SUMO_MASK_KEYS have
 0.76."""
@@ -65,7 +66,7 @@ class Subject:
         variables: its environment variables.
         function: its configuration, as ``aws lambda get-function-configuration`` prints it; empty where only the
             variables are known.
-        modes: permission bits of :data:`FILES`, None for one that is missing; empty where nobody has looked.
+        modes: permission bits of :data:`FILES`, None for one that is missing; empty where the files were not looked at.
     """
 
     variables: Mapping[str, str]
@@ -93,7 +94,7 @@ def check(subject: Subject) -> list[Finding]:
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
-    """Variables that nobody reads, though they were probably meant to be read."""
+    """Variables that nothing reads, though they were probably meant to be read."""
     settings = {setting.variable for setting in configuration.SETTINGS}
     known = {*settings, *configuration.WITHOUT_MEANING, WRAPPER, NEXT_WRAPPER, ATTACHED}
     for name in sorted(subject.variables.keys() - known):
@@ -212,7 +213,7 @@ def check_wrapper(subject: Subject) -> Iterator[Finding]:
 
 
 def check_files(subject: Subject) -> Iterator[Finding]:
-    """The layer's files, where somebody has looked."""
+    """The layer's files, where they were looked at."""
     for path, mode in subject.modes.items():
         if mode is None:
             yield find("file-missing", path=path)

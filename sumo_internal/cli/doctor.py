@@ -7,7 +7,8 @@ The source gets a request without lines, by the function's own code: it answers 
 
 The bucket gets an empty object under the function's own prefix, which is deleted again. That is no dry run, because
 none tells as much: IAM's simulation knows neither the bucket's region nor its encryption, nor, across accounts, its
-policy. It needs the rights of whoever runs the doctor, and the answer says so; the role's are listed beside it.
+policy. It needs rights of the person who runs the doctor, and the answer says so; the role's rights are listed beside
+it.
 
 Exit codes: 0 no errors (with ``--strict``: no warnings either), 1 there are some, 2 nothing could be checked.
 """

@@ -238,7 +238,7 @@ def _apply(book: journal.Journal, item: Item, change: Change) -> None:
 
 
 def run_status(arguments: argparse.Namespace) -> int:
-    """Show who has what."""
+    """Show which functions have what."""
     rows = _in_each_region(arguments.region, lambda region: _status(arguments, region))
     if arguments.json:
         print(json.dumps(rows, indent=2))

@@ -5,8 +5,8 @@ The file has a line of JSON per request that was taken, appended and synchronise
     {"to": "5f2b…"}                                               which source, as a digest of its address
     {"name": "eu-west-1/orders/$LATEST/…/4c6b….gz", "bytes": 73218, "done": true}
 
-A line without its end (a kill in the middle of it) counts as not written. So a replay that was killed sends at most the
-requests again that were under way, one a connection, whose records have the same ``id`` as before.
+A line without its end (a kill in the middle of it) counts as not written. So a replay that was killed sends again at
+most the requests that were under way, one per connection. Their records have the same ``id`` as before.
 
 An object has ten tags at most, in one set that is replaced as a whole; tagging needs s3:GetObjectTagging and
 s3:PutObjectTagging, and one request more per object.
@@ -42,7 +42,7 @@ class Ledger(Protocol):
 
 
 def digest(endpoint: str, token: str = "") -> str:
-    """What stands for a source where its address and token must not: 64 bits of a hash of them.
+    """A source's digest, for where its address and token must not stand: 64 bits of a hash of them.
 
     Sources with a token share their address.
     """

@@ -4,7 +4,7 @@ Rules:
 
 * A region whose newest version has the same bytes is left alone: the build is reproducible, so twice is once.
 * All regions at the same time, each for itself: one that fails stops no other, and the same command does the rest.
-* A version is for nobody but the account unless ``--public`` or ``--share`` is given. That is put right on a version
+* Only the account itself may use a version, unless ``--public`` or ``--share`` is given. That is put right on a version
   that is there already, too.
 """
 

@@ -1,12 +1,12 @@
 """``sumo-internal replay``: failover objects, from a bucket or a folder, to the source that did not take them then.
 
 The door to the parts that do it: :mod:`~sumo_internal.cli.backlog` has the objects, :mod:`~sumo_internal.cli.resend`
-sends, :mod:`~sumo_internal.cli.ledger` remembers. Settings are the function's own, from the environment: the
-endpoint and its token above all, which as arguments every user of the machine could read.
+sends, :mod:`~sumo_internal.cli.ledger` remembers. Settings are the function's own, from the environment: the endpoint
+and its token above all, because every user of the machine could read them as arguments.
 
 Objects go the oldest first, a few at a time (:data:`CONNECTIONS`): most of an object's time is waiting for S3 and for
-Sumo Logic, which asks of a sender for few connections, and not for one. A replay can be broken off anywhere and begun
-again with the same command.
+Sumo Logic. Sumo Logic asks a sender to use few connections, and does not ask for a single one. A replay can be broken
+off anywhere and begun again with the same command.
 
 Exit codes: 0 everything was sent, 1 something is left, 2 nothing could be begun.
 """
@@ -64,7 +64,7 @@ FUNCTION_MAX_CHARACTERS = 64
 """Of a function's name (Lambda)."""
 
 STALE_DAYS = 1
-"""Sumo Logic sets lines that are further from their source's other lines than that to the time of receipt."""
+"""Sumo Logic gives lines the time of receipt where they are further than this from their source's other lines."""
 
 _AGE = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -244,7 +244,7 @@ class Pause:
 
 
 class BrokenOffError(Exception):
-    """The replay has ended, elsewhere than here."""
+    """Another thread has ended the replay."""
 
 
 def _replay(items: list[Item], send: Callable[[Item], int | None], pause: Pause, connections: int) -> int:
@@ -273,7 +273,7 @@ def _replay(items: list[Item], send: Callable[[Item], int | None], pause: Pause,
 
 
 def _has_ended(future: Future[int | None], item: Item, done: Counter[str]) -> bool:
-    """Note what has become of an object; True where none of the others would fare better."""
+    """Note what has become of an object; return whether all other objects would fail as well."""
     try:
         lines = future.result()
     except (DamagedObjectError, BatchRefusedError) as problem:

@@ -1,9 +1,9 @@
 """Lines that were kept, sent to the source after all: in batches, at a bounded rate, with the drainer's own policy.
 
 What to do after each answer is :mod:`sumo_internal.shipping.retry_policy`'s, as in the function; the post is
-:mod:`sumo_internal.destinations.http_source`'s. What differs is time: nobody waits for a replay, so a source that
-throttles or is away is waited for, with the pauses of the circuit breaker, until patience ends. And nothing is dropped:
-what the source refuses for good stays where it is.
+:mod:`sumo_internal.destinations.http_source`'s. What differs is time: no function waits for a replay. So the replay
+waits for a source that throttles or is away, with the pauses of the circuit breaker, until patience ends. And nothing
+is dropped: what the source refuses for good stays where it is.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class UnreachableSourceError(Exception):
 
 
 class Pace:
-    """When the next request may begin, by the bytes and the number of those before it, whichever thread's they were."""
+    """When the next request may begin: by the bytes and the number of the requests before it, of all threads."""
 
     def __init__(self, bytes_per_s: float, requests_per_s: float) -> None:
         self._bytes_per_s = bytes_per_s
@@ -60,7 +60,7 @@ class Pace:
         self._lock = Lock()
 
     def wait_s(self, size_bytes: int, now_s: float) -> float:
-        """Seconds to wait before a request of this size, which is taken for sent."""
+        """Seconds to wait before a request of this size; the request counts as sent."""
         with self._lock:
             begin_s = max(now_s, self._free_s)
             self._free_s = begin_s + max(size_bytes / self._bytes_per_s, 1 / self._requests_per_s)
@@ -146,7 +146,7 @@ class Resender:
             self._wait(attempt, attempts, breaker, until_s)
 
     def _wait(self, attempt: Attempt, attempts: int, breaker: Breaker, until_s: float) -> None:
-        """Wait for the next attempt, as the function would, and then as the breaker says; if there is to be one."""
+        """Wait for the next attempt, if there is to be one: as the function would, and then as the breaker says."""
         now_s = time.time()
         wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, random())
         wait_s = max(wait_s, breaker.until_s - now_s)
@@ -188,7 +188,7 @@ def send_item(
         envelope = envelope_of(item, content, config)
     except (DamagedObjectError, BotoCoreError, ClientError):
         raise
-    except Exception as error:  # whatever it is, it is this object's: the ones behind it are not to wait for it
+    except Exception as error:  # any error is this object's alone: the objects behind it must not wait for it
         raise DamagedObjectError(f"{type(error).__name__} in reading it") from error
     lines = content.lines
     for sent_bytes in resender.send(lines, begin_bytes, envelope, until_s):

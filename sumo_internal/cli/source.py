@@ -1,7 +1,7 @@
-"""The HTTP source that the settings name, for somebody who is not the function.
+"""The HTTP source that the settings name, for a process that is not the function's.
 
-The address may be a secret. The function asks for it with its role's credentials, which are in its environment; here
-it is whoever boto3 finds (a profile, a session of IAM Identity Center, a role).
+The address may be a secret. The function asks for it with its role's credentials, which are in its environment; a
+command asks with the credentials that boto3 finds (of a profile, a session of IAM Identity Center, a role).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The wrapper's door: ``site`` imports this, because the wrapper has put its folder in front of PYTHONPATH.
 
 It takes its traces away, sets up, and gives way to the ``sitecustomize`` that would have been imported without it. So
-the interpreter itself goes on to run what it was called with: there is no frame of ours in a stack trace, and what
-another ``sitecustomize`` (OpenTelemetry's, New Relic's) takes of ``sys.stdout`` has a listener already.
+the interpreter itself goes on to run what it was called with: there is no frame of ours in a stack trace, and our
+listener is on ``sys.stdout`` before another ``sitecustomize`` (OpenTelemetry's, New Relic's) takes hold of it.
 
 Separate from all else because its folder is on ``sys.path`` for a moment, and holds nothing more than this.
 """
@@ -42,5 +42,5 @@ except Exception as error:
     os.write(2, f"sumo-internal-extension: error: {error!r}; the function runs without it\n".encode())
 
 del sys.modules[__name__]
-# Where there is no other, this raises what tells site that there is none at all; and no module stays.
+# Where there is no other, this import raises the error by which site knows that there is none, and no module stays.
 import sitecustomize  # type: ignore[import-not-found]  # noqa: E402, F401

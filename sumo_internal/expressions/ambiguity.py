@@ -5,8 +5,8 @@ Python's ``re`` tries one way after the other. Where a repeat has two ways throu
 characters) are the states of an automaton, and two different paths that leave one place and meet again, reading the
 same characters, are two ways. Only paths within a repeat count, because only these can be gone again and again.
 
-The answer is on the safe side: what looks around, refers back or repeats a few times is taken for what is simpler and
-has no fewer ways. Possessive repeats and atomic groups are never tried again.
+The answer is on the safe side: a part that looks around, refers back or repeats a few times is taken for a simpler part
+that has no fewer ways. Possessive repeats and atomic groups are never tried again.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOOP_REPEATS = 8
-"""A repeat that may come to so many counts as one without end: ``(?:a{1,31}){1,31}`` runs as long as ``(?:a+)+``."""
+"""A repeat that may take so many turns counts as one without end: ``(?:a{1,31}){1,31}`` runs as long as ``(?:a+)+``."""
 
 PLACES_MAX = 200
-"""Within one repeat; two paths are looked for in pairs of them."""
+"""Of places within one repeat; two paths are looked for in pairs of places."""
 
 _POSSESSIVE = getattr(_constants, "POSSESSIVE_REPEAT", None)
 REPEATS = tuple(filter(None, (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _POSSESSIVE)))

@@ -4,10 +4,10 @@ Python's ``re`` cannot be interrupted, and a function must not hang in a line th
 at and tried before it is used:
 
 * One that has a repeat with two ways through the same text takes exponential time (:mod:`.ambiguity`): refused.
-* What remains is tried on texts that are made of itself, longer ones each time: what each of its repeats takes, without
-  what has to follow. The piece of a text that it sees at once (:attr:`Expression.piece_chars`) is as long as it manages
-  in :data:`PIECE_MAX_S`, so one of quadratic time sees short pieces. One that needs more for the shortest piece is
-  refused.
+* A remaining expression is tried on texts that are made from it, each longer than the one before: what each of its
+  repeats takes, without what has to follow. The piece of a text that it sees at once (:attr:`Expression.piece_chars`)
+  is as long as it can search in :data:`PIECE_MAX_S`, so an expression of quadratic time sees short pieces. An
+  expression that needs more for the shortest piece is refused.
 
 What is measured is this thread's CPU time: how busy the machine is does not matter.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PIECE_MAX_S = 0.010
-"""CPU time for one piece: what a record may need beyond its budget, which is looked at between two."""
+"""CPU time for one piece: what a record may need beyond its budget, which is checked between two pieces."""
 
 REFUSED_S = 0.050
 """CPU time for the shortest piece, from which on an expression is refused. Quadratic time needs a tenth of it at most,
@@ -50,10 +50,10 @@ _LENGTHS = (8, 12, 16, 20, 24, 28, 32, 64, 128, 256, 512, PIECE_MIN_CHARS, 2048,
 _TEXTS_MAX = 24
 
 _TELLING_CHARS, _SLOWEST_MAX = 128, 4
-"""From which length on only so many texts are tried on: those that were the slowest so far."""
+"""From this length on only so many texts are tried further: those that were the slowest so far."""
 
 _TAIL = "\0 \n\0"
-"""What no text of those goes on with: it is tried in all ways only if it does not match."""
+"""The end of each of those texts, which no repeat takes: ``re`` tries all ways only if the text does not match."""
 
 _NOISE_S = 0.001
 """A shorter time tells nothing."""
@@ -114,7 +114,7 @@ def compiled(source: str) -> Expression:
 
 
 def _has_repeated_group(node: Any, is_in_repeat: bool) -> bool:
-    """Is a group repeated? Of such a one, ``re`` tells the last place only, and the secret is in all of them."""
+    """Is a group repeated? Of a repeated group, ``re`` tells the last place only, and the secret is in all places."""
     if isinstance(node, tuple) and len(node) == 2:
         kind, content = node
         if str(kind) == "SUBPATTERN" and content[0] is not None:

@@ -6,7 +6,7 @@ counts as reaching to the end of the text: for a mask that is the safe side. Bef
 long it is (``spend``), and may raise.
 
 Text may hold JSON, or Python's own notation, in which the secret is written with escapes. Besides the text itself, its
-:func:`readings` are searched, and what is found there is a place in the text.
+:func:`readings` are searched, and a match in a reading becomes a place in the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     """Begin and end of a place in a text."""
 
     Spend = Callable[[int], None]
-    """Told of so many characters before they are searched; raises when there have been too many."""
+    """Is told a number of characters before they are searched; raises when there have been too many."""
 
 PIECE_CHARS = 8 * 1024
 """Of a text that an expression sees at once, unless it is slow."""
@@ -89,7 +89,7 @@ def whole_spans(expression: Expression, text: str) -> Iterator[Span]:
 
 
 def _matches(expression: Expression, text: str, spend: Spend) -> Iterator[tuple[re.Match[str], bool]]:
-    """Matches; the last may be cut off by the end of its piece, and nobody knows how far it goes."""
+    """Matches; the last may be cut off by the end of its piece, and its own end is then not known."""
     overlap_chars = expression.piece_chars // 2
     for begin, end in _pieces(expression, text):
         spend(end - begin)
@@ -177,7 +177,7 @@ def readings(text: str) -> list[Reading]:
 
 
 def merged(found: Iterable[tuple[Span, bool]]) -> list[tuple[Span, bool]]:
-    """Places in order, those that overlap as one; what is true of one of them is true of it.
+    """Places in order; places that overlap become one, which is to be masked if one of them is.
 
     Args:
         found: Places, and for each whether it is to be masked (and not only hashed).

@@ -1,12 +1,12 @@
-"""Whether the function is heard in its own process: observed, by the socket that such a process holds.
+"""Whether the function is heard in its own process, which is seen by the socket that such a process holds.
 
 Separate from what follows from it (:mod:`sumo_internal.extension.platform_log`). A variable that names our wrapper says
 what was wanted. Whether something of ours has run is another matter: another vendor's wrapper may start a web server
 in place of the runtime, and a handler of the function's own is in no variable.
 
-:mod:`sumo_internal.spool.handoff` is the process's side: it holds a socket whose name this one looks for, and sends the
-log stream's name and the headers to the socket that is held here; into a file where this is not there yet. The names
-are abstract, so no disk is needed, and a process that is gone has none.
+:mod:`sumo_internal.spool.handoff` is the process's side. The process holds a socket, by whose name this module looks
+for it. It sends the log stream's name and the headers to the socket that is held here, or writes them into a file where
+this socket is not there yet. The sockets' names are abstract: they need no disk, and end with their process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FunctionNote:
             self._socket.setblocking(False)
             self._socket.bind(handoff.extension_name(address))
         except OSError:
-            self.close()  # nobody can tell by a socket: then the file counts, be it an earlier process's
+            self.close()  # no socket can tell then, and the file counts, even an earlier process's
 
     def close(self) -> None:
         """Listen no more."""
@@ -47,19 +47,19 @@ class FunctionNote:
 
     @property
     def has_content(self) -> bool:
-        """Has it told more than that it is there?"""
+        """Has the process told more than that it is there?"""
         return self._raw is not None
 
     def content(self) -> handoff.Note | None:
-        """What it has told; None where that is nothing, or cannot be read."""
+        """What the process has told; None where that is nothing, or cannot be read."""
         return None if self._raw is None else handoff.read_note(self._raw)
 
     def descriptors(self) -> list[int]:
-        """What has something to read when a note has come."""
+        """The descriptors that have something to read when a note has come."""
         return [] if self._socket is None or self.has_content else [self._socket.fileno()]
 
     def look(self) -> None:
-        """Read what there is, and see whether somebody is there."""
+        """Read the note if it has come, and see whether the function's process is there."""
         if self.has_content:
             return
         if self._socket is None:
@@ -74,6 +74,6 @@ class FunctionNote:
             try:
                 self._socket.connect(handoff.function_name(self._address))
             except OSError:
-                return  # nobody holds it
+                return  # no process holds it
         self.is_there = True
         self._raw = self._raw or handoff.function(self._folder)

@@ -1,9 +1,9 @@
-"""Who hears the function: a process of its own, or the extension through the Telemetry API. Decided once, in the init.
+"""What hears the function: its own process, or the extension through the Telemetry API. Decided once, in the init.
 
-Separate from the platform log, which acts on it. ``SUMO_FUNCTION_LOGS`` may say so; with ``auto`` the note of the
-function's process decides (:mod:`sumo_internal.extension.function_note`), and the variable that names our wrapper tells
-only what to expect until then. A note that comes late counts from the moment at which it was written: what the function
-writes from then on is in its process's hands, and left out of what Lambda tells.
+Separate from the platform log, which acts on it. ``SUMO_FUNCTION_LOGS`` may decide it. With ``auto`` the note of the
+function's process decides (:mod:`sumo_internal.extension.function_note`); until then the variable that names our
+wrapper tells only what to expect. A late note counts from the moment at which it was written: lines that the function
+writes from then on are recorded by its process, and left out of what Lambda tells.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sumo_internal.config import Config
 
 WAITING_MAX_BYTES = 1_000_000
-"""Of deliveries; an init that says more is let out before it is over."""
+"""Of deliveries; where an init has more, its events are let out before it is over."""
 
 _INSTANCE_MAX_CHARS = 512
 """Of a log stream's name, CloudWatch's limit."""
@@ -40,7 +40,7 @@ WRAPPER_PLAIN = f"{_COST}. With SnapStart and on Managed Instances sumo_wrapper 
 
 
 class Hearing:
-    """What is known of who hears the function."""
+    """What is known of which process hears the function."""
 
     def __init__(self, config: Config, environ: Mapping[str, str], note: FunctionNote) -> None:
         """Know what the settings tell.
@@ -48,26 +48,26 @@ class Hearing:
         Args:
             config: The settings.
             environ: The extension's environment.
-            note: Where a process of the function's tells.
+            note: The note of the function's process.
         """
         self._config = config
         self._environ = dict(environ)
         self._note = note
         self.is_in_process = configuration.is_in_process(config, environ)
-        """A process of the function's hears it, as far as we know by now."""
+        """The function's own process hears it, as far as is known by now."""
         self.is_awaited = "function" in config.log_types and config.function_logs != "telemetry"
         """A process may leave a note."""
         self.is_open = self.is_awaited and config.function_logs == "auto"
-        """The note decides, and not a setting."""
+        """The note decides, not a setting."""
 
         self.ready_time = ""
         """When the runtime asked for its first event, as Lambda writes a time."""
         self._instance = ""
         self._is_late = False
-        """A note comes after what Lambda tells of the function's lines was let out."""
+        """The function's lines that Lambda tells were let out already, so that a note that comes now is late."""
 
     def descriptors(self) -> list[int]:
-        """What has something to read when the note has come."""
+        """The descriptors that have something to read when the note has come."""
         return self._note.descriptors() if self.is_awaited else []
 
     def look(self) -> None:
@@ -78,7 +78,7 @@ class Hearing:
 
     @property
     def is_known(self) -> bool:
-        """Has a process told that it is there?"""
+        """Has the function's process told that it is there?"""
         return self._note.is_there
 
     @property
@@ -103,7 +103,7 @@ class Hearing:
             return 0.0
         from sumo_internal.capture.record_format import time_text
 
-        # Lambda may tell only beside the first invocation that the runtime was ready, and the note be read before.
+        # Lambda may tell that the runtime was ready only beside the first invocation; the note may be read before that.
         is_late = self._is_late or "" < self.ready_time < time_text(told[3])
         return told[3] if is_late else 0.0
 
@@ -146,7 +146,7 @@ def observe(config: Config, address: str) -> Hearing:
 
 
 class Waiting:
-    """Events that wait until it is known who hears the function, and under which names and headers they travel."""
+    """Events that wait until it is known which process hears the function, and which names and headers they have."""
 
     def __init__(self) -> None:
         self.events: list[object] = []
@@ -169,7 +169,7 @@ class Waiting:
         return any(isinstance(event, dict) and event.get("type") == "function" for event in self.events)
 
     def forget(self) -> None:
-        """They are in the spool."""
+        """Forget the events: they are in the spool."""
         self.events, self._since_s, self._size_bytes = [], None, 0
 
     def has_room(self, size_bytes: int) -> bool:

@@ -1,9 +1,9 @@
 """The keeper: the extension's hold on segments that have no file, for when the process that wrote them is gone.
 
-Separate from the reader, which takes lines from them as from any other: this receives descriptors, which the function's
-process sends (:func:`sumo_internal.spool.handoff.entrust`), and is there from the extension's start, without the
-modules that the first of them needs. Whoever can reach the socket is in the function's own environment, and what comes
-is looked at like a file of the spool's folder.
+Separate from the reader, which takes lines from them as from any other: the keeper receives descriptors, which the
+function's process sends (:func:`sumo_internal.spool.handoff.entrust`), and is there from the extension's start, without
+the modules that the first descriptor needs. Only processes in the function's own environment can reach the socket, and
+what they send is checked like a file of the spool's folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME_MAX_BYTES = 1024
 
 
 class Keeper:
-    """What has been sent, until it is delivered."""
+    """The segments that were sent here, until they are delivered."""
 
     def __init__(self, address: str) -> None:
         """Listen.
@@ -32,7 +32,7 @@ class Keeper:
             address: As :func:`sumo_internal.config.keeper_address` has it.
 
         Raises:
-            OSError: Somebody else listens there. Do without.
+            OSError: Another process listens there. Do without.
         """
         self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self._socket.bind(address)

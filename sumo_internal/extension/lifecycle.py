@@ -5,12 +5,12 @@ identifier; what is loaded here loads beside the runtime's own init. There is no
 however it ended, its spools are here, and its locks are free.
 
 One thread polls the request for the next event and the deliveries of the Telemetry API, and waits for nothing else;
-what is shipped is shipped on another one (:mod:`sumo_internal.extension.shipper`). Who ships what deliveries bring:
+another thread ships (:mod:`sumo_internal.extension.shipper`). Which process ships the events of deliveries:
 
 * Where the function is heard in its own process, the sidecar there ships the extension's spool with its own; the
   extension sends at SHUTDOWN only, and costs an invocation nothing.
 * Where it is not (no wrapper, SUMO_FUNCTION_LOGS=telemetry, no ``function`` in SUMO_LOG_TYPES), the extension ships
-  each delivery when it has it. With SUMO_FLUSH=end the script has registered for INVOKE too, and the invocation is
+  each delivery when it has come. With SUMO_FLUSH=end the script has registered for INVOKE too, and the invocation is
   held until its lines are out.
 """
 
@@ -34,22 +34,23 @@ if TYPE_CHECKING:
     from _socket import socket
 
 EXIT_MARGIN_S = 0.1
-"""Left before Lambda's deadline, after which it kills: for the last answer to be read and the process to end."""
+"""Left before the deadline at which Lambda kills: for the last answer to be read and the process to end."""
 REPORT_WAIT_S = 0.5
 """At SHUTDOWN the last REPORT is still on its way; it is waited for no longer than this."""
 NEWS_WAIT_S = 0.1
-"""Without one that is known to be on its way, this long at the environment's end: what an invocation that was over in
-less than TELEMETRY_TIMEOUT_MS has told, its start included, Lambda has kept through the freeze."""
+"""Where no REPORT is known to be on its way, the wait at the environment's end is this long: Lambda has kept the events
+of an invocation that was over in less than TELEMETRY_TIMEOUT_MS, its start included, through the freeze."""
 SHIP_RESERVE_S = 0.6
 """Neither is waited for at the price of the time that shipping takes."""
 SAY_RESERVE_S = 0.4
-"""So long before the end it is counted and said what is still to be delivered, whatever a request is waiting for: at
-the CPU share of 128 MB there is time for no more afterwards."""
+"""So long before the end the extension counts and says what is still to be delivered, even while a request is waiting:
+at the CPU share of 128 MB there is time for no more afterwards."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
 SETTLE_MAX_S = 0.3
-"""For the note of the function's process, where the wrapper should bring one: then Lambda is asked for the function's
-lines, which it takes during the init only. 128 MB start a Python in 0.3 s."""
+"""How long the note of the function's process is waited for, where the wrapper should bring one. Without a note Lambda
+is then asked for the function's lines, and it takes such a request during the init only. A 128 MB function starts a
+Python in 0.3 s."""
 
 
 def main(address: str, identifier: str, asked: int | None = None) -> None:
@@ -99,17 +100,17 @@ class Extension:
         self._shipper = Shipper(config, self._platform_log, self._keeper)
 
     def listen(self, asked: int | None) -> None:
-        """Subscribe to what is wanted of the Telemetry API, and settle who hears the function.
+        """Subscribe to what is wanted of the Telemetry API, and settle which process hears the function.
 
-        Where the wrapper should, its note decides, within the init: the function's lines are asked for only if there is
-        none. Where it should not, they are asked for at once, and wait for the end of the init in case that a handler
-        of the function's own leaves a note.
+        Where the wrapper's process should hear it, that process's note decides, within the init: the function's lines
+        are asked for only if there is no note. Otherwise the lines are asked for at once, and wait for the end of the
+        init in case a handler of the function's own leaves a note.
         """
         types = set(self._config.log_types)
         if self._hearing.is_in_process:
             types.discard("function")
         elif "function" in types:
-            types.add("platform")  # tells whose lines are whose
+            types.add("platform")  # tells which invocation has which lines
         if types:
             is_held = self._config.flush == "end" and not self._platform_log.has_sidecar
             self._subscription.ask(types, asked, is_held=is_held)
@@ -239,7 +240,7 @@ class Extension:
     # Shipping.
 
     def _hold(self, event: Event) -> None:
-        """Keep an invocation open until its lines are out: SUMO_FLUSH=end where no sidecar is that does it."""
+        """Keep an invocation open until its lines are out: SUMO_FLUSH=end where there is no sidecar to do it."""
         from sumo_internal.shipping import flush_strategy
 
         if self._platform_log.has_sidecar or self._config.flush != "end" or not self._subscription.is_open:
@@ -262,7 +263,7 @@ class Extension:
         Args:
             kind: As :meth:`Shipper.ask` has it.
             until_s: POSIX time.
-            is_last: Nothing comes after it: what is not delivered in time is said, while there is some.
+            is_last: Nothing comes after this drain: what is not delivered is said while there is still time for it.
 
         Returns:
             Whether it was said.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Line = tuple[str, int]
     """A record's start, and the level at which the spool makes room for it."""
     Process = Callable[[str, str], "tuple[str, str, int] | None"]
-    """What becomes of a line's text and fields, and its level; None where nobody wants it."""
+    """What becomes of a line's text and fields, and its level; None where the line is not wanted."""
 
 INFO, WARNING, ERROR = 20, 30, 40
 """As in ``logging``."""
@@ -42,7 +42,7 @@ INFO, WARNING, ERROR = 20, 30, 40
 _SECONDS_LENGTH = len("2026-11-21T08:22:03")
 _TIME_CHARACTERS = frozenset("0123456789-:.TZ")
 _REQUESTS_MAX = 1_000
-"""That something is known of at a time; 16 run beside each other on a processor."""
+"""Requests of which something is known at a time; 16 run beside each other on a processor."""
 _ENDING_BYTES = 100
 """Room for the id that the spool adds."""
 
@@ -77,7 +77,8 @@ class PlatformEvents:
             keys: What all records share: ``logGroup``, ``logStream``, ``LayerVersion``.
             is_span_dropped: Leave ``spans`` out of ``platform.runtimeDone``.
             is_enhanced: False leaves our keys out of the function's records (SUMO_ENHANCE_JSON_LOGS).
-            is_concurrent: Requests overlap (Managed Instances): whose a line is, is in it or not known.
+            is_concurrent: Requests overlap (Managed Instances): a line has its request in it, or the request is not
+                known.
             process: What the function's lines pass.
         """
         self.log_types = frozenset(log_types)
@@ -93,7 +94,7 @@ class PlatformEvents:
         self.has_ended = True
         """Has its runtime come to an end with it? From then on the environment may freeze."""
         self.timed_out_id: str | None = None
-        """Of the invocation whose timeout had a record last; set by the caller where that was in another process."""
+        """Of the invocation whose timeout was recorded last; the caller sets it where another process recorded it."""
         self.keys = dict(keys)
         """See above; a late note of the function's process changes them."""
         self._is_span_dropped = is_span_dropped
@@ -107,9 +108,9 @@ class PlatformEvents:
 
     @property
     def is_reported(self) -> bool:
-        """Has all been reported that was announced? A REPORT comes after the end, beside the next or at SHUTDOWN.
+        """Has each announced invocation had its REPORT? It comes after the end, beside the next one or at SHUTDOWN.
 
-        Where one invocation follows the other, only the last one's can still come.
+        Where one invocation follows the other, only the last one's REPORT can still come.
         """
         return not self._unreported if self._is_concurrent else self.request_id not in self._unreported
 
@@ -135,10 +136,10 @@ class PlatformEvents:
             yield from self.timeout(_text(content, "requestId"), time, duration_ms)
 
     def timeout(self, request_id: str | None, time: str, duration_ms: float | None = None) -> Iterator[Line]:
-        """The record of a timeout, unless it has one.
+        """The record of a timeout, unless the timeout has one.
 
         Args:
-            request_id: Of the invocation; None where nobody has told: then the one announced last.
+            request_id: Of the invocation; None where it is not known: then it is the one announced last.
             time: When it was noticed, as text.
             duration_ms: What Lambda measured; None where it has not told.
         """
@@ -172,7 +173,7 @@ class PlatformEvents:
                 self.dropped[place] += max(0, int(_number(_get(content, key)) or 0))
 
     def _function(self, content: object, time: str) -> Iterator[Line]:
-        """A line of the function's; its request id is its own, else of the invocation announced last if it is alone."""
+        """A line of the function's; without a request id it gets that of the invocation announced last, if alone."""
         if isinstance(content, str):
             text = content.rstrip("\r\n")
             if not text.strip():
@@ -244,7 +245,7 @@ class PlatformEvents:
             time: The event's.
             piece: Its content.
             request_id: Of the invocation.
-            is_ours: It is no line of the function's, although it is of that type.
+            is_ours: The record is no line of the function's, although it is of that type.
         """
         if kind == "function" and not self._is_enhanced and not is_ours:
             # ,"message":{…} is the object itself, without its closing brace.
@@ -272,7 +273,7 @@ def _own_request_id(content: object) -> str | None:
 
 
 def _remember(requests: dict[str, Any], request_id: str, value: object) -> None:
-    """Know something of a request, and no longer of the oldest one where they are many."""
+    """Remember something of a request, and forget the oldest request where there are many."""
     requests[request_id] = value
     while len(requests) > _REQUESTS_MAX:
         del requests[next(iter(requests))]

@@ -1,16 +1,16 @@
 """The extension's platform log: a spool of its own, in which Lambda's events are records.
 
 Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), which receives the events and ships what
-is in the spool where nobody else does. What only events need is imported with the first of them: until then the
+is in the spool where no sidecar does. What only events need is imported with the first of them: until then the
 extension is as small as it can be.
 
-Until it is known who hears the function (:mod:`sumo_internal.extension.hearing`) events wait in memory: what Lambda
-tells of the function's lines must not be let out before, and all events travel under the names and headers that its
-process tells. They wait until the runtime is ready or they are old, an init at most.
+Events wait in memory until it is known which process hears the function (:mod:`sumo_internal.extension.hearing`): what
+Lambda tells of the function's lines must not be let out before, and all events travel under the names and headers that
+the function's process tells. Events wait until the runtime is ready or they are old, an init at most.
 
-Under SnapStart a process is copied into many environments. What was told before has its ids in all of them, so its
-spool is made before the snapshot; from ``platform.restoreStart`` on each copy has a spool, a log stream and ids of its
-own.
+Under SnapStart a process is copied into many environments. An event that was told before the snapshot has the same id
+in all of them, so its spool is made before that; from ``platform.restoreStart`` on each copy has a spool, a log stream
+and ids of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PlatformLog:
 
         Args:
             config: The settings.
-            hearing: Who hears the function.
+            hearing: Which process hears the function.
         """
         self._config = config
         self._hearing = hearing
@@ -74,7 +74,7 @@ class PlatformLog:
         self.is_before_snapshot = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
         """This environment may still be copied."""
         self._drawn: tuple[Spool, dict[str, str | None]] | None = None
-        """What is to be used first, with its keys, if the function's process tells nothing else."""
+        """The spool that is used first, with its keys, unless the function's process tells its names."""
         self.is_ending = False
         """SHUTDOWN has come: the function's process tells nothing any more."""
 
@@ -104,11 +104,11 @@ class PlatformLog:
 
     @property
     def is_expecting(self) -> bool:
-        """Has Lambda not told everything yet: an init at least, and the REPORT of what has started?"""
+        """Has Lambda something left to tell: an init at least, and the REPORT of what has started?"""
         return self._events is None or not self._events.is_reported
 
     def has_ended(self, request_id: str) -> bool:
-        """Has Lambda told that this invocation's runtime is done, and with that all that it wrote?"""
+        """Has Lambda told that the runtime is done with this invocation, and so all lines that it wrote?"""
         return self._events is not None and self._events.request_id == request_id and self._events.has_ended
 
     def take(self, body: bytes, number: int = 1) -> None:
@@ -119,7 +119,7 @@ class PlatformLog:
             number: Of the subscription that it comes by.
 
         Raises:
-            MalformedDeliveryError: It is none.
+            MalformedDeliveryError: The body is no delivery.
             NoSpoolError: There can be no spool.
         """
         from sumo_internal.extension.deliveries import NoListError, read_events
@@ -148,7 +148,7 @@ class PlatformLog:
 
     def _must_wait(self, size_bytes: int, kinds: set[object]) -> bool:
         hearing = self._hearing
-        # With lines of the function's it also takes the time at which the runtime was ready: a note may be later.
+        # Lines of the function's also wait for the time at which the runtime was ready: a note may be later than that.
         is_told = hearing.has_content and "function" not in kinds and not self._waiting.has_function_events
         is_over = self.is_runtime_ready or self.is_ending or is_told or not hearing.is_awaited
         return self.spool is None and not is_over and self._waiting.has_room(size_bytes)
@@ -209,7 +209,7 @@ class PlatformLog:
         self._remember_timeout()
 
     def _remember_timeout(self) -> None:
-        """Lambda may tell the next generation of it once more."""
+        """Remember the timeout that is recorded: Lambda may tell the next generation of it once more."""
         from sumo_internal.spool import handoff
 
         folder = self._config.spool_dir
@@ -217,7 +217,7 @@ class PlatformLog:
             handoff.tell_timeout(folder, str(self._events.timed_out_id))
 
     def last_request_id(self) -> str | None:
-        """The request id of the function's last line, for a timeout of an invocation that nobody has announced."""
+        """The request id of the function's last line, for a timeout of an invocation that was not announced."""
         import json
 
         from sumo_internal.spool.reader import last_lines
@@ -233,7 +233,7 @@ class PlatformLog:
         return max(found)[1] if found else None
 
     def end(self, *, is_success: bool) -> None:
-        """Let out what is held back of an invocation's lines, as it ended."""
+        """Let out or forget what is held back of an invocation's lines, by how it ended."""
         if self._rules is not None:
             self._rules.end(is_success=is_success)
 
@@ -290,7 +290,7 @@ class PlatformLog:
         return spool, events
 
     def draw_spool(self) -> None:
-        """Have a spool before there are events: what is told of the init is the same record in all copies."""
+        """Make a spool before there are events: an event of the init is then the same record in all copies."""
         if self.is_before_snapshot:
             spool = self._named_spool()
             self._drawn = spool, self._keys

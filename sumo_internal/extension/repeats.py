@@ -1,8 +1,9 @@
 """Events that Lambda tells once more, because the extension has subscribed once more. Pure.
 
 Lambda tells each new subscription what has happened since the init began, and nothing says whether an earlier one of
-the same extension ends with it. So the subscriptions are numbered: what comes by an earlier number once a later one has
-delivered is left out, and so is what the earlier one had told already, as often as it had.
+the same extension ends with it. So the subscriptions are numbered. Once a later one has delivered, what an earlier one
+delivers is left out. Of what the later one delivers, the events that the earlier one had told already are left out, as
+often as it had told them.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _REMEMBERED_MAX = 1_000
-"""Events; what an init tells beyond may be there twice."""
+"""Events; what an init tells beyond them may be recorded twice."""
 
 
 class Repeats:
-    """What was taken so far, as far as it may be told again. A value: :meth:`after` makes the next one."""
+    """The events that were taken so far and may be told again. A value: :meth:`after` makes the next one."""
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}
@@ -38,7 +39,7 @@ class Repeats:
             events: What it brings.
 
         Returns:
-            What is new of it, and what is known when that was taken.
+            The new events, and the value to go on with once they were taken.
         """
         if number < self._newest:
             return [], self
@@ -50,7 +51,7 @@ class Repeats:
         later._repeated = dict(self._taken if number > self._newest else self._repeated)
         fresh = list(later._sort_out(events))
         if len(later._taken) > _REMEMBERED_MAX:
-            later._asked = number  # the later subscription was not taken
+            later._asked = number  # Lambda has not taken the later subscription
         if later._newest == later._asked and later.is_init_over:
             later._taken = {}
         return fresh, later

@@ -6,7 +6,7 @@ lines at SHUTDOWN.
 
 Rules:
 
-* A line of no known request goes out: nobody will tell how it ended.
+* A line of no known request goes out: no REPORT will tell how its request ended.
 * What does not fit goes out: a bound must not lose a line.
 * A line that comes after its request's REPORT, from a thread that goes on, has the request's fate.
 * What is held at SHUTDOWN goes out: no REPORT has said that it succeeded.
@@ -31,7 +31,7 @@ ENDED_MAX = 1_000
 
 
 class RequestSampling:
-    """All lines of a request or none, but for those of one that fails, and for WARNING and above."""
+    """All lines of a request or none; those of a request that fails, and of WARNING and above, go out."""
 
     def __init__(self, spool: Spool, rate: float, send: Callable[[str, int], None], *, is_enhanced: bool) -> None:
         """Sample what goes into a spool.
@@ -39,7 +39,7 @@ class RequestSampling:
         Args:
             spool: Where lines go.
             rate: The share of the requests whose lines go out, 0 to 1.
-            send: Where lines go whose request's end decides nothing.
+            send: Where lines go that need not wait for their request's end.
             is_enhanced: Lines may have keys of ours.
         """
         self._spool = spool
@@ -75,7 +75,7 @@ class RequestSampling:
             self._let_go(start, level, is_success)
 
     def end_all(self) -> None:
-        """The environment ends, and with it what has not been reported."""
+        """The environment ends, and with it all requests that have had no REPORT."""
         for request_id in list(self._held):
             self.end(request_id, is_success=False)
 

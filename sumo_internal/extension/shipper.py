@@ -1,9 +1,9 @@
-"""The extension's shipping thread: drains the spool where nobody else does, and at SHUTDOWN.
+"""The extension's shipping thread: drains the spool where no sidecar does, and at SHUTDOWN.
 
 Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), whose one thread takes deliveries: Lambda
 drops a delivery while the one before is unanswered, so an acknowledgement must never wait for a source. This thread may
-be stuck in a name look-up or a dead connection; nobody waits for it beyond a bound, and what is stuck is left alone
-(:meth:`Shipper.renew`).
+be stuck in a name look-up or a dead connection; the other thread waits for it up to a bound, and leaves a stuck thread
+alone (:meth:`Shipper.renew`).
 
 What shipping needs is imported on this thread, when there is something to ship for the first time.
 """
@@ -79,11 +79,11 @@ class Shipper:
         return "nothing was tried" if self._worker is None else self._worker.outcome
 
     def renew(self) -> None:
-        """Leave a thread alone that is stuck, and ship with another one: what it has sent may be sent again."""
+        """Leave a stuck thread alone, and ship with another one: what the stuck one has sent may be sent again."""
         self._worker = None
 
     def left(self) -> tuple[int, int]:
-        """Lines and bytes that nobody else has yet."""
+        """Lines and bytes that no destination has yet."""
         from sumo_internal.spool.envelope import destination
         from sumo_internal.spool.reader import SpoolReader
 
@@ -123,10 +123,10 @@ class _Worker:
         try:
             self._wake.release()
         except RuntimeError:
-            pass  # it is awake, and looks again
+            pass  # the thread is awake, and looks again
 
     def reader(self) -> SpoolReader:
-        """What there is to take; it always knows which spool is our own."""
+        """The view of all spools; it always knows which spool is our own."""
         return self._connected()[0]
 
     def _work(self) -> None:
@@ -188,5 +188,5 @@ class _Worker:
 
 
 def _account_id() -> str:
-    """As the registration's answer has it, which the script in /opt/extensions has read; empty where it has not."""
+    """The account as the registration's answer has it; empty where the script in /opt/extensions has not read it."""
     return os.environ.get("SUMO_EXTENSION_ACCOUNT", "")

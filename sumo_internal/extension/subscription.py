@@ -4,8 +4,9 @@ Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), w
 the API itself (:mod:`sumo_internal.lambda_apis.telemetry_api`).
 
 Lambda takes subscriptions during the init only. Nothing says whether a second one replaces the first, is added to it,
-is passed over or refused (AWS's emulator refuses it), so the first one has to be right for nearly everybody, and
-another costs nothing but what it was to bring. Each has a number in its path, by which its deliveries are told apart.
+is passed over or refused (AWS's emulator refuses it), so the first one has to be right for nearly every function. Where
+a further one does not work, only what it was to bring is lost. Each has a number in its path, by which its deliveries
+are told apart.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Subscription:
         self._take = take
         self._receiver: telemetry_api.Receiver | None = None
         self._unread: socket | None = None
-        """A request whose answer nobody reads; closed, it might be taken for given up."""
+        """A request whose answer is not read. It stays open, because a closed one might be taken for given up."""
         self.number = 0
         """Of the subscription that was asked for last."""
         self.types: frozenset[str] = frozenset()
@@ -100,7 +101,7 @@ class Subscription:
                 self._receiver = None
 
     def ask_for_less(self, types: set[str]) -> None:
-        """Ask for other types, and wait for nothing: what still comes of the rest is left out by whoever takes it."""
+        """Ask for other types, and wait for nothing: ``take`` has to leave out what still comes of the rest."""
         self.types = frozenset(types)
         uri, _ = self._listen()
         self._unread = telemetry_api.ask(

@@ -1,8 +1,8 @@
 """The ready-made rules for lines that the function's own process does not hear: those of the Telemetry API.
 
 In ``telemetry`` mode the extension has the function's lines as text, and no code of the function: masks, hashes,
-exclude, include and sampling are as in process, which has SUMO_PROCESSORS besides. Where these are set, somebody relies
-on them, and no message leaves. What becomes of an invocation is what the platform's events say of it.
+exclude, include and sampling are as in process, which has SUMO_PROCESSORS besides. Where SUMO_PROCESSORS is set, a user
+relies on it, and no message leaves. What becomes of an invocation is what the platform's events say of it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TelemetryRules:
             self._sampling.append(start, level)
 
     def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
-        """Text, fields and level of a line as it may leave; None where nobody wants it. See :meth:`Rules.applied`."""
+        """Text, fields and level of a line as it may leave; None where it is not wanted. See :meth:`Rules.applied`."""
         try:
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except Exception as problem:
@@ -70,7 +70,7 @@ class TelemetryRules:
             kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
             self._spool.count(counters.WITHHELD, 1, len(text))
         if not isinstance(kept, str) and (kept[2] or INFO) < self._rules.least_level:
-            kept = counters.BELOW_LEVEL  # of a message that is withheld nobody has asked yet
+            kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet
         if isinstance(kept, str):
             self._spool.count(kept, 1, len(text))
             return None

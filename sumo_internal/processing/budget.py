@@ -1,7 +1,7 @@
 """SUMO_RULES_MAX_MS: the CPU time that the rules may take for one record.
 
-The function waits for them in its own log call, and what they search may come from whoever calls the function. Separate
-from the rules, which are pure: this looks at the thread's clock.
+The function waits for the rules in its own log call, and the text that they search may come from the function's
+callers. Separate from the rules, which are pure: this looks at the thread's clock.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def over_budget(max_ms: int) -> str:
 
 
 class Budget:
-    """One record's; short records never look at the clock."""
+    """One record's budget; for short records the clock is never looked at."""
 
     __slots__ = ("_max_s", "_begun_s", "_left_chars")
 
@@ -47,6 +47,6 @@ class Budget:
                 raise OverBudgetError
 
     def leave_out(self, took_s: float) -> None:
-        """Not count CPU time that somebody else's code has taken meanwhile."""
+        """Leave out CPU time that other code has taken meanwhile."""
         if self._begun_s is not None:
             self._begun_s += took_s

@@ -46,7 +46,7 @@ MASK = "***"
 """What a masked value becomes."""
 
 NAMES_MAX = 1_000
-"""Names of which it is remembered whether they are masked keys."""
+"""Names that are remembered with the answer whether they are masked keys."""
 
 NAME_MAX_CHARS = 200
 """A longer text is no name of the value beside it."""
@@ -56,8 +56,8 @@ SHORT_TEXT_CHARS, SHORT_TEXTS_MAX = 100, 1_000
 same keys."""
 
 PAIRS_SHARE = 4
-"""So many times a text's length may be looked at to tell whether what begins like a pair is one; what is left then
-counts as one."""
+"""So many times a text's length may be looked at to tell whether what begins like a pair is a pair; what is left after
+that counts as a pair."""
 
 _LITERAL = re.compile(r"""["']([^"']+)["']""")
 _MEMBER = re.compile(r"\.(\w+)(?=[:>]|\Z)")
@@ -99,7 +99,7 @@ class Masking:
             text: The message: a text, or an object's JSON.
             fields: What the record has besides, by name: values that JSON has.
             spend: Is told of characters before they are looked at; what it raises is raised.
-            hidden: What keys have hidden in what was written together with it.
+            hidden: What keys have hidden in the text that was written together with the message.
         """
         return _Record(self, spend, hidden).applied(text, fields)
 
@@ -110,7 +110,7 @@ class Masking:
         return record.hidden
 
     def cut(self, text: str, others: Iterable[Span] = ()) -> int:
-        """Where a text that goes on may be cut: not where something is found, or may be once the rest is there.
+        """Where a text that goes on may be cut: not where something is found, or may be found once the rest is there.
 
         Args:
             text: It has no line end yet.
@@ -223,7 +223,7 @@ class _Record:
         return self.without_values(value)
 
     def without_values(self, value: Any) -> Any:
-        """A value without what masked keys hide in it; which is noted."""
+        """A value without what masked keys hide in it; what they hide is noted."""
         if isinstance(value, dict):
             named = next((key for key in value if key.lower() == "value"), None)
             if named is not None and any(map(self._rules.is_name, value.values())):

@@ -5,8 +5,8 @@ The recorder hands each record over, from whatever source and before it is cut i
 1. SUMO_EXCLUDE and SUMO_INCLUDE, which look at what was written;
 2. the users' structlog processors (:mod:`sumo_internal.processing.structlog_chain`);
 3. masks and hashes (:mod:`sumo_internal.processing.rules`);
-4. sampling (:class:`~sumo_internal.processing.sampling.Sampling`), which decides by its level and its invocation when
-   it goes out.
+4. sampling (:class:`~sumo_internal.processing.sampling.Sampling`), which decides by the record's level and invocation
+   when it goes out.
 
 Whatever goes wrong in 2 and 3 *withholds* the record: it goes out without anything that the function has written, with
 the reason in ``withheld``. The function never notices, and nothing leaves unmasked.
@@ -49,7 +49,7 @@ class _Current(threading.local):
 
     is_processing = False
     hidden: Collection[str] | None = ()
-    """What keys hide in the lines that it is writing together; None where the rules have no time for them."""
+    """What keys hide in the lines that this thread is writing together; None where the rules have no time for them."""
 
 
 class Pipeline:
@@ -88,7 +88,7 @@ class Pipeline:
         self._say_problem()
 
     def hearing(self, written: Callable[[str, int], None]) -> Callable[[str, int], None]:
-        """A listener of a stream that knows, for each line, what keys hide in those written together with it.
+        """A listener of a stream that knows, for each line, what keys hide in the lines written together with it.
 
         Args:
             written: The recorder's.
@@ -116,7 +116,7 @@ class Pipeline:
         return hear
 
     def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
-        """Text, fields (as a piece) and level of a record as it may leave; None where nobody wants it.
+        """Text, fields (as a piece) and level of a record as it may leave; None where it is not wanted.
 
         Args:
             text: What was written: a text, or an object's JSON.
@@ -140,7 +140,7 @@ class Pipeline:
                 raise
             kept = self._without_message(f"masking failed: {type(error).__name__}", details)
         if not isinstance(kept, str) and (kept[2] or level) < self._rules.least_level:
-            kept = counters.BELOW_LEVEL  # of a message that is withheld nobody has asked yet
+            kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))
             return None

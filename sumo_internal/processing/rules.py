@@ -73,14 +73,14 @@ class Rules:
             details: What the record has besides, as a piece.
             process: What it passes after it was selected and before it is masked.
             spend: Is told of characters before they are searched; what it raises is raised.
-            hidden: What masked keys hide in what was written together with it.
+            hidden: What masked keys hide in the text that was written together with the message.
             level: As in ``logging``, of a record that names none.
 
         Returns:
             Text, fields and level; or why it is not wanted, as the counters have it.
 
         Raises:
-            WithheldError: It may leave :meth:`without_message` only. So it may after any other exception.
+            WithheldError: The record may leave :meth:`without_message` only. The same holds after any other exception.
         """
         if self.withheld:
             raise WithheldError(self.withheld)

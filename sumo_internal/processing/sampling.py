@@ -1,4 +1,4 @@
-"""SUMO_SAMPLE: which lines go out, which wait for the end of their invocation, and which nobody wants.
+"""SUMO_SAMPLE: which lines go out, which wait for the end of their invocation, and which are dropped.
 
 Lines that wait are held back in segments of their own (:mod:`sumo_internal.spool.held`): they go out if their
 invocation fails, and are forgotten if it does not.
@@ -29,7 +29,7 @@ class _Fate(enum.Enum):
 
 
 class Sampling:
-    """SUMO_SAMPLE: all lines of an invocation or none, but for those of one that fails, and for WARNING and above."""
+    """SUMO_SAMPLE: all lines of an invocation or none; those of one that fails, and of WARNING and above, go out."""
 
     def __init__(self, spool: Spool, rate: float, max_mb_per_hour: float = 0.0, *, is_enhanced: bool) -> None:
         """Sample what goes into a spool.

@@ -6,10 +6,10 @@ lower case; ``logger`` is the logger's name; ``exc_info`` is the exception of a 
 keys of a line that is a JSON object, are further keys. Values are what JSON has: a processor may change them in place.
 What comes out is put together again, and what none of them has touched is as it was.
 
-When they are looked up is the rule here. A processor may live in the handler's own module, which Lambda imports during
-the init phase, and importing it earlier, or twice, would run the function's code when it does not expect it. So during
-init they are taken from modules that have been imported already, and imported only when init is over. The handler's
-module is never imported from here.
+The rule here is when processors are looked up. A processor may live in the handler's own module, which Lambda imports
+during the init phase, and importing it earlier, or twice, would run the function's code when it does not expect it. So
+during init processors are taken from modules that have been imported already; other modules are imported only when init
+is over. The handler's module is never imported from here.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Chain:
         return len(self._processors) == len(self._names)
 
     def add(self, processors: Iterable[Any]) -> None:
-        """Go on with processors that somebody has at hand; see :attr:`problem`."""
+        """Go on with processors that the caller has at hand; see :attr:`problem`."""
         try:
             for processor in processors:
                 name = getattr(processor, "__qualname__", type(processor).__name__)
@@ -82,7 +82,7 @@ class Chain:
 
     def load(self, *, is_init_over: bool) -> None:
         """Look up those that are not known yet, as far as that is possible now; see :attr:`problem`."""
-        processors = list(self._processors)  # a thread that logs while a module is imported comes by here, too
+        processors = list(self._processors)  # a thread that logs while a module is imported runs this, too
         try:
             for name in self._names[len(processors) :]:
                 module_name, _, attribute = name.rpartition(".")
@@ -177,11 +177,11 @@ class _Text:
         self.values = _values(text[len(self._head) : len(text) - len(self._tail)], fields, self.of_error, error)
 
     def rendered(self, text: str) -> tuple[str, str]:
-        """What has become of it when a processor has made a text of it."""
+        """What has become of the event, when a processor has made a text of it."""
         return self._head + text, _fields_text({}, self._fields)
 
     def restored(self, values: dict[str, Any]) -> tuple[str, str]:
-        """What has become of it."""
+        """What has become of the event."""
         event, now, tail = values.pop("event", ""), values.pop("exc_info", None), self._tail
         if self.error and now is not self.error:
             error = log_records.error_of_event(now)

@@ -1,8 +1,8 @@
 """What a text has in it: a value that is known, JSON, values behind quoted keys. Pure.
 
 For the rules that hide values (:mod:`sumo_internal.processing.rules`), which meet them in messages of every kind: a
-JSON object, text with JSON in it, a dict as Python prints it, a line that is cut off. What cannot be told is part of
-the value.
+JSON object, text with JSON in it, a dict as Python prints it, a line that is cut off. Text of which that cannot be told
+is part of the value.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VALUE_KEY = re.compile(r"""(["'])value\1\s{0,64}[:=]\s{0,64}""", re.IGNORECASE)
 _NAME = re.compile(r"""[:=]\s{0,64}[bBuU]?(["'])([^"'\n]{1,200})\1""")
 """What may name the value beside it, ``{'name': 'authorization', 'value': …}``."""
 _BEFORE_MAX_CHARS, _BEHIND_MAX_CHARS = 2_000, 300
-"""Before a name, and behind it, in which the value is looked for that it names: a token may lie in between."""
+"""Before a name, and behind it: there the value that it names is looked for, and a token may lie in between."""
 
 _QUOTED = re.compile(r"""(\"{3}|'{3}|["'])((?:\\.|(?!\1)[^\\])*)\1""", re.DOTALL)
 _QUOTE = re.compile(r"""\"{3}|'{3}|["']""")
@@ -60,7 +60,7 @@ def has_quotes(text: str) -> bool:
 
 
 def keys(text: str, is_masked: Callable[[str], bool]) -> list[tuple[Span, bool]]:
-    """Masked keys in a text: from where on each stands to where its value begins, and whether it is one in a pair only.
+    """Masked keys in a text: from where on each stands to where its value begins, and whether it counts in a pair only.
 
     A key may be a text, bytes, an enum's member or a tuple (then its own text is asked for), the first of a pair, or
     the key of a value that is named beside it.
@@ -116,7 +116,7 @@ def literals(value: str) -> Iterator[str]:
 
 
 def _quoted(text: str) -> Iterator[re.Match[str]]:
-    """The quoted texts in a text. What is not closed for one quote is not for a later one of its kind either."""
+    """The quoted texts in a text. Where one quote is not closed, a later quote of its kind is not closed either."""
     unclosed: set[str] = set()
     place = 0
     while opening := _QUOTE.search(text, place):
@@ -162,7 +162,7 @@ def _closed(text: str, begin: int) -> int:
 
 
 def _pairs(is_exact: list[bool], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; one that names a key twice has values that nobody sees after it was read."""
+    """An object; of a key that it names twice, only the last value is left after it was read."""
     content = dict(pairs)
     is_exact[0] &= len(content) == len(pairs)
     return content

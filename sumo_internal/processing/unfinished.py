@@ -1,6 +1,6 @@
 """Records of text that has no line end and will get none, because its process is dead.
 
-Separate from the pipeline, whose records come from the process that wrote them: here it is another process (the
+Separate from the pipeline, whose records come from the process that wrote them: here another process makes them (the
 extension, mostly), which has the settings but not the function's own processors. What is masked is masked here as well;
 where SUMO_PROCESSORS names some, the message is withheld.
 """
@@ -43,13 +43,13 @@ class Unfinished:
     def record(self, partial: Partial) -> str | None:
         """A record up to its closing brace; None where a rule says that it is not wanted."""
         text = record_format.legible(partial.text)
-        if partial.cut_bytes:  # half a secret of our own could not be told
+        if partial.cut_bytes:  # half a secret of our own could not be recognised
             edge = _EDGE.search(text)
             text = text[edge.start() :] if edge else ""
         details = record_format.line_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
         try:
             if self._rules.masking is not None and (partial.cut_bytes or text[:1].isspace()):
-                raise WithheldError(NO_BEGINNING)  # the key may stand there that says what is to be masked
+                raise WithheldError(NO_BEGINNING)  # what is missing may have the key of a masked value
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except WithheldError as problem:
             kept = self._rules.without_message(details, str(problem))

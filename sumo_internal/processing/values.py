@@ -1,8 +1,8 @@
 """Values that are looked for in texts, all of them in one pass. Pure.
 
 For the rules that hide what a masked key holds wherever else it is in a record. A few values are looked for one by one,
-which Python does fastest. Many, or such as are found all over a text, are put together to one automaton (Aho and
-Corasick's), whose work is the text's length and the values', however many there are.
+which Python does fastest. Many values, or values that are found all over a text, are put together into one automaton
+(Aho and Corasick's). Its work is the length of the text and of the values, however many there are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ FEW = 8
 """Values that are looked for one by one."""
 
 PLACES_MAX = 50
-"""Places of them in one text, beyond which the automaton goes on: values that overlap themselves are everywhere."""
+"""Places of such values in one text, beyond which the automaton goes on: a value that overlaps itself is everywhere."""
 
 _STEP_CHARS = 1_024
-"""After which the caller is told; the automaton takes about 0.2 ms for so many."""
+"""Characters after which the caller is told; the automaton takes about 0.2 ms for so many."""
 
 
 class Values:

@@ -3,7 +3,7 @@
 Each case compares contenders in one alternating run and returns figures by the names of ``goals.GOALS``, made of
 medians where the goal says nothing else.
 
-Separate from ``waits``, where it is asked who waits for the layer.
+Separate from ``waits``, which measures what waits for the layer.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def starts(
 
     Args:
         stage: Where.
-        contenders: Who.
+        contenders: Which.
         what: Is shown as being done.
         rounds: The usual number.
         memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
@@ -164,12 +164,12 @@ def line_costs_us(
 ) -> dict[str, float]:
     """Return the CPU time that a line costs the thread that writes it, for each contender, median of all rounds.
 
-    CPU time and not the clock's, because another program on the machine costs nobody anything. Null and stream have
-    `log` lines whatever the action is: they are the yardstick of both.
+    CPU time and not the clock's, because the time that another program on the machine takes is no cost of a line. Null
+    and stream have `log` lines whatever the action is: they are the yardstick of both.
 
     Args:
         stage: Where.
-        contenders: Who.
+        contenders: Which.
         action: ``log`` or ``print``.
         rounds: The usual number.
         length: Characters that a line has beyond :data:`LINE_LENGTH`.

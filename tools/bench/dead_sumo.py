@@ -2,11 +2,11 @@
 
 ``make bench`` takes :func:`measure`; run by itself it prints the rows:
 
-    PYTHONPATH=.:tests python -m bench.dead_sumo --rounds 100
+    PYTHONPATH=.:tools python -m bench.dead_sumo --rounds 100
 
 One environment for each contender, all of them warm and kept; their invocations take turns, round by round, so that
-whatever else the machine does meets all alike. What is held after the response has gone out is told beside it: it is
-the bill's affair and not the caller's.
+whatever else the machine does meets all alike. How long an environment is held after the response is told beside it:
+that is on the bill, and the caller does not wait for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from layer.build import build, unpack
 
 ROUNDS = 100
 UNCOUNTED_ROUNDS = 10
-"""In which the breaker opens, and everything is loaded that will be."""
+"""Rounds in which the breaker opens, and everything is loaded that will be."""
 LINES = 10
 
 FUNCTION = f"""
@@ -101,7 +101,7 @@ def _environments() -> Iterator[dict[str, Environment]]:
 
 
 def _free_port() -> int:
-    """A port at which nobody listens."""
+    """A port at which no process listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]

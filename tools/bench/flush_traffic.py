@@ -117,7 +117,7 @@ def play(traffic: Iterable[Visit], holds: Callable[[Sequence[float]], bool]) -> 
 
     Args:
         traffic: Invocations in order.
-        holds: Decides from the gaps so far, newest last, as ``flushing.is_held`` does.
+        holds: Decides from the gaps so far, newest last, as ``flush_strategy.is_held`` does.
     """
     outcome = Outcome()
     gaps_s: list[float] = []

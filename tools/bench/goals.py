@@ -27,7 +27,8 @@ class Goal:
     most: float | None
     """What is allowed; None where a figure is only reported."""
     slack: float
-    """By how much the same code's figure may differ from one run to the next: what is worse by more is worse."""
+    """By how much the same code's figure may differ from one run to the next: only a figure that is worse by more is
+    worse."""
 
 
 GOALS: Mapping[str, Goal] = {

@@ -3,8 +3,8 @@
 In process: libraries from PyPI, each set up as its documentation has it (``functions/bench/setups.py``), each sending
 to the same local sink. As a layer: whatever is unpacked in a folder, extensions and wrapper, against a Sumo source.
 
-Separate from the cases, whose rows are the project's own goals: here everybody's figures are in one unit, what they add
-to the same function without anything. A peer that cannot be installed or does not run is named, with the reason.
+Separate from the cases, whose rows are the project's own goals: here all contenders' figures are in one unit, what they
+add to the same function without anything. A peer that cannot be installed or does not run is named, with the reason.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Cost(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Everybody's costs, and who could not be measured and why."""
+    """All contenders' costs, and which peers could not be measured and why."""
 
     costs: dict[str, Cost]
     absent: dict[str, str]

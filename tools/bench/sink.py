@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nobody asks."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):

@@ -7,9 +7,9 @@ Rules:
 * A comparison is one run: contenders take turns, round by round, so that whatever else the machine does meets all of
   them alike. Nothing is ever compared with a figure of another run.
 * Each contender's function lies in a folder of its own with its packages beside it. The packages have bytecode, so that
-  nobody is charged for compiling them; the function's own modules have none, as AWS recommends for a deployment package
-  ("Working with .zip file archives for Python Lambda functions"), unless a contender is to have it.
-* A source on loopback, with TLS where it says so, stands for whoever takes the lines.
+  no contender is charged for compiling them; the function's own modules have none, as AWS recommends for a deployment
+  package ("Working with .zip file archives for Python Lambda functions"), unless a contender is to have it.
+* A source on loopback, with TLS where it says so, stands for the service that takes the lines.
 
 It judges nothing.
 """
@@ -150,7 +150,7 @@ class Stage:
 
         Args:
             contender: Whose.
-            source: What takes its lines, or an address where nobody may be.
+            source: What takes its lines, or an address at which there may be no server.
             variables: For all contenders of a case alike.
             memory_mb: The memory size.
             has_share: Whether it gets the CPU share of that size; without, every core is its.

@@ -1,9 +1,9 @@
-"""Who waits for the layer, and for how long: SHUTDOWN, the caller, the environment, a function that logs or works.
+"""What waits for the layer, and for how long: SHUTDOWN, the caller, the environment, a function that logs or works.
 
 Each case compares contenders in one alternating run and returns figures by the names of ``goals.GOALS``, made of
 medians where the goal says nothing else.
 
-Separate from ``costs``, where it is asked what the layer takes.
+Separate from ``costs``, which measures what the layer takes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def _longer_ms(stage: Stage, what: str, source: SumoSource | str, name_server: s
 
 
 def flush_end(stage: Stage) -> Figures:
-    """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, and who waits?"""
+    """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, does the caller
+    wait?"""
     missing, responses_ms, holds = 0, Samples(list), []
     with SumoSource() as source, open_pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
         source.default = Fault(delay_s=SLOW_S)
@@ -153,7 +154,8 @@ def holds_ms(stage: Stage, contender: Contender, size_mb: int, *, is_quiet: bool
 def burst(stage: Stage) -> Figures:
     """Log 100,000 lines in one invocation: what arrives, what memory it takes, how long the function had to wait.
 
-    Pauses and memory are measured in runs of their own: who looks at a process's memory holds up its memory calls.
+    Pauses and memory are measured in runs of their own: reading how much memory a process has holds up its memory
+    calls.
     """
     lost, added_mb, pauses_ms, one_core_ms = [], [], Samples(list), Samples(list)
     for _ in stage.rounds(3, "burst", least=1):
@@ -183,7 +185,8 @@ def _burst(stage: Stage, contender: Contender, *, has_share: bool = False) -> tu
 
 
 def _longest(pauses_ms: Samples) -> Figure:
-    """Return the longest pause of the run in which it was shortest: the others have another program's in them."""
+    """Return the longest pause of the run in which it was shortest: the other runs have another program's pauses in
+    them."""
     with_it, without = pauses_ms["with"], pauses_ms["without"]
     return Figure(min(with_it), f"most {max(with_it):.1f}; without {min(without):.1f}, most {max(without):.1f}")
 

@@ -66,7 +66,8 @@ def missing_numbers(lines: Iterable[Line], numbered: Iterable[str]) -> list[str]
 
 
 def batches(requests: Iterable[SumoRequest], puts: Iterable[Request], events: Sequence[Event]) -> list[Batch]:
-    """Return the requests at the source and at the bucket in order; all events are needed to tell who has sent them."""
+    """Return the requests at the source and at the bucket in order; all events are needed to tell which process has
+    sent them."""
     return sorted([*_posts(requests, events), *_puts(puts, events)], key=lambda batch: batch.at_s)
 
 
@@ -112,8 +113,8 @@ def _batch(
 
 
 def _sender(at_s: float, events: Sequence[Event]) -> Literal["sidecar", "extension"]:
-    """Tell who has sent a request: once the extension has its SHUTDOWN event the sidecar is dead, and before that the
-    extension sends nothing."""
+    """Tell which process has sent a request: once the extension has its SHUTDOWN event the sidecar is dead, and before
+    that event the extension sends nothing."""
     phases = [event.kind for event in events if event.at_s <= at_s and event.kind in ("init", "shutdown-event")]
     return "extension" if phases[-1] == "shutdown-event" else "sidecar"
 

@@ -1,7 +1,7 @@
 """The demo's facts: what happened to a function's invocations and to each of its lines, as values.
 
-Separate from ``stage``, which makes it happen, and from ``demo`` and ``page``, which show it in a terminal
-and as a picture.
+Separate from ``stage``, which makes it happen, and from ``run`` and ``page``, which show it in a terminal and as a
+picture.
 
 Rules:
 

@@ -1,8 +1,7 @@
 """The demo's page: the picture, what it means, and the numbers beside it, in one file of HTML.
 
-Separate from ``demo``, which shows the same in a terminal, and from ``picture``, which draws. The file needs
-nothing but a browser: style and script (``page.css``, ``page.js``) are inside, and nothing is loaded from
-anywhere.
+Separate from ``run``, which shows the same in a terminal, and from ``picture``, which draws. The file needs nothing but
+a browser: style and script (``page.css``, ``page.js``) are inside, and nothing is loaded from anywhere.
 
 Rules:
 

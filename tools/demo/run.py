@@ -2,8 +2,8 @@
 
 What happens, and every number, comes from ``stage`` and ``facts``; here it gets its form: rows while it
 happens, a few records, a summary, and at the end a page with a picture (``page``). An argument switches a fault
-on, ``make demo FAULT=outage``. The exit code is 1 if a line was lost, or the source complained, and 2
-for a fault that is none.
+on, ``make demo FAULT=outage``. The exit code is 1 if a line was lost, or the source complained, and 2 for a fault that
+does not exist.
 
 It is made to be looked at in a terminal, and stays readable without colours, in 100 columns, in a log file: it prints
 from top to bottom and never rewrites what stands there.

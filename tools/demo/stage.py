@@ -1,8 +1,8 @@
 """The demo's stage: plays a story in the model of a function's environment, with the layer as built.
 
-Separate from ``story``, which says what happens, from ``facts``, which counts, and from ``demo``, which
-shows. The lines go to a local Sumo source, or to a bucket on this machine that takes whatever comes; what happens is
-told while it does, by generators.
+Separate from ``story``, which says what happens, from ``facts``, which has the figures, and from ``run``, which shows.
+The lines go to a local Sumo source, or to a bucket on this machine that takes whatever comes; what happens is told
+while it does, by generators.
 
 Where the runtime is killed, or runs out of time, the function waits for a bank that does not answer. Its call proves
 that everything logged or printed before had returned: from there on none of it may be lost.

@@ -9,7 +9,7 @@ Rules:
 * Not isolated, the processes use the machine's file system. ``SUMO_SPOOL_DIR`` and ``TMPDIR`` stand in for /tmp, the
   layer's folder for /opt.
 * What this machine cannot do (a CPU share without control groups) is named in ``missing``, never passed over.
-* Leaving the ``with`` block ends everything at once; whoever wants to see a shutdown calls it.
+* Leaving the ``with`` block ends everything at once; a test that wants to see a shutdown calls it.
 
 It knows nothing of the layer, and sets nothing of its own but those two variables.
 """

@@ -1,14 +1,14 @@
-"""The Extensions API (2020-01-01) of one generation: who is registered for what, and who has asked for the next
-event.
+"""The Extensions API (2020-01-01) of one generation: which extensions are registered for what, and which have asked for
+the next event.
 
 Separate from the life cycle because the rules of registration are a table of refusals that tests go through one by
 one.
 
 Rules, from AWS's own server in the Runtime Interface Emulator:
 
-* External is whoever bears the name of a file in /opt/extensions; every other name is internal. An internal extension
-  may register for INVOKE only, only until the runtime's first Next, and only while there are fewer than ten
-  extensions of both kinds.
+* An extension that bears the name of a file in /opt/extensions is external; with any other name it is internal. An
+  internal extension may register for INVOKE only, only until the runtime's first Next, and only while there are fewer
+  than ten extensions of both kinds.
 * An extension is ready when it asks for Next. It is handed the event it is registered for, once; asking again while
   one waits takes the place of the earlier request.
 * An extension that reports an error, at its init or later, has failed and the environment with it.

@@ -96,7 +96,7 @@ def mount_commands(scratch: Path, files: FileSystem) -> list[list[str]]:
     for folder in (*read_only, var / "tmp", empty):
         folder.mkdir(parents=True)
     for folder in (var, empty, files.task_root, *([] if files.layer is None else [files.layer])):
-        folder.chmod(folder.stat().st_mode | 0o555)  # what tempfile and pytest make, nobody else may enter
+        folder.chmod(folder.stat().st_mode | 0o555)  # no other user may enter what tempfile and pytest make
     os.chown(files.tmp, *USER_AND_GROUP)
     hosts.write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
     read_only |= {Path("/opt"): files.layer or empty, Path("/etc/hosts"): hosts}

@@ -249,7 +249,7 @@ class Generation:
         }
 
     def _end_runtime(self, reason: ShutdownReason, clock_s: float, has_externals: bool) -> None:
-        """Ask the runtime to end where there is anybody to profit from it, and make it end."""
+        """Ask the runtime to end where an extension can profit from that, and make it end."""
         runtime = self.processes.started.get(RUNTIME)
         if runtime is None:
             return

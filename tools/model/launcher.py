@@ -1,9 +1,8 @@
 """Starts the environment's processes, and ends every one of them when the test is gone: a program of its own.
 
-Separate from the test's process for three reasons. A mount namespace has to be entered by whoever starts the
-processes in it. A small process forks in a fraction of a millisecond, where a test runner with a hundred modules and
-a dozen threads may not fork at all. And a test runner that is killed cannot clean up: this program sees the end of
-its socket and does.
+Separate from the test's process for three reasons. The process that starts others in a mount namespace has to enter it.
+A small process forks in a fraction of a millisecond, where a test runner with a hundred modules and a dozen threads may
+not fork at all. And a test runner that is killed cannot clean up: this program sees the end of its socket and does.
 
 Rules:
 
@@ -14,7 +13,7 @@ Rules:
 * It leads its own process group, is in the environment's control groups, and has the user's rights only.
 * It adopts orphans, so that whatever the function leaves behind is found among its descendants.
 
-What it cannot see to are files: of a test that was killed, the scratch folder stays.
+It cannot see to files: the scratch folder of a test that was killed stays.
 
 It imports nothing of the model: it is started with ``-I -S`` and should stay small. Configuration and packets are
 JSON.

@@ -5,7 +5,7 @@ Separate from the environment, which is what a test sees, and from the generatio
 Rules:
 
 * Init, invocations and shutdown run one after the other on one thread: a test may act in the middle of one, and the
-  function's clock runs whether or not anybody waits.
+  function's clock runs whether or not a test waits.
 * After the init and after each invocation the environment freezes, until the next invocation or the shutdown thaws
   it.
 * After a timeout, a crash or a failed init the generation is shut down at once; the next invocation begins with an

@@ -1,7 +1,7 @@
 """Pipes that the environment's processes write their logs to: lines of stdout and stderr, and the runtime's framed
 messages.
 
-Separate because reading has its own thread and its own formats, and because everybody else needs just one question
+Separate because reading has its own thread and its own formats, and because all other modules need just one question
 answered: has what was written before this moment been seen.
 
 Rules:

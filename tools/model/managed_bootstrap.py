@@ -3,12 +3,12 @@
 A copy lies as bootstrap.py in the runtime's folder, beside awslambdaric, and runs in the function's own process. It
 has the effects of AWS's file, written anew: which folders come onto sys.path, in which order (including that the
 layer's folders appear twice, which users' debug logs show), and what becomes of PYTHONPATH. A layer's packages are
-within reach only where PYTHONPATH is not set: what a wrapper exports here, every function feels.
+within reach only where PYTHONPATH is not set: one that a wrapper exports changes this for every function.
 
 The runtime client goes by AWS's name for it, because Sentry looks for that in ``__main__``.
 
-It does not know the model, except that a layer which is not mounted at /opt is found through ``_MODEL_OPT``, removed
-before anybody else can see it.
+It does not know the model, except that a layer which is not mounted at /opt is found through ``_MODEL_OPT``, which is
+removed before other code can see it.
 """
 
 import os

@@ -5,7 +5,7 @@ there is no order of locks to get wrong, and no wait without a bound.
 
 Rules:
 
-* Whoever changes what another may wait for does it under ``condition`` and notifies. What a predicate reads is
+* A thread that changes what another may wait for does so under ``condition`` and notifies. What a predicate reads is
   changed nowhere else.
 * Deadlines are on ``clock_s``, which stands still while the environment is frozen: a test that freezes in
   mid-invocation takes nothing from the function's time.
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from model.values import CloudWatchLine, Event
 
 FROZEN_BOUND_S = 120.0
-"""A freeze that nobody ends; the longest one in the tests is a few seconds."""
+"""A freeze that no test ends; the longest one in the tests is a few seconds."""
 
 
 class ModelStuck(Exception):
@@ -41,13 +41,13 @@ class Monitor:
         self._frozen_total_s = 0.0
 
     def note(self, kind: str, who: str = "platform", detail: str = "") -> None:
-        """Add an event to the timeline and wake whoever waits for what it brought about."""
+        """Add an event to the timeline and wake the threads that wait for what it brought about."""
         with self.condition:
             self.timeline.append(Event(time.time(), kind, who, detail))
             self.condition.notify_all()
 
     def wake(self) -> None:
-        """Let everybody look again at what they wait for."""
+        """Let all threads look again at what they wait for."""
         with self.condition:
             self.condition.notify_all()
 

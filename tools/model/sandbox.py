@@ -5,8 +5,8 @@ root.
 
 Rules:
 
-* With a file system of their own the processes have the rights of a user who owns nothing; without, they run as
-  whoever runs the tests.
+* With a file system of their own the processes have the rights of a user who owns nothing; without, they run as the
+  user who runs the tests.
 * Freezing stops the whole tree at once: the kernel's freezer where there is one, SIGSTOP to every descendant
   otherwise.
 * Nothing outlives ``close``, nor the process that runs the tests: the launcher sees to it.

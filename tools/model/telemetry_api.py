@@ -1,12 +1,13 @@
-"""The Telemetry API (2022-07-01) of one generation: who has subscribed, and what is published to all of them.
+"""The Telemetry API (2022-07-01) of one generation: which extensions have subscribed, and what is published to all of
+them.
 
 Separate because the emulator has none: this is the only place where a subscription can be tried.
 
 Rules, from AWS's documentation and what users of the real one observed:
 
 * A subscription is taken until init is over, and not after. The answer takes 25 ms.
-* What was published since the init began is delivered to a late subscriber too: platform.initStart comes before
-  anybody can have subscribed.
+* What was published since the init began is delivered to a late subscriber too: platform.initStart comes before any
+  extension can have subscribed.
 * A second subscription of the same extension replaces the first.
 
 It does not make the events, nor deliver them.

@@ -1,7 +1,7 @@
 """What becomes of a Telemetry API subscription: the queue of one subscriber, and the thread that delivers from it.
 
-Separate from the API itself, which decides who may subscribe; this runs beside the environment's processes, for as
-long as these do.
+Separate from the API itself, which decides which extensions may subscribe; this runs beside the environment's
+processes, for as long as these do.
 
 Rules, from AWS's documentation and what users of the real one observed:
 
@@ -35,8 +35,8 @@ QUEUE_BOUND_BYTES = 16 * 1024 * 1024
 _OBJECT_RECORDS_SINCE = "2022-12-13"
 """The schema version from which a record may be an object."""
 UNANSWERED_S = 0.25
-"""An answer that takes longer makes what is due meanwhile be dropped. AWS allows none; here the receiver may have to
-wait for a machine that runs other tests."""
+"""Where an answer takes longer, the batches that are due meanwhile are dropped. AWS allows none; here the receiver may
+have to wait for a machine that runs other tests."""
 _POST_TIMEOUT_S = 60.0
 """Longer than a test freezes the receiver in mid-request."""
 _IDLE_WAIT_S = 60.0
@@ -156,7 +156,7 @@ class Subscriber:
         return batch
 
     def _deliver(self, batch: list[bytes]) -> None:
-        """Send one batch until it is accepted or nobody is there to accept it."""
+        """Send one batch until it is accepted or no receiver is left to accept it."""
         delay_s = _RETRY_DELAY_S
         while not self._timed_post(b"[" + b",".join(batch) + b"]"):
             with self._condition:

@@ -4,8 +4,8 @@ Separate from the soak, which makes the faults: this reads what is left of a run
 
 Rules:
 
-* A line is logged when its call has returned; the function has noted that outside its environment. Its successor, in
-  the middle of which the writer may have been killed, may turn up or not.
+* A line is logged when its call has returned; the function has noted that outside its environment. The line after it,
+  in the middle of which the writer may have been killed, may turn up or not.
 * A line that became several records is in the best place that all of them have reached.
 * A record that is nowhere is explained by the counters of its reason, and each count explains one record: there can be
   more counts than missing records (a batch that is refused after its lines had arrived, a line whose call had not
@@ -36,7 +36,7 @@ FUNCTION = Path(__file__).parent.parent / "functions" / "soak"
 _MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
 _FULL = (counters.SPOOL_FULL, counters.DISK_FULL, counters.TOO_LONG, counters.DAMAGED)
 READ_LATE_S = 1.0
-"""After an interruption: what its sender had sent by then, a source on a busy machine may not have read."""
+"""After an interruption: a source on a busy machine may not have read yet what the sender had sent by then."""
 _REFUSED = (counters.REFUSED, counters.TOO_LARGE)
 
 Mark = tuple[str, int]
@@ -90,7 +90,7 @@ def balance(
 
     Args:
         notes: Folder in which the function has noted which lines had returned.
-        spool: The spool's folder, in which nobody is at work any more.
+        spool: The spool's folder, in which no process is at work any more.
         requests: What the source has seen.
         stored: The objects in the failover bucket, each with its records.
         interrupted_at_s: When a drainer was stopped by something else than the source's answer (POSIX time).
@@ -130,7 +130,7 @@ def balance(
 
 
 def left(spool: Path) -> Iterator[Record]:
-    """Yield the records in the spool that nobody has acknowledged."""
+    """Yield the records in the spool that no drainer has acknowledged."""
     for path in list_segments(str(spool)):
         descriptor = os.open(path, os.O_RDWR)
         segment = Segment(

@@ -4,7 +4,7 @@ A perfect guest is not noticed: the same answers, the same exit codes, response 
 percentile, and every line at Sumo Logic or counted. ``functions/hostile`` has the acts; a seed decides which of them an
 environment goes through, and each story is played twice, in turn with the layer and without.
 
-The exit code is 1 if an answer differs, or if a line is missing that nobody has counted.
+The exit code is 1 if an answer differs, or if a line is missing that no counter has.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ do not resolve; the failover bucket refuses, is slow or is gone; a second draine
 back in the same /tmp. What happens is ``faults``', what became of the lines is ``books``' to say.
 
 A seed decides what is to happen; when exactly it happens, and so what comes of it, is the machine's affair. The exit
-code is 1 if a line is missing that nobody has counted, if one was changed on its way, if more came twice than was
-counted as sent again or was under way when an answer did not come, or if the source has something to complain about.
+code is 1 if a line is missing that no counter has, if one was changed on its way, if more came twice than was counted
+as sent again or was under way when an answer did not come, or if the source has something to complain about.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ class Run:
         }
         is_killed = draw.random() < 0.15
         if self._is_small:
-            # Where there is no room for a count either, it does not outlive its process: nobody is killed, and there
-            # are no children, which would begin theirs on a full disk.
+            # Where there is no room for a count either, it does not outlive its process: no process is killed, and
+            # there are no children, which would begin theirs on a full disk.
             event |= {"fills": draw.random() < 0.5, "forks": 0, "sleep_s": min(1.0, event["sleep_s"])}
             is_killed = False
             self.happened["/tmp filled"] += event["fills"]
