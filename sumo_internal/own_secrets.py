@@ -26,13 +26,13 @@ SECRET_MIN_CHARS = 8
 VARIABLES = ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN", "SUMO_HASH_SALT", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 PROBE_CHARS = 32
-"""Of a secret that are looked for everywhere."""
+"""Characters of a secret that are looked for everywhere."""
 
 CHUNK_BYTES = 64 * 1024
-"""Of a batch that are copied at once to be searched: a map cannot be searched as fast."""
+"""Bytes of a batch that are copied at once to be searched: a map cannot be searched as fast."""
 
 TAIL_CHARS = 4 * 1024
-"""At a text's end in which it is cut; longer than a session token."""
+"""Characters at a text's end, among which the cut is made; more than a session token has."""
 
 _PATH = "/receiver/v1/http"
 """Of a source's address. Behind it is a code, unless a token goes in a header."""
@@ -109,7 +109,7 @@ def hidden_text(text: str) -> str:
 
 
 def cut(text: str) -> int:
-    """Where a text that goes on may be cut: no secret is cut that has neither space nor quote."""
+    """Where a text that goes on may be cut: a secret without spaces and quotes stays in one piece."""
     _learn_late()
     begin = max(0, len(text) - TAIL_CHARS)
     found = _BREAK.search(text, begin) if _secrets else None
@@ -117,7 +117,7 @@ def cut(text: str) -> int:
 
 
 def _found_in(data: bytes) -> list[str]:
-    """The secrets that may be in it."""
+    """The secrets that may be in the data."""
     return [secret for secret, probe in list(_probes.items()) if probe in data]
 
 

@@ -133,7 +133,7 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
 
 
 def _log_stream(lines: bytes) -> str:
-    """What the first record tells; empty where that is nothing of the kind."""
+    """The log stream that the first record names; empty where it names none."""
     first = lines[: lines.find(b"\n") + 1 or len(lines)]
     if not first.strip():
         first = lines.split(b"\n", 2)[1] if b"\n" in lines else b""

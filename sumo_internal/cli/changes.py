@@ -31,8 +31,8 @@ WRAPPER_PATH = "/opt/sumo_wrapper"
 WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"
 NEXT_WRAPPER = "SUMO_NEXT_WRAPPER"
 STARTS_ITS_OWN = frozenset(("/opt/bootstrap",))
-"""Wrappers that start a program of the function's own and not what they are given: ours, in front of one, is not
-called. The AWS Lambda Web Adapter's."""
+"""Wrappers that start a program of the function's own and not what they are given: behind our wrapper, one would not
+start what ours hands to it. The AWS Lambda Web Adapter's."""
 ATTACHED = "SUMO_ATTACHED"
 ENDPOINT = "SUMO_HTTP_ENDPOINT"
 TOKEN = "SUMO_HTTP_TOKEN"

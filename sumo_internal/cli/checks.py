@@ -46,7 +46,7 @@ OWN_NAME_CUTOFF = 0.78
 """... where it begins with SUMO, and so is meant for Sumo Logic; SUMO_ACCESS_KEY, of its API, and SUMO_MASK_KEYS have
 0.76."""
 MEANT = {"SUMO_SOURCE_CATEGORY": "SOURCE_CATEGORY_OVERRIDE", "SUMO_CATEGORY": "SOURCE_CATEGORY_OVERRIDE"}
-"""What looks like another setting's name, or like none."""
+"""Names that look like another setting's name, or like no setting's, and the setting that was meant."""
 PATH_CUTOFF = 0.8
 
 VENDORS = {

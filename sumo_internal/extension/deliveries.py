@@ -71,7 +71,7 @@ def _value(text: str) -> object:
 
 
 def _pieces(text: str, opening: str) -> Iterator[str]:
-    """What stands between the commas of a list or an object, without what is inside of it.
+    """The text between the outermost commas of a list or an object, piece by piece.
 
     Raises:
         NoListError: It does not begin with this bracket, or does not end.

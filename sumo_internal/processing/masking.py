@@ -52,8 +52,8 @@ NAME_MAX_CHARS = 200
 """A longer text is no name of the value beside it."""
 
 SHORT_TEXT_CHARS, SHORT_TEXTS_MAX = 100, 1_000
-"""A record's texts up to this length are cleaned once, and so many are remembered: in a list of objects all have the
-same keys."""
+"""A record's texts up to this length are cleaned once, and so many of them are remembered: in a list of objects, all
+objects have the same keys."""
 
 PAIRS_SHARE = 4
 """So many times a text's length may be looked at to tell whether what begins like a pair is a pair; what is left after

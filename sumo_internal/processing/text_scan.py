@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sumo_internal.expressions.search import Span
 
 BEGINNINGS_MAX = 50
-"""Beginnings of JSON that are tried in one text: each that turns out to be none costs a look at what follows it."""
+"""Beginnings of JSON that are tried in one text: each one that turns out to be no JSON costs a look at the text behind
+it."""
 
 BEGINNINGS_SHARE = 8
 """... and so many times the text's length at most."""
