@@ -101,9 +101,12 @@ def test_the_bucket_is_used_if_it_is_enabled(prepare: Prepare, is_enabled: bool)
         assert bool(spool.pending_bytes) is not is_enabled
 
 
-@pytest.mark.parametrize("status", [403, 500, 503])
-def test_what_the_bucket_refuses_stays_in_the_spool(prepare: Prepare, status: int) -> None:
-    """Only a 2xx of S3's lets go of a line: then it is tried again, at both, with the next drain."""
+@pytest.mark.parametrize(("status", "attempts"), [(403, 1), (500, 4), (503, 4)])
+def test_what_the_bucket_refuses_stays_in_the_spool(prepare: Prepare, status: int, attempts: int) -> None:
+    """Only a 2xx of S3's lets go of a line: then it is tried again, at both, with the next drain.
+
+    A bucket that is busy (500, 503) is tried as often as a source is, SUMO_NUM_RETRIES times more; a refusal is final.
+    """
     with SumoSource() as source, ScriptedServer(answer(status)) as bucket:
         source.default = Fault(404)
         environ = {
@@ -120,4 +123,4 @@ def test_what_the_bucket_refuses_stays_in_the_spool(prepare: Prepare, status: in
         assert spool.pending_bytes
         bucket.default = answer(200)
         assert drain(spool, drainer) is Drained.EMPTY
-        assert len(bucket.requests) == 2
+        assert len(bucket.requests) == attempts + 1
