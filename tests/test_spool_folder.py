@@ -1,0 +1,526 @@
+"""The spool's folder: emptied, full, foreign, with files that are none of ours; and lines that have no file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from spool_functions import _BOUND_S, ENVELOPE, drain, empty, make, small_segments, start
+
+from sumo_internal.extension.keeper import KEPT_MAX, Keeper
+from sumo_internal.spool import handoff
+from sumo_internal.spool import writer as spool_module
+from sumo_internal.spool.counters import (
+    BLOCKED,
+    NO_FILE,
+    SPOOL_FULL,
+    TOO_LONG,
+    UNPROTECTED,
+    reported,
+    set_reported,
+    totals,
+)
+from sumo_internal.spool.folder import FolderRefusedError
+from sumo_internal.spool.handoff import entrust
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEGMENT_BYTES, Segment
+from sumo_internal.spool.writer import (
+    Spool,
+    has_others,
+    list_segments,
+)
+
+
+def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Path) -> None:
+    """A function that empties /tmp loses nothing that this process has mapped; new lines go to a new file."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    for name in os.listdir(spool.folder):
+        os.unlink(f"{spool.folder}/{name}")
+    os.rmdir(spool.folder)
+    assert spool.segments[-1].is_unlinked
+
+    spool.mend()
+    spool.append(start("after"))
+
+    assert drain(SpoolReader(spool.folder, spool)) == ["before", "after"]
+
+
+def test_a_segment_that_was_left_and_drained_is_not_written_to(tmp_path: Path) -> None:
+    """Left because its file is gone, then drained and closed, a segment is not the one that the next line goes to.
+
+    It was, and each line from there on raised inside the recorder, where nobody counts it.
+    """
+    spool = make(tmp_path / "spool")
+    reader = SpoolReader(spool.folder, spool)
+    spool.append(start("before"))
+    empty(spool.folder)
+    spool.mend()
+    assert drain(reader) == ["before"] and not spool.segments
+
+    spool.append(start("after"))
+
+    assert drain(reader) == ["after"]
+
+
+def test_a_new_segment_makes_its_folder_itself(tmp_path: Path) -> None:
+    """/tmp emptied in the middle of an invocation: lines do not wait for the sidecar's next look, none is refused."""
+    spool = make(tmp_path / "spool")
+    for number in range(3000):
+        if number == 100:
+            empty(spool.folder)
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+
+    assert is_locked(spool)  # else an extension that looks for dead writers would take it for one
+    assert [int(line[:8]) for line in drain(SpoolReader(spool.folder, spool))] == list(range(3000))
+    assert totals(spool.folder) == {}
+
+
+def is_locked(spool: Spool) -> bool:
+    """Does another process see the writer alive?"""
+    code = "import sys; from sumo_internal.spool.reader import is_alive; print(is_alive(*sys.argv[1:]))"
+    command = [sys.executable, "-c", code, spool.folder, spool.writer]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+def test_a_segment_made_before_the_loss_is_noticed_has_its_lock_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emptied, gone on to a new segment, and only then looked after: the new one is kept, locked and drained."""
+    monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.0)
+    spool = make(tmp_path / "spool", max_bytes=3 * SEGMENT_BYTES)
+    for number in range(3000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+    refused = totals(spool.folder)[SPOOL_FULL]
+    assert len(drain(SpoolReader(spool.folder, spool))) + refused[0] == 3000
+    empty(spool.folder)
+    assert totals(spool.folder, spool.counters)[SPOOL_FULL] == refused  # a count outlives its file
+
+    for number in range(500):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+    current = spool.segments[-1]
+    spool.mend()
+
+    assert spool.segments[-1] is current and not current.is_unlinked and is_locked(spool)
+    assert totals(spool.folder)[SPOOL_FULL] == refused
+    assert len(drain(SpoolReader(spool.folder, spool))) == 500
+
+
+def test_counts_are_written_again_when_their_file_is_gone(tmp_path: Path) -> None:
+    """A count of lost lines is no line: nothing is appended, and it must be there for the extension all the same."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("x" * LINE_MAX_BYTES))
+    empty(spool.folder)
+
+    spool.mend()
+
+    assert totals(spool.folder)[TOO_LONG][0] == 1
+
+
+def test_a_folder_that_is_somebody_elses_now_is_refused(tmp_path: Path) -> None:
+    """Emptied, and something else in its place: lines for a new segment are refused, and counted."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    empty(spool.folder)
+    Path(spool.folder).write_text("")
+
+    with pytest.raises(FolderRefusedError):
+        spool.mend()
+    spool.append(start("after"))
+
+    assert drain(SpoolReader(spool.folder, spool)) == ["before"]
+    assert totals(spool.folder, spool.counters)[NO_FILE][0] == 1
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755, 0o500])
+def test_the_folders_mode_is_taken_back(tmp_path: Path, mode: int) -> None:
+    """``chmod -R 777 /tmp``: the folder is ours all the same; it was refused from then on, and every line with it."""
+    spool = make(tmp_path / "spool")
+    for number in range(3000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+        if number == 100:
+            for path in (spool.folder, *(f"{spool.folder}/{name}" for name in os.listdir(spool.folder))):
+                os.chmod(path, mode | 0o500)
+
+    assert [int(line[:8]) for line in drain(SpoolReader(spool.folder, spool))] == list(range(3000))
+    assert totals(spool.folder) == {}
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
+
+
+def test_a_function_that_keeps_emptying_tmp_loses_nothing_uncounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/tmp emptied in a loop beside threads that log, a drainer and a life-cycle thread: delivered, or counted.
+
+    Among the instants that this meets: between a segment's making and its name, between name and lock, while the
+    drainer closes what was left, and while the counts are copied to a new file.
+    """
+    small_segments(monkeypatch, HEADER_BYTES + 8192)
+    monkeypatch.setattr(spool_module, "_RETRY_AFTER_S", 0.001)
+    spool = make(tmp_path / "spool")
+    reader = SpoolReader(spool.folder, spool)
+    got: list[str] = []
+    is_done = threading.Event()
+
+    def beside(body: Callable[[], object]) -> threading.Thread:
+        def loop() -> None:
+            while not is_done.is_set():
+                body()
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        return thread
+
+    def mend() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            spool.mend()
+        is_done.wait(0.0005)
+
+    def clear() -> None:
+        empty(spool.folder)
+        is_done.wait(0.001)
+
+    def write(writer: int) -> None:
+        for number in range(4000):
+            spool.append(start(f"{writer} {number:06d} {'x' * 300}"))
+
+    others = [beside(body) for body in (mend, clear, lambda: got.extend(drain(reader)))]
+    writers = [threading.Thread(target=write, args=(writer,)) for writer in range(3)]
+    previous = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in writers:
+            thread.start()
+        for thread in writers:
+            thread.join()
+    finally:
+        is_done.set()
+        sys.setswitchinterval(previous)
+        for thread in others:
+            thread.join()
+    got += drain(reader)
+
+    refused = totals(spool.folder, spool.counters)
+    assert set(refused) <= {NO_FILE, SPOOL_FULL, UNPROTECTED, BLOCKED}
+    refused.pop(UNPROTECTED, None)
+    assert len(got) == len(set(got)) == 12_000 - sum(lines for lines, _ in refused.values())
+    assert len(got) > 6000
+    for writer in range(3):
+        numbers = [int(line.split()[1]) for line in got if line.startswith(f"{writer} ")]
+        assert numbers == sorted(numbers)
+
+
+def test_files_are_ours_alone(tmp_path: Path) -> None:
+    """Folder 0700, files 0600, whatever the umask: lines may hold anything."""
+    previous = os.umask(0)
+    try:
+        spool = make(tmp_path / "spool")
+        spool.append(start("secret"))
+    finally:
+        os.umask(previous)
+
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in list_segments(spool.folder)} == {0o600}
+
+
+def test_folders_of_others_are_refused(tmp_path: Path) -> None:
+    """A symbolic link, a file, a folder for everybody as /tmp is: somebody could read or replace what we write.
+
+    With a slash at its end a link was followed.
+    """
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o1777)
+
+    for name in ("link", "link/", "file", "open", "missing/folder"):
+        with pytest.raises(FolderRefusedError, match=name.rstrip("/")):
+            Spool(f"{tmp_path}/{name}", ENVELOPE, 64_000_000)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder that belongs to somebody else")
+def test_a_foreign_owner_is_refused(tmp_path: Path) -> None:
+    """The folder of another user is not used, whatever its mode."""
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    with pytest.raises(FolderRefusedError, match="theirs"):
+        make(tmp_path / "theirs")
+
+
+def test_symbolic_links_for_segments_are_not_followed(tmp_path: Path) -> None:
+    """A link among the segments is left alone: it may point anywhere."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("mine"))
+    target = tmp_path / "target"
+    target.write_bytes(b"x" * SEGMENT_BYTES)
+    os.symlink(target, f"{spool.folder}/0123456789ab-p4999999.000001.spool")
+
+    assert drain(SpoolReader(spool.folder, spool)) == ["mine"]
+    assert target.read_bytes() == b"x" * SEGMENT_BYTES
+
+
+def test_a_folder_that_is_refused_is_not_drained_either(tmp_path: Path) -> None:
+    """Behind a symbolic link somebody else's files lie: none is taken, made or removed; what is mapped still leaves."""
+    theirs = make(tmp_path / "theirs")
+    theirs.append(start("theirs"))
+    before = sorted(os.listdir(theirs.folder))
+    mine = make(tmp_path / "mine")
+    mine.append(start("mine"))
+    shutil.rmtree(mine.folder)
+    Path(mine.folder).symlink_to(theirs.folder)
+
+    reader = SpoolReader(mine.folder, mine)
+    assert reader.acquire()
+    assert drain(reader) == ["mine"]
+    reader.release()
+    assert sorted(os.listdir(theirs.folder)) == before
+
+    os.unlink(mine.folder)
+    assert reader.acquire() and os.listdir(mine.folder) == ["drain.lock"]
+
+
+MEMORY_BYTES = 3 * SEGMENT_BYTES
+
+
+def without_files(folder: Path, keeper: str = "") -> Spool:
+    """A spool whose folder is not ours alone: no file can be made there."""
+    folder.write_text("a file is in the folder's place")
+    return Spool(str(folder), ENVELOPE, 64_000_000, memory_max_bytes=MEMORY_BYTES, keeper=keeper)
+
+
+def test_where_no_file_can_be_made_lines_wait_in_memory(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Within the bound: they are shipped like any others, and the room is used again; what is beyond it is counted."""
+    spool = without_files(tmp_path / "spool")
+    reader = SpoolReader(spool.folder, spool)
+    got = []
+    for number in range(10_000):
+        spool.append(start(f"{number:08d}" + "x" * 1000))
+        if number < 8_000 and number % 1000 == 0:
+            got += drain(reader)
+    assert spool.is_unprotected
+    assert sum(segment.is_in_memory for segment in spool.segments) == MEMORY_BYTES // SEGMENT_BYTES
+    got += drain(reader)
+
+    lost = spool.counters.counts()[NO_FILE][0]
+    assert 0 < lost < 1000
+    assert [int(line[:8]) for line in got] == list(range(10_000 - lost))
+    assert not spool.is_unprotected
+    assert spool.counters.counts()[UNPROTECTED][0] > 5000
+    assert capfd.readouterr().err.count("no extension keeps it") == 1
+
+
+def test_files_are_made_again_as_soon_as_they_can_be(tmp_path: Path) -> None:
+    """What is in memory stays there until it is delivered; a look at the end of an invocation goes on in a file."""
+    spool = without_files(tmp_path / "spool")
+    spool.append(start("in memory"))
+    spool.mend()
+    assert spool.segments[-1].is_in_memory
+    os.unlink(spool.folder)
+
+    spool.mend()
+    spool.append(start("in a file"))
+
+    assert [segment.is_in_memory for segment in spool.segments] == [True, False]
+    assert drain(SpoolReader(spool.folder, spool)) == ["in memory", "in a file"]
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"\0sumo-internal-test/{tmp_path}"
+
+
+@pytest.fixture
+def keeper(address: str) -> Iterator[Keeper]:
+    keeper = Keeper(address)
+    yield keeper
+    keeper.close()
+
+
+KILLED_IN_MEMORY = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[2], {"X-Sumo-Host": "h"}, 64_000_000, memory_max_bytes=8_000_000, keeper="\\0" + sys.argv[3][1:])
+for number in range(4000):
+    spool.append('{"line":"%08d %s"' % (number, "x" * 1000))
+assert not spool.is_unprotected
+if os.fork() == 0:
+    spool.append('{"line":"child"')
+    os._exit(0)
+os.wait()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("looks", ["meanwhile", "later"])
+def test_the_keeper_has_the_lines_of_a_killed_process_without_files(
+    tmp_path: Path, address: str, keeper: Keeper, looks: str
+) -> None:
+    """The extension need not be awake when a descriptor is sent; its lines, and a child's, are all there afterwards."""
+    name = address.replace("\0", "@")
+    (tmp_path / "spool").write_text("")
+    command = [sys.executable, "-c", KILLED_IN_MEMORY, os.getcwd(), str(tmp_path / "spool"), name]
+    process = subprocess.Popen(command)
+    while looks == "meanwhile" and process.poll() is None:
+        select.select([keeper], [], [], 0.05)
+        keeper.look()
+    assert process.wait(_BOUND_S) == -signal.SIGKILL
+
+    reader = SpoolReader(str(tmp_path / "spool"), keeper=keeper)
+    assert reader.left()[0] == 4001
+    got = drain(reader)
+
+    assert sorted(got)[:4000] == [f"{number:08d} {'x' * 1000}" for number in range(4000)] and "child" in got
+    assert reader.left() == (0, 0) and keeper.segments() == []
+
+
+def test_the_keeper_lets_go_of_what_is_delivered(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """What has gone through the sidecar is not kept: memory is bounded by what is unsent, in both processes."""
+    spool = without_files(tmp_path / "spool", address)
+    reader = SpoolReader(spool.folder, spool)
+    for number in range(20):
+        for _ in range(1200):
+            spool.append(start(f"{number:08d}" + "x" * 1000))
+        assert not spool.is_unprotected
+        assert len(drain(reader)) == 1200
+        assert len(keeper.segments()) <= 2
+    assert UNPROTECTED not in spool.counters.counts()
+
+
+def test_the_keeper_takes_no_more_than_it_may_and_nothing_that_may_change_its_size(
+    tmp_path: Path, address: str, keeper: Keeper
+) -> None:
+    """Anybody in the environment may send there: files that can be cut under us, other things, one too many."""
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(SEGMENT_BYTES)
+        unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+        os.truncate(unsealed, SEGMENT_BYTES)
+        before = len(os.listdir("/proc/self/fd"))
+        for descriptor in (file.fileno(), unsealed, 0):
+            assert entrust(address, "name", descriptor)
+            assert keeper.segments() == []
+        for number in range(KEPT_MAX + 5):
+            Segment.create_in_memory(f"p.{number}.memory", b"{}", lambda name, fd: entrust(address, name, fd)).close()
+            keeper.look()
+        assert len(keeper.segments()) == KEPT_MAX
+        assert len(os.listdir("/proc/self/fd")) <= before + KEPT_MAX  # those of earlier tests may go meanwhile
+        os.close(unsealed)
+
+
+def test_without_any_descriptor_lines_wait_in_memory_too(tmp_path: Path) -> None:
+    """A function that has used up its descriptors: a map of memory needs none. /tmp is not called full for it."""
+    code = (
+        "import os, resource, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from sumo_internal.spool.reader import SpoolReader\n"
+        "from sumo_internal.spool.writer import Spool\n"
+        "spool = Spool(sys.argv[2], {}, 64_000_000, memory_max_bytes=2_000_000)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))\n"
+        "taken = []\n"
+        "try:\n"
+        "    while True: taken.append(os.dup(0))\n"
+        "except OSError: pass\n"
+        "for number in range(3000): spool.append('{\"line\":\"%s\"' % ('x' * 1000))\n"
+        "print(len(spool.segments), *spool.counters.counts())\n"
+    )
+    command = [sys.executable, "-c", code, os.getcwd(), str(tmp_path / "spool")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"2 {NO_FILE}\n"
+
+
+def test_the_extension_keeps_what_was_removed_under_a_process(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """/tmp is emptied, the invocation ends, the process is killed: unsent lines are there, with the ids they had."""
+    code = (
+        "import os, shutil, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from sumo_internal.spool.writer import Spool\n"
+        "spool = Spool(sys.argv[2], {}, 64_000_000, keeper='\\0' + sys.argv[3][1:])\n"
+        "for number in range(1500): spool.append('{\"line\":\"%s %s\"' % (number, 'x' * 1000))\n"
+        "shutil.rmtree(sys.argv[2])\n"
+        "spool.mend()\n"
+        'spool.append(\'{"line":"after"\')\n'
+        "spool.mend()\n"
+        "assert not spool.is_unprotected\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", code, os.getcwd(), str(tmp_path / "spool"), address.replace("\0", "@")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    reader = SpoolReader(str(tmp_path / "spool"), keeper=keeper)
+    records = [json.loads(line) for piece in reader.take(10_000_000) for line in bytes(piece.data()).splitlines()]
+
+    assert sorted(record["line"].split()[0] for record in records) == sorted([*map(str, range(1500)), "after"])
+    assert len({record["id"] for record in records}) == 1501
+
+
+def test_what_was_removed_and_nobody_keeps_is_unprotected(tmp_path: Path) -> None:
+    """Then the invocation is held until it is delivered."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("before"))
+    empty(spool.folder)
+    spool.mend()
+    assert spool.is_unprotected
+    assert drain(SpoolReader(spool.folder, spool)) == ["before"]
+    assert not spool.is_unprotected
+
+
+def put_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def put_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def put_large(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)
+
+
+def put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("put", [put_fifo, put_endless, put_large, put_folder])
+def test_what_is_no_file_of_ours_stops_nothing(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    """Under every name that is opened: FIFOs stopped shipping, and a link to /dev/zero was read for a gigabyte."""
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    names = ["reported.json", "function.json", "timed-out", "drain.lock", "0123456789ab-p4999999.lock"]
+    names += [f"0123456789ab-p4999999.{kind}" for kind in ("tally", "000001.spool", "000002.held", "lock.new")]
+    names += ["extension-p4999999.tally"]
+    for name in names:
+        put(folder / name)
+    os.utime(folder, (0, 0))
+
+    spool.append(start("line"))
+    reader = SpoolReader(spool.folder, spool)
+    assert drain(reader) == ["line"]
+    assert has_others(spool) in (False, True)
+    assert (reported(spool.folder), totals(spool.folder)) == ({}, {})
+    assert (handoff.function(spool.folder), handoff.timed_out(spool.folder)) == (None, None)
+    set_reported(spool.folder, {"retried": (1, 1)})
+    handoff.tell_timeout(spool.folder, "r1")
+
+
+def test_only_files_with_a_name_of_ours_are_removed(tmp_path: Path) -> None:
+    """The function may keep files of its own there; what only ends like one of ours is not touched."""
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    names = ["theirs.lock", "theirs.tally", "a.spool.new", "x.spool", "0123456789ab-p1x.lock", "0123456789ab-p49.x.new"]
+    for name in names:
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    spool.append(start("line"))
+    assert drain(SpoolReader(str(folder), spool)) == ["line"]
+    assert set(names) <= set(os.listdir(folder))
