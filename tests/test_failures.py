@@ -100,7 +100,7 @@ STEPS = {
     "many": lambda first: many(first, None),
     "endless": lambda note: [many(first, note) for first in range(0, 100_000, 1000)],
     "large": lambda size_bytes: print("<0>" + "x" * size_bytes + "<1>"),
-    "empty": lambda _: shutil.rmtree(os.environ.get("SUMO_SPOOL_DIR", "/tmp/sumo-internal")),
+    "empty": lambda _: shutil.rmtree(os.environ.get("SUMO_SPOOL_DIR", "/tmp/sumo-internal"), ignore_errors=True),
     "sleep": time.sleep,
     "allocate": lambda size_bytes: log.info("<2> %d", len(bytearray(os.urandom(1)) * size_bytes)),
     "fill": fill,
@@ -692,4 +692,7 @@ def test_what_becomes_of_the_lines(
         document[row[0], row[1], column] = outcome
     assert "UNEXPLAINED" not in outcome, stage.said
     assert problems == []
-    assert document[row[0], row[1], column] == outcome
+    documented = document[row[0], row[1], column]
+    # A kill at any instant may meet a request that is under way, which then comes twice: that is promised of no row.
+    may_come_twice = f"{documented}; one batch twice" if row[0].startswith("SIGKILL in") else documented
+    assert outcome in (documented, may_come_twice)

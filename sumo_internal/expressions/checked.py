@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from functools import lru_cache
 from time import thread_time
 
@@ -99,9 +100,11 @@ def compiled(source: str) -> Expression:
         ExpressionRefusedError: It does not compile, or may take too long.
     """
     try:
-        pattern = re.compile(source)
-        tree = parsed(source)
-        is_endless = has_two_ways(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # "[[" and the like, which may mean another set one day
+            pattern = re.compile(source)
+            tree = parsed(source)
+            is_endless = has_two_ways(source)
     except re.error as error:
         raise ExpressionRefusedError(f"does not compile (at position {error.pos})") from None
     except (OverflowError, RecursionError):
