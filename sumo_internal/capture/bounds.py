@@ -1,7 +1,7 @@
 """A bound on the values that a log record's fields have, before they are rendered. Pure.
 
-Separate from the rendering, which takes time and memory by the size of what it is given: ten megabytes of bytes in
-``extra=`` took two seconds and 240 MB. What is within the bound goes through untouched, and costs a look.
+Separate from the rendering, whose time and memory grow with what it is given: ten megabytes of bytes in ``extra=`` took
+two seconds and 240 MB. Fields within the bound go through untouched, and cost only the check.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 VALUES_MAX_CHARS = 256 * 1024
-"""Of all fields of a record together, about: as much as CloudWatch takes in one event. A byte counts as four, which its
-text has."""
+"""Bound on all fields of a record together, roughly: as much as CloudWatch takes in one event. A byte counts as the
+four characters that its text has."""
 
 DEPTH_MAX = 20
-"""Of containers in a value that is cut; one that refers to itself has no other end."""
+"""Depth of containers in a value that is cut; a container that refers to itself has no other end."""
 
 MARK = "… cut: "
 _CUT = re.compile(f"{MARK}(\\d+) characters")
@@ -30,12 +30,12 @@ _CHARS_PER_BYTE = 4
 
 
 def bounded(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields, or as much of them as may be rendered; what is cut says so where it was."""
+    """The fields, or as much of them as may be rendered; a mark stands where something was cut."""
     try:
         return _Cut(VALUES_MAX_CHARS).mapping(fields, 0) if _exceeds(fields, VALUES_MAX_CHARS) else fields
     except Exception as error:
         diagnostics.pass_on(error)
-        return fields  # containers of the function's own, whose values cannot be asked for: nor can they be rendered
+        return fields  # the function's own containers, whose values cannot be had, cannot be rendered either
 
 
 def bounded_text(text: str) -> str:

@@ -1,11 +1,12 @@
 """Children that ``multiprocessing`` starts as programs (``spawn``, ``forkserver``) are heard as forked ones are.
 
-Such a child begins with nothing of its parent's. ``multiprocessing`` sends it what it has to know before its work, as
-a pickle; we put an item into that whose unpickling sets up the child: its lines are a writer's of its own in the same
-spool, and belong to the invocation in which it was started. The parent ships them.
+Such a child begins with nothing of its parent's. ``multiprocessing`` sends the child, as a pickle, what it has to know
+before its work. We put an item into that pickle; unpickling the item sets up the child. The child then writes lines as
+a writer of its own in the same spool, and they belong to the invocation in which the child was started. The parent
+ships them.
 
-Nothing is imported for this: the module that makes the pickle is patched when the function imports it, by a finder that
-stands in for the one of the library's folder, and leaves with that. What is not started by ``multiprocessing`` is not
+Nothing is imported for this. A finder stands in for the one of the library's folder, patches the module that makes the
+pickle when the function imports that module, and then leaves. Children that ``multiprocessing`` did not start are not
 heard.
 """
 
@@ -42,7 +43,7 @@ except Exception as error:
 
 
 def follow(recorder: Recorder) -> None:
-    """Have children heard that this process will start."""
+    """Record what the children write that this process will start."""
 
     def patch(spawn: Any) -> None:
         prepared = spawn.get_preparation_data

@@ -1,8 +1,8 @@
 """Reports of errors that the function did not catch, each one record: Python's own, and those of ``logging``.
 
 Separate from the runtime client, whose report of an uncaught exception is one as well, because Python and ``logging``
-report the same way without any client. A report is many small writes; what is written stays as it is, and what a hook
-of the function's own does instead, too.
+report the same way without any client. A report is many small writes. This module changes neither what is written nor
+what a hook of the function's own does instead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Report:
 
         Args:
             recorder: Where the report goes.
-            details: Gives the error's own keys, as a piece of an object's text; None: they are those of its text.
+            details: Gives the error's own keys, as a piece of an object's text; None: the report's text gives them.
         """
         self._recorder = recorder
         self._details = details
@@ -69,7 +69,7 @@ def follow_errors(recorder: Recorder) -> None:
     def of_arguments(arguments: Any) -> Error:
         return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
 
-    # Also under the names by which Python keeps the originals: who restores a hook restores this one.
+    # Also under the names by which Python keeps the originals: code that restores a hook restores this one.
     sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
     sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
     threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
@@ -92,7 +92,7 @@ def follow_tracebacks(recorder: Recorder) -> None:
 
         return update_wrapper(printing, function)
 
-    # print_exc and print_last call the one, which calls the other from Python 3.11 on.
+    # print_exc and print_last call print_exception, which calls TracebackException.print from Python 3.11 on.
     traceback.print_exception = joined(traceback.print_exception)
     printer = traceback.TracebackException
     if hasattr(printer, "print"):

@@ -3,7 +3,8 @@
 What the runtime does for a line (a filter, a formatter, a style, each second's text anew) and what we do for its record
 have most of their parts in common. Where the runtime's handler is exactly as the runtime made it, and a log record is a
 plain one, both are put together here from the same parts; this costs less than the runtime's own way does without us.
-Anything else goes the runtime's own way, and its text comes by :meth:`~sumo_internal.capture.recorder.Recorder.record`.
+Every other log record goes the runtime's own way, and its text reaches
+:meth:`~sumo_internal.capture.recorder.Recorder.record`.
 
 Exactly as the runtime made it means, at each line:
 
@@ -12,14 +13,15 @@ the handler    its class; no attribute of its own beyond the library's; its leve
 the formatter  the object; no attribute beyond the library's, the same formats; so its style
 the filter     the object; no attribute beyond the library's
 functions      all that these call: :func:`called_for_text` and :func:`called_for_json` are the table of them
-a log record   of class ``LogRecord``, without attributes of anybody else's, exception or stack; a text, and arguments
-               whose own text nobody else makes
+a log record   of class ``LogRecord``, without other code's attributes, exception or stack; its message a text, its
+               arguments of types whose text the interpreter alone makes
 the process    no tenant, nothing of ours that needs more than a record's own parts
 =============  ========================================================================================================
 
-What the runtime makes is not known here but watched: the first record of each level goes the runtime's own way, and
-only if what would have been written here is that very text, with the same attributes in the record afterwards, the next
-one of the level is written from here. A runtime client that writes otherwise is never written for.
+What the runtime makes is not known here but watched. The first record of each level goes the runtime's own way, and its
+text is compared with what would have been written here. If the two are the same, with the same attributes in the record
+afterwards, the next record of the level is written from here. For a runtime client that writes otherwise, nothing is
+ever written from here.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ _PLAIN = frozenset((str, int, float, bool, type(None)))
 """Types of arguments whose text is the interpreter's alone: no code of the function's runs, nothing can raise twice."""
 
 _MESSAGE_MAX_CHARS = 4_000
-"""Of a message; a longer one may have to be cut."""
+"""Length of a message; a longer one may have to be cut."""
 
 _WATCHED_MAX = 50
 """Records that are watched in vain before the handler is left alone for good."""
@@ -81,8 +83,8 @@ class Joint:
             handler: The runtime's.
             recorder: Where its records go.
             bootstrap: The runtime client's module.
-            functions: What a handler goes through for a line, by its class, as it was when only the runtime client was
-                there.
+            functions: By the handler's class, the functions that it calls for a line, as they were when only the
+                runtime client was there.
         """
         self._handler = handler
         self._recorder = recorder
@@ -92,8 +94,8 @@ class Joint:
         self._usual = list(LogRecord("", 0, "", 0, "", (), None).__dict__)
         self._watched = 0
         self._levels: dict[int, tuple[str, str, Any, bytes]] = {}
-        """By number, for those that have been watched: the level's name, as it is and as JSON without quotes, and what
-        the runtime's sink gets as the line's frame type, and writes."""
+        """By number, for each level that has been watched: its name, as it is and as JSON without quotes, the frame
+        type that the runtime's sink gets for a line, and what the sink writes for that type."""
         self._is_json = self._adds_tenant = self._returns_record = False
         self._of_handler: dict[str, object] = {}
         self._of_formatter: dict[str, object] = {}
@@ -119,7 +121,7 @@ class Joint:
         classes = (handler_class, bootstrap.LambdaLoggerFilter, bootstrap.FramedTelemetryLogSink)
         unaltered = self._functions[handler_class]
 
-        # One piece, because it is what a line costs: a call less is a fiftieth of it.
+        # One function, because its time is what a line costs: a call less saves a fiftieth of that.
         def handle(handler: Any, record: LogRecord) -> Any:
             data = b""
             try:
@@ -186,7 +188,7 @@ class Joint:
                 if isinstance(error, RecursionError) or diagnostics.is_of_signal(error):
                     raise
             if not data:
-                return otherwise(handler, record)  # which raises the error, if it is one
+                return otherwise(handler, record)  # an error of the function's own is raised here
             attributes["aws_request_id"] = request
             if self._adds_tenant:
                 attributes["tenant_id"] = None
@@ -216,10 +218,10 @@ class Joint:
 
         Args:
             handler: The one that has written.
-            record: What it was of, as it is now.
+            record: The log record that the line is of, as the record is now.
             passed: What the handler's ``filter`` said.
-            text: What its sink was given,
-            frame_type: and with which frame type, None for none.
+            text: What the handler gave to its sink.
+            frame_type: The frame type given with the text; None for none.
         """
         level, number, request = record.levelname, record.levelno, self._globals["_GLOBAL_AWS_REQUEST_ID"]
         if self._watched == _WATCHED_MAX or (number in self._levels and handler.__dict__ == self._of_handler):
@@ -252,7 +254,7 @@ class Joint:
             self._levels[number] = (level, level_json, frame_type, head)
 
     def _note_made(self, handler: Any) -> bool:
-        """Is a handler as the runtime makes it, whatever its level? Then keep what that is."""
+        """Is a handler as the runtime makes it, whatever its level? Then keep its parts, to compare with."""
         formatter, filters, bootstrap = handler.formatter, handler.filters, self._bootstrap
         if type(formatter) is Formatter:
             is_json, formats = False, _TEXT_FORMATS
@@ -289,7 +291,7 @@ class Joint:
         """Keep how a record's time reads.
 
         Raises:
-            Exception: It has no time that a clock gives.
+            Exception: The record's time is none that a clock gives.
         """
         created_s, msecs = record.created, record.msecs
         if type(created_s) is not float or type(msecs) is not float or not (0 <= msecs < 1000 and created_s >= 0):
@@ -315,10 +317,10 @@ class Joint:
 
 
 def _frame_head(sink: Any, text: str, frame_type: Any) -> bytes:
-    """What the runtime's sink writes as a frame's type: its own words, on a file that nobody reads.
+    """What the runtime's sink writes as a frame's type: the sink itself writes it here, to a file in memory.
 
     Raises:
-        ValueError: It writes something else than is written here.
+        ValueError: The sink writes frames of another form than is written here.
     """
     probe = object.__new__(type(sink))
     probe.file = BytesIO()

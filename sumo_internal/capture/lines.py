@@ -21,16 +21,17 @@ if TYPE_CHECKING:
     from sumo_internal.spool.partials import Partials, Slot
 
 _PARTIAL_MAX_CHARS = 64 * 1024
-"""Text without a line end that is held back per thread and stream; beyond it what is there becomes a record."""
+"""Bound on text without a line end that is held back per thread and stream; the text that passes it becomes a
+record."""
 
 _STREAMS = ("awslambdaric.bootstrap", "sumo_internal.capture.streams")
 """Modules of the classes that text for the two streams passes on its way here."""
 
 
 class Lines:
-    """What threads write to the two streams, piece by piece, as lines; each thread's text is kept apart.
+    """Puts lines together from the pieces that threads write.
 
-    ``print`` writes text and line end apart, and other threads do so in between.
+    ``print`` writes a text and its line end apart, and other threads may write between the two.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ class Lines:
         self._cut = cut
         self._is_joined = is_joined
         self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
-        """What has no line end, by stream (1 and 2) and thread: the slot where it is kept, its size, and its pieces.
-        Who takes it out empties the list: an interruption may have done so while another piece was put in."""
+        """Text without a line end, by stream (1 and 2) and thread: the slot where it is kept, its size, and its pieces.
+        The call that takes the text out empties the list: an interruption may have done so while another piece was put
+        in."""
 
         self._waiting: tuple[dict[int, tuple[Waiting, Slot | None]], ...] = ({}, {}, {})
         """Whole lines that are the beginning of a value or a traceback, and the slot where they are kept."""
@@ -70,7 +72,7 @@ class Lines:
         """Record the lines that are whole with this text, and keep what follows the last of them.
 
         Raises:
-            RecursionError: At the end of the stack there is no room for it. Nothing has happened; try again later.
+            RecursionError: The stack has no room for this. Nothing has happened; try again later.
         """
         partials = self._partials[stream]
         if "\n" not in text:
@@ -108,11 +110,11 @@ class Lines:
             self._hold(partials, thread, rest)
 
     def take(self, stream: int) -> str:
-        """Give away what this thread has begun."""
+        """Return the line that this thread has begun, and keep nothing of it."""
         return self._taken(self._partials[stream], get_ident())
 
     def flush(self, *, is_final: bool) -> None:
-        """Record what waits for its line end, unless its thread is just writing it; at the very end all of it."""
+        """Record text that waits for its line end, unless its thread is just writing it; at the very end, all of it."""
         for stream, (partials, waiting) in enumerate(zip(self._partials, self._waiting, strict=True)):
             for thread in [*partials, *waiting]:
                 if is_final or thread == get_ident() or not _is_writing(thread):
@@ -137,7 +139,7 @@ class Lines:
             self._hold_odd(partials, thread, begun)
 
     def _hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
-        """Go on with the beginning of a line that is long, or where an interruption has begun another just now."""
+        """Go on with a line that begins with a long text, or where an interruption has just begun another line."""
         if partials.get(thread) is held:
             self._bound(partials, thread)
         elif held:
@@ -187,7 +189,7 @@ class Lines:
             self._hold(partials, thread, text[end:])
 
     def _split(self, text: str, created_s: float | None, stream: int, thread: int, *, is_ended: bool) -> None:
-        """Record whole lines: each, or those together that belong together."""
+        """Record whole lines: each on its own, but lines that belong together as one record."""
         if not text.isascii():
             text = legible(text)
         waiting = self._waiting[stream]
@@ -216,7 +218,7 @@ class Lines:
             waiting[thread] = after, slot
 
     def _give_up(self, waiting: dict[int, tuple[Waiting, Slot | None]], thread: int) -> None:
-        """Record lines as they are whose rest does not come."""
+        """Record, as they are, the lines of a value or traceback whose rest does not come."""
         before, slot = waiting.pop(thread, (None, None))
         if before is not None:
             for group in before.given_up():
@@ -230,10 +232,11 @@ class Lines:
 
 
 def _is_writing(thread: int) -> bool:
-    """Is another thread in the middle of a ``print``? One that is not has left its line without an end."""
+    """Is another thread in the middle of a ``print``? If it is not, it has left its line without an end."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
-        # The runtime's stream around ours, or ours alone. Only they give way to another thread between two writes.
+        # The runtime's stream around ours, or ours alone. Only in these does a thread give way to another between two
+        # writes.
         if frame.f_globals.get("__name__") in _STREAMS:
             return True
         frame = frame.f_back

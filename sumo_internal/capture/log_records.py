@@ -2,7 +2,7 @@
 structlog's or loguru's.
 
 Separate from :mod:`~sumo_internal.capture.record_format`, which knows JSON and nothing of ``logging``. Here is the one
-table of what a log record has that nobody gave it as a field:
+table of what a log record has beside its fields:
 
 ======================  ==============================================================================================
 :data:`MADE`            what this interpreter's ``LogRecord`` gives itself (Python 3.12 has one more than 3.11)
@@ -10,11 +10,11 @@ table of what a log record has that nobody gave it as a field:
 :data:`OF_CLIENT`       what the runtime client's filter and formatter leave in it (awslambdaric 2.x to 4.x)
 ======================  ==============================================================================================
 
-A record is *usual* if it has no name beyond these. Names are compared and not counted: somebody may have taken one from
-a record, and somebody else added a field. A client that leaves a name which is not in the table is asked what it
-leaves, once (:func:`ask_client`), so that its records are usual ones again.
+A record is *usual* if it has no name beyond these. Names are compared and not counted: one piece of code may have taken
+a name from a record where another has added a field. A client that leaves a name beyond the table is asked once what it
+leaves (:func:`ask_client`), so that its records are usual ones again.
 
-Like there, nothing here raises, whatever the function's own objects do when they are asked for their text.
+Nothing here raises either, whatever the function's own objects do when they are asked for their text.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%S"
 """The runtime's own line, which the expressions of Sumo's dashboards parse (awslambdaric's ``_setup_logging``)."""
 
 _USUAL_MAX = len(usual) + 100
-"""Names in :data:`usual`: private ones that are met are added, so that a library's own do not make each record dear."""
+"""Bound on the names in :data:`usual`. Private names that records have are added to it, so that those of a library do
+not make each record slow."""
 
 _EVENT_NAMES = ("_logger", "_name")
 """What structlog gives a record whose message is an event."""
@@ -68,7 +69,7 @@ _unasked: list[Callable[[], Iterable[str]]] = []
 
 
 def ask_client(leaves: Callable[[], Iterable[str]]) -> None:
-    """Have the runtime client asked what it leaves in a log record, when one has a name that the table has not.
+    """Have the runtime client asked what it leaves in a log record, once a record has a name beyond the table.
 
     Args:
         leaves: All names in a record that only the client has seen.
@@ -80,8 +81,8 @@ def level_of(number: object, name: object = "") -> str:
     """A log record's level as records have it: by its number, because formatters colour or pad its name.
 
     Args:
-        number: ``levelno``. One of the function's own has the name that ``logging`` was told for it, or is rounded as
-            the runtime rounds it.
+        number: ``levelno``. A number of the function's own becomes the name that ``logging`` was told for it, or is
+            rounded as the runtime rounds it.
         name: ``levelname``, for a number that says nothing.
     """
     said = name if isinstance(name, str) else ""
@@ -128,12 +129,12 @@ def text_line(level: str, created_s: float, request_id: str | None, message: str
 def extra_text(record: LogRecord, text: str = "", tenant_id: str | None = None) -> str:
     """A log record's own fields (``extra=``), each a key of its own, as a piece.
 
-    Private names are none, and neither is what can be called: both are how other libraries keep something for
+    Private names are no fields, and neither are values that can be called: in both, other libraries keep something for
     themselves.
 
-    What structlog hands to ``logging`` for its ProcessorFormatter is the event itself in place of a message. Its keys,
-    bound context among them, are fields as well, as far as they are in the text: processors of the formatter's own may
-    have left out or masked some, and those must not go out by another way.
+    For its ProcessorFormatter, structlog hands ``logging`` the event itself in place of a message. The event's keys,
+    bound context among them, are fields as well, as far as the text has them: the formatter's own processors may have
+    left out or masked others, and those must not go out by another way.
 
     Args:
         record: The log record, after it was formatted.
@@ -190,7 +191,7 @@ def _with_span(fields: dict[str, object]) -> dict[str, object]:
     """The ids that OpenTelemetry's logging integration has put into a record are the record's own keys."""
     for key in ("otelTraceID", "otelSpanID"):
         value = fields.pop(f"extra_{key}", "0")
-        if value != "0":  # its word for "no span"
+        if value != "0":  # OpenTelemetry's word for "no span"
             fields[key] = value
     return fields
 
@@ -201,7 +202,7 @@ def exception_text(record: LogRecord) -> str:
 
 
 def error_of(said: object) -> Error | None:
-    """The error that ``exc_info`` is: an exception, or as ``sys.exc_info()`` gives it. Anything else is none."""
+    """The error in ``exc_info``: an exception, or a tuple as ``sys.exc_info()`` gives it; None for anything else."""
     if isinstance(said, BaseException):
         return type(said), said, said.__traceback__
     is_error = isinstance(said, tuple) and len(said) == 3 and isinstance(said[0], type)
@@ -209,7 +210,7 @@ def error_of(said: object) -> Error | None:
 
 
 def error_of_event(said: object) -> Error | None:
-    """The error that structlog's ``exc_info`` names: the one at hand, itself, or as ``sys.exc_info()`` gives it."""
+    """The error that structlog's ``exc_info`` names: True is the one being handled; else as :func:`error_of`."""
     return error_of(sys.exc_info() if said is True else said)
 
 
@@ -218,12 +219,12 @@ def error_text(error: Error | None) -> str:
     if not error or error[0] is None:
         return ""
     try:
-        import traceback  # 4 ms and 0.6 MB of the extension, which has no exceptions; the runtime has it already
+        import traceback  # costs the extension, which logs no exceptions, 4 ms and 0.6 MB; the runtime has it already
 
         stack = traceback.format_tb(error[2])
     except Exception as problem:
         diagnostics.pass_on(problem)
-        stack = []  # its source is asked of the module's loader, which may be anything
+        stack = []  # the module's loader is asked for the source, and may be anything
     return record_format.failure_text(error[0].__name__, bounded_text(text_of(error[1])), stack)
 
 

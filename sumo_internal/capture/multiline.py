@@ -1,12 +1,12 @@
 """Lines that belong together: one JSON value, one value as ``pprint`` lays it out, one traceback. Pure.
 
-Separate from the lines, which know threads and pieces: here it is only asked where a value begins and where it ends,
-and what a traceback that is a text says. Any other text splits at each line end, because a listing, a child's output
-or a table are as many records as they have lines.
+Separate from :mod:`~sumo_internal.capture.lines`, which knows threads and pieces: this module only finds where a value
+begins and where it ends, and what a traceback's text says. Any other text splits at each line end, because a listing, a
+child's output or a table are as many records as they have lines.
 
 A value begins with a line that opens more brackets than it closes, and goes on with lines that are indented or close
-brackets, as ``json.dumps(…, indent=2)`` and ``pprint`` write them, until as many are closed. A traceback begins with
-the line that says so, or the one before it, and goes on to the end of what was written with it.
+brackets, as ``json.dumps(…, indent=2)`` and ``pprint`` write them, until all brackets are closed. A traceback begins
+with the line that says so, or the one before it, and goes on to the end of what was written with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TOGETHER_MAX_CHARS = 1_000_000
-"""Of lines that wait for the end of their value; a longer one is as many records as it has lines."""
+"""Bound on lines that wait for the end of their value; a longer value is as many records as it has lines."""
 
 HEADING = "Traceback (most recent call last)"
 ENDINGS = frozenset("{[(,'\"")
@@ -66,7 +66,7 @@ class Waiting:
         self.size_chars = sum(map(len, lines))
 
     def given_up(self) -> list[list[str]]:
-        """Its records where the rest does not come: a traceback is one as it is, a value is none."""
+        """The records where the rest does not come: a traceback is one as it is, of a value each line is one."""
         return [[line] for line in self.lines] if self.opened else [self.lines]
 
 
@@ -78,7 +78,7 @@ def grouped(
     Args:
         lines: The lines.
         waiting: Lines that were written before them and wait.
-        is_ended: The last of them ends what was written; else another one is begun behind it.
+        is_ended: The last line ends what was written; else another line is begun behind it.
 
     Returns:
         The groups, and what still waits.
@@ -141,7 +141,7 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
 
 
 def object_keys(content: Mapping[str, Any]) -> tuple[str, str, list[str]] | None:
-    """The same of an object that was written, by its key ``exception`` or ``exc_info``; None where neither tells."""
+    """The same for a printed object, from its key ``exception`` or ``exc_info``; None where neither tells."""
     for name in ("exception", "exc_info"):
         value = content.get(name)
         if isinstance(value, str):
@@ -156,7 +156,7 @@ def object_keys(content: Mapping[str, Any]) -> tuple[str, str, list[str]] | None
 
 
 def _structured(error: Mapping[str, Any]) -> tuple[str, str, list[str]] | None:
-    """Of what structlog's ``dict_tracebacks`` makes of an exception."""
+    """The same from what structlog's ``dict_tracebacks`` makes of an exception."""
     kind, message, frames = error.get("exc_type"), error.get("exc_value"), error.get("frames")
     if not isinstance(kind, str):
         return None

@@ -32,16 +32,16 @@ RECORD_MAX_BYTES = 60 * 1024
 """Sumo slices messages above 64 KB, and the slices are no JSON; this leaves room for what its own pipeline adds."""
 
 _PART_MAX_BYTES = 48 * 1024
-"""Of a split message's text in one part, as JSON: a record's other keys need the rest."""
+"""Bound on the text in one part of a split message, as JSON: the record's other keys need the rest."""
 
 _FIELDS_MAX_BYTES = 7 * 1024
-"""Of a split message's fields, which every part repeats; those beyond it are sent behind the text."""
+"""Bound on the fields that every part of a split message repeats; fields beyond it are sent behind the text."""
 
 _DEPTH_MAX = 20
-"""Of lists and dicts in a value that has to be walked through; what lies deeper is sent as its text."""
+"""Depth of lists and dicts in a value that has to be walked through; what lies deeper is sent as its text."""
 
 _INTEGER_MAX = 1 << 63
-"""Up to here an integer is written as it is; the text of one that is much longer, Python may refuse to make."""
+"""Up to here an integer is written as it is; Python may refuse to make the text of a much longer one."""
 
 _OWN_KEYS = frozenset(
     "time type message requestID logGroup logStream IsColdStart LayerVersion runtimeVersion level logger errorType"
@@ -54,7 +54,7 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 """The vocabulary of ``level``, with the numbers that ``logging`` has for it."""
 
 _OTHER_LEVELS = ("TRACE", "VERBOSE", "NOTICE", "SUCCESS")
-"""What stays what it is, because nothing in :data:`LEVELS` says the same."""
+"""Levels that stay as they are, because nothing in :data:`LEVELS` says the same."""
 
 _SAME_LEVELS = {
     **dict.fromkeys(("INFORMATION", "INFORMATIONAL"), "INFO"),
@@ -62,7 +62,7 @@ _SAME_LEVELS = {
     **dict.fromkeys(("ERR", "SEVERE", "EXCEPTION"), "ERROR"),
     **dict.fromkeys(("CRIT", "FATAL", "ALERT", "EMERG", "EMERGENCY", "PANIC"), "CRITICAL"),
 }
-"""What else says one of them: syslog's words, Google's, Java's, and those of logging libraries."""
+"""Other words for one of the levels: syslog's, Google's, Java's, and those of logging libraries."""
 
 _BUNYAN_LEVELS = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARNING", 50: "ERROR", 60: "CRITICAL"}
 """The numbers of Bunyan and Pino, in whose format Python programs print objects as well."""
@@ -71,16 +71,16 @@ _LEVEL_KEYS = ("level", "severity", "log.level", "lvl", "levelname")
 """Where a printed object may have its level; ``log.level`` is the Elastic Common Schema's, as a key or as two."""
 
 _LEVEL_MAX_CHARS = 50
-"""Of a level that somebody has made up; what is longer is none."""
+"""Length of a level that a program has made up; a longer word is no level."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-"""Control sequences of ECMA-48; what is an operating system's command (a title, a link) goes with its sequence."""
+"""Control sequences of ECMA-48; the text of an operating system command (a title, a link) is part of its sequence."""
 
 quote = encode_basestring
 """A text as JSON, not escaped to ASCII: Sumo bills by the byte."""
 
 TWO_DIGITS = tuple(f"{number:02d}" for number in range(100))
-"""To look a number's text up takes a twentieth of the time to format it."""
+"""Looking up a number's text takes a twentieth of the time that formatting it takes."""
 
 _kept_time = (0.0, 0.0, 0, "1970-01-01T00:00:00.", "")
 
@@ -152,7 +152,7 @@ def level_text(word: str) -> str:
     """A level as records have it: one of :data:`LEVELS`, or the word in capitals; empty where it is no level's.
 
     Args:
-        word: As somebody has written it: in small letters, padded, coloured for a terminal, abbreviated.
+        word: As a program has written it: in small letters, padded, coloured for a terminal, abbreviated.
     """
     level = re.sub("\x1b\\[[0-9;]*m", "", word).strip().upper()
     return _SAME_LEVELS.get(level, level if len(level) <= _LEVEL_MAX_CHARS else "")
@@ -199,7 +199,7 @@ def without_ansi(text: str) -> str:
 
 
 def line_text(text: str) -> tuple[str, str]:
-    """What stands behind ``"message":`` for what was written, and what it says of itself, as a piece.
+    """What stands behind ``"message":`` for a text that was written, and the keys that the text gives, as a piece.
 
     Like :func:`message_text`; and a text that is a traceback says which error it is.
     """
@@ -321,7 +321,7 @@ def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, 
 
 
 def size_bytes(text: str) -> int:
-    """What a text takes in the spool, where lone surrogates are JSON's escapes."""
+    """The bytes that a text takes in the spool, where lone surrogates are JSON's escapes."""
     return len(text.encode("utf-8", "backslashreplace"))
 
 

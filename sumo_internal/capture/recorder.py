@@ -1,16 +1,16 @@
 """The recorder: everything the function writes becomes records in the spool, here and nowhere else.
 
-It knows which invocation is running (so every line carries its request id, whichever thread wrote it) and what the
-current thread is writing about: a log record whose handler runs (so a line written by a logging handler, whosever,
-gets its level, logger, fields and exception), an error that is being reported, or nothing in particular. Each text
-comes here after it has gone where it goes without us.
+It knows which invocation is running, so every line carries that invocation's request id, whichever thread wrote it. It
+also knows what the current thread is writing about: a log record whose handler runs (the text of any logging handler
+gets the record's level, logger, fields and exception), an error that is being reported, or nothing in particular. Each
+text comes here after it has gone where it goes without us.
 
 The main path: :meth:`Recorder.written` (a stream was written to) has lines put together, :meth:`Recorder.record` adds
-what a log record knows, ``_put`` makes one line of JSON of it, and the spool has it. This is the hot path: what can be
-known before is rendered before.
+what a log record knows, and ``_put`` makes one line of JSON of it and appends that to the spool. This is the hot path:
+what is known earlier is rendered earlier.
 
-Any of this may be interrupted at any instruction by itself (a finaliser or a signal handler that writes): what is kept
-between two calls is taken and put back in single steps that cannot be.
+A finaliser or a signal handler that writes may interrupt any of this at any instruction. What is kept between two calls
+is therefore taken and put back in single steps, which cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         """Bound on text without a line end that is held back."""
 
         def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
-            """Text, fields (as a piece) and level of a record as it may leave; None where nobody wants it."""
+            """Text, fields (as a piece) and level of a record as it may leave; None where a setting keeps it back."""
 
         def append(self, start: str, level: int) -> None:
             """Like :meth:`Spool.append`, for a line that may have to wait."""
@@ -72,25 +72,26 @@ _SHORT_CHARS = 5_000
 """A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
 
 _NAME_MAX_CHARS = 1_000
-"""Of a logger whose text is kept."""
+"""Length of a logger's name whose text is kept."""
 
 _NESTING_MAX = 8
-"""Log records that the values of log records log, when they are asked for their text; deeper ones go without values."""
+"""Depth of log records that the values of log records log when they are asked for their text; deeper ones go without
+values."""
 
 _ENDING_BYTES = 100
 """Room for what the spool adds to a line: its id, of about 50."""
 
 
 unended: dict[LogRecord, tuple[Recorder, list[str]]] = {}
-"""What handlers have written of their log records so far that has no line end. Some write it in pieces; and the
-runtime's handler writes none behind a traceback, when it writes to stdout."""
+"""What handlers have written of their log records so far, still without a line end. Some handlers write in pieces, and
+the runtime's handler writes no line end behind a traceback when it writes to stdout."""
 
 
 def note_records() -> None:
     """Make every thread note the log record that a handler of its emits."""
 
-    # Stands in for logging's own, word by word but for the note, because the record that is emitted may be another one
-    # than was asked for (a filter may hand it on with less in it), and only in here is it known.
+    # Stands in for logging's own, and differs from it only by the note. A filter may hand on another record, with less
+    # in it, and which record is emitted is known only in here.
     def handle(self: logging.Handler, record: LogRecord) -> Any:
         passed: Any = self.filter(record)
         if passed is not record and isinstance(passed, LogRecord):
@@ -135,7 +136,7 @@ def _cut(text: str) -> int:
 
 
 def _note_own_handles() -> None:
-    """Do the same for handlers with a ``handle`` of their own, which need not call the one of ``logging``.
+    """Do the same for handlers with a ``handle`` of their own, which may not call the one of ``logging``.
 
     Such a class is seen when its first handler is made; a log call pays nothing for that.
     """
@@ -214,7 +215,7 @@ class Recorder:
         spool.partials.is_wiped = processing is not None
         self._lines = self._new_lines()
         self.request_id: str | None = None
-        """Of the invocation that lines belong to; None in the init phase."""
+        """The id of the invocation that lines belong to; None in the init phase."""
         self._tenant_id: str | None = None
         self.context = ""
         self.enter_invocation(None)
@@ -242,7 +243,7 @@ class Recorder:
             request_id: The invocation's.
             trace_id: The X-Ray header, ``Root=…;Parent=…;Sampled=…``.
             tenant_id: The tenant's.
-            invoked_arn: What the caller has called, an alias perhaps.
+            invoked_arn: The ARN that the caller has invoked, an alias's perhaps.
         """
         self.request_id = request_id
         self._tenant_id = tenant_id
@@ -253,7 +254,7 @@ class Recorder:
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
         )
         self.spool.partials.set_context(self.context if self._is_enhanced else None)
-        # Loaded by the function, if at all, and never by us. Without it no line pays for it.
+        # The function loads OpenTelemetry, or nothing does. Where it is not loaded, no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         is_plain = self._processing is None and self._is_enhanced and not self._is_ansi_stripped
         self.takes_short_way = is_plain and self._tracing is None
@@ -265,7 +266,7 @@ class Recorder:
         return self.request_id, self.context, self._is_cold
 
     def adopt(self, state: tuple[str | None, str, bool]) -> None:
-        """Record as the process does that this state is from."""
+        """Record as the process does from which this state comes."""
         request_id, context, self._is_cold = state
         self.enter_invocation(request_id)
         self.context = context
@@ -279,8 +280,8 @@ class Recorder:
     def leave_invocation(self) -> None:
         """The invocation is over: text without a line end will not get one, and the environment is warm from here.
 
-        Lines of background threads still belong to it until the next one begins, and what one of them is just writing
-        is left to it.
+        Until the next invocation begins, lines of background threads still belong to this one. What such a thread is
+        just writing is left to that thread.
         """
         self._is_cold = False
         self._catch_up_all()
@@ -393,7 +394,7 @@ class Recorder:
             else:
                 is_usual = usual.issuperset(attributes)
             if is_usual and not record.exc_info and text < "{" and len(text) < _SHORT_CHARS and self.takes_short_way:
-                # Nearly always: what ``_put`` does, but for that which there is nothing of here.
+                # Nearly always. This is what ``_put`` does, without the steps that such a record does not need.
                 start = (
                     f'{{"time":"{time_text(record.created)}","type":"function","message":{quote(text)}{details}'
                     f"{self.context}"
@@ -402,7 +403,7 @@ class Recorder:
             pass  # the first one of its level and logger
         except RecursionError:
             raise
-        except Exception as error:  # it is not as the library makes them
+        except Exception as error:  # the log record is not as the library makes it
             if diagnostics.is_of_signal(error):
                 raise
         if start:
@@ -411,7 +412,7 @@ class Recorder:
             self._record_fully(text, record, is_usual=is_usual)
 
     def _record_fully(self, text: object, record: LogRecord, *, is_usual: bool) -> None:
-        """Record a log record with all that it has; the text with its time alone where that cannot be had."""
+        """Record a log record with all that it has; where that cannot be had, its text and time alone."""
         text = (str.__str__(text) if isinstance(text, str) else record_format.text_of(text)).removesuffix("\n")
         try:
             details = self._logger_text(record)

@@ -21,35 +21,35 @@ class Current(local):
     """What the running thread is in the middle of; the class attributes are every thread's beginning."""
 
     subject: LogRecord | list[str] | None = None
-    """What it writes about: a log record, an error that is being reported (then the report so far), or nothing in
-    particular. One attribute for all of these, because to look one up takes a tenth of the time for a line."""
+    """What the thread writes about: a log record, an error that is being reported (then the report so far), or nothing
+    in particular. One attribute for all of these, because looking one up takes a tenth of the time for a line."""
     nesting = 0
-    """How many log records' values it is rendering."""
+    """How many log records' values the thread is rendering, one within another."""
 
 
 current = Current()
 
 too_deep: dict[int, list[tuple[float, str, int, LogRecord | list[str] | None]]] = {}
 """By thread: texts (with time, stream and subject) that came at the end of the stack. A recursion without end that logs
-finds room for its last write, but not for recording it. They are recorded when there is room again.
+finds room for its last write, but not for recording it. Such texts are recorded when there is room again.
 
-What recording needs is therefore asked for before it has an effect, and afterwards no call goes deeper than one before
-it. (Not every call into C takes room, and which do differs from one Python to the next.)"""
+Recording therefore asks for the room that it needs before it has an effect, and afterwards no call goes deeper than one
+before it. (Not every call into C takes room, and which do differs from one Python to the next.)"""
 
 is_recorded: list[Callable[[], bool]] = []
-"""Is what this thread writes recorded already? At most one function that says so: every place that hears a text asks it
-before the recorder is told. Empty until there are such texts (structlog's, with a processor of ours), so that otherwise
-no line pays for the question."""
+"""At most one function, which says whether what this thread writes is recorded already. Every place that hears a text
+calls it before it tells the recorder. The list is empty until there are such texts (structlog's, with a processor of
+ours), so that otherwise no line pays for the question."""
 
 _ROOM_FRAMES = 25
-"""More calls than lie one in the other between a stream and the file of the spool."""
+"""More frames than the calls take, one in the other, from a stream to the spool's file."""
 
 
 def need_room(frames: int = _ROOM_FRAMES) -> None:
     """Find out whether there is room on the stack, before something that must not end half-way.
 
     Raises:
-        RecursionError: There is not. Let it pass: the text is recorded later.
+        RecursionError: There is no room. Let it pass: the text is recorded later.
     """
     if frames:
         need_room(frames - 1)
@@ -58,9 +58,10 @@ def need_room(frames: int = _ROOM_FRAMES) -> None:
 def not_recorded(error: Exception) -> None:
     """Say that a text could not be recorded, or raise the error where it is a signal handler's.
 
-    That one may raise at any instruction, and so in the middle of this package. Swallowed, it would let a function go
-    on that has asked to be stopped. Whatever else is raised here is none of the function's, although its code may have
-    raised it: a value that cannot be compared, an audit hook that refuses a call of ours.
+    A signal handler may raise at any instruction, and so in the middle of this package. If its error were swallowed, a
+    function would go on that has asked to be stopped. Any other error that is raised here is not meant for the
+    function, although the function's code may have raised it: a value that cannot be compared, an audit hook that
+    refuses a call of ours.
 
     Raises:
         Exception: The error of a signal handler. Let it pass.

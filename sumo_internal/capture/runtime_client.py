@@ -12,9 +12,9 @@
 ``LambdaLoggerFilter``, ``JsonFormatter``      asked what they leave in a log record; not replaced
 =============================================  =====================================================================
 
-They are replaced when the module has been executed and before anything of it has run; the module is not imported
-earlier, or from elsewhere, than without us. What else is known of the client: :mod:`log_records` has the table of what
-it leaves in a log record, and the layout of its text.
+The names are replaced when the module has been executed and before anything in it is called. The module is imported
+when, and from where, it would be without us. :mod:`~sumo_internal.capture.log_records` has what else is known of the
+client: the table of what it leaves in a log record, and the layout of the record's text.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sumo_internal.capture.runtime_functions import Functions
 
     class Invocations(Protocol):
-        """Who is told of invocations; all calls are made on the runtime's main thread and must not block long."""
+        """What is told of invocations. The runtime's main thread makes all calls; they must not block long."""
 
         def ended(self) -> None: ...
 
@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 BOOTSTRAP = "awslambdaric.bootstrap"
 
 _JOINT_AFTER_LINES = 10
-"""Of the runtime's log handler: what makes lines cheap is loaded where there are some, and not at the start."""
+"""Lines of the runtime's log handler after which the module is loaded that makes them cheap: it is not loaded at the
+start, nor where there are few lines."""
 
 
 def when_loaded(patch: Callable[[ModuleType], None]) -> None:
@@ -69,9 +70,9 @@ def when_loaded(patch: Callable[[ModuleType], None]) -> None:
 
 
 class _Watcher:
-    """A finder that finds nothing, but one module: that one it lets the others find, and hooks on to its loader.
+    """A finder for one module: it has the other finders find that module, and hooks on to the module's loader.
 
-    It leaves ``sys.meta_path`` with that, so that the function never meets it.
+    It then leaves ``sys.meta_path``, so that the function never meets it.
     """
 
     def __init__(self, patch: Callable[[ModuleType], None]) -> None:
@@ -137,7 +138,7 @@ def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
 
 
 def _definer(client: Any, name: str) -> Any:
-    """The class that a client has a method of: workers of Managed Instances use another client with the same base."""
+    """The class that defines a client's method: workers of Managed Instances use another client with the same base."""
     return next(kind for kind in client.__mro__ if name in vars(kind))
 
 
@@ -166,7 +167,7 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
     def heard_sink() -> Any:
         sink = create_log_sink()
         if not isinstance(sink, bootstrap.FramedTelemetryLogSink):
-            return sink  # it writes to sys.stdout, where we are already
+            return sink  # this one writes to sys.stdout, where we listen already
         for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
             if hasattr(bootstrap, name):
                 getattr(bootstrap, name).handle = _handle
@@ -190,7 +191,7 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
 
 
 def _names_left(bootstrap: Any) -> Callable[[], Iterable[str]]:
-    """What the client's own filter and formatter leave in a log record: as they are now, whatever replaces them."""
+    """What the client's own filter and formatter leave in a log record: as both are now, whatever replaces them."""
     filter, format = bootstrap.LambdaLoggerFilter.filter, bootstrap.JsonFormatter.format
 
     def names() -> Iterable[str]:
@@ -205,8 +206,8 @@ def _names_left(bootstrap: Any) -> Callable[[], Iterable[str]]:
 def _handle(self: Any, record: LogRecord) -> Any:
     """``handle`` of the runtime's own handlers, on a framed sink: the sink is told the record.
 
-    What :func:`recorder.note_records` has for all handlers does so thread by thread, which takes ten times as long; in
-    here the handler's lock keeps other threads away from its sink.
+    What :func:`recorder.note_records` does for all handlers notes the record per thread, which takes ten times as long;
+    in here the handler's lock keeps other threads away from the handler's sink.
     """
     sink = self.log_sink
     if sink.__class__ is not _Sink:
@@ -277,7 +278,7 @@ class _Sink:
             self._recorder.not_recorded(message, error)
 
     def count_down(self, handler: logging.Handler) -> None:
-        """There has been a line of a handler's: from some lines on it is worth while to write them jointly."""
+        """Count a line of a handler's: after some lines it is worth while to write them jointly."""
         self.lines_left -= 1
         if self.lines_left == 0:
             with diagnostics.guard("preparing for the runtime's log handler"):

@@ -1,8 +1,8 @@
 """The functions that the runtime's log handlers go through for a line: one table, of text and of JSON.
 
-Separate from :mod:`~sumo_internal.capture.joint_rendering`, which writes lines in their place as long as they are what
-they were, because what they were is noted before the function's own code, and that module is loaded when there have
-been lines.
+Separate from :mod:`~sumo_internal.capture.joint_rendering`, which writes lines in place of these functions as long as
+none of them has been replaced. This module notes them before the function's own code runs; that one is loaded later,
+when there have been lines.
 """
 
 from __future__ import annotations

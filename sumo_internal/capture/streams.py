@@ -1,13 +1,13 @@
 """``sys.stdout`` and ``sys.stderr`` with a listener: text goes where it went, and then to the recorder.
 
 The streams are replaced before the runtime starts, so that its own wrapper (``Unbuffered``) comes to lie around ours:
-whatever reaches the descriptor through Python's two streams passes here, once, whoever wrote it and with whatever
+whatever reaches the descriptor through Python's two streams passes here, once, whichever code wrote it and whatever the
 logging set-up. Text is taken at the text layer, where the writing thread is known; bytes written to
 ``sys.stdout.buffer`` (or below it) are taken at that layer.
 
 Not seen here: writes to the descriptor itself (C code, child processes, ``os.write``, a file that the function opens
-on the descriptor). A pipe in its place would bring them, and would put every line of the function at the mercy of the
-thread that empties it: what is in the pipe when the process is killed has reached nobody, CloudWatch included.
+on the descriptor). A pipe in the descriptor's place would bring them. But every line of the function would then depend
+on the thread that empties the pipe: what is in the pipe when the process is killed has not even reached CloudWatch.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Buffer:
     def write(self, data: Any) -> int:
         need_room(2)  # to decode what was written
         count: int = self._buffer.write(data)
-        text = bytes(data)[:count].decode("utf-8", "surrogateescape")  # as CloudWatch does, whatever the stream thinks
+        text = bytes(data)[:count].decode("utf-8", "surrogateescape")  # like CloudWatch, whatever the stream's encoding
         try:
             self._listener(text, self._number)
         except RecursionError:
@@ -141,10 +141,11 @@ def listen(listener: Callable[[str, int], None]) -> None:
 
 
 def _follow_descriptors(listened: dict[int, Stream], listener: Callable[[str, int], None]) -> None:
-    """Hear nothing of a stream while its descriptor has been made another file's: then CloudWatch has nothing of it.
+    """Record nothing of a stream while its descriptor leads to another file: CloudWatch gets nothing of it then.
 
-    A test that captures output does so, and writes what it has captured to the real descriptor later. To ask before
-    each write where the descriptor leads would cost a line a system call, so the function's ``os.dup2`` is followed.
+    A test that captures output redirects the descriptor, and later writes what it has captured to the real one. Asking
+    before each write where the descriptor leads would cost each line a system call, so the function's calls of
+    ``os.dup2`` are followed.
     """
     functions: Any = sys.modules.get("os")
     places = {number: _place(number) for number in listened}
@@ -173,4 +174,4 @@ def _place(descriptor: int) -> tuple[int, int]:
 
 
 def _unheard(text: str, number: int) -> None:
-    """Hear what does not reach CloudWatch."""
+    """Take the place of the listener for text that does not reach CloudWatch, and do nothing."""

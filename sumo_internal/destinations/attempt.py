@@ -30,7 +30,7 @@ class Attempt:
 
     @property
     def may_have_arrived(self) -> bool:
-        """Is the batch perhaps where it was sent to?"""
+        """May the batch be where it was sent to?"""
         return 200 <= self.status < 300 or self.is_out or self.is_sent_again
 
     @property

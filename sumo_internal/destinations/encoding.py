@@ -1,9 +1,9 @@
 """How a batch is compressed: gzip, zstd where the interpreter has it, or not at all.
 
-Separate because two sides need it: who has the lines makes the body, and the source says which encoding it takes.
-Sumo Logic's table of headers names zstd (2026); gzip is what ``auto`` means until somebody has seen zstd arrive at a
-real source. Python has zstd from 3.14 on, as ``compression.zstd``, whose C part is used here, as everything that is
-needed late is.
+Separate because two sides need it: the drainer, which has the lines, makes the body, and the source says which encoding
+it takes. Sumo Logic's table of headers names zstd (2026); gzip is what ``auto`` means until zstd has been seen to
+arrive at a real source. Python has zstd from 3.14 on, as ``compression.zstd``. Its C part is used here, like that of
+everything that is needed late.
 
 Level 1 of each, because the function pays for CPU and not for bytes.
 """

@@ -13,12 +13,13 @@ base64, and KMS_KEY_ID is set                               what kms:Decrypt mak
 The text is the address itself, or a JSON object that has it under ``SUMO_HTTP_ENDPOINT``, ``endpoint`` or ``url``, and
 perhaps the token beside it, under ``SUMO_HTTP_TOKEN``.
 
-SUMO_HTTP_TOKEN takes the same, and goes before the secret's; it is in the clear where it is neither an ARN nor, with
-KMS_KEY_ID, base64 that is long enough for a ciphertext. An address that has a code in its path needs no token.
+SUMO_HTTP_TOKEN takes the same forms, and goes before the secret's token. It is in the clear where it is neither an ARN
+nor, with KMS_KEY_ID, base64 that is long enough for a ciphertext. An address that has a code in its path needs no
+token.
 
 Both are kept until they are refused (:meth:`Endpoint.forget`), and at most for a time; while the service that has them
-is away, what is known is used. They are never written anywhere. What can go wrong is told with the variable, the
-service's error code and the permission that is missing, never with a value.
+is away, the known ones are used. They are never written anywhere. Messages about what went wrong name the variable, the
+service's error code and the permission that is missing, never a value.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ if TYPE_CHECKING:
 VARIABLE = "SUMO_HTTP_ENDPOINT"
 TOKEN_VARIABLE = "SUMO_HTTP_TOKEN"
 KEYS = (VARIABLE, "endpoint", "url")
-"""Of a secret that is a JSON object."""
+"""Keys of the address in a secret that is a JSON object."""
 
 RECEIVER = "/receiver/v1/http"
 """The path of every source's address. Behind it is a code, unless a token goes in a header."""
 
 CIPHERTEXT_MIN_BYTES = 100
-"""KMS puts about as much beside what it encrypts; a token in the clear is shorter."""
+"""KMS adds about this much to what it encrypts; a token in the clear is shorter."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 
 FETCH_AGAIN_S = 60.0
-"""While an address cannot be fetched anew, the next trial is not before this time: each costs a batch its own."""
+"""While an address cannot be fetched anew, the next trial is no earlier than this: each trial costs a batch time."""
 
 
 class EndpointUnavailableError(Exception):
@@ -155,8 +156,8 @@ class Endpoint:
     def _decrypt(self, value: str, now_s: float, until_s: float) -> str:
         """What KMS makes of the value.
 
-        The console's helper encrypts with the function's name as context; who did it on a command line, for many
-        functions at once, has none.
+        The console's helper encrypts with the function's name as context; a value that was encrypted on a command line,
+        for many functions at once, has none.
         """
         region = _place(self._kms_key_id)[1]
         arguments = {"CiphertextBlob": value, "KeyId": self._kms_key_id}
@@ -244,7 +245,7 @@ class _Kept:
         now_s: float,
         until_s: float,
     ) -> tuple[str, str]:
-        """What was fetched, or is now.
+        """What was fetched earlier, or is fetched now.
 
         Raises:
             EndpointUnavailableError: It was never fetched yet.
@@ -258,7 +259,7 @@ class _Kept:
             self.until_s = now_s + self._cache_s
         except EndpointUnavailableError as error:
             told = EndpointUnavailableError(error.problem, error.code, self._variable)
-            if self._kept is None or not error.is_passing:  # who took a secret back expects it to be gone
+            if self._kept is None or not error.is_passing:  # a secret that was taken back must be gone
                 self._kept = None
                 raise told from None
             diagnostics.say_once("warn", f"{told}; the one that is known is used until then")

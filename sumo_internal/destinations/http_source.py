@@ -1,10 +1,12 @@
 """Sumo Logic's HTTP source: one POST, and what came of it.
 
 Redirects are followed here, with the same method and body, to https on the same host or below ``sumologic.com`` only:
-a library would turn the POST into a GET, or take our lines anywhere. However many there are, a post has one deadline.
+a library would turn the POST into a GET, or take our lines anywhere. However many redirects there are, a post has one
+deadline.
 
 The address's path is its credential, or else a token is, in a header. Nothing made here (attempts, errors) contains
-either. The token leaves over https only, but for this machine's own addresses, and to no other host than the lines do.
+either. The token leaves over https only, except to this machine's own addresses, and goes to no host but those that the
+lines go to.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 REDIRECTS_MAX = 3
 
 PROBLEM_MAX_CHARACTERS = 200
-"""Of an answer's text that is shown."""
+"""Length of an answer's text that is shown."""
 
 _HEADERS = {
     "User-Agent": "sumo-internal-extension",
@@ -48,7 +50,9 @@ class HttpSource:
         self._encoding = encoding
 
     def post(self, pack: Callable[[Encoding], bytes], envelope: Mapping[str, str], timeout_s: float) -> Attempt:
-        """Send a batch; what is refused and no gzip is sent once more, as gzip; if that is taken, all that follows is.
+        """Send a batch.
+
+        A refused batch that is not gzip is sent once more, as gzip; if that is taken, all later ones are gzip.
 
         Args:
             pack: Gives the lines, compressed.
@@ -197,7 +201,7 @@ def _redirect(url: str, location: str) -> str | None:
     target_scheme, _, target = location.partition("://")
     host = target.partition("/")[0]
     if not host or not _HOST_CHARACTERS.issuperset(host) or not location.isascii() or not location.isprintable():
-        return None  # a user name, a query in place of a path, a backslash: what is the host is a matter of opinion
+        return None  # a user name, a query in place of a path, a backslash: readers disagree on what the host is
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     is_same = host == rest.partition("/")[0] and target_scheme == scheme
     is_sumo = target_scheme == "https" and (name == "sumologic.com" or name.endswith(".sumologic.com"))

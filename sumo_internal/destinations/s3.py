@@ -5,11 +5,11 @@ S3 sources scan its prefix)::
 
     sumologic-extension/<region>/<function>/<version>/<YYYY>/<MM>/<DD>/<HH>/<minute>/<uuid>.gz
 
-in UTC; the minute has no leading zero, and the version is ``$LATEST`` as it stands. It has no Content-Encoding: the S3
-source decides by the name and the first bytes, and a reader that undoes an encoding would leave it none to undo. The
-headers under which the batch would have been posted are the object's metadata, for a replay.
+in UTC; the minute has no leading zero, and the version is ``$LATEST`` as it stands. The object has no Content-Encoding:
+the S3 source decides by the name and the first bytes, and a reader that undoes an encoding would leave the source none
+to undo. The headers under which the batch would have been posted are the object's metadata, for a replay.
 
-Each object has a name of its own, because S3 sources ingest one that changes a second time.
+Each object has a name of its own, because S3 sources ingest an object again when it changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METADATA_MAX_BYTES = 2_048
 """S3's bound on the names and values of an object's metadata together; SUMO_FIELDS alone can have 13 KB."""
 
 TEXT_MAX_CHARACTERS = 100
-"""Of what S3 says that is shown: an error's code, a region."""
+"""Length of what is shown of S3's words: an error's code, a region."""
 
 _METADATA = {
     "X-Sumo-Host": "x-amz-meta-sumo-host",
@@ -53,7 +53,7 @@ class FailoverBucket:
         """Put objects into a bucket.
 
         Args:
-            account: Who puts them; AWS_REGION of its environment is the function's.
+            account: The access to AWS that puts them; AWS_REGION of its environment is the function's.
             name: The bucket's.
             region: The bucket's.
             function_name: AWS_LAMBDA_FUNCTION_NAME.

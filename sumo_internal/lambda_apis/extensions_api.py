@@ -4,8 +4,8 @@
 
 One connection is kept from each answer to the next request: an extension that cannot ask for its next event holds every
 invocation until its timeout, and by then the function may have taken all descriptors, or refuse new sockets in an audit
-hook. It may also have closed what it did not open: so a connection is looked at before it is used again, and one whose
-descriptor is somebody else's by now is left alone.
+hook. The function may also have closed what it did not open: so a connection is looked at before it is used again, and
+one whose descriptor has another owner by now is left alone.
 
 Source of the formats: AWS, "Using the Lambda Extensions API".
 """
@@ -59,7 +59,8 @@ class ExtensionsApi:
         """The AWS account's number, once the registration was answered."""
         self._kept: socket | None = None
         self._name: Any = None
-        """Our own end of the connection that was used last: as long as it has that, it is the same one."""
+        """The address of our own end of the connection that was used last: a connection that still has it is the same
+        one."""
         self._loads: Callable[[bytes], Any] | None = None
 
     def ask_to_register(self, name: str, events: list[str]) -> socket:
@@ -68,7 +69,7 @@ class ExtensionsApi:
         An internal extension may ask for INVOKE only, and only while the init phase lasts.
 
         Raises:
-            OSError: Nobody listens there.
+            OSError: Nothing listens there.
         """
         from json import loads  # which the runtime has imported; the function may replace it later
 
@@ -82,14 +83,14 @@ class ExtensionsApi:
 
         Raises:
             ApiRefusedError: Too many extensions, too late, or a name that is taken.
-            OSError: Nobody answers.
+            OSError: No answer comes.
         """
         answer = self._receive(connection, "/register")
         self._identifier = answer.headers.get("lambda-extension-identifier", "")
         try:
             content = self._loads(answer.body) if self._loads else None
         except ValueError:
-            content = None  # whoever stands in for Lambda; nothing else depends on it
+            content = None  # a stand-in for Lambda has sent it; nothing else depends on it
         self.account_id = str(content.get("accountId", "")) if isinstance(content, dict) else ""
 
     def ask(self) -> socket:
@@ -101,7 +102,7 @@ class ExtensionsApi:
         return self._send("GET", "/event/next", {})
 
     def receive(self, connection: socket) -> Event:
-        """Wait for the event that was asked for, however long; it may freeze meanwhile.
+        """Wait for the event that was asked for, however long; the environment may freeze meanwhile.
 
         Raises:
             ApiRefusedError: Not registered.
@@ -162,7 +163,7 @@ class ExtensionsApi:
             return connection
         except OSError:
             pass
-        connection.close()  # Lambda has closed its end, or says what nobody has asked for
+        connection.close()  # Lambda has closed its end, or sends what was not asked for
         return None
 
     def _is_ours(self, connection: socket) -> bool:

@@ -7,14 +7,15 @@ connections, polled by the extension's single thread together with the request f
 Rules:
 
 * The listener is there before the subscription: Lambda's own delivery code tries each batch once.
-* A delivery is acknowledged when its events are in the spool, and not before. What is not JSON is answered with 400 and
-  said once; what cannot be put away now with 500.
-* A delivery is Lambda's if it comes to the path that was subscribed, which has a secret in it: whatever else in the
-  environment can open a connection, or make the function open one, forges no event. Who can read the extension's memory
-  or environment has the secret.
+* A delivery is acknowledged when its events are in the spool, and not before. A body that is not JSON is answered with
+  400 and said once; events that cannot be put away now are answered with 500.
+* A delivery is Lambda's if it comes to the path that was subscribed, which has a secret in it: other code in the
+  environment that can open a connection, or make the function open one, forges no event. Code that can read the
+  extension's memory or environment has the secret.
 * Nothing of a peer's is trusted: bodies, heads and the number of connections are bounded.
 
-It listens on all addresses, because ``sandbox.localdomain``, under which Lambda finds it, is none of loopback's.
+The server listens on all addresses, because ``sandbox.localdomain``, under which Lambda finds it, is no loopback
+address.
 
 Source of the formats: AWS, "Lambda Telemetry API reference".
 """
@@ -35,14 +36,14 @@ PATH = "/2022-07-01/telemetry"
 SCHEMA_VERSIONS = ("2025-01-29", "2022-12-13", "2022-07-01")
 """In the order in which they are tried; a region may not know the newest."""
 SUBSCRIBE_TIMEOUT_S = 1.0
-"""For one answer, which takes Lambda 25 ms: the init phase waits for it."""
+"""Bound on the wait for one answer, which takes Lambda 25 ms: the init phase waits for it."""
 CONNECTIONS_MAX = 4
 """Lambda uses one; a fifth takes the place of the oldest."""
 HEAD_MAX_BYTES = 16 * 1024
 BODY_SLACK_BYTES = 64 * 1024
 """A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says."""
 _LENGTH_MAX_DIGITS = 12
-"""Of a Content-Length; Python refuses to read a number of some thousands."""
+"""Digits of a Content-Length; Python refuses to read a number of some thousands of digits."""
 _RECEIVE_BYTES = 64 * 1024
 _ANSWER_TIMEOUT_S = 0.5
 """An acknowledgement is a hundred bytes, into a buffer of the kernel's."""
@@ -71,8 +72,8 @@ class NoSpoolError(Exception):
 def wanted_port(address: str) -> int:
     """Where we listen, if it is free: below the ports that the kernel gives to connections that go out.
 
-    The extension's script computes the same. It goes by the port of Lambda's own API (9001, which makes 25385), because
-    environments that share a network, as those of tests do, must not get each other's events.
+    The extension's script computes the same. The port follows from that of Lambda's own API (9001, which makes 25385),
+    because environments that share a network, as those of tests do, must not get each other's events.
 
     Args:
         address: AWS_LAMBDA_RUNTIME_API.
@@ -110,7 +111,7 @@ def subscribe(
         asked: Descriptor of a connection on which the same was asked already.
 
     Raises:
-        SubscriptionRefusedError: No. Go on without; say what is missing.
+        SubscriptionRefusedError: Lambda says no. Go on without its events; say what is missing.
     """
     for version in SCHEMA_VERSIONS:
         answer = _put(address, identifier, _subscription(version, uri, types, buffering), asked)
@@ -138,7 +139,7 @@ def ask(address: str, identifier: str, uri: str, types: Iterable[str], buffering
     """Ask for a subscription of the newest schema, and do not wait: the answer is on the connection.
 
     Raises:
-        OSError: Nobody listens there.
+        OSError: Nothing listens there.
     """
     return _ask(address, identifier, _subscription(SCHEMA_VERSIONS[0], uri, types, buffering))
 
@@ -232,7 +233,7 @@ class Receiver:
             if not data:
                 self._drop(connection)
         except BlockingIOError:
-            pass  # it has the number of one that was dropped a moment ago
+            pass  # its descriptor has the number of a connection that was dropped a moment ago
         except ForgedDeliveryError as problem:
             diagnostics.say_once("warn", f"a delivery that is not the Telemetry API's is refused: {problem}")
             self._drop(connection, 403)
@@ -240,9 +241,9 @@ class Receiver:
             diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
             self._drop(connection, 400)
         except OSError:
-            self._drop(connection)  # whoever it was has gone; Lambda comes again
+            self._drop(connection)  # the peer has gone; if it was Lambda, it delivers again
         except BaseException:
-            self._drop(connection, 500)  # what stays readable would be read, and raise, for ever
+            self._drop(connection, 500)  # a connection that stays readable would be read, and raise, for ever
             raise
 
     def _number(self, target: str) -> int:
@@ -261,7 +262,7 @@ class Receiver:
     def _taken(self, number: int, body: bytes) -> int:
         """Put a delivery away; returns the status to answer with."""
         if hash((number, body)) == self._last:
-            return 200  # once more, because its acknowledgement was lost: events have times, no two batches are equal
+            return 200  # again, because its acknowledgement was lost: events have times, no two batches are equal
         try:
             self._take(body, number)
         except MalformedDeliveryError as problem:
@@ -278,7 +279,7 @@ class Receiver:
             if status is not None:
                 connection.answer(status)
         except OSError:
-            pass  # it has gone already
+            pass  # the peer has gone already
         connection.socket.close()
 
 
@@ -313,7 +314,7 @@ class _Connection:
             max_bytes: The longest body.
 
         Raises:
-            MalformedDeliveryError: It never will be.
+            MalformedDeliveryError: It never will be whole.
         """
         head_end = self.received.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
         if head_end < 0:

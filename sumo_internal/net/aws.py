@@ -1,4 +1,4 @@
-"""AWS, as far as the failover bucket and the secrets need it: who asks, where, and a signed request.
+"""AWS, as far as the failover bucket and the secrets need it: credentials, endpoints, and a signed request.
 
 This is botocore's part, without botocore, and by its rules where they concern a function: credentials from the
 environment or from the container's endpoint (which SnapStart has instead), endpoints by service, region and the
@@ -32,7 +32,7 @@ REFRESH_BEFORE_S = 300.0
 """Credentials that expire within this time are replaced; when that fails they serve until they do expire."""
 
 CODE_MAX_CHARACTERS = 100
-"""Of an error's name, which a service gives."""
+"""Length of an error's name, which a service gives."""
 
 CONTAINER_HOST = "http://169.254.170.2"
 """Where AWS_CONTAINER_CREDENTIALS_RELATIVE_URI leads."""
@@ -58,7 +58,7 @@ _TARGETS = {"kms": "TrentService", "secretsmanager": "secretsmanager", "ssm": "A
 
 
 class NoCredentialsError(Exception):
-    """There is nobody to ask as; the text says why. Try again later: the endpoint that gives them may be away."""
+    """There are no credentials; the text says why. Try again later: the endpoint that gives them may be away."""
 
 
 class AwsRefusedError(Exception):
@@ -74,7 +74,7 @@ class Aws:
     """A function's access to AWS."""
 
     def __init__(self, environ: Mapping[str, str], sender: Sender) -> None:
-        """Ask as the function does.
+        """Ask with the function's credentials.
 
         Args:
             environ: The process's environment, of which the ``AWS_`` variables are read.
@@ -225,7 +225,7 @@ def endpoint(service: str, region: str, environ: Mapping[str, str]) -> str:
         environ: The process's environment.
 
     Raises:
-        NotSentError: It is no region's name, and with it the host would be anybody's.
+        NotSentError: It is no region's name, and with it the request could go to any host.
     """
     configured = configured_endpoint(service, environ)
     if configured:
@@ -246,7 +246,7 @@ def endpoint(service: str, region: str, environ: Mapping[str, str]) -> str:
 
 
 def is_region(text: str) -> bool:
-    """Can it be a part of a host's name that AWS has given?"""
+    """Can the text be a region's name, as a part of a host's name?"""
     return text != "" and _REGION.issuperset(text)
 
 

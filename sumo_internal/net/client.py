@@ -5,7 +5,7 @@ Where a process is no Lambda environment, :mod:`sumo_internal.net.pool` sends. H
 and proxies do, and how failures are told is the same in both (:mod:`sumo_internal.net.connection`).
 
 Tracing libraries patch the classes of ``http.client`` in place, and our requests, whose address is a credential, must
-not become the function's spans: nothing of it is used here.
+not become the function's spans. So nothing of ``http.client`` is used here.
 
 Nothing here follows redirects, retries or logs.
 """

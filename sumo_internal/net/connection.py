@@ -9,7 +9,7 @@ Rules:
 
 * A timeout is for all of a request: a peer that sends a byte now and then gets no more time. A name look-up, which
   nothing can interrupt, is left behind on a thread of its own.
-* A connection that was kept is looked at before it is used; then somebody has to be at its other end soon.
+* A kept connection is looked at before it is used; what is sent over it the peer has to acknowledge soon.
 * TLS is 1.2 or newer, and the peer is verified, against the authorities that OpenSSL finds: those of SSL_CERT_FILE and
   SSL_CERT_DIR, or else the machine's.
 * No text made here contains an address, or a proxy's password.
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from sumo_internal.net.proxies import Proxy
 
 LATE_S = 0.05
-"""An environment that was frozen in the middle of a request finds its time over, and perhaps the answer there: this
-much is granted once to read it, or a batch that has arrived would be sent again."""
+"""An environment that was frozen in the middle of a request finds the request's time over, and perhaps the answer
+there. This much time is granted once to read the answer; otherwise a batch that has arrived would be sent again."""
 
 UNHEARD_MAX_MS = 1_000
 """Over a kept connection: how long what was sent may stay without TCP's acknowledgement. A freeze of minutes leaves
-connections whose other end is gone without a word, and a request over one would wait for all of its time. A source that
-is slow acknowledges at once, so nothing is sent to it a second time."""
+connections whose other end is gone without a word, and a request over such a connection would wait for all of its time.
+A source that is slow acknowledges at once, so nothing is sent to it a second time."""
 
 BODY_MAX_S = 1.0
-"""For the body of an answer whose head says that the request was taken: nothing in it changes that."""
+"""Time for the body of an answer whose head says that the request was taken: nothing in the body changes that."""
 
 ADDRESS_MAX_S = 1.0
-"""For one of several addresses of a name, but the last one, to take a connection."""
+"""Time that each address of a name, but the last one, has to take a connection."""
 
 
 class NotSentError(Exception):
@@ -81,7 +81,7 @@ class Target:
         if not colon or port.endswith("]"):  # [::1]
             host, port = self.authority, "443" if self.scheme == "https" else "80"
         self.host = host.strip("[]")
-        # An address with one of these in its authority is read differently by everybody.
+        # Programs disagree on how to read an address with one of these in its authority.
         is_text = url.isascii() and url.isprintable() and not any(character in authority for character in " ?#\\")
         if not is_text or not self.host or not port.isdigit() or int(port) > 65_535:
             raise NotSentError("the address is none")
@@ -104,7 +104,7 @@ class Target:
             raise NotSentError(str(error)) from None
 
     def request(self, method: str, headers: Mapping[str, str], body: bytes, proxy: Proxy | None) -> bytes:
-        """A request's bytes. A proxy that does not merely connect us gets the whole address, and what it asks for.
+        """A request's bytes. A proxy that does more than connect us gets the whole address, and its own headers.
 
         Raises:
             NotSentError: A header is unfit.
@@ -200,7 +200,7 @@ def dial(host: str, port: int, until_s: float) -> Any:
 
 
 def _look_up(host: str, port: int, until_s: float) -> list[Any]:
-    """The addresses of a host. A resolver that hangs keeps its thread, and nobody else."""
+    """The addresses of a host. A resolver that hangs keeps only its own thread."""
     outcomes: list[Any] = []
     is_over = allocate_lock()
     is_over.acquire()
@@ -275,14 +275,14 @@ def is_usable(kept: Any) -> bool:
         if poll.poll(0) or getattr(kept, "pending", int)():  # what TLS has decrypted already is no poll's business
             return False
         kept.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_USER_TIMEOUT, UNHEARD_MAX_MS)
-    except (OSError, ValueError):  # it is closed
+    except (OSError, ValueError):  # the connection is closed
         return False
     return True
 
 
 def broken(error: Exception, call: Call, was_kept: bool) -> NotSentError:
-    """What to raise for a connection that broke. Slow is not stale, and not to be tried again at once."""
-    is_slow = isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT  # that one is TCP's: nobody is there
+    """What to raise for a connection that broke. A slow one is not stale, and not to be tried again at once."""
+    is_slow = isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT  # that one is TCP's: no peer is there
     return NotSentError(reason(error), is_stale=was_kept and not is_slow, is_out=call.is_out)
 
 

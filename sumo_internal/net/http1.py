@@ -19,7 +19,7 @@ HEAD_MAX_BYTES = 64 * 1024
 BODY_MAX_BYTES = 1024 * 1024
 """Bound on an answer's body; Sumo's are empty or a few hundred bytes, the Extensions API's below 10 KiB."""
 DIGITS_MAX = 16
-"""Of a length, in an answer's head or before a chunk: Python refuses to read a number of 5,000 digits."""
+"""Digits of a length, in an answer's head or before a chunk: Python refuses to read a number of 5,000 digits."""
 
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
@@ -29,7 +29,7 @@ class BadAnswerError(Exception):
 
 
 class UnfitHeaderError(ValueError):
-    """A header's value would be more than one header; its text is ours. Do not send it."""
+    """A header's value would be more than one header; the error's text has no value in it. Do not send it."""
 
 
 class Answer:
@@ -79,8 +79,8 @@ def read_answer(receive: Callable[[int], bytes], heed: Callable[[int], object] |
 
     Args:
         receive: Like ``socket.recv``: up to so many bytes, none at the end. What it raises passes through.
-        heed: Called with the status as soon as the head is there. For who gives it the head of a success is enough:
-            the peer has taken the request, and whatever is wrong with the body does not change that.
+        heed: Called with the status as soon as the head is there. For a caller that gives it, the head of a success is
+            enough: the peer has taken the request, and whatever is wrong with the body does not change that.
 
     Raises:
         BadAnswerError: The peer did not send a whole answer.

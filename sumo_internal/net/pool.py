@@ -42,8 +42,8 @@ class PooledSender:
         """Send through the proxies that ``environ`` names, so many requests at a time."""
         self._environ = environ
         self._connections_max = connections_max
-        # Not urllib3's own way, a queue without an entry: at the interpreter's exit urllib3 takes all of them out, and
-        # a script's last lines are sent after that.
+        # urllib3's own way is not used: its pool blocks while its queue is empty, and at the interpreter's exit urllib3
+        # empties every queue. A script's last lines are sent after that.
         self._free = BoundedSemaphore(connections_max)
         self._managers: dict[tuple[str, ...], urllib3.PoolManager] = {}
         self._lock = Lock()
@@ -68,7 +68,7 @@ class PooledSender:
         return answer
 
     def _manager(self, scheme: str, proxy: Proxy | None) -> urllib3.PoolManager:
-        """What has the pools of a scheme; each proxy, as whom we pass it, has its own."""
+        """What has a scheme's pools; each proxy, with each of the credentials that we give it, has pools of its own."""
         where = () if proxy is None else (connection.authority(proxy.host, proxy.port), *proxy.headers.values())
         with self._lock:
             key = (scheme, *where)
@@ -105,7 +105,7 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
         {"cafile": environ.get(file, usual.openssl_cafile)},
         {"capath": environ.get(folder, usual.openssl_capath)},
     ):
-        with suppress(OSError):  # what is not there, or has no certificate in it, adds nobody
+        with suppress(OSError):  # what is not there, or has no certificate in it, adds no authority
             context.load_verify_locations(**place)
     return context
 

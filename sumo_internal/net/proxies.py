@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PORT = 80
-"""Of a proxy that is given without one, as its scheme is http; curl's 1080 is for SOCKS."""
+"""Port of a proxy that is given without one, because its scheme is http; curl's 1080 is for SOCKS."""
 
 
 class BadProxyError(ValueError):
@@ -30,7 +30,7 @@ class BadProxyError(ValueError):
 
 
 class Proxy:
-    """A proxy: where it is, and the headers that it, and nobody behind it, gets."""
+    """A proxy: where it is, and the headers that only the proxy gets."""
 
     __slots__ = ("host", "port", "headers")
 

@@ -1,6 +1,6 @@
 """AWS Signature Version 4 with header signing, for what is asked of AWS here. Pure: the time is an argument.
 
-botocore does this too, and importing it costs a cold 200 ms. The hashes come from ``_hashlib``, OpenSSL's own, because
+botocore does this too, but a cold import of it costs 200 ms. The hashes come from ``_hashlib``, OpenSSL's own, because
 ``hashlib`` and ``hmac`` around it take as long to import again: 0.7 ms, or 9 at the CPU share of a 128 MB function.
 
 Bounds of what it does:
@@ -56,7 +56,7 @@ def sign(
         body: The body.
         service: The name in the scope: ``s3``, ``kms``, ``secretsmanager``, ``ssm``.
         region: The region in the scope.
-        credentials: Who asks.
+        credentials: The key to sign with.
         now_s: POSIX time; AWS takes it within a quarter of an hour of its own.
     """
     time = strftime("%Y%m%dT%H%M%SZ", gmtime(now_s))

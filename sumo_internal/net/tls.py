@@ -1,14 +1,15 @@
 """TLS over a connected socket: a context that verifies, the handshake, and bytes both ways.
 
 It uses ``_ssl``, the C part of ``ssl``. ``ssl`` around it, with ``socket`` and ``selectors`` below, costs the
-function's CPU an import of 20 ms for names and conversions that are not needed here; and it is Python code in modules
-that a function may replace, or have files of the same name as.
+function's CPU an import of 20 ms for names and conversions that are not needed here; and these are Python modules,
+which a function may replace, or have files of the same name as.
 
 Rules:
 
 * What verifies is what ``ssl.create_default_context`` makes: TLS 1.2 or newer, a certificate for the host's name in
   ``subjectAltName``, from the authorities of SSL_CERT_FILE and SSL_CERT_DIR, or else the machine's. The two variables
-  are the environment's of our start: what the function sets later for itself does not change whom we trust.
+  are those of the environment at our start: what the function sets later for itself does not change which authorities
+  we trust.
 * OpenSSL has locks of the whole process, which a forked child would inherit from a thread that is inside. So a thread
   of ours is inside only while it holds :data:`_inside`, never while it waits for the network, and a fork waits for it,
   at most :data:`FORK_WAIT_MAX_S`.
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FORK_WAIT_MAX_S = 1.0
-"""For how long a fork waits for a thread that is inside OpenSSL. The longest it has to do there, loading 144
-authorities, is 23 ms of CPU, 0.3 s at the share of a 128 MB function."""
+"""For how long a fork waits for a thread that is inside OpenSSL. The longest work there, loading 144 authorities, takes
+23 ms of CPU, which is 0.3 s at the share of a 128 MB function."""
 
 VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Where OpenSSL looks for the names of authorities."""
@@ -62,14 +63,14 @@ class Context:
                 try:
                     context.load_verify_locations(*place)
                 except OSError:
-                    pass  # what is not there, or has no certificate in it, adds nobody
+                    pass  # what is not there, or has no certificate in it, adds no authority
         self._context = context
 
     def wrap_socket(self, connection: Socket, server_hostname: str) -> Tls:
         """Shake hands over a connected socket, within its timeout.
 
         Raises:
-            OSError: The peer is not who it should be, is no TLS server, or does not answer.
+            OSError: The peer's certificate does not verify, or the peer is no TLS server, or it does not answer.
         """
         with _inside:
             tls = Tls(connection, self._context._wrap_socket(connection, False, server_hostname))
@@ -101,7 +102,7 @@ class Tls:
         return count
 
     def recv(self, size_bytes: int) -> bytes:
-        """Up to so many bytes; none at the end, with the peer's goodbye or without."""
+        """Receive up to so many bytes; none at the end, with the peer's goodbye or without."""
         try:
             data: bytes = self._do(self._tls.read, size_bytes)
         except _ssl.SSLEOFError:
@@ -112,7 +113,7 @@ class Tls:
         self._socket.close()
 
     def _do(self, step: Callable[..., Any], *arguments: object) -> Any:
-        """Take a step of OpenSSL's, waiting for the network as often as it has to, outside."""
+        """Take a step of OpenSSL's; wait for the network, as often as the step needs it, outside of OpenSSL."""
         until_s = None if self._timeout_s is None else monotonic() + self._timeout_s
         while True:
             with _inside:

@@ -1,8 +1,8 @@
 """The drainer: take a slice of the spool, compress it, send it, acknowledge it; the one loop both processes run.
 
-A batch is bytes between two line ends: nothing here looks into a record. Lines are acknowledged only when somebody
-else has them (or when they are dropped, and counted), so a drain may be cut off anywhere: by a freeze, a kill or its
-deadline. What was on the way then is sent again, and its ``id`` tells so.
+A batch is bytes between two line ends: nothing here looks into a record. Lines are acknowledged only when the source or
+the bucket has them (or when they are dropped, and counted), so a drain may be cut off anywhere: by a freeze, a kill or
+its deadline. Lines that were on the way then are sent again, and their ``id`` tells so.
 
 What to do after each answer is :mod:`sumo_internal.shipping.retry_policy`'s; this module does it.
 """
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 
 
 BATCH_MAX_BYTES = 1_000_000
-"""Of uncompressed lines in one request: Sumo's documented limit, read as megabyte and not mebibyte."""
+"""Bound on uncompressed lines in one request: Sumo's documented limit, read as megabyte and not mebibyte."""
 REQUEST_TIMEOUT_S = 10.0
-"""For one attempt, as in the Go extension; cut to what is left before a deadline."""
+"""Time for one attempt, as in the Go extension; cut to what is left before a deadline."""
 BUCKET_SHARE = 0.4
-"""Of the time until a deadline that is kept back for the bucket while Sumo has not answered."""
+"""Share of the time until a deadline that is kept back for the bucket while Sumo has not answered."""
 OTHERS_EVERY_S = 5.0
-"""While a process's own counts stay as they are, those of others (children, the extension) are looked at no more often:
-that is a dozen system calls beside the function."""
+"""While a process's own counts stay as they are, it looks at those of others (children, the extension) no more often:
+each look is a dozen system calls beside the function."""
 _ATTEMPT_MIN_S = 0.05
 """With less time than this left, no attempt is begun: a TLS handshake alone takes as long."""
 
@@ -80,7 +80,7 @@ class Drainer:
             connect: Makes the source, when there is something to send for the first time (it may cost 80 ms).
             connect_bucket: Likewise for the bucket; None where there is none.
             account: Puts a record into the spool that says what was retried, failed over and lost so far.
-            fill: Makes the request headers of a batch of those that its lines were written under.
+            fill: Makes a batch's request headers from those that its lines were written under.
         """
         self._config = config
         self._fill = fill
@@ -94,7 +94,7 @@ class Drainer:
         self._breaker = Breaker()
         self._limit = BatchLimit(BATCH_MAX_BYTES)
         self._too_large_in_a_row = 0
-        """Records that were too large on their own, and nothing taken since the first of them."""
+        """Records that were too large on their own, while no batch has been taken since the first of them."""
         self._accounted: tuple[list[dict[str, tuple[int, int]]], bool] | None = None
         """This process's counts when all were last looked at, and whether they could be recorded."""
         self._accounted_at_s = 0.0
@@ -102,7 +102,7 @@ class Drainer:
         """Records of accounts that may be on their way: 0 or 1."""
         self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
         self.has_delivered = False
-        """Somebody has taken lines in the last drain."""
+        """The source or the bucket has taken lines in the last drain."""
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
 
@@ -134,7 +134,7 @@ class Drainer:
             self._reader.release()
 
     def _drain_all(self, until_s: float, pause: Callable[[float], object]) -> Drained:
-        """Send batch by batch; what goes wrong with one segment in our own code costs no other its delivery."""
+        """Send batch by batch; an error of our own code in one segment keeps no other from delivery."""
         is_single = has_skipped = False
         while slices := self._reader.take(self._limit_bytes(), is_single=is_single):
             try:
@@ -143,7 +143,7 @@ class Drainer:
                 verdict = self._deliver(batch, until_s, pause)
             except Exception as error:
                 if not is_single and len(slices) > 1:
-                    is_single = True  # one of them: each on its own
+                    is_single = True  # one of them causes it: send each on its own
                     continue
                 self._reader.skip(slices[0])
                 has_skipped = True
@@ -169,7 +169,7 @@ class Drainer:
         """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
 
         Args:
-            own_counters: This process's other own_counters, for counts that could not be put into a file.
+            own_counters: This process's other counters, for counts that could not be put into a file.
             is_recorded: Put a record into the spool. Not while nothing can be delivered: there would be one per drain.
             is_shutdown: This is the environment's end.
 
@@ -192,7 +192,7 @@ class Drainer:
                 self._said[reason] = lines
         before = counters.reported(self._reader.folder)
         if counts == before:
-            self._accounts = 0  # nothing has happened to the last one
+            self._accounts = 0  # no count has changed, so nothing has happened to the last account
         if not is_recorded or not counters.has_news(counts, before, accounts=self._accounts, is_shutdown=is_shutdown):
             return False
         self._accounts = 1
@@ -262,8 +262,8 @@ class Drainer:
     def _attempt(self, batch: Batch, send: Callable[..., Attempt], body: object, *arguments: float) -> Attempt:
         """Send a batch, and note which of its lines may be there although they will be sent again.
 
-        Noted and counted first: what kills the process in between must not make a line come twice that nobody has
-        counted. What goes wrong in our own code is an attempt that failed: the policy has an end for those.
+        The note and the count come first: if the process is killed in between, no line may come twice uncounted. An
+        error of our own code is an attempt that failed: the policy has an end for those.
 
         Raises:
             UnreadableError: As :meth:`Batch.body`; nothing was sent.
@@ -341,7 +341,7 @@ class Drainer:
     def _put(
         self, batch: Batch, bucket: FailoverDestination, until_s: float, pause: Callable[[float], object]
     ) -> Attempt:
-        """Put a batch, again after pauses while S3 is busy (SlowDown): near the end until the time is used."""
+        """Put a batch; again, after pauses, while S3 is busy (SlowDown): near the end, until the time is used up."""
         is_end_near = until_s - time.time() <= REQUEST_TIMEOUT_S
         attempts = 0
         while True:
@@ -371,7 +371,7 @@ def _chance() -> float:
 
 
 class UnreadableError(Exception):
-    """These lines cannot be read or packed, which is no business of the source's, nor of any other lines."""
+    """These lines cannot be read or packed. That says nothing about the source, nor about any other lines."""
 
 
 class Batch:
@@ -381,7 +381,7 @@ class Batch:
         self._slices = slices
         self._body = b""
         self._encoding: Encoding | None = None
-        """Of the body, once there is one."""
+        """The body's encoding, once there is a body."""
         self._sent_before: list[int] = []
         self.size_bytes = sum(piece.size_bytes for piece in slices)
         self.is_single = len(slices) == 1 and slices[0].is_single
@@ -412,17 +412,17 @@ class Batch:
         return sum(piece.count() for piece in self._slices)
 
     def mark_sent(self) -> tuple[int, int]:
-        """They go out now. Returns how many lines and bytes of them may have arrived already."""
+        """The lines go out now. Returns how many lines and bytes of them may have arrived already."""
         marks = [piece.mark_sent() for piece in self._slices]
         self._sent_before = [before for before, _, _ in marks]
         return sum(lines for _, lines, _ in marks), sum(size_bytes for _, _, size_bytes in marks)
 
     def unmark_sent(self) -> None:
-        """They have not arrived, that is certain."""
+        """The lines have certainly not arrived."""
         for piece, before in zip(self._slices, self._sent_before, strict=True):
             piece.unmark_sent(before)
 
     def acknowledge(self) -> None:
-        """They are somebody else's now, or dropped and counted."""
+        """The lines are delivered now, or dropped and counted."""
         for piece in self._slices:
             piece.acknowledge()

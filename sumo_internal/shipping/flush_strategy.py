@@ -1,21 +1,21 @@
 """When to ship: at the end of an invocation, before the environment freezes, or beside the next one. Pure.
 
 ``end`` holds the environment (and its bill) after the response until the lines are at Sumo; ``next`` never does, and
-the last lines wait for the next invocation or for SHUTDOWN. ``auto`` is ``end`` where invocations are rare, because
-there nobody would see the last lines for long and a few milliseconds are bought seldom, and ``next`` where they are
-dense, because there the next one is about to carry them.
+the last lines wait for the next invocation or for SHUTDOWN. ``auto`` is ``end`` where invocations are rare: there the
+last lines would stay unseen for long, and a few milliseconds are bought seldom. It is ``next`` where invocations are
+dense: there the next one is about to carry the lines.
 
 Why the mean of the gaps decides: without a hold a line waits for the rest of the gap, so the mean gap *is* how late
-lines would be, and a few long gaps among many short ones make most of it. Their median does not see them: where each
-page that somebody opens makes three calls, two gaps of three are short, and the third call's lines wait for the next
-visitor. Played through a day of that (``docs/flush.md``), the median of five gaps left lines waiting for 40 s on
-average, the mean of twenty for 1 s.
+lines would be, and a few long gaps among many short ones make most of it. The median of the gaps does not see the long
+ones: where each visit to a page makes three calls, two gaps of three are short, and the third call's lines wait for the
+next visitor. In a simulated day of such visits (``docs/flush.md``), the median of five gaps left lines waiting for 40 s
+on average, the mean of twenty for 1 s.
 
-What it costs: twenty gaps that are held for add up to more than twenty times :data:`DENSE_GAP_S`, so over a long time
-there is at most one hold in :data:`DENSE_GAP_S`. At 80 ms a hold that is 0.8 % of the time, or 35 US cents a month for
+What it costs: twenty gaps that lead to a hold add up to more than twenty times :data:`DENSE_GAP_S`, so over a long time
+there is at most one hold per :data:`DENSE_GAP_S`. At 80 ms a hold that is 0.8 % of the time, or 35 US cents a month for
 each environment and gigabyte, however invocations are spread. The other price is that an invocation which comes while
-the environment is held begins in another one: never where invocations are dense, and in bursts that are as short as
-three calls once in five.
+the environment is held begins in another environment. This never happens where invocations are dense; in bursts as
+short as three calls it happens once in five.
 
 A hold that runs out is paid for and brings nothing, so a slow source gets few of them (:class:`Patience`).
 """
@@ -32,8 +32,8 @@ HISTORY_LENGTH = 20
 """Gaps that ``auto`` looks at: bursts up to this length are seen together with the pause before them. With more, the
 pause before a dense time would be paid for longer, and bursts of thirty gain little (``docs/flush.md``)."""
 EVIDENCE_LENGTH = 5
-"""With fewer gaps to go by it is ``end``: a newcomer's first lines are there at once, and a request that is under way
-when the environment freezes, a price of ``next``, is not risked on little evidence."""
+"""With fewer gaps to go by, ``auto`` is ``end``. A newcomer's first lines are there at once, and little evidence does
+not risk what ``next`` may cost: a request that is under way when the environment freezes."""
 HOLD_MAX_S = 2.0
 """``end`` never holds an environment for longer, whatever Sumo does."""
 DEADLINE_MARGIN_S = 0.5
@@ -62,12 +62,12 @@ def hold_until_s(now_s: float, deadline_s: float) -> float:
 
 
 class Patience:
-    """Whether it is worth while to wait for the source, by whether it was. A value: what happens makes a new one.
+    """Whether it is worth while to wait for the source, by whether it was so far. A value: each event makes a new one.
 
-    A hold that ran out is followed by invocations that are not held. What ends that is a drain that was over within a
-    hold's time, wherever it ran, and not merely one that was over: a source that takes longer than a hold would else be
-    waited for again after each of its answers. Drains beside short invocations are cut by the freeze and may never be
-    over so soon: therefore a hold is tried again after some invocations, and not only after such a drain.
+    After a hold that ran out, invocations are not held. A drain that was over within a hold's time, wherever it ran,
+    ends that. A slower drain does not: a source that takes longer than a hold would be waited for again after each of
+    its answers. Drains beside short invocations are cut by the freeze and may never be over so soon, so a hold is also
+    tried again after some invocations.
     """
 
     __slots__ = ("slow_holds", "unheld_left")

@@ -1,14 +1,14 @@
 """The life-cycle thread: follows the invocations, and keeps them open while their lines are shipped.
 
-Separate from :mod:`sumo_internal.shipping.shipper`, which ships, and which this only asks to. The two threads together
+Separate from :mod:`sumo_internal.shipping.shipper`, which ships; this module only asks it to. The two threads together
 are the *sidecar*: an internal extension, registered with Lambda, inside the runtime process.
 
-This thread waits for nothing but its own Next and a bounded hold, and whatever is raised in it, it asks for the next.
+This thread waits only for its own Next and for a bounded hold. Whatever is raised in it, it asks for the next event.
 Lambda freezes the environment when the runtime and every registered extension have asked for their next event: by
-asking late, after the response has gone back to the caller, this thread buys the time to ship. Where it does so it
-takes its event, which says until when it may, no earlier than that: nothing of ours runs in such an invocation. It is
-registered for INVOKE while the function's module is imported, and only where the runtime tells of invocations: it would
-hold each one until its deadline else.
+asking late, after the response has gone back to the caller, this thread buys the time to ship. Where it does so, it
+also reads its own event, which has the deadline, only after the response: nothing of ours runs during such an
+invocation. The sidecar is registered for INVOKE while the function's module is imported, and only where the runtime
+tells of invocations: otherwise it would hold each one until its deadline.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 1.0
-"""Before Lambda is asked again after anything has failed, doubled each time. It is asked for ever: an extension that is
+"""Pause before Lambda is asked again after a failure, doubled each time. Lambda is asked for ever: an extension that is
 registered and does not ask holds each invocation until its timeout, whatever the function has done to us."""
 
 
 class Invocations:
-    """Tells the recorder of each invocation, and has what it leaves shipped."""
+    """Tells the recorder of each invocation, and has the lines shipped that the invocation leaves."""
 
     def __init__(self, config: Config, recorder: Recorder, shipper: Shipper) -> None:
         """Follow invocations; with :meth:`register`, hold them too.
@@ -65,8 +65,8 @@ class Invocations:
         self._is_quiet = False
         """The last invocation that was held had no lines."""
 
-    # Called by the runtime's thread. Neither blocks, but for the first call that waits for the registration, and where
-    # lines are in this process's memory alone.
+    # The runtime's thread calls these. They block in two cases only: the first call waits for the registration, and an
+    # invocation may be held where lines are in this process's memory alone.
 
     def ended(self) -> None:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
@@ -78,7 +78,7 @@ class Invocations:
         try:
             self._recorder.leave_invocation()
             self._shipper.check_folder()
-        finally:  # whatever happens there, the life-cycle thread must not wait for ever
+        finally:  # whatever is raised there, the life-cycle thread must not wait for ever
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
             self._ended.set()
@@ -94,7 +94,7 @@ class Invocations:
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""
         if self._is_quiet:
-            # The REPORT of the last one leaves beside this one: a silent function is not held for it.
+            # The REPORT of the last invocation leaves beside this one: a silent function is not held for it.
             self._shipper.look()
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
@@ -110,8 +110,9 @@ class Invocations:
     def register(self, api: ExtensionsApi) -> None:
         """Register as an internal extension; the answer is read when the runtime first asks for an event.
 
-        So nothing runs beside the function's imports, which it would slow down. The thread is started all the same,
-        because it may fail to: an extension that is registered and does not ask for events keeps the init phase open.
+        So nothing runs beside the function's imports, which that would slow down. The thread is started now all the
+        same, because starting it may fail: an extension that is registered and does not ask for events keeps the init
+        phase open.
         """
         threads.start(self._live, api)
         self._api = api
@@ -154,19 +155,19 @@ class Invocations:
     def _next(self, api: ExtensionsApi) -> Event:
         connection = api.ask()
         if self._is_held():
-            self._ended.wait()  # read any earlier, the event would only be in the handler's way
+            self._ended.wait()  # reading the event any earlier would only disturb the handler
         return api.receive(connection)
 
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         if not self._is_held():
-            # Only what is there now, or has been lost: a thread that finds nothing would take what this invocation logs
-            # meanwhile, and meet the freeze with it.
+            # Ask only for lines that are there now, or have been lost: a thread that finds nothing would take what this
+            # invocation logs meanwhile, and be caught by the freeze with it.
             self._shipper.count_unheld()
             if self._shipper.has_news():
                 self._shipper.ship()
             else:
-                self._shipper.look()  # the REPORT of the last one comes in a moment
+                self._shipper.look()  # the REPORT of the last invocation comes in a moment
             return
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):
@@ -183,6 +184,6 @@ def _pause_after(error: BaseException, failures: int) -> None:
     try:
         diagnostics.failed("following an invocation", error)
     except BaseException:
-        pass  # what has failed may be what says so
+        pass  # the failure may lie in saying so
     # Not time.sleep, which the function may have replaced.
     Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))

@@ -37,7 +37,7 @@ BREAKER_MAX_S = 300.0
 RETRY_AFTER_MAX_S = 900.0
 """A source that asks for more gets this: a mistaken header must not silence an environment for the rest of its life."""
 RAISE_AFTER_MAX = 64
-"""After so many batches that were taken at the size that is taken, at most, twice that size is tried again."""
+"""The most batches that must be taken at the present size before twice that size is tried again."""
 
 
 class Verdict(Enum):
@@ -102,9 +102,9 @@ def pause_s(attempts_made: int, first_pause_s: float, retry_after_s: float | Non
 class BatchLimit:
     """How large a batch may be: what Sumo Logic documents, or what something on the way was found to take.
 
-    A value: what happens makes a new one. After a 413 it is half the refused batch. When a batch of that size has been
-    taken it is doubled. If the doubled one is refused, four times as many have to be taken first, up to
-    :data:`RAISE_AFTER_MAX`. So one refusal costs one batch, and a lower limit on the way next to nothing.
+    A value: each event makes a new one. After a 413 the limit is half the refused batch. When a batch of that size has
+    been taken, the limit is doubled. If a batch of the doubled size is refused, four times as many have to be taken
+    first, up to :data:`RAISE_AFTER_MAX`. So one refusal costs one batch, and a lower limit on the way next to nothing.
     """
 
     __slots__ = ("limit_bytes", "_max_bytes", "_raise_after", "_accepted", "_is_raised")
@@ -132,7 +132,7 @@ class BatchLimit:
         return BatchLimit(self._max_bytes, max(1, size_bytes // 2), raise_after)
 
     def after_acceptance(self, size_bytes: int) -> BatchLimit:
-        """A batch was taken. One that is much smaller than the limit tells nothing about it."""
+        """A batch was taken. A batch that is much smaller than the limit tells nothing about the limit."""
         if self.limit_bytes >= self._max_bytes:
             return BatchLimit(self._max_bytes)
         if 2 * size_bytes <= self.limit_bytes:
@@ -146,12 +146,13 @@ class BatchLimit:
 class Breaker:
     """Keeps a dead source from costing anything: after a batch that failed, none is tried for a while.
 
-    A value: what happens makes a new one. Closed, every batch is tried as often as the policy allows; open, none is;
-    when the pause is over one attempt is a trial, and decides. The pause is drawn between half and one and a half of
-    its average, which doubles with each failure, so that a fleet does not come back at the same instant.
+    A value: each event makes a new one. While the breaker is closed, every batch is tried as often as the policy
+    allows. While it is open, none is. When the pause is over, one attempt is a trial, and decides. The pause is drawn
+    between half and one and a half of its average, which doubles with each failure, so that a fleet does not come back
+    at the same instant.
 
-    Its times are the wall clock's, because no other goes on while an environment is frozen. A clock that is set back
-    to before the failure ends the pause: nobody knows how long the rest would be.
+    The breaker's times are the wall clock's, because no other clock goes on while an environment is frozen. A clock
+    that is set back to before the failure ends the pause: it is unknown how long the rest would be.
     """
 
     __slots__ = ("failures", "since_s", "until_s")
@@ -171,7 +172,7 @@ class Breaker:
         return self.failures > 0
 
     def for_a_last_trial(self) -> Breaker:
-        """Let one attempt through now: there will be no later."""
+        """Let one attempt through now: there will be no later one."""
         return Breaker(self.failures)
 
     def after_success(self) -> Breaker:

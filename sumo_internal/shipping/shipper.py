@@ -1,13 +1,13 @@
 """The shipping thread: drains the spool when it is asked to, and when lines have become old.
 
 Separate from :mod:`sumo_internal.shipping.invocations`, which knows when an invocation has ended: outside Lambda there
-is only this. The thread may be stuck in a name look-up or a dead connection for as long as it likes, and nobody waits
-for it beyond a bound. It begins with the first line, or when the init phase is over. What shipping needs is imported
+is only this. The thread may be stuck in a name look-up or a dead connection for any time; no other thread waits for it
+beyond a bound. The thread begins with the first line, or when the init phase is over. What shipping needs is imported
 when there is something to ship for the first time, so that it is no part of the function's start.
 
 The function's threads only ever set a :class:`Signal`, which takes no lock. The environment may freeze at any
-instruction of this, for any time: every wait is for an event or a time, and a socket that did not survive is the
-source's business.
+instruction of the shipping thread, for any time: every wait of the thread is for an event or a time, and a socket that
+did not survive is the source's business.
 
 Between two drains the thread is in one of three states, each a wait with an end of its own (:func:`next_state`):
 
@@ -21,7 +21,7 @@ THAWED           LOOK_AGAIN_S after a wait that was frozen  what there is, unles
                                                             has been killed meanwhile
 ===============  =========================================  =======================================================
 
-Whoever wakes the thread ends any of them.
+A wake-up of the thread ends any of them.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
     from sumo_internal.spool.writer import Spool
 
 WAKE_BYTES = 2 << 20
-"""Unsent bytes that start shipping in the middle of an invocation. Two batches: beside a handler that logs a request
-costs several times the CPU that it costs afterwards, and this much a 128 MB function can still ship at SHUTDOWN."""
+"""Unsent bytes that start shipping in the middle of an invocation. Two batches: beside a handler that logs, a request
+costs several times the CPU that it costs afterwards, and a 128 MB function can still ship this much at SHUTDOWN."""
 LOOK_AGAIN_S = 0.1
-"""After shipping beside an invocation, until the extension has what Lambda tells it of the one before: its REPORT."""
+"""Pause after shipping beside an invocation, until the extension has the REPORT of the invocation before."""
 BEGIN_AGAIN_S = 0.1
-"""After the shipping thread was to be started, and has not begun, it is not started again for this long."""
+"""After an attempt to start the shipping thread, no other attempt is made for this long."""
 FROZEN_S = 0.5
-"""A thread that wakes so late was frozen. If an invocation has thawed the environment it asks for the lines; if it was
-SHUTDOWN, this process is about to be killed, and a request begun now would be sent twice: so the thread waits a little
-to see which."""
+"""A thread that wakes so late was frozen. If an invocation has thawed the environment, the invocation asks for the
+lines. If SHUTDOWN has, this process is about to be killed, and a request begun now would be sent twice. So the thread
+waits a little to see which it was."""
 EXIT_MAX_S = 5.0
 """Outside Lambda: for how long a process that ends may be kept for the last lines."""
 _NEVER_S = float("inf")
@@ -63,9 +63,9 @@ AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
 
 
 class Signal:
-    """A wake-up that anybody can give at any instant without waiting; one waiter uses it up.
+    """A wake-up that any thread can give at any instant without waiting; one waiter uses it up.
 
-    ``threading.Event`` takes a lock to be set, and a finaliser that logs in the middle of that would wait for itself.
+    Setting a ``threading.Event`` takes a lock, and a finaliser that logs in the middle of that would wait for itself.
     """
 
     __slots__ = ("_lock",)
@@ -78,7 +78,7 @@ class Signal:
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # it is set already
+            pass  # the signal is set already
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is set, at most so long; False when it was not."""
@@ -89,8 +89,8 @@ def next_state(*, is_woken: bool, is_late: bool, is_held: bool) -> str:
     """What the shipping thread waits for after a wait, and after the drain that it may have led to.
 
     Args:
-        is_woken: Somebody has ended the wait.
-        is_late: It was over long before the thread could go on.
+        is_woken: A wake-up has ended the wait.
+        is_late: The wait was over long before the thread could go on.
         is_held: An invocation is kept open until the drain is over.
     """
     if is_woken:
@@ -118,16 +118,16 @@ class Shipper:
         self._make_drainer = make_drainer
         self._drainer: Drainer | None = None
         self._draining = allocate_lock()
-        """The drainer is the process's only one, and a thread's at a time."""
+        """The process has only this drainer, and one thread at a time has it."""
         self._pid = os.getpid()
         self._has_begun = allocate_lock()
-        """Taken by the shipping thread, for good."""
+        """The shipping thread takes it, for good."""
         self._begin_again_at_s = 0.0
         self._wake = Signal()
         self._is_asked = False
         """A drain is wanted that has not begun. Only the shipping thread takes it back, before it drains."""
         self._waiting: Signal | None = None
-        """Of :meth:`ship_until`, while an invocation is held by it."""
+        """The signal for which :meth:`ship_until` waits, while it holds an invocation."""
         self._is_refused = False
         """The last drain has left lines in the spool, because the source did not take them."""
         self._patience = flush_strategy.Patience()
@@ -140,19 +140,19 @@ class Shipper:
         self._wake.set()
 
     def look(self) -> None:
-        """Have it drained soon if others have lines in it; what this process has waits for its time."""
+        """Have the spool drained soon if others have lines in it; this process's own lines wait for their time."""
         self._wake.set()
 
     def _backlog(self) -> None:
         """There is the first line, or another :data:`WAKE_BYTES` of them."""
         if self._has_begun.locked():
-            self._spool.wake_offset = WAKE_BYTES  # once: the shipping thread sets it anew, and in a forked child none
+            self._spool.wake_offset = WAKE_BYTES  # once: the shipping thread, which a forked child lacks, sets it anew
             self.ship()
         else:
             self.begin()
 
     def begin(self) -> None:
-        """Ship when asked to, and whatever has become old, on a thread of its own; a forked child leaves it to us.
+        """Start the thread, which ships when asked to and when lines have become old; a forked child leaves that to us.
 
         Where the thread cannot be started (no more processes, no memory) a later line tries again.
         """
@@ -206,11 +206,11 @@ class Shipper:
         return has_others(self._spool) if self._drainer is None else self._drainer.has_others()
 
     def check_folder(self) -> None:
-        """Notice that the function has emptied /tmp: what is mapped is still there, but nobody else would find it."""
+        """Notice that the function has emptied /tmp: this process alone finds what it has mapped."""
         try:
             self._spool.mend()
         except OSError:
-            pass  # it is being emptied at this moment, or full: the next line makes what it needs
+            pass  # the folder is being emptied at this moment, or the disk is full: the next line makes what it needs
         except FolderRefusedError as error:
             diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
@@ -239,7 +239,7 @@ class Shipper:
                 waiting.set()
 
     def _ship(self, *, is_everything_due: bool) -> None:
-        """Drain if that is wanted: by somebody, because of its age, or because others have left something."""
+        """Drain if a thread has asked for it, if lines have become old, or if others have left something."""
         is_due = is_everything_due and self._spool.pending_bytes > 0
         if not (self._is_asked or is_due or self.has_others()):
             return
@@ -248,7 +248,7 @@ class Shipper:
 
         with self._draining:
             drainer = self._own_drainer()
-            begun_s = time.time()  # the wall clock, which goes on in a freeze: as long as the lines were on their way
+            begun_s = time.time()  # the wall clock, which goes on in a freeze: so long the lines were on their way
             outcome = drainer.drain(_NEVER_S)
             self._is_refused = outcome is Drained.KEPT
             if outcome is Drained.EMPTY and drainer.has_delivered:
@@ -257,7 +257,7 @@ class Shipper:
         self._watch_backlog()
 
     def drain_at_exit(self) -> None:
-        """Ship what is left, within :data:`EXIT_MAX_S`: outside Lambda there is nobody to come after this process."""
+        """Ship what is left, within :data:`EXIT_MAX_S`: outside Lambda no process comes after this one."""
         until_s = time.time() + EXIT_MAX_S
         with diagnostics.guard("shipping at exit"):
             if os.getpid() != self._pid:  # a forked child has the parent's drainer, and perhaps its lock, held for ever

@@ -1,7 +1,7 @@
 """The spool: finished lines in memory-mapped files, which survive the process that wrote them.
 
-What is appended here is in pages of the kernel's when :meth:`Spool.append` returns: a process that is killed at any
-later instant, by anything, leaves it behind. What the kernel itself loses (the whole environment) is lost.
+When :meth:`Spool.append` returns, the line is in pages of the kernel's: a process that is killed at any later instant,
+by anything, leaves it behind. What the kernel itself loses (the whole environment) is lost.
 
 Layout
 ======
@@ -10,12 +10,14 @@ A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writi
 
     <environment>-p<pid>.lock              held (a lock of the open file) as long as the writer lives; in it, since when
     <environment>-p<pid>.<number>.spool    its segments, numbered from 000001, filled one after the other
-    <environment>-p<pid>.<number>.held     segments that are none of the spool's unless the writer dies (held.py)
+    <environment>-p<pid>.<number>.held     not the spool's unless the writer dies (spool/held.py)
     <environment>-p<pid>.<number>.memory   a name only: segments without a file
 
-and for each destination (whoever ships to the same source, with the same token and bucket, has the same) one
-``drain-<destination>.lock``, held by whoever is draining to it. Files with any other name are not ours. A segment has
-999,424 bytes and never grows; a forked child's first has 65,536, and each further one twice as many as the one before:
+and for each destination one ``drain-<destination>.lock``, held by the process that is draining to it. Processes that
+ship to the same source, with the same token and bucket, have the same destination. Beside these lie the counters and
+the notes (:mod:`sumo_internal.spool.counters`, :mod:`sumo_internal.spool.handoff`). Files with any other name are not
+ours. A segment has 999,424 bytes and never grows; a forked child's first has 65,536, and each further one twice as many
+as the one before:
 
 =======  =====  ======================  =======  ==================================================================
 offset   size   field                   owner    meaning
@@ -29,7 +31,7 @@ offset   size   field                   owner    meaning
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under, and
                                                  their ``destination``, which is that of the processes that drain them
-4,096    12288  unfinished text         writer   see below; not there where the envelope reaches as far
+4,096    12288  unfinished text         writer   see below; missing where the envelope reaches as far
 16,384   *      lines                   writer   records, each one line of JSON with its newline
 =======  =====  ======================  =======  ==================================================================
 
@@ -41,15 +43,15 @@ Integers are unsigned, in the machine's byte order: a spool never leaves the mac
 six parts of 2,048 bytes. The first has a size (8 bytes), the form of records (8 bytes: 1 message alone, 2 with keys)
 and the keys that all records share; each other has a text's size, or 0 (8 bytes), the POSIX time at which it was begun
 (8 bytes, a float), how many bytes of its beginning are missing (8 bytes), and the text. It is in the newest segment
-only, and goes along to the next. Nobody looks at it while the writer lives; whoever drains a dead writer's segment
-makes a line of each text, behind the committed offset, and only then empties its part.
+only, and goes along to the next. No other process looks at it while the writer lives. The drainer of a dead writer's
+segment makes a line of each text, behind the committed offset, and only then empties the text's part.
 
 Order of writes
 ===============
 
 1. The lock file is locked under a temporary name and then renamed; a segment likewise is created under a temporary
    name, its blocks reserved (``posix_fallocate``: a full disk is an ``OSError`` here and not a SIGBUS later), its
-   header written, and only then renamed. Who sees a name sees a complete header and a lock that is held.
+   header written, and only then renamed. A process that sees a name sees a complete header and a lock that is held.
 2. A line is copied behind the committed offset; then the offset is moved by one aligned 8-byte store (through a
    ``memoryview`` of kind ``Q``: ``struct.pack_into`` writes zeros first, and readers see them).
 3. When a line does not fit, the next segment is created and only then this one sealed.
@@ -60,16 +62,18 @@ Invariants
 1. Each field has one owner, and an owner is one thread at a time: the writer in its turn, the drainer under
    its destination's drain lock.
 2. ``header <= acknowledged <= committed <= size``; none of the two offsets ever decreases. The sent offset goes back
-   when the answer is that nothing was taken; who sends a line below it again counts it as sent again.
+   when the answer is that nothing was taken; a drainer that sends a line below it once more counts the line as sent
+   again.
 3. Bytes below the committed offset never change.
 4. A segment is removed by the drainer, when it is acknowledged to its end and is sealed or its writer is dead.
-5. A writer never removes anything. A call waits a few milliseconds at most for another that is in here too; then its
-   line is left in the process's memory, and committed by the call that has the turn (:mod:`sumo_internal.spool.turn`).
+5. A writer never removes anything. A call waits a few milliseconds at most for another that is in here too. Then it
+   leaves its line in the process's memory, and the call that has the turn commits that line
+   (:mod:`sumo_internal.spool.turn`).
 6. What a writer had not finished making when it died (``*.new``, counts without a lock) is removed by the drainer once
-   it is :data:`sumo_internal.spool.reader.LEFTOVER_AGE_S` old: by then nobody can still be making it.
+   it is :data:`sumo_internal.spool.reader.LEFTOVER_AGE_S` old: by then no process can still be making it.
 
-Who may trust the committed offset
-==================================
+Which process may trust the committed offset
+============================================
 
 - The process itself: the interpreter lock is handed over between copying a line and reading the offset.
 - Another process, once the writer is dead (its lock is free): the kernel has seen all its stores.
@@ -80,29 +84,29 @@ Who may trust the committed offset
   no zero byte in a JSON text. The lines from the first such byte on are taken next time.
 
 A writer is dead when its lock could be taken *and* its process is gone: there is none with its number, or one that
-began at another time. A lock alone may have gone with its file or its descriptor, and a listing or a lock that could
-not be looked at says nothing.
+began at another time. A free lock alone does not prove it: the lock may have gone with its file or its descriptor. A
+listing or a lock that could not be looked at says nothing.
 
 When no file can be made
 ========================
 
 /tmp is full, or the folder is not ours alone: then a segment is memory of the same format (``memfd``), within a bound
-(SUMO_MEMORY_MAX_MB) that is the process's own. Its own drainer sees it, and so does the extension, which gets a
-descriptor of it before its first line (:mod:`sumo_internal.extension.keeper`): SHUTDOWN and a kill lose nothing. Its
-size is sealed, so that nobody can cut it. What has been delivered is given back at once. Where the extension does not
-have it, or no descriptor is left to send, it is *unprotected*: the invocation is held until it is delivered, and its
-lines are counted as such. Each new segment is a file again as soon as one can be made; a full one that was delivered
-has just given back the room for it.
+(SUMO_MEMORY_MAX_MB) that is the process's own. The process's own drainer sees the segment, and so does the extension,
+which gets a descriptor of it before its first line (:mod:`sumo_internal.extension.keeper`): SHUTDOWN and a kill lose
+nothing. The segment's size is sealed, so that no process can cut it. The memory of delivered segments is given back at
+once. A segment that the extension does not have, or for which no descriptor is left to send, is *unprotected*: the
+invocation is held until it is delivered, and its lines are counted as unprotected. Each new segment is a file again as
+soon as one can be made; a full segment that was delivered has just given back the room for one.
 
 When the function empties the folder
 ====================================
 
-A map works on without its file. What a process has mapped is drained by its own drainer, a living child's segment by
-the drainer that has it mapped; the next segment makes the folder, the lock and the counts again. At the end of each
-invocation the writer looks whether its files are there; the extension gets a descriptor of each that is not, as of
-memory, and where it does not get it, it is unprotected. Lost, and counted nowhere, is what lies in a removed segment
-when the last process that has it mapped dies before that.
+A map works on without its file. A process's own drainer drains what the process has mapped; the drainer that has a
+living child's segment mapped drains that. The next segment makes the folder, the lock and the counts again. At the end
+of each invocation the writer looks whether its files are there. The extension gets a descriptor of each segment whose
+file is gone, as it does of memory; a segment that the extension does not get is unprotected. If the last process that
+has a removed segment mapped dies before that, its lines are lost and counted nowhere.
 
-What this does not promise, besides: a line in whose :meth:`Spool.append` its writer is killed, or while it is left with
+Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
 another call.
 """

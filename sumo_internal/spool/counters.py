@@ -1,9 +1,9 @@
 """The counters: what went wrong with lines, counted where the counts survive the process that counted.
 
-Each count is a pair, lines and bytes, under one of :data:`REASONS`. A counters is a file of one page in the spool's
-folder, ``<name>.tally``, with one writer; what the environment has lost or gone through is the sum of all of them,
-those of dead processes included: only a dead writer's empty counters is removed. A writer makes its own with its first
-segment; where the disk has no room for one, the counts live as long as the process.
+Each count is a pair, lines and bytes, under one of :data:`REASONS`. The counts of one writer are in a file of one page
+in the spool's folder, ``<name>.tally``. What the environment has lost or gone through is the sum of all these files,
+those of dead processes included: of dead writers, only files without any count are removed. A writer makes its file
+with its first segment; where the disk has no room for one, the counts live as long as the process.
 
 Layout: 8 bytes ``SUMOTAL1``, 8 unused, then for each reason lines and bytes as unsigned 8-byte integers in the
 machine's order, each stored at once. Reasons are only ever added at the end: that is the format's version.
@@ -66,7 +66,7 @@ ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
 DRAINER = "-drainer"
-"""Stands behind a writer's name in that of its drainer's counters."""
+"""Stands behind a writer's name in the name of its drainer's counters."""
 
 _OF_ACCOUNTS = (RETRIED, FAILED_OVER, SENT_AGAIN, SPOOL_FULL, DISK_FULL, REFUSED, TOO_LARGE)
 """What may become of an account's own record."""
@@ -92,7 +92,7 @@ class Counters:
 
     @property
     def is_kept(self) -> bool:
-        """Are the counts in a file? Else (no room, or somebody has removed it) they are lost with the process."""
+        """Are the counts in a file? Else (there is no room, or the file was removed) they are lost with the process."""
         return is_at(self._path, self._inode)
 
     def keep(self) -> None:
@@ -119,7 +119,7 @@ class Counters:
 
 
 def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
-    """The counts of all counters in the folder, lines and bytes by reason; damaged files are left out.
+    """The sums of all counts in the folder, lines and bytes by reason; damaged files are left out.
 
     Args:
         folder: The spool's folder.
@@ -161,9 +161,11 @@ def has_news(
     Args:
         counts: The totals.
         before: When they were last reported.
-        accounts: Records that have reported them since, and may not have arrived: where there is no room for lines,
-            or nobody who takes them, there is none for these, and telling what became of them would go on for ever.
-        is_shutdown: Nothing comes after it; then what was asked for, and what became of accounts, is worth one too.
+        accounts: Records that have reported the totals since, and may not have arrived. Where there is no room for
+            lines, or no destination takes them, these fare the same, and reporting what became of them would go on for
+            ever.
+        is_shutdown: No record comes after this one: then what settings keep back, and what became of accounts, is worth
+            one too.
     """
     changed = {reason for reason, count in counts.items() if before.get(reason) != count}
     if is_shutdown:

@@ -21,7 +21,7 @@ def addressed(headers: Mapping[str, str], config: Config) -> dict[str, str]:
 
     Args:
         headers: As :func:`request_headers` made them.
-        config: Where to.
+        config: The settings, which say where to.
     """
     return {**headers, DESTINATION: destination(config)}
 
@@ -29,8 +29,8 @@ def addressed(headers: Mapping[str, str], config: Config) -> dict[str, str]:
 def destination(config: Config) -> str:
     """64 bits that tell where lines go: the endpoint as the settings have it, its token, the failover bucket.
 
-    FNV-1a, by hand: ``hashlib`` is a cost of each cold start, and this guards against a mix-up, not against anybody. An
-    endpoint's 100 random bits and more are not to be had from it.
+    FNV-1a, by hand: ``hashlib`` is a cost of each cold start, and this guards against a mix-up, not against an
+    attacker. An endpoint's 100 random bits and more cannot be had from these 64.
     """
     digest = 0xCBF29CE484222325
     for byte in "\0".join((config.endpoint, config.token, config.bucket_name, config.bucket_region)).encode():
@@ -39,14 +39,14 @@ def destination(config: Config) -> str:
 
 
 FIELDS_MAX = 30
-"""That Sumo Logic takes."""
+"""The most that Sumo Logic takes."""
 
 _TAGS = {
     "service": ("DD_SERVICE", "OTEL_SERVICE_NAME", "service.name", "POWERTOOLS_SERVICE_NAME"),
     "env": ("DD_ENV", "deployment.environment.name", "deployment.environment"),
     "version": ("DD_VERSION", "service.version"),
 }
-"""Variables, and attributes of OTEL_RESOURCE_ATTRIBUTES, in which they are looked for."""
+"""The variables, and the attributes of OTEL_RESOURCE_ATTRIBUTES, in which each tag is looked for."""
 
 
 def request_headers(config: Config, function_name: str, log_stream: str, version: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""Files in a folder that others may empty at any time: is it still the same one, is it ours alone, who has locked it.
+"""Files in a folder that other code may empty at any time: is each still the same, is it ours alone, is it locked.
 
-Separate from the spool and the counters, which both live in such a folder: functions empty /tmp, and what is mapped or
-locked then works on while nobody finds it any more. Whatever is opened in it is opened here, and nothing is opened that
-is no file of ours: a link leads anywhere, a device has no end, a FIFO waits for somebody to write into it.
+Separate from the spool and the counters, which both live in such a folder: functions empty /tmp, and a file that is
+mapped or locked then works on although no process finds it any more. Every file in the folder is opened here, and only
+files of ours are: a link leads anywhere, a device has no end, a FIFO waits for a writer.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class FolderRefusedError(Exception):
 class LockFile:
     """A file with a lock of this process's, which the kernel lets go of when the process dies.
 
-    The lock belongs to this one opening of the file (``F_OFD_SETLK``): whoever else opens and closes it, in this
-    process too, does not drop it. Forked children close theirs.
+    The lock belongs to this one opening of the file (``F_OFD_SETLK``): opening and closing the file elsewhere, in this
+    process too, does not drop it. Forked children close their descriptors of it.
     """
 
     __slots__ = ("path", "_descriptor", "_inode", "__weakref__")
@@ -57,13 +57,13 @@ class LockFile:
 
     @property
     def is_unlinked(self) -> bool:
-        """Has somebody removed the file? Then the lock keeps nobody off any more."""
+        """Was the file removed? Then the lock keeps no process off any more."""
         return not is_at(self.path, self._inode)
 
     def acquire(self) -> bool:
         """Lock it; False while it is locked elsewhere."""
         if self._descriptor < 0:
-            return False  # a forked child's
+            return False  # a forked child has closed it
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _TAKEN)
         except OSError:
@@ -109,10 +109,10 @@ def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybody
         path: Its path, in a folder of ours.
         flags: ``os.O_RDONLY`` and so on. A file that may be made gets the mode 0600.
         max_bytes: It must not be larger.
-        is_anybodys: It may be somebody else's.
+        is_anybodys: It may be another user's.
 
     Raises:
-        OSError: It is not there or cannot be made, or is none of ours: a link, a device, somebody else's, too large.
+        OSError: It is not there or cannot be made, or is none of ours: a link, a device, another user's, too large.
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
@@ -176,7 +176,7 @@ def start_of(pid: int | str) -> str:
 
 
 def is_at(path: str, inode: int) -> bool:
-    """Is the file with this inode still the one at the path? An inode is not used again while somebody has it open."""
+    """Is the file with this inode still the one at the path? An inode is not used again while a process has it open."""
     try:
         return os.stat(path, follow_symlinks=False).st_ino == inode
     except OSError:
@@ -187,9 +187,9 @@ def open_folder(path: str) -> None:
     """Make the spool's folder, or check that an existing one is ours alone; take back a mode that others could use.
 
     Raises:
-        FolderRefusedError: It cannot be made, is a symbolic link or a file, belongs to somebody else or is open to
+        FolderRefusedError: It cannot be made, is a symbolic link or a file, belongs to another user or is open to
             others on purpose, as /tmp is.
-        FileNotFoundError: Somebody is just removing it. Try again.
+        FileNotFoundError: Another thread or process is just removing it. Try again.
     """
     path = path.rstrip("/")  # with a slash at its end a link is followed
     try:
@@ -208,7 +208,7 @@ def open_folder(path: str) -> None:
 
 
 def _take_back(path: str) -> None:
-    """``chmod -R 777 /tmp`` does not make the folder anybody else's."""
+    """Take back the mode that ``chmod -R 777 /tmp`` gave; the folder is ours all the same."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

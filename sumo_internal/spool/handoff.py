@@ -1,17 +1,18 @@
 """What the function's process and the extension tell each other, beside the lines.
 
-Separate from the spool, whose files are lines: these are read once, may be missing (a function empties /tmp, a disk is
-full), and then something is less exact, and nothing is lost.
+Separate from the spool, whose files hold lines. These notes are read once and may be missing (a function empties /tmp,
+a disk is full); then something is less exact, and nothing is lost.
 
-* That the function is heard in its own process, and with that the names of its log group and stream and the headers of
-  its requests: no variable of the extension's tells them. The process holds a socket whose abstract name says that it
-  is there, and sends the rest through it; into ``function.json`` where the extension does not listen yet.
-* ``timed-out``: the request id of the invocation whose timeout was recorded last. Lambda may tell the next generation
-  of it once more.
+* That the function is heard in its own process, with the names of its log group and stream and the headers of its
+  requests: no variable of the extension's tells them. The process holds a socket whose abstract name says that the
+  process is there, and sends the rest through that socket; where the extension does not listen yet, the process writes
+  the rest to ``function.json``.
+* ``timed-out``: the request id of the invocation whose timeout was recorded last. Lambda may report that timeout once
+  more to the next generation.
 
 Where a segment can have no file, the function's process sends a descriptor of its memory to the extension's socket
-(:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. A descriptor that was sent is kept by the
-kernel until the extension takes it: that need not be awake, and the sender may be dead by then.
+(:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. The kernel keeps a sent descriptor until
+the extension takes it: the extension need not be awake, and the sender may be dead by then.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
 
     Args:
         folder: Path of the spool's folder, which should be there.
-        address: AWS_LAMBDA_RUNTIME_API; empty outside Lambda, where there is nobody to be told.
+        address: AWS_LAMBDA_RUNTIME_API; empty outside Lambda, where there is no extension to tell.
         log_group: AWS_LAMBDA_LOG_GROUP_NAME.
         log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
         headers: Request headers under which the function's lines travel.
@@ -58,7 +59,7 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
     global _presence
     if not address:
         return
-    import json  # loaded there; the extension, which needs it for its first event, gets none for this
+    import json  # the function's process has it loaded; the extension loads it for its first event, not for this
 
     text = json.dumps((log_group, log_stream, headers, time.time()))
     try:
@@ -81,7 +82,7 @@ def function(folder: str) -> bytes | None:
 
 
 def read_note(text: bytes) -> Note | None:
-    """What :func:`tell_function` told; None where these are no bytes of its."""
+    """What :func:`tell_function` told; None where the bytes are no such note."""
     import json
 
     try:
@@ -106,7 +107,8 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
         descriptor: Stays the caller's.
 
     Returns:
-        Whether the extension has it, or will have it when it looks. Else there is none, or it has too many to look at.
+        Whether the extension has it, or will have it when it looks. If not, there is no extension, or it has too many
+        to look at.
     """
     if not address:
         return False

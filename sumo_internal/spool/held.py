@@ -1,17 +1,17 @@
-"""Lines that are held back, in segments of their own, until it is known whether anybody wants them.
+"""Lines that are held back, in segments of their own, until it is known whether they are wanted.
 
 They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), which no drainer touches::
 
     <environment>-p<pid>.<number>.held     of the same writer, under the same lock
 
-1. As long as the writer lives, a held segment is its alone, and its committed offset goes back when the lines are
-   forgotten: that is the one difference to the spool's invariants.
+1. As long as the writer lives, a held segment is the writer's alone, and its committed offset goes back when its lines
+   are forgotten: that is the one difference from the spool's invariants.
 2. A held segment whose writer is dead is taken like any other: the invocation did not end, so it failed.
-3. When it fails otherwise, the segments are given to the spool by giving them its name, at once and whole.
-4. What does not fit goes out, and so does a line whose turn does not come in a few milliseconds: a bound must not lose
-   a line, and nobody can tell yet whether it is wanted.
+3. When the invocation fails otherwise, its segments are renamed to segments of the spool, each at once and whole.
+4. A line that does not fit goes out, and so does a line whose turn does not come in a few milliseconds: a bound must
+   not lose a line, and it is not known yet whether the line is wanted.
 
-A forked child holds nothing back: nobody tells it how the invocation has ended.
+A forked child holds nothing back: the parent does not tell it how the invocation has ended.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Held:
         self._has_ids = has_ids
         self._turn = Turn()
         self._verdict: Callable[[], None] | None = None
-        """What becomes of the lines that are held, where it could not be done yet."""
+        """What is to become of the held lines, where it could not be done yet."""
         self._writer = spool.writer
         self._sequence = 0
         self._segments: list[Segment] = []
@@ -60,7 +60,7 @@ class Held:
             self._spool.append(start, level)
 
     def forget(self) -> None:
-        """The invocation has succeeded: nobody will see its lines, which are counted as sampled out."""
+        """The invocation has succeeded: its lines are dropped, and counted as sampled out."""
         self._decide(self._forget)
 
     def release(self) -> None:
@@ -68,7 +68,7 @@ class Held:
         self._decide(self._release)
 
     def _decide(self, verdict: Callable[[], None]) -> None:
-        """Do it, or leave it to the thread whose turn it is. While something is left, no line is held back."""
+        """Carry a verdict out, or leave it to the thread whose turn it is. While one is left, no line is held back."""
         if self._verdict is None:
             self._verdict = verdict
         self._settle()
@@ -108,7 +108,7 @@ class Held:
         segment = self._segments[-1]
         begin = segment.committed_offset
         segment.map[begin : begin + len(line)] = line
-        held.append(True)  # first: what raises between the two must not let it go out as well
+        held.append(True)  # first: an error raised between the two must not let the line go out as well
         segment.committed_offset = begin + len(line)
 
     def _has_room(self, size_bytes: int) -> bool:

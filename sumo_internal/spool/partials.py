@@ -2,10 +2,10 @@
 
 Separate from the writer, which has finished lines only. The text lies in the header of the writer's current segment
 (the format is in :mod:`sumo_internal.spool`), so that it costs no file and no system call, and goes along to the next
-segment. While the writer lives nobody else reads it. When it is dead, whoever drains its segments makes records of it
-(:meth:`sumo_internal.spool.reader.SpoolReader.take`).
+segment. While the writer lives, no other process reads it. When the writer is dead, the drainer of its segments makes
+records of the text (:meth:`sumo_internal.spool.reader.SpoolReader.take`).
 
-The writer's lock is not taken here: a slot belongs to one thread and one stream at a time, and the worst that may go
+The writer's turn is not taken here: a slot belongs to one thread and one stream at a time, and the worst that may go
 wrong is one text less, or one too much, after a kill at that very instant. Nothing here raises.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from sumo_internal.spool.segment import Segment
 
 SLOT_BYTES = 2_048
-"""The context's, and each text's with what is said about it."""
+"""Size of the context's part, and of each text's part with what is said about the text."""
 SLOTS = PARTIALS_BYTES // SLOT_BYTES - 1
 """Texts at the same time: one for each stream and thread that has begun a line."""
 TEXT_MAX_BYTES = SLOT_BYTES - 24
-"""Of a longer text the end is kept, and how much was cut."""
+"""Bytes of a text that fit. Of a longer text the end is kept, and how much was cut."""
 CONTEXT_MAX_BYTES = SLOT_BYTES - 16
 
 _AREA = slice(PARTIALS_OFFSET, PARTIALS_OFFSET + PARTIALS_BYTES)
@@ -46,7 +46,7 @@ _SLOTS = tuple(
 )
 
 Slot = tuple[int, int]
-"""Where its text begins in the segment, in bytes, and what is said about it, in words of eight."""
+"""Where its text begins in the segment, counted in bytes, and where what is said about the text, in words of eight."""
 
 
 class Partials:
@@ -63,8 +63,8 @@ class Partials:
         self._context = b""
         self._form = 0
         self.is_wiped = False
-        """Are texts overwritten as soon as they are lines? They are as they were written; what is masked in a line must
-        not stay behind here."""
+        """Are texts overwritten as soon as they are lines? Texts are kept as they were written; what is masked in a
+        line must not stay behind here."""
         self.forget()
 
     def forget(self) -> None:
@@ -80,7 +80,7 @@ class Partials:
         self._write_context()
 
     def attach(self, segment: Segment) -> None:
-        """Go on in another segment, with what there is. The one before keeps nothing."""
+        """Go on in another segment, with the texts that there are. The segment before keeps none."""
         before = self._header, self._words, self._times, self._is_mapped
         if segment.free_offset <= PARTIALS_OFFSET:
             segment.map[_AREA] = self._header[_AREA]
@@ -91,7 +91,7 @@ class Partials:
         self._leave(*before)
 
     def detach(self) -> None:
-        """There is no segment for now: what there is stays in memory."""
+        """There is no segment for now: the texts stay in memory."""
         if self._is_mapped:
             before = self._header, self._words, self._times, self._is_mapped
             self._is_mapped = False
@@ -141,7 +141,7 @@ class Partials:
         return slot
 
     def extend(self, slot: Slot, text: str) -> None:
-        """Keep what was written behind it."""
+        """Keep what was written behind the beginning."""
         begin, word = slot
         try:
             data = text.encode("utf-8", "surrogateescape")
@@ -156,7 +156,7 @@ class Partials:
             pass
 
     def _rewrite(self, slot: Slot, data: bytes | bytearray, cut_bytes: int) -> None:
-        """Keep the end of what does not fit: half of what would, or it would have to be done again for each piece."""
+        """Keep the end of a text that does not fit: half a slot, or each further piece would need this again."""
         begin, word = slot
         kept = data[-(TEXT_MAX_BYTES // 2) :].lstrip(_CONTINUED)
         self._cut.add(slot)
@@ -189,14 +189,14 @@ class Partial:
 
     def __init__(self, number: int, text: str, cut_bytes: int, created_s: float, context: str | None) -> None:
         self.number = number
-        """Of its slot, from 1."""
+        """The number of the text's slot, from 1."""
         self.text = text
         self.cut_bytes = cut_bytes
         """So much of its beginning is lost."""
         self.created_s = created_s
         """POSIX time at which it was begun."""
         self.context = context
-        """What all records shared when the writer died, as a piece; None where they had no keys of ours."""
+        """What all records shared when the writer died, as a piece; None where records had no keys of ours."""
 
 
 def has_any(segment: Segment) -> bool:
@@ -223,7 +223,7 @@ def read(segment: Segment) -> list[Partial]:
 
 
 def clear(segment: Segment) -> None:
-    """They are lines now."""
+    """Empty the slots of a dead writer's segment: their texts are lines now."""
     for begin, word in _used(segment):
         segment.map[word * 8 : begin + TEXT_MAX_BYTES] = bytes(begin + TEXT_MAX_BYTES - word * 8)
 

@@ -1,9 +1,9 @@
 """The reader: a drainer's view of the spool's folder, of all writers' segments, the dead ones' too.
 
 Separate from the spool, which every start of a function loads and which only writes: this is for the shipping thread
-and the extension. The file format and its invariants are :mod:`sumo_internal.spool.writer`'s.
+and the extension. The file format and its invariants are described in :mod:`sumo_internal.spool`.
 
-It says what may be taken, and removes what is finished. What is done with lines, it does not know.
+It says what may be taken, and removes what is finished. It does not know what is done with the lines.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 SETTLED_NS = 20_000_000
-"""A folder that was changed this short a time ago may be changed again within the same tick of the clock that its time
-is taken from (4 ms, 10 on some kernels), which would not show."""
+"""A folder's time is taken from a clock that ticks every 4 ms (10 on some kernels). A folder that was changed this
+short a time ago may be changed again within the same tick, which its time would not show."""
 LEFTOVER_AGE_S = 60
 """Making a segment or a lock takes a millisecond; a minute leaves room for an environment frozen in between."""
 
@@ -54,7 +54,7 @@ class SpoolReader:
                 they outlive their files.
             destination: Where lines are to go, if no own writer says it: what is addressed elsewhere is left alone.
                 Empty: whatever is there is taken.
-            keeper: Has others' segments that have no files.
+            keeper: Has the segments of other processes that have no files.
         """
         self.folder = folder
         self.own = own
@@ -66,7 +66,7 @@ class SpoolReader:
         """Paths of segments that are addressed elsewhere."""
         self._foreign: dict[str, Segment] = {}
         self._alive: dict[str, bool] = {}
-        """Of the writers of these."""
+        """By the writer of these segments: does it live?"""
         self._names: list[str] = []
         self._listed_ns = self._looked_ns = self._tidied_ns = -1
         """The folder's own time when it was last listed, and when others' segments and leftovers were last looked for
@@ -78,12 +78,12 @@ class SpoolReader:
         self._is_refused = False
         """The folder is not ours alone, or a symbolic link: nothing in it is taken, made or removed."""
         self.envelope = b""
-        """Of the last segment of another process that was found here."""
+        """The envelope of the last segment of another process that was found here."""
         self.damaged: list[tuple[str, int]] = []
         """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
         self.complete: Callable[[Partial], str | None] | None = None
-        """Makes a record of what a dead writer had written of a line: its text up to the brace, which is added here
-        with an id. None where such a text is left alone."""
+        """Makes a record of what a dead writer had written of a line: the record's text up to the brace, which the
+        reader adds with an id. None where such a text is left alone."""
 
     def acquire(self) -> bool:
         """Become the destination's one drainer; False while another process is. The kernel frees it when one dies."""
@@ -96,7 +96,7 @@ class SpoolReader:
         except FolderRefusedError:
             self._is_refused = True  # what is mapped already is drained all the same
         except OSError:
-            self._lock = None  # no folder, or no room: to drain what there is matters more than to be the only one
+            self._lock = None  # no folder, or no room: draining what there is matters more than being the only drainer
         return self._lock is None or self._lock.acquire()
 
     def release(self) -> None:
@@ -125,7 +125,7 @@ class SpoolReader:
 
         Args:
             limit_bytes: Size up to which lines are taken; see :meth:`Segment.take` for a longer first line.
-            is_single: Take one slice, so that it is known whose trouble it is.
+            is_single: Take one slice only, so that it is known which one makes trouble.
         """
         slices: list[Slice] = []
         left_bytes = limit_bytes
@@ -139,7 +139,7 @@ class SpoolReader:
             if taken is None:
                 continue
             if slices and taken.size_bytes > left_bytes:
-                break  # one line, and too long
+                break  # the slice is one line, and that is too long
             slices.append(taken)
             left_bytes -= taken.size_bytes
             if taken.end < end:
@@ -147,10 +147,10 @@ class SpoolReader:
         return slices
 
     def has_others(self) -> bool:
-        """Has another writer lines here? Any thread may ask: it is one system call, where no file has come or gone.
+        """Has another writer lines here? Any thread may ask: it takes one system call, where no file has come or gone.
 
-        Each further one beside a handler that logs would cost a hand-over of the interpreter lock, and to list a folder
-        takes one for each file.
+        Each further system call beside a handler that logs would cost a hand-over of the interpreter lock, and listing
+        a folder takes one for each file.
         """
         assert self.own is not None, "others than whom"
         if self._looked_ns < 0 or self._looked_ns != self._changed_ns():
@@ -185,7 +185,7 @@ class SpoolReader:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:
             yield from self._own_segments(self.own)
-        if self._marks is None:  # what has come since is not taken, so nobody looks for it
+        if self._marks is None:  # what has come since the mark is not taken, so it is not looked for
             self._look_for_others()
         else:
             self._map_waiting()
@@ -204,8 +204,8 @@ class SpoolReader:
     def _complete_lines(self, segment: Segment) -> bool:
         """Make records of what a dead writer had begun; False where there is no room for them.
 
-        The segment has no owner now but whoever drains. A drainer that dies in here leaves the text, or the text and
-        its record, which then comes once more with the same id.
+        The drainer is the segment's only owner now. A drainer that dies in here leaves the text, or the text and its
+        record; the record then comes once more with the same id.
         """
         if self.complete is None or not partials.has_any(segment):
             return True
@@ -234,7 +234,7 @@ class SpoolReader:
         return True
 
     def _look_for_others(self) -> None:
-        """Find the segments of other writers, and who of them lives."""
+        """Find the segments of other writers, and which of these writers live."""
         names = [] if self._is_refused else self._list()
         self._looked_ns = -1 if self._is_refused else self._listed_ns
         self._strange.intersection_update(f"{self.folder}/{name}" for name in names)
@@ -307,7 +307,7 @@ class SpoolReader:
             size_bytes = os.lstat(path).st_size - HEADER_BYTES
             os.rename(path, f"{path}.damaged")
         except OSError:
-            return  # somebody has removed it, or made a folder of that name: what cannot be moved is left where it is
+            return  # the file is gone, or a folder has that name: what cannot be moved is left where it is
         self.damaged.append((problem, max(0, size_bytes)))
 
     def _changed_ns(self) -> int:
@@ -370,7 +370,7 @@ def last_lines(folder: str) -> list[bytes]:
         try:
             segment = Segment.open(path)
         except (SegmentDamagedError, OSError):
-            continue  # set aside, or removed, by whoever drains
+            continue  # a drainer has set it aside, or removed it
         lines.append(segment.last_line())
         segment.close()
     return lines
@@ -394,7 +394,7 @@ def is_alive(folder: str, writer: str) -> bool:
         pass
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
-            return True  # nothing can be told without a descriptor
+            return True  # without a descriptor nothing can be known
     pid = writer.removesuffix(DRAINER).rpartition("-p")[2]
     try:
         os.kill(int(pid), 0)

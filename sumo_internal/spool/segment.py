@@ -1,6 +1,6 @@
 """One segment of the spool: a mapped file of finished lines, as writer and drainer both see it, and slices of it.
 
-The format, what survives what and who may trust which field are described in :mod:`sumo_internal.spool`.
+The format, what survives what, and which process may trust which field, are described in :mod:`sumo_internal.spool`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE = 1, 2, 3, 4, 5
 ENVELOPE_OFFSET = 64
 PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
-"""Of text without a line end, in the header."""
+"""Where the header holds text without a line end."""
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
@@ -39,7 +39,7 @@ INFO, WARNING = 20, 30
 NO_ROOM = (12, 28, 122)
 """ENOMEM, ENOSPC, EDQUOT: the same numbers wherever Lambda runs. The module that has them is not there at the start."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-"""Of a segment in memory: nobody else can cut it under us, which would kill."""
+"""Seals of a segment in memory: if another process could cut it, our next access would kill us."""
 
 
 MAPPED_MAX = 64
@@ -61,7 +61,8 @@ class SegmentDamagedError(Exception):
 class Segment:
     """One mapped file of the spool, as writer and drainer both see it.
 
-    Up to Python 3.12 the map has a descriptor of its own, which goes with it: who drops a segment leaves nothing open.
+    Up to Python 3.12 the map has a descriptor of its own, which is closed with it: dropping a segment leaves nothing
+    open.
     """
 
     __slots__ = (
@@ -83,9 +84,9 @@ class Segment:
         self.writer = os.path.basename(path).partition(".")[0]
         self.size_bytes = size_bytes
         self.is_in_memory = is_in_memory
-        """It never had a file; the path is only a name."""
+        """The segment never had a file; the path is only a name."""
         self.is_kept = True
-        """It survives this process: its file does, or the extension has it."""
+        """The segment survives this process: its file does, or the extension has it."""
         self.is_lent = False
         """The extension has it although it had a file."""
         self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
@@ -104,15 +105,15 @@ class Segment:
             path: Its path.
             envelope: Its request headers, as a JSON object.
             size_bytes: Its size; :data:`SEGMENT_BYTES` where it is 0.
-            is_filled: Write all of it once. That takes 0.2 ms, and of each line to come a tenth of its cost: the first
-                store into a page whose block is only reserved takes 2 µs.
+            is_filled: Write all of it once. That takes 0.2 ms, and saves each line to come a tenth of its cost: the
+                first store into a page whose block is only reserved takes 2 µs.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
         """
         size_bytes = size_bytes or SEGMENT_BYTES
         unfinished = f"{path}.new"
-        # Not O_EXCL: a time limit that raises in the middle of this leaves the file, and the next line comes by again.
+        # Not O_EXCL: a time limit that raises in the middle of this leaves the file, and the next line makes it again.
         descriptor = open_file(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             os.posix_fallocate(descriptor, 0, size_bytes)
@@ -216,7 +217,7 @@ class Segment:
 
     @property
     def acknowledged_offset(self) -> int:
-        """Lines up to here are somebody else's."""
+        """Lines up to here have been delivered, or dropped and counted."""
         return self.cursors[ACKNOWLEDGED]
 
     @property
@@ -230,7 +231,7 @@ class Segment:
 
     @property
     def is_unlinked(self) -> bool:
-        """Has somebody (a function that empties /tmp, or the drainer) removed the file under us?"""
+        """Has a function that empties /tmp, or the drainer, removed the file under us?"""
         return not self.is_in_memory and not is_at(self.path, self._inode)
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
@@ -239,7 +240,7 @@ class Segment:
         Args:
             limit_bytes: Size up to which whole lines are taken; a first line longer than that is taken alone.
             end: An earlier committed offset, beyond which nothing is taken.
-            is_verified: Take only whole lines whose bytes are all visible; for a living writer elsewhere.
+            is_verified: Take only whole lines whose bytes are all visible; for a segment of another process that lives.
         """
         begin = self.cursors[ACKNOWLEDGED]
         end = self.cursors[COMMITTED] if end is None else end
@@ -258,7 +259,7 @@ class Segment:
     def remove(self) -> None:
         """Give all of it back, with the mapping; slices of it must be gone."""
         if self.is_in_memory or self.is_unlinked:
-            # The process that keeps a descriptor of it looks at it when it gets the next one.
+            # The process that keeps a descriptor of this segment looks at the segment when it gets the next one.
             try:
                 self.map.madvise(MADV_REMOVE, HEADER_BYTES, self.size_bytes - HEADER_BYTES)
             except OSError:
@@ -268,7 +269,7 @@ class Segment:
         self.close()
 
     def lend(self, entrust: Callable[[str, int], bool]) -> bool:
-        """Give a descriptor of a removed file to a process that keeps it: the map's own, wherever that is."""
+        """Give the map's own descriptor of a removed file, found in /proc, to a process that keeps it."""
         try:
             for name in os.listdir("/proc/self/fd"):
                 try:
@@ -287,7 +288,7 @@ class Segment:
         try:
             self.map.close()
         except BufferError:
-            pass  # a thread of the writer's was stopped in the middle of a text without a line end: it goes with that
+            pass  # a thread was stopped in the middle of keeping text without a line end: the map goes with that
 
 
 class Slice:
@@ -318,18 +319,18 @@ class Slice:
         return memoryview(self.segment.map)[self.begin : self.end]
 
     def mark_sent(self) -> tuple[int, int, int]:
-        """They go out now. Returns the sent offset as it was, and lines and bytes of these that lie below it."""
+        """The lines go out now. Returns the old sent offset, and how many lines and bytes of these lie below it."""
         before = self.segment.cursors[SENT]
         self.segment.cursors[SENT] = max(before, self.end)
         again = self.segment.map[self.begin : min(before, self.end)]
         return before, again.count(b"\n"), len(again)
 
     def unmark_sent(self, before: int) -> None:
-        """They have not been taken, that is certain: the sent offset is what it was before."""
+        """The lines have certainly not been taken: the sent offset goes back to what it was before."""
         self.segment.cursors[SENT] = before
 
     def acknowledge(self) -> None:
-        """These lines are somebody else's now (or dropped, and counted): they are not taken again."""
+        """These lines are delivered now (or dropped, and counted): they are not taken again."""
         self.segment.cursors[ACKNOWLEDGED] = self.end
 
 
@@ -354,8 +355,8 @@ def _is_envelope(text: bytes) -> bool:
 def _verified_bytes(lines: bytes) -> int:
     """Size of the leading part that consists of whole lines of which every byte is visible.
 
-    A byte that is not visible yet is zero, and no JSON text has a zero byte. To parse the lines would tell no more, and
-    end with an exception where one is nested deeply.
+    A byte that is not visible yet is zero, and no JSON text has a zero byte. Parsing the lines would tell no more, and
+    would raise where a line is nested deeply.
     """
     hidden = lines.find(b"\0")
     return lines.rfind(b"\n", 0, len(lines) if hidden < 0 else hidden) + 1

@@ -1,14 +1,14 @@
-"""A turn: what one call at a time may do, and no caller ever waits for without bound.
+"""A turn: the right to do what only one call at a time may do. No caller waits for it without bound.
 
 Separate because the spool and the lines that are held back both need it. A signal handler or a finaliser may log in the
-middle of a line of the same thread; it then waits for logging's own lock, which another thread may have that waits for
-us. So a call that does not get the turn within :data:`WAIT_S` leaves what it wanted to have done, and the call that has
-the turn looks for that once more after giving it back.
+middle of a line of the same thread; it then waits for logging's own lock, and the thread that has that lock may be
+waiting for us. So a call that does not get the turn within :data:`WAIT_S` leaves its work behind, and the call that has
+the turn looks for such work once more after giving the turn back.
 
-Not a lock of the interpreter's: an exception of a signal handler's may come between its being taken and anything that
-could say by whom. Here each call has a token of its own, and one operation of a dictionary's takes the turn and says
-whose it is. It also takes less time. A token is the thread's number, an object that each call of ``get_ident`` makes
-anew: the same object is the same call, an equal one the same thread.
+It is not a lock of the interpreter's: a signal handler may raise after such a lock was taken and before anything could
+note which call has it. Here each call has a token of its own, and one operation of a dictionary's both takes the turn
+and notes the token. That also takes less time. A token is the thread's number, an object that each call of
+``get_ident`` makes anew: the same object is the same call, an equal one the same thread.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Turn:
         self._waiting: set[int] = set()
 
     def run(self, work: Callable[..., object], *arguments: object) -> bool:
-        """Do something when it is our turn; False where that does not come in time, or is this thread's already.
+        """Do something in our turn; False where the turn does not come in time, or is this thread's already.
 
         A signal handler may raise anywhere: then the turn is given back all the same.
         """
@@ -56,7 +56,7 @@ class Turn:
         return True
 
     def _await(self, token: int) -> bool:
-        """Wait, but not for this thread itself, nor in the middle of its waiting: signals may come faster than this."""
+        """Wait, unless this thread has the turn or waits for it already: signals may come faster than a wait ends."""
         if token in self._waiting:
             return False
         self._waiting.add(token)

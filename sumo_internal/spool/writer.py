@@ -1,4 +1,4 @@
-"""The writer: numbers lines and appends them to this process's own segments, whoever calls, whenever.
+"""The writer: numbers lines and appends them to this process's own segments, for any thread at any instant.
 
 The format of what it writes is described in :mod:`sumo_internal.spool`; the files are :mod:`.segment`'s.
 """
@@ -42,24 +42,25 @@ if TYPE_CHECKING:
 _ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
 """Ends of lines, with the last two digits of their ids."""
 SEGMENTS_MIN = 3
-"""One that is full, one that is being filled, one in reserve: with fewer, full once would be full for ever."""
+"""One that is full, one that is being filled, one in reserve: with fewer, a spool once full would stay full for
+ever."""
 
 _ROLL_ATTEMPTS_MAX = 5
-"""For a new segment while somebody keeps emptying the folder; making one takes less than a millisecond."""
+"""Attempts at a new segment while the function keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
 FORKS_PER_WAKE = 64
-"""Children after which their parent's drainer looks for what they have left: a first segment each is 4 MB."""
+"""Forks after which the parent's drainer looks for what the children have left: a first segment each is 4 MB."""
 LEFT_MAX_LINES = 2_000
 LEFT_MAX_BYTES = 1_000_000
 """Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted. A collection of
 garbage in the middle of a line finds 700 objects, and each may write two lines."""
 _UNCOUNTED_MAX = 100
-"""Counts that are left likewise; beyond it those of one reason are put together."""
+"""Bound on counts that are left likewise; beyond it, the counts of one reason are put together."""
 
 
 class Spool:
-    """This process's own writer: numbers lines and appends them, whoever calls, whenever."""
+    """This process's own writer."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class Spool:
         max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
         self._max_bytes = max_segments * SEGMENT_BYTES
         self.held_segments_max = max(1, max_segments // 4)
-        """Bound on what is held back, besides."""
+        """Bound on held segments, on top of the others."""
         self._reserved_bytes = -(-max_segments // 10) * SEGMENT_BYTES
         self._memory_max_segments = memory_max_bytes // SEGMENT_BYTES
         self._keeper = keeper
@@ -124,8 +125,8 @@ class Spool:
     def _begin_life(self, *, is_child: bool = False) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
 
-        The parent's map is inherited by a child but not the right to write to it (invariant 1); its lock file is not
-        inherited at all. The child's first segment is made when it first has a line.
+        A child inherits the parent's map but not the right to write to it (invariant 1), and does not inherit the lock
+        file at all. The child's first segment is made when the child first has a line.
         """
         self.segments.clear()
         self._is_child = is_child
@@ -133,7 +134,8 @@ class Spool:
         self._turn = Turn()
         self._owner = self._turn.owner
         self._left: deque[tuple[str, int]] = deque()
-        """Lines that were appended out of turn. The first may be just on its way, and is its thread's alone."""
+        """Lines that were appended out of turn. The first may be on its way into the spool; then it belongs to the
+        thread that has the turn."""
         self._uncounted: deque[tuple[str, int, int]] = deque()
         self._hundreds = -1
         self._number = self._next_hundred()
@@ -198,7 +200,7 @@ class Spool:
             self._settle_quietly()
 
     def _leave(self, start: str, level: int) -> None:
-        """Leave a line with the thread whose turn it is, or commit it, behind those that were left, if that is us."""
+        """Leave a line with the thread whose turn it is; in our own turn, commit it behind the lines that were left."""
         self._left.append((start, level))
         try:
             if len(self._left) > LEFT_MAX_LINES or sum(len(each) for each, _ in list(self._left)) > LEFT_MAX_BYTES:
@@ -206,7 +208,7 @@ class Spool:
                 del self._left[1]  # the first may be just on its way
                 self._count_later(BLOCKED, 1, size_bytes)
         except IndexError:
-            pass  # it has just become our turn's, all of it
+            pass  # the thread that has the turn has just taken all of it
         self._settle_quietly()
 
     def _settle_quietly(self) -> None:
@@ -216,7 +218,7 @@ class Spool:
             pass  # at the end of the function's stack: what is left is there for the next line
 
     def settle(self) -> None:
-        """Commit, and count, what was left; at once if it is our turn, else whoever has it comes by here."""
+        """Commit, and count, what was left; at once if it is our turn, else by the thread that has the turn."""
         while self._left or self._uncounted:
             if not self._turn.run(self._take_in):
                 return
@@ -300,7 +302,7 @@ class Spool:
         except OSError:
             return False
         if not segment.is_kept and self._is_child:
-            return False  # it has no drainer, and ends without a word
+            return False  # a child has no drainer, and ends without saying that lines are lost
         if segment.is_kept:
             diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
         else:
@@ -331,7 +333,8 @@ class Spool:
             needed_bytes = -(-(HEADER_BYTES + size_bytes) // HEADER_BYTES) * HEADER_BYTES
             new_bytes = min(SEGMENT_BYTES, max(CHILD_SEGMENT_BYTES, 2 * self._limit_offset, needed_bytes))
         taken_bytes, others_bytes = self._taken_bytes()
-        # Its first is on top of the bound, within one of its own: hundreds of children may have one each.
+        # A child's first segment is on top of the bound, within a bound of its own: hundreds of children may have one
+        # each.
         is_extra = number == 1 and others_bytes + new_bytes <= self._max_bytes // 4
         taken_bytes += max(0, others_bytes - self._max_bytes // 4)
         is_reserved = not is_extra and taken_bytes + new_bytes > self._max_bytes - self._reserved_bytes
@@ -346,17 +349,17 @@ class Spool:
         self._go_on(segment, is_reserved=is_reserved)
         is_last_segment = taken_bytes + new_bytes + SEGMENT_BYTES > self._max_bytes - self._reserved_bytes
         if number > 1 and is_last_segment and self.on_backlog is not None:
-            self.on_backlog()  # however little is unsent: what keeps the segments before is to go
+            self.on_backlog()  # however little is unsent: the segments before this one are to be freed
         return True
 
     def _taken_bytes(self) -> tuple[int, int]:
-        """What all segments take, but for those that other writers are filling; and what these take.
+        """The bytes of all segments but those that other writers are filling; and the bytes of those.
 
         Raises:
             OSError: The folder cannot be listed.
         """
-        # Segments whose files were removed under us still take their room; those of the drainer's removing are gone
-        # from the list before their files are.
+        # Segments whose files were removed under us still take their room; segments that the drainer removes leave the
+        # list before their files go.
         unlinked = [segment for segment in list(self.segments) if segment.is_unlinked]
         paths = list_segments(self.folder)
         taken_bytes = sum(segment.size_bytes for segment in unlinked if segment in self.segments)
@@ -375,7 +378,8 @@ class Spool:
 
     def _go_on(self, segment: Segment, *, is_reserved: bool) -> None:
         """Fill this segment from now on."""
-        # A signal handler may raise between any two of these: until the last there is no room, and one more is made.
+        # A signal handler may raise between any two of these: until the last there is no room, and the next line makes
+        # one segment more.
         self._clear_offset = self._end_offset = self._limit_offset = 0
         self.segments.append(segment)
         previous, self._cursors, self._map = self._cursors, segment.cursors, segment.map
@@ -433,11 +437,11 @@ class Spool:
             os.rename(segment.path, f"{segment.path}.spool")
             segment.path += ".spool"
         except OSError:
-            pass  # somebody has removed the file: what is mapped is still there for this process's drainer
+            pass  # the file was removed: what is mapped is still there for this process's drainer
         self.segments.appendleft(segment)
 
     def count(self, reason: str, lines: int, size_bytes: int) -> None:
-        """Count lines that do not get here."""
+        """Count lines that do not reach the spool."""
         self._count_later(reason, lines, size_bytes)
         self._settle_quietly()
 
@@ -449,7 +453,7 @@ class Spool:
                 try:
                     reason, lines, size_bytes = self._uncounted.popleft()
                 except IndexError:
-                    break  # they have just been counted
+                    break  # another call has just counted them
                 had = sums.get(reason, (0, 0))
                 sums[reason] = (had[0] + lines, had[1] + size_bytes)
             self._uncounted.extend((reason, *count) for reason, count in sums.items())
@@ -457,7 +461,7 @@ class Spool:
     def _refuse(self, reason: str, size_bytes: int) -> bool:
         """Count a line for which there is no room."""
         self.counters.add(reason, 1, size_bytes)
-        if self._is_child and not self.counters.is_kept:  # and it has no drainer to say so before it ends
+        if self._is_child and not self.counters.is_kept:  # and the child has no drainer to say so before it ends
             diagnostics.say_once(
                 "error", f"lines of a forked child are lost: {LOSSES[reason]}, nor can they be counted"
             )
@@ -467,11 +471,11 @@ class Spool:
         """Go on with new files where ours were removed under us, and have room for counts before there are any.
 
         What the current segment holds stays in :attr:`segments`, mapped, for this process's own drainer. The extension
-        gets what nobody would find any more; where it cannot, these lines are unprotected.
+        gets the segments that no process would find any more; the lines of one that it does not get are unprotected.
 
         Raises:
-            FolderRefusedError: Somebody else has made the folder meanwhile.
-            FileNotFoundError: Somebody is just removing it.
+            FolderRefusedError: Another user has made the folder meanwhile.
+            FileNotFoundError: The function is just removing it.
         """
         self.run(self._mend)
 
@@ -525,14 +529,14 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    """Every so many children: what they have left, or will have, is not to take their bound."""
+    """Every so many children, wake the drainer: what children leave is not to use up their bound."""
     for spool in list(_spools):
         spool.forks += 1
         if spool.forks % FORKS_PER_WAKE == 0 and spool.on_backlog is not None:
             spool.on_backlog()
 
 
-# One for all: what is registered here stays for ever.
+# One hook for all spools: what is registered here stays for ever.
 os.register_at_fork(after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
 
 
@@ -571,7 +575,7 @@ def _is_pending(path: str, destination: str) -> bool:
     try:
         descriptor = open_file(path, os.O_RDONLY)
     except OSError:
-        return False  # removed meanwhile: somebody has delivered it
+        return False  # removed meanwhile: a drainer has delivered it
     try:
         cursors = memoryview(os.pread(descriptor, ENVELOPE_OFFSET, 0).ljust(ENVELOPE_OFFSET, b"\0")).cast("Q")
         if cursors[COMMITTED] <= cursors[ACKNOWLEDGED]:
@@ -583,7 +587,7 @@ def _is_pending(path: str, destination: str) -> bool:
 
 
 def _locked(path: str) -> LockFile:
-    """A new file that carries this process's lock, and when it began; it has its name only once it is locked."""
+    """A new file with this process's lock; in it, when the process began. It has its name only once it is locked."""
     file = LockFile(f"{path}.new")
     file.acquire()
     file.write(start_of(os.getpid()))
