@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from sumo_internal import config
 from sumo_internal.extension.function_note import FunctionNote
+from sumo_internal.extension.hearing import observe
 from sumo_internal.spool import handoff
 
 NOTE = ("/orders/logs", "stream ä", {"X-Sumo-Host": "/aws/lambda/orders"})
@@ -27,6 +29,7 @@ def address() -> Iterator[str]:
 
 def let_go() -> None:
     """Be a process that is gone."""
+    handoff._late = None
     if handoff._presence >= 0:
         os.close(handoff._presence)
         handoff._presence = -1
@@ -67,6 +70,34 @@ def test_without_a_disk_and_before_the_extension(address: str) -> None:
     with listening(address, "/nowhere") as note:
         note.look()
         assert (note.is_there, note.has_content) == (True, False)
+
+
+def test_what_the_extension_was_not_up_for_is_sent_when_the_init_is_over(address: str) -> None:
+    """Without a disk the note has no file: it is sent once more, and once only."""
+    handoff.tell_function("/nowhere", address, *NOTE)
+    with listening(address, "/nowhere") as note:
+        handoff.tell_late()
+        note.look()
+        assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
+    assert handoff._late is None
+    handoff.tell_late()
+
+
+def test_a_process_that_dies_before_lambda_delivers_was_there(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image's short life: the extension is up later than the function, and its first delivery comes at SHUTDOWN.
+
+    Guards against each line arriving twice, once from the process and once from Lambda.
+    """
+    monkeypatch.delenv("AWS_LAMBDA_EXEC_WRAPPER", raising=False)
+    settings, _ = config.read({"SUMO_HTTP_ENDPOINT": "https://h/", "SUMO_SPOOL_DIR": str(tmp_path)})
+    handoff.tell_function(str(tmp_path), address, *NOTE)
+    hearing = observe(settings, address)
+    let_go()
+    hearing.look()
+    assert hearing.is_in_process
+    hearing._note.close()
 
 
 def test_a_file_of_an_earlier_process_is_nobody(tmp_path: Path, address: str) -> None:

@@ -142,7 +142,10 @@ def observe(config: Config, address: str) -> Hearing:
         config: The settings.
         address: AWS_LAMBDA_RUNTIME_API.
     """
-    return Hearing(config, os.environ, FunctionNote(address, config.spool_dir))
+    hearing = Hearing(config, os.environ, FunctionNote(address, config.spool_dir))
+    # A process that was there before our socket has sent nothing to it, and may be dead when Lambda delivers events.
+    hearing.look()
+    return hearing
 
 
 class Waiting:

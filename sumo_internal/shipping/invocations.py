@@ -19,6 +19,7 @@ from sumo_internal import diagnostics, threads
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import Signal
+from sumo_internal.spool import handoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Invocations:
             self._finish_registering(self._registration)
         if self._running_id is None:
             self._recorder.leave_init()
+            handoff.tell_late()
             return
         try:
             self._recorder.leave_invocation()

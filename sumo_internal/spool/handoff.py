@@ -34,6 +34,8 @@ NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
 _presence = -1
 """Descriptor of the socket that is held for as long as this process lives."""
+_late: tuple[bytes, bytes] | None = None
+"""The note that could not be sent, and the name of the socket that it is for."""
 
 
 def function_name(address: str) -> bytes:
@@ -56,7 +58,7 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
         log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
         headers: Request headers under which the function's lines travel.
     """
-    global _presence
+    global _presence, _late
     if not address:
         return
     import json  # the function's process has it loaded; the extension loads it for its first event, not for this
@@ -73,7 +75,25 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
         presence.sendto(text.encode(), extension_name(address))
     except OSError:  # the extension is not up yet, or another process of the function's has told already
         _write(f"{folder}/{_FUNCTION}", text)
+        _late = text.encode(), extension_name(address)
     _presence = presence.detach()  # an object would be warned of when the process ends
+
+
+def tell_late() -> None:
+    """Send the note that the extension was not up for, once the init is over: the file may have had no room."""
+    global _late
+    if _late is None:
+        return
+    note, _late = _late, None
+    try:
+        sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            sender.setblocking(False)
+            sender.sendto(*note)
+        finally:
+            sender.close()
+    except OSError:
+        pass  # there is no extension beside this process
 
 
 def function(folder: str) -> bytes | None:
