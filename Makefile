@@ -21,16 +21,21 @@ help: ## Show this list
 demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT)
 
-# The tests start many processes: more workers than this slow each other down.
+# The tests start many processes: more workers than this slow each other down. Some of what they try is a race with the
+# machine (a freeze, a kill, a hold of two seconds): what has failed beside others is run once more, alone, and has to pass.
+PYTEST := "$(VENV_PYTHON)" -m pytest
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
+ALONE := { echo "what has failed is run once more, alone"; $(PYTEST) --last-failed --last-failed-no-failures none; }
+
 test: $(VENV_READY) ## Run the whole test suite, and its in-process part on every other Python of this machine
-	"$(VENV_PYTHON)" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(PYTEST) $(PARALLEL) || $(ALONE)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.
 SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path fleet examples readme demo))
 
 test-short: $(VENV_READY) ## Run the part of the tests that depends on the machine and its user
-	"$(VENV_PYTHON)" -m pytest --quiet --numprocesses auto --maxprocesses 4 --dist worksteal $(SHORT)
+	$(PYTEST) --quiet $(PARALLEL) $(SHORT) || $(ALONE)
 
 soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))

@@ -75,8 +75,12 @@ def _run(interpreter: Interpreter, files: list[Path]) -> bool:
     python = _environment(interpreter)
     cache = ["-o", f"cache_dir=.cache/pytest-{interpreter}"]
     parallel = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
-    command = [str(python), "-m", "pytest", "-q", *cache, *parallel, *sys.argv[1:], *map(str, files)]
-    return subprocess.run(command, cwd=ROOT).returncode != 0
+    pytest = [str(python), "-m", "pytest", "-q", *cache, *sys.argv[1:], *map(str, files)]
+    # As in the Makefile: what has failed beside others is run once more, alone, and has to pass.
+    alone = ["--last-failed", "--last-failed-no-failures", "none"]
+    return bool(subprocess.run([*pytest, *parallel], cwd=ROOT).returncode) and bool(
+        subprocess.run([*pytest, *alone], cwd=ROOT).returncode
+    )
 
 
 def _environment(interpreter: Interpreter) -> Path:
