@@ -12,7 +12,7 @@ VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 
-.PHONY: help demo test test-short soak-guest bench bench-check soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-short soak-guest bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -27,8 +27,10 @@ PYTEST := "$(VENV_PYTHON)" -m pytest
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 ALONE := { echo "what has failed is run once more, alone"; $(PYTEST) --last-failed --last-failed-no-failures none; }
 
-test: $(VENV_READY) ## Run the whole test suite, and its in-process part on every other Python of this machine
+test: $(VENV_READY) ## Run the whole test suite
 	$(PYTEST) $(PARALLEL) || $(ALONE)
+
+test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every other Python of this machine
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.

@@ -1,6 +1,6 @@
 """Runs the in-process part of the tests on every CPython of this machine, besides the one that runs all of them.
 
-    PYTHONPATH=.:tools python -m each_python [pytest's options]
+    make test-pythons
 
 In process are the test files that neither start a runtime themselves nor look for interpreters: they try the package's
 own code, and a fault that only one version of Python has (an attribute more, a warning, a parser's new node) shows only
@@ -23,8 +23,8 @@ from layer.interpreters import Interpreter, find
 ELSEWHERE = {"model", "runtimes", "emulator", "sumo_internal.cli", "demo", "bench", "soak", "moto", "botocore", "yaml"}
 """A test that imports one of these modules, directly or not, is about more than this process."""
 
-LAYER = "layer_"
-"""How the names of the fixtures begin that give a test the built layer: such a test tries each Python anyway."""
+WHOLE = ("layer_", '"-m", "build"', "layer.release", "test_the_oldest_version")
+"""What tests have in them that take the built layer, or build or install something: no matter of one interpreter's."""
 
 EXTRA = "inprocess"
 """Of setup.cfg: what these tests import."""
@@ -43,7 +43,9 @@ def main() -> int:
 def in_process_tests() -> list[Path]:
     """Return the files of tests that can be run by any interpreter with a handful of packages."""
     files = sorted((ROOT / "tests").glob("test_*.py"))
-    return [file for file in files if not _reached(file) & ELSEWHERE and LAYER not in file.read_text()]
+    return [
+        file for file in files if not _reached(file) & ELSEWHERE and not any(word in file.read_text() for word in WHOLE)
+    ]
 
 
 def _reached(file: Path) -> set[str]:

@@ -382,7 +382,7 @@ class Recorder:
         Raises:
             RecursionError: Here is too little room. Let it pass: the text is recorded later.
         """
-        start, is_usual = "", False
+        start, is_usual, written = "", False, text
         try:
             text = text.removesuffix("\n")
             details = self.loggers[record.levelno][record.name]
@@ -409,7 +409,7 @@ class Recorder:
         if start:
             self.append(start, record.levelno)
         else:
-            self._record_fully(text, record, is_usual=is_usual)
+            self._record_fully(written, record, is_usual=is_usual)
 
     def _record_fully(self, text: object, record: LogRecord, *, is_usual: bool) -> None:
         """Record a log record with all that it has; where that cannot be had, its text and time alone."""
