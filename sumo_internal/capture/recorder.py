@@ -404,8 +404,7 @@ class Recorder:
         except RecursionError:
             raise
         except Exception as error:  # the log record is not as the library makes it
-            if diagnostics.is_of_signal(error):
-                raise
+            diagnostics.pass_on(error)
         if start:
             self.append(start, record.levelno)
         else:
@@ -426,8 +425,7 @@ class Recorder:
         except RecursionError:
             raise
         except Exception as error:
-            if diagnostics.is_of_signal(error):
-                raise
+            diagnostics.pass_on(error)
             created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
         try:
             self._put(created_s, text, record_format.message_text(text)[0], details, level, said)

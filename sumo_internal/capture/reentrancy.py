@@ -66,6 +66,5 @@ def not_recorded(error: Exception) -> None:
     Raises:
         Exception: The error of a signal handler. Let it pass.
     """
-    if diagnostics.is_of_signal(error):
-        raise error
+    diagnostics.pass_on(error)
     diagnostics.failed("recording a line", error)

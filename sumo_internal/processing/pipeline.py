@@ -105,8 +105,7 @@ class Pipeline:
             try:
                 self._current.hidden = masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
             except Exception as error:
-                if diagnostics.is_of_signal(error):
-                    raise
+                diagnostics.pass_on(error)
                 self._current.hidden = None
             try:
                 written(text, stream)
@@ -136,8 +135,7 @@ class Pipeline:
         except OverBudgetError:
             kept = self._without_message(over_budget(self._max_ms), details)
         except Exception as error:
-            if diagnostics.is_of_signal(error):
-                raise
+            diagnostics.pass_on(error)
             kept = self._without_message(f"masking failed: {type(error).__name__}", details)
         if not isinstance(kept, str) and (kept[2] or level) < self._rules.least_level:
             kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet

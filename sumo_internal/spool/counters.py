@@ -212,8 +212,7 @@ def _make(path: str) -> tuple[memoryview, int]:
         finally:
             os.close(descriptor)
     except Exception as error:  # an audit hook of the function's may raise what it likes
-        if diagnostics.is_of_signal(error):
-            raise
+        diagnostics.pass_on(error)
         page = bytearray(PAGE_BYTES)
     counts = memoryview(page).cast("Q")
     counts[0] = MAGIC

@@ -403,8 +403,7 @@ class Spool:
         except RecursionError:
             raise
         except Exception as error:  # there is no line that would be lost by it
-            if diagnostics.is_of_signal(error):
-                raise
+            diagnostics.pass_on(error)
             if not self._roll_in_memory():
                 reason = DISK_FULL if getattr(error, "errno", None) in NO_ROOM else NO_FILE
                 self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, reason
