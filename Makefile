@@ -34,7 +34,7 @@ test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every oth
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.
-SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path fleet examples readme demo))
+SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path modes floors fleet examples readme demo))
 
 test-short: $(VENV_READY) ## Run the part of the tests that depends on the machine and its user
 	$(PYTEST) --quiet $(PARALLEL) $(SHORT) || $(ALONE)

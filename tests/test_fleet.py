@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +280,10 @@ def test_ended_half_way_it_is_taken_up_again_and_undone(fleet: Fleet, number: in
         fleet.function(name, Variables={"NAME": name})
     arguments = ["attach", "*", "--endpoint", SECRET, "--yes"]
     command = [sys.executable, "-m", "sumo_internal", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    # A shell that runs the tests in the background has SIGINT ignored, and its children inherit that.
+    hears_interrupts = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, preexec_fn=hears_interrupts, **quiet) as process:
         while not fleet.journals or len(Path(fleet.journals[0]).read_text().splitlines()) < 8:
             assert process.poll() is None
             time.sleep(0.01)

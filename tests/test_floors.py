@@ -26,9 +26,9 @@ def test_the_oldest_version_that_is_allowed(name: str) -> None:
     """An installer takes a version that is there already if the floor allows it: so the floor is tried, too."""
     version = FLOORS[name] if FLOORS[name].count(".") > 1 else f"{FLOORS[name]}.0"
     environ = {**os.environ, "PYTHONPATH": str(package(f"{name}=={version}"))}
-    script = f"import importlib.metadata as m, {name}; print({name}.__file__, m.version('{name}'))"
+    script = f"import importlib.metadata as m, {name}; print({name}.__file__, m.version('{name}'), sep='\\n')"
     found = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
-    assert found.stdout.split() == [f"{environ['PYTHONPATH']}/{name}/__init__.py", version]
+    assert found.stdout.splitlines() == [f"{environ['PYTHONPATH']}/{name}/__init__.py", version]
     command = [sys.executable, "-m", "pytest", "-q", *TESTS[name]]
     ran = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout

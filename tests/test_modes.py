@@ -14,6 +14,7 @@ from test_main_path import said
 FUNCTIONS = Path(__file__).parent / "functions"
 SIDECAR = "sumo-internal-sidecar"
 
+# Where the machine has no such Python, pytest skips what is parametrized with it, and says that there was none.
 NEWEST = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 12)]
 
 with_each = pytest.mark.parametrize("runtime", NEWEST, ids=lambda runtime: runtime.id)
@@ -61,14 +62,15 @@ def test_a_worker_knows_its_request(runtime: Runtime, source: SumoSource, layer_
     assert {invocation.request_id for invocation in invocations} == found
 
 
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
 @pytest.mark.parametrize("timeout_ms", ["25", "1000"])
-def test_a_copy_begins_again(source: SumoSource, layer_folder: Path, timeout_ms: str) -> None:
+def test_a_copy_begins_again(runtime: Runtime, source: SumoSource, layer_folder: Path, timeout_ms: str) -> None:
     """Without the wrapper: what the copy tells has ids and a log stream of its own; the init's are those of all copies.
 
     Different lines with the same id would be deleted by ``dedup by id``.
     """
     variables = {"TELEMETRY_TIMEOUT_MS": timeout_ms}
-    with environment(NEWEST[0], source, layer_folder, "probe", snap_start=True, variables=variables) as env:
+    with environment(runtime, source, layer_folder, "probe", snap_start=True, variables=variables) as env:
         assert env.start().error is None
         invocations = [env.invoke({"steps": [{"log": "a line"}, {"sleep": 0.1}]}) for _ in range(2)]
         env.shutdown()

@@ -440,7 +440,9 @@ def test_what_a_key_hides_is_hidden_in_all_lines_of_a_write(
     made.recorder.flush()
 
     *whole, other = made.records()
-    assert whole and "a1" not in json.dumps(whole) and MASK in json.dumps(whole)
+    # Without the id, whose hexadecimal digits are drawn: they have an "a1" now and then.
+    shown = json.dumps([{name: value for name, value in record.items() if name != "id"} for record in whole])
+    assert whole and "a1" not in shown and MASK in shown
     assert other["message"] == "another Bearer a1"
 
 
