@@ -486,6 +486,11 @@ def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
 
     A filter that drops every packet before the kernel answers it is what a peer that is gone looks like.
     """
+    with socket.socket() as unconnected:
+        try:
+            go_silent(unconnected)
+        except PermissionError:
+            pytest.skip("this kernel lets only root drop a socket's packets")
     with authority_of(tmp_path, monkeypatch) as authority, socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -521,7 +526,11 @@ def authority_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractCon
 
 
 def go_silent(peer: socket.socket) -> None:
-    """Drop every packet that comes for a socket, unacknowledged: a classic BPF program that returns 0."""
+    """Drop every packet that comes for a socket, unacknowledged: a classic BPF program that returns 0.
+
+    Raises:
+        PermissionError: This kernel lets only root do so.
+    """
     program = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
     attach_filter = 26  # SO_ATTACH_FILTER of asm-generic/socket.h
     peer.setsockopt(socket.SOL_SOCKET, attach_filter, struct.pack("HL", 1, ctypes.addressof(program)))
@@ -583,7 +592,8 @@ def test_any_exception_drops_the_connection(
         patched.setattr(http1, "read_answer", fail)
         post(sender, server.url)
     assert post(sender, server.url).status == 200
-    assert [request.connection for request in server.requests][-1] == 2
+    # The server may note the request whose answer nobody read after the one that follows it.
+    assert max(request.connection for request in server.requests) == 2
 
 
 def test_parallel_requests_have_a_bound(server: ScriptedServer) -> None:
