@@ -33,6 +33,22 @@ SECRETS = ("endpoint", "token")
 LOG_TYPES = ("platform", "function", "extension")
 """What the Telemetry API has, and SUMO_LOG_TYPES names."""
 
+ON_DEMAND, SNAP_START, MANAGED = "on-demand", "snap-start", "lambda-managed-instances"
+"""Lambda's modes, as AWS_LAMBDA_INITIALIZATION_TYPE has them; whatever else stands there is like the first.
+
+==================  ============================================  ======================================================
+mode                what Lambda does                              what that switches here
+==================  ============================================  ======================================================
+on demand           one request at a time, a freeze between them  nothing
+SnapStart           many environments are restored from one       all that tells one environment from another is drawn
+                    snapshot, taken when the init is over         anew in each copy; no connection is in the snapshot
+Managed Instances   requests at a time, a process for each; no    nothing is registered for INVOKE; a line's request is
+                    freeze, and no event of an invocation         the one that its own process serves
+==================  ============================================  ======================================================
+"""
+MODE_NAMES = {SNAP_START: "SnapStart", MANAGED: "Managed Instances"}
+"""The modes as people call them."""
+
 WRAPPER = "sumo_wrapper"
 """The file name by which AWS_LAMBDA_EXEC_WRAPPER is known to be ours, wherever the layer lies."""
 
@@ -540,13 +556,15 @@ def remarks(environ: Mapping[str, str]) -> list[str]:
     return [f"{name} has no meaning here: {why}" for name, why in WITHOUT_MEANING.items() if environ.get(name)]
 
 
-def is_managed(environ: Mapping[str, str]) -> bool:
-    """Is this an environment of Managed Instances: several worker processes, no freeze, no events of invocations?
+def mode(environ: Mapping[str, str]) -> str:
+    """Which of Lambda's modes is this: :data:`ON_DEMAND`, :data:`SNAP_START` or :data:`MANAGED`?
 
-    The extension has only the first of the two variables, the function's process both.
+    The extension has only the variable with the initialization's type, a worker of Managed Instances both.
     """
-    is_of_type = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "lambda-managed-instances"
-    return is_of_type or bool(environ.get("AWS_LAMBDA_MAX_CONCURRENCY"))
+    kind = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "")
+    if environ.get("AWS_LAMBDA_MAX_CONCURRENCY"):
+        return MANAGED
+    return kind if kind in (SNAP_START, MANAGED) else ON_DEMAND
 
 
 def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
@@ -556,5 +574,5 @@ def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
     """
     if config.function_logs != "auto":
         return config.function_logs == "process"
-    is_started_plainly = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "lambda-managed-instances")
+    is_started_plainly = mode(environ) in (SNAP_START, MANAGED)
     return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and not is_started_plainly

@@ -192,7 +192,7 @@ def _make_recorder(
     function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
     stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
-    if not stream and environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    if not stream and configuration.mode(environ) == configuration.SNAP_START:
         stream = handoff.made_up_stream(version)
     headers = request_headers(config, function, stream, version)
     spool = Spool(
@@ -285,6 +285,8 @@ def _follow(bootstrap: Any, invocations: Invocations) -> None:
     global _api
     runtime_client.follow_invocations(bootstrap, invocations)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
-    if address and not configuration.is_managed(os.environ):  # which has no freeze, and no INVOKE to register for
+    if (
+        address and configuration.mode(os.environ) != configuration.MANAGED
+    ):  # which has no freeze, and no INVOKE to register for
         _api = ExtensionsApi(address)
         invocations.register(_api)

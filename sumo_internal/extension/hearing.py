@@ -131,8 +131,8 @@ class Hearing:
         """What it costs that the lines come from the Telemetry API, and what would change that."""
         if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
             return WRAPPER_MISSING
-        is_plain = self._environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") in ("snap-start", "lambda-managed-instances")
-        return WRAPPER_PLAIN if is_plain else WRAPPER_IDLE
+        is_on_demand = configuration.mode(self._environ) == configuration.ON_DEMAND
+        return WRAPPER_IDLE if is_on_demand else WRAPPER_PLAIN
 
 
 def observe(config: Config, address: str) -> Hearing:

@@ -69,9 +69,9 @@ class PlatformLog:
         """The extension's own; None before the first event."""
         self.is_runtime_ready = False
         """The runtime has asked for its first event."""
-        self._is_managed = configuration.is_managed(os.environ)
+        self._is_managed = configuration.mode(os.environ) == configuration.MANAGED
         """Several requests at a time, and only a REPORT tells of a request's end."""
-        self.is_before_snapshot = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+        self.is_before_snapshot = configuration.mode(os.environ) == configuration.SNAP_START
         """This environment may still be copied."""
         self._drawn: tuple[Spool, dict[str, str | None]] | None = None
         """The spool that is used first, with its keys, unless the function's process tells its names."""

@@ -114,7 +114,7 @@ class Subscription:
         wanted_port = telemetry_api.wanted_port(self._address)
         if self._receiver is None:
             # AWS's emulator, the only one to be tried for Managed Instances, leaves out the path of a destination.
-            expected = None if configuration.is_managed(os.environ) else self._secret
+            expected = None if configuration.mode(os.environ) == configuration.MANAGED else self._secret
             max_bytes = self._config.telemetry_max_bytes
             self._receiver = telemetry_api.Receiver(wanted_port, expected, max_bytes, self._take)
         port = self._receiver.port
