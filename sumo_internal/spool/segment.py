@@ -47,9 +47,9 @@ MAPPED_MAX = 64
 are 1,024, and a backlog of a gigabyte has a thousand."""
 
 
-def _map(descriptor: int, size_bytes: int) -> mmap:
-    """Map a file, without a descriptor that stays open where Python can do that."""
-    if sys.version_info >= (3, 13) and descriptor >= 0:
+def _map(descriptor: int, size_bytes: int, *, is_lendable: bool = False) -> mmap:
+    """Map a file. An open descriptor is the price of :meth:`Segment.lend`; before Python 3.13 every map pays it."""
+    if sys.version_info >= (3, 13) and descriptor >= 0 and not is_lendable:
         return mmap(descriptor, size_bytes, trackfd=False)
     return mmap(descriptor, size_bytes)
 
@@ -61,8 +61,7 @@ class SegmentDamagedError(Exception):
 class Segment:
     """One mapped file of the spool, as writer and drainer both see it.
 
-    Up to Python 3.12 the map has a descriptor of its own, which is closed with it: dropping a segment leaves nothing
-    open.
+    Where the map has a descriptor of its own, that is closed with it: dropping a segment leaves nothing open.
     """
 
     __slots__ = (
@@ -79,7 +78,9 @@ class Segment:
         "_inode",
     )
 
-    def __init__(self, path: str, descriptor: int, size_bytes: int, *, is_in_memory: bool = False) -> None:
+    def __init__(
+        self, path: str, descriptor: int, size_bytes: int, *, is_in_memory: bool = False, is_lendable: bool = False
+    ) -> None:
         self.path = path
         self.writer = os.path.basename(path).partition(".")[0]
         self.size_bytes = size_bytes
@@ -90,7 +91,7 @@ class Segment:
         self.is_lent = False
         """The extension has it although it had a file."""
         self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
-        self.map = _map(descriptor, size_bytes)
+        self.map = _map(descriptor, size_bytes, is_lendable=is_lendable)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[ENVELOPE_OFFSET : ENVELOPE_OFFSET + 4], "little")
         self.free_offset = min(ENVELOPE_OFFSET + 4 + size, HEADER_BYTES)
@@ -98,7 +99,9 @@ class Segment:
         self.envelope = self.map[ENVELOPE_OFFSET + 4 : self.free_offset]
 
     @classmethod
-    def create(cls, path: str, envelope: bytes, *, size_bytes: int = 0, is_filled: bool = False) -> Segment:
+    def create(
+        cls, path: str, envelope: bytes, *, size_bytes: int = 0, is_filled: bool = False, is_lendable: bool = False
+    ) -> Segment:
         """Make a new, empty segment; its name appears when it is complete.
 
         Args:
@@ -107,6 +110,7 @@ class Segment:
             size_bytes: Its size; :data:`SEGMENT_BYTES` where it is 0.
             is_filled: Write all of it once. That takes 0.2 ms, and saves each line to come a tenth of its cost: the
                 first store into a page whose block is only reserved takes 2 µs.
+            is_lendable: Keep a descriptor, for :meth:`lend`.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
@@ -120,7 +124,7 @@ class Segment:
             os.pwrite(descriptor, _header(envelope, size_bytes), 0)
             if is_filled:
                 os.pwritev(descriptor, [bytes((size_bytes - HEADER_BYTES) // 16)] * 16, HEADER_BYTES)
-            segment = cls(path, descriptor, size_bytes)
+            segment = cls(path, descriptor, size_bytes, is_lendable=is_lendable)
             os.rename(unfinished, path)
         except BaseException:
             unlink(unfinished)
@@ -269,7 +273,10 @@ class Segment:
         self.close()
 
     def lend(self, entrust: Callable[[str, int], bool]) -> bool:
-        """Give the map's own descriptor of a removed file, found in /proc, to a process that keeps it."""
+        """Give the map's own descriptor of a removed file, found in /proc, to a process that keeps it.
+
+        Returns whether it keeps it; False also where the segment is not lendable.
+        """
         try:
             for name in os.listdir("/proc/self/fd"):
                 try:

@@ -49,6 +49,9 @@ _ROLL_ATTEMPTS_MAX = 5
 """Attempts at a new segment while the function keeps emptying the folder; making one takes less than a millisecond."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
+LENDABLE_MAX = 16
+"""Segments of a process of which the extension can be given a descriptor, should their files be removed. Each takes
+one, of 1,024, and a function that is so many megabytes behind has seldom emptied /tmp as well."""
 FORKS_PER_WAKE = 64
 """Forks after which the parent's drainer looks for what the children have left: a first segment each is 4 MB."""
 LEFT_MAX_LINES = 2_000
@@ -421,7 +424,8 @@ class Spool:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
         path = f"{self.folder}/{self.writer}.{name}"
-        return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled)
+        is_lendable = len(self.segments) < LENDABLE_MAX
+        return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled, is_lendable=is_lendable)
 
     def run(self, work: Callable[..., object], *arguments: object) -> bool:
         """Do something that belongs to this writer; False where its turn does not come in a few milliseconds."""
