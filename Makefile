@@ -27,8 +27,9 @@ PYTEST := "$(VENV_PYTHON)" -m pytest
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist worksteal
 ALONE := { echo "what has failed is run once more, alone"; $(PYTEST) --last-failed --last-failed-no-failures none; }
 
-test: $(VENV_READY) ## Run the whole test suite
+test: $(VENV_READY) ## Run the whole test suite, and its in-process part on every other Python of this machine
 	$(PYTEST) $(PARALLEL) || $(ALONE)
+	@$(MAKE) --no-print-directory test-pythons
 
 test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every other Python of this machine
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
