@@ -372,6 +372,12 @@ class Config:
         1.0,
         "Share of the invocations whose lines below WARNING are shipped; those of one that fails always are.",
     )
+    has_summaries: bool = _setting(
+        "SUMO_INVOCATION_SUMMARY",
+        _bool,
+        False,
+        "One record of type sumo.invocation at each invocation's end: duration, outcome, lines by level.",
+    )
     category: str = _setting("SOURCE_CATEGORY_OVERRIDE", _header, "", "X-Sumo-Category of every request.")
     source_name: str = _setting("SUMO_SOURCE_NAME", _header, "", "X-Sumo-Name instead of the log stream.")
     source_host: str = _setting("SUMO_SOURCE_HOST", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>.")

@@ -225,6 +225,8 @@ def _make_recorder(
         more_keys=config.context_keys,
         processing=_pipeline,
     )
+    if not is_child and (config.sample_rate < 1 or config.has_summaries):
+        _follow_endings(config, _recorder)
     return _recorder
 
 
@@ -237,11 +239,25 @@ def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) ->
     pipeline.chain.add(processors)
     if config.processors:
         reach_structlog()
-    if config.sample_rate < 1:
-        runtime_client.when_loaded(
-            lambda bootstrap: runtime_client.follow_failures(bootstrap, pipeline.fail_invocation)
-        )
     return pipeline
+
+
+def _follow_endings(config: Config, recorder: Recorder) -> None:
+    """Know how invocations end, and do what settings ask for then."""
+    from sumo_internal.capture.endings import Endings
+
+    endings = Endings()
+    recorder.endings = endings
+    pipeline = _pipeline
+    if pipeline is not None:
+        endings.on_failure.append(pipeline.fail_invocation)
+    if config.has_summaries:
+        from sumo_internal.capture.summary import Summary
+
+        held = (lambda: pipeline.held_lines) if pipeline else int
+        recorder.summary = summary = Summary(recorder.spool, recorder.append, endings, held)
+        recorder.append = summary.append
+    runtime_client.when_loaded(lambda bootstrap: runtime_client.follow_failures(bootstrap, endings.fail))
 
 
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Counters) -> Drainer:
@@ -252,7 +268,10 @@ def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder,
     def complete(partial: Partial) -> str | None:
         from sumo_internal.processing.unfinished import Unfinished
 
-        return Unfinished(config, recorder.spool.count).record(partial)
+        def is_timeout(request_id: str) -> bool:
+            return handoff.timed_out(config.spool_dir) == request_id
+
+        return Unfinished(config, recorder.spool.count, is_timeout).record(partial)
 
     reader = SpoolReader(config.spool_dir, recorder.spool)
     reader.complete = complete

@@ -62,7 +62,7 @@ def reading(folder: Path | str, **variables: str) -> tuple[SpoolReader, dict[str
         counts[reason] = counts.get(reason, 0) + lines
 
     reader = SpoolReader(str(folder))
-    reader.complete = Unfinished(config, count).record
+    reader.complete = Unfinished(config, count, lambda _: False).record
     return reader, counts
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
     from typing import Any, Protocol
 
+    from sumo_internal.capture.endings import Endings
+    from sumo_internal.capture.summary import Append, Summary
     from sumo_internal.spool.writer import Spool
 
     Said = tuple[log_records.Error | None, str]
@@ -201,7 +203,11 @@ class Recorder:
         """
         self.spool = spool
         self._processing = processing
-        self.append = spool.append if processing is None else processing.append
+        self.append: Append = spool.append if processing is None else processing.append
+        self.endings: Endings | None = None
+        """Knows how invocations end, where a setting asks for that."""
+        self.summary: Summary | None = None
+        """Says at each invocation's end what it has logged (SUMO_INVOCATION_SUMMARY)."""
         self._keys = dict(keys)
         self._is_enhanced = is_enhanced
         self.is_joined = is_joined
@@ -253,13 +259,21 @@ class Recorder:
         self.context = record_format.context_text(
             {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
         )
-        self.spool.partials.set_context(self.context if self._is_enhanced else None)
+        if self.endings is not None:
+            self.endings.begin()
+        if self.summary is not None:
+            self.summary.begin()
+        self._note_context(is_running=self.summary is not None and request_id is not None)
         # The function loads OpenTelemetry, or nothing does. Where it is not loaded, no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         is_plain = self._processing is None and self._is_enhanced and not self._is_ansi_stripped
         self.takes_short_way = is_plain and self._tracing is None
         if self._processing is not None:
             self._processing.enter_invocation(request_id)
+
+    def _note_context(self, *, is_running: bool) -> None:
+        """Leave what all records share, for whoever records what this process has begun and not finished."""
+        self.spool.partials.set_context(self.context, is_enhanced=self._is_enhanced, is_running=is_running)
 
     def state(self) -> tuple[str | None, str, bool]:
         """What another process has to know, to record for the same invocation."""
@@ -270,7 +284,7 @@ class Recorder:
         request_id, context, self._is_cold = state
         self.enter_invocation(request_id)
         self.context = context
-        self.spool.partials.set_context(context if self._is_enhanced else None)
+        self._note_context(is_running=False)
 
     def leave_init(self) -> None:
         """The init phase is over, and the function's module has been imported."""
@@ -286,6 +300,9 @@ class Recorder:
         self._is_cold = False
         self._catch_up_all()
         self._lines.flush(is_final=False)
+        if self.summary is not None:
+            self.summary.end(self.context)
+            self._note_context(is_running=False)
         if self._processing is not None:
             self._processing.leave_invocation()
 

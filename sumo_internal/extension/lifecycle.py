@@ -155,6 +155,7 @@ class Extension:
     def end(self, event: Event) -> None:
         """Ship every spool that is left, and the events that still come, inside the window."""
         self._platform_log.is_ending = True
+        self._platform_log.is_timed_out = event.reason == "timeout"
         self._platform_log.let_out()
         until_s = event.deadline_s - EXIT_MARGIN_S
         last_id = None

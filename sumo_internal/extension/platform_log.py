@@ -77,6 +77,8 @@ class PlatformLog:
         """The spool that is used first, with its keys, unless the function's process tells its names."""
         self.is_ending = False
         """SHUTDOWN has come: the function's process tells nothing any more."""
+        self.is_timed_out = False
+        """... because of the function's timeout."""
 
     @property
     def is_in_process(self) -> bool:
@@ -207,6 +209,12 @@ class PlatformLog:
         for start, level in events.timeout(None, time_text(time.time())):
             spool.append(start, level)
         self._remember_timeout()
+
+    def is_timeout(self, request_id: str) -> bool:
+        """Was the process whose invocation this is ended because of the function's timeout?"""
+        from sumo_internal.spool import handoff
+
+        return self.is_timed_out or handoff.timed_out(self._config.spool_dir) == request_id
 
     def _remember_timeout(self) -> None:
         """Remember the timeout that is recorded: Lambda may tell the next generation of it once more."""

@@ -175,7 +175,7 @@ class _Worker:
         def complete(partial: Partial) -> str | None:
             from sumo_internal.processing.unfinished import Unfinished
 
-            return Unfinished(self._config, counts.add).record(partial)
+            return Unfinished(self._config, counts.add, self._platform_log.is_timeout).record(partial)
 
         self._sender = sender = PlainSender()
         reader = SpoolReader(self._config.spool_dir, destination=destination(self._config), keeper=self._keeper)

@@ -78,6 +78,11 @@ class Pipeline:
         self.fail_invocation = self._sampling.fail
         """The invocation fails: what was held back of it goes out, and all that follows."""
 
+    @property
+    def held_lines(self) -> int:
+        """Lines that have had to wait for the end of their invocation, since the process began."""
+        return self._sampling.held_lines
+
     def cut(self, text: str) -> int:
         """See the recorder's; no place of a rule is cut, nor a secret of ours."""
         masking = self._rules.masking

@@ -47,6 +47,11 @@ class Sampling:
         self._held = Held(spool, has_ids=is_enhanced)
         self._fate = _Fate.SENT
 
+    @property
+    def held_lines(self) -> int:
+        """Lines that have had to wait for the end of their invocation, since the process began."""
+        return self._held.lines
+
     def begin(self, request_id: str | None) -> None:
         """An invocation begins; None: the init phase, whose lines all go out."""
         if request_id is None or self._rate >= 1:

@@ -1,4 +1,4 @@
-"""Records of text that has no line end and will get none, because its process is dead.
+"""Records of text that has no line end and will get none, because its process is dead; and of the invocation's end.
 
 Separate from the pipeline, whose records come from the process that wrote them: here another process makes them (the
 extension, mostly), which has the settings but not the function's own processors. What is masked is masked here as well;
@@ -29,19 +29,29 @@ _EDGE = re.compile(r"[\s\"']")
 class Unfinished:
     """Makes the records that dead processes had begun."""
 
-    def __init__(self, config: Config, count: Callable[[str, int, int], None]) -> None:
+    def __init__(
+        self, config: Config, count: Callable[[str, int, int], None], is_timeout: Callable[[str], bool]
+    ) -> None:
         """Make records under these settings.
 
         Args:
             config: The settings.
             count: Counts lines and bytes under a reason.
+            is_timeout: Has Lambda ended the process, in the invocation with this request id, because of the timeout?
         """
+        self._is_timeout = is_timeout
         self._rules = Rules(config, NO_PROCESSORS if config.processors else "")
         self._count = count
         self._max_ms = config.rules_max_ms
 
     def record(self, partial: Partial) -> str | None:
         """A record up to its closing brace; None where a rule says that it is not wanted."""
+        if not partial.number:
+            from sumo_internal.capture import summary
+
+            context = partial.context or ""
+            request_id = context.partition('"requestID":"')[2].partition('"')[0]
+            return summary.of_dead(context, is_timeout=self._is_timeout(request_id))
         text = record_format.legible(partial.text)
         if partial.cut_bytes:  # half a secret of our own could not be recognised
             edge = _EDGE.search(text)

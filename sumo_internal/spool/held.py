@@ -47,6 +47,8 @@ class Held:
         self._sequence = 0
         self._segments: list[Segment] = []
         self._segment_number = 0
+        self.lines = 0
+        """Lines that were held back so far."""
 
     def append(self, start: str, level: int) -> None:
         """Hold a line back, or let it go where that is not possible. Like :meth:`Spool.append`."""
@@ -108,6 +110,7 @@ class Held:
         segment = self._segments[-1]
         begin = segment.committed_offset
         segment.map[begin : begin + len(line)] = line
+        self.lines += 1
         held.append(True)  # first: an error raised between the two must not let the line go out as well
         segment.committed_offset = begin + len(line)
 

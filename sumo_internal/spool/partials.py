@@ -11,6 +11,7 @@ wrong is one text less, or one too much, after a kill at that very instant. Noth
 
 from __future__ import annotations
 
+import sys
 from time import time
 
 from sumo_internal.spool.segment import HEADER_BYTES, PARTIALS_BYTES, PARTIALS_OFFSET
@@ -36,8 +37,9 @@ _CONTINUED = bytes(range(0x80, 0xC0))
 
 _LENGTH, _CREATED, _CUT = 0, 1, 2
 _FORM = 1
-BARE, ENHANCED = 1, 2
-"""Forms of a record: its message alone, or with the keys of ours (and an id)."""
+BARE, ENHANCED, RUNNING = 1, 2, 4
+"""Forms of a record: its message alone, or with the keys of ours (and an id). With RUNNING added, an invocation is
+running whose end is to be recorded (SUMO_INVOCATION_SUMMARY)."""
 
 _CONTEXT = PARTIALS_OFFSET // 8
 _SLOTS = tuple(
@@ -68,8 +70,9 @@ class Partials:
         self.forget()
 
     def forget(self) -> None:
-        """In a forked child: the texts are the parent's, and so is its segment."""
+        """In a forked child: the texts are the parent's, and so are its segment and its invocation."""
         self._is_mapped = False
+        self._form &= ~RUNNING
         self._use(bytearray(HEADER_BYTES))
         self._free = list(reversed(_SLOTS))
         self._cut: set[Slot] = set()
@@ -106,10 +109,18 @@ class Partials:
         words.release()  # or the drainer could not close the segment
         times.release()
 
-    def set_context(self, context: str | None) -> None:
-        """From now on this is what all records share, as a piece; None where records have no keys of ours."""
-        self._context = (context or "").encode("utf-8", "backslashreplace")
-        self._form = BARE if context is None else ENHANCED
+    def set_context(self, context: str, *, is_enhanced: bool = True, is_running: bool = False) -> None:
+        """From now on this is what all records share.
+
+        Args:
+            context: As a piece.
+            is_enhanced: False where records have no keys of ours.
+            is_running: An invocation runs whose end is to be recorded, by another process if this one dies.
+        """
+        self._context = context.encode("utf-8", "backslashreplace") if is_enhanced or is_running else b""
+        self._form = (ENHANCED if is_enhanced else BARE) | (RUNNING if is_running else 0)
+        if is_running and not self._is_mapped:
+            self._prepare()
         self._write_context()
 
     def _write_context(self) -> None:
@@ -189,7 +200,7 @@ class Partial:
 
     def __init__(self, number: int, text: str, cut_bytes: int, created_s: float, context: str | None) -> None:
         self.number = number
-        """The number of the text's slot, from 1."""
+        """The number of the text's slot, from 1; 0 for the end of an invocation, which has no text."""
         self.text = text
         self.cut_bytes = cut_bytes
         """So much of its beginning is lost."""
@@ -200,32 +211,44 @@ class Partial:
 
 
 def has_any(segment: Segment) -> bool:
-    """Is there a text without a line end in a segment? Only of a dead writer's does that mean anything."""
-    return bool(_used(segment))
+    """Is something unfinished in a segment? Only of a dead writer's does that mean anything."""
+    return bool(_used(segment)) or _is_running(segment)
 
 
 def read(segment: Segment) -> list[Partial]:
-    """The texts without a line end in a dead writer's segment."""
+    """The texts without a line end in a dead writer's segment, and the invocation that was running."""
     header = segment.map[:HEADER_BYTES]
     words, times = memoryview(header).cast("Q"), memoryview(header).cast("d")
     size_bytes = words[_CONTEXT + _LENGTH] if words[_CONTEXT + _LENGTH] <= CONTEXT_MAX_BYTES else 0
     context = header[PARTIALS_OFFSET + 16 : PARTIALS_OFFSET + 16 + size_bytes].decode("utf-8", "replace")
-    return [
+    is_bare = words[_CONTEXT + _FORM] & BARE
+    texts = [
         Partial(
             _SLOTS.index((begin, word)) + 1,
             header[begin : begin + words[word]].decode("utf-8", "surrogateescape"),
             words[word + _CUT],
             times[word + _CREATED],
-            context if words[_CONTEXT + _FORM] != BARE else None,
+            None if is_bare else context,
         )
         for begin, word in _used(segment)
     ]
+    return [*texts, Partial(0, "", 0, 0.0, context)] if _is_running(segment) else texts
 
 
 def clear(segment: Segment) -> None:
     """Empty the slots of a dead writer's segment: their texts are lines now."""
     for begin, word in _used(segment):
         segment.map[word * 8 : begin + TEXT_MAX_BYTES] = bytes(begin + TEXT_MAX_BYTES - word * 8)
+    if _is_running(segment):
+        segment.map[PARTIALS_OFFSET + 8 : PARTIALS_OFFSET + 16] = bytes(8)
+
+
+def _is_running(segment: Segment) -> bool:
+    """Was an invocation running whose end is to be recorded?"""
+    if segment.free_offset > PARTIALS_OFFSET:
+        return False
+    form = int.from_bytes(segment.map[PARTIALS_OFFSET + 8 : PARTIALS_OFFSET + 16], sys.byteorder)
+    return form in (BARE | RUNNING, ENHANCED | RUNNING)
 
 
 def _used(segment: Segment) -> list[Slot]:

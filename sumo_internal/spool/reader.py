@@ -178,7 +178,8 @@ class SpoolReader:
                 size_bytes += piece.size_bytes
             segment.close()
         dead = [segment for segment in self._foreign.values() if not self._alive.get(segment.writer, True)]
-        begun = [partial for segment in dead for partial in partials.read(segment)]  # there was no room for these
+        # There was no room for these.
+        begun = [partial for segment in dead for partial in partials.read(segment) if partial.number]
         return lines + len(begun), size_bytes + sum(len(partial.text) for partial in begun)
 
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
