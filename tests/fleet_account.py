@@ -39,10 +39,10 @@ class Fleet:
         iam = server.client("iam")
         self._role = iam.create_role(RoleName="function", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
 
-    def layer(self, name: str = "sumo-internal-extension", region: str = REGION) -> str:
+    def layer(self, name: str = "sumo-internal-extension", region: str = REGION, description: str = "") -> str:
         """Publish a version of a layer."""
         answer = self.client(region).publish_layer_version(
-            LayerName=name, Description=f"{name} 0.1.0", Content={"ZipFile": archive()}
+            LayerName=name, Description=description or f"{name} 0.1.0", Content={"ZipFile": archive()}
         )
         return str(answer["LayerVersionArn"])
 
@@ -79,7 +79,7 @@ class Fleet:
 
     @property
     def journals(self) -> list[str]:
-        return sorted(str(path) for path in Path().glob("*.jsonl"))
+        return sorted(str(path) for path in Path("state/sumo-internal").absolute().glob("*.jsonl"))
 
 
 def archive() -> bytes:
@@ -112,7 +112,10 @@ def fleet(
 ) -> Fleet:
     """An account of its own, and a folder for the journals."""
     monkeypatch.chdir(tmp_path)
-    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": lambda_server.url}.items():
+    given = {"AWS_ENDPOINT_URL": lambda_server.url, "XDG_STATE_HOME": str(tmp_path / "state")}
+    for name in ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**VARIABLES, **given}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.setattr(account, "POLL_S", 0.05)

@@ -19,10 +19,10 @@ from sumo_internal.cli.changes import (
     attach,
     detach,
     differences,
-    restore,
     state,
     status,
 )
+from sumo_internal.cli.journal import entry, joined, restored
 from sumo_internal.config import WITHOUT_MEANING
 
 ARN = "arn:aws:lambda:eu-west-1:123456789012:layer:{}:{}"
@@ -149,11 +149,32 @@ def test_a_wrong_setting_is_said_in_the_plan() -> None:
 
 
 def test_a_rollback_changes_what_is_as_it_was_left_and_nothing_else() -> None:
-    """Three cases: as the change left it, as it was before, and neither."""
-    before, after = State((), {"A": "1"}), State((OURS,), {"A": "1", "B": "2"})
-    assert restore(function((OURS,), {"B": "2", "A": "1"}), before, after) == Change(after, before)
-    assert restore(function((), {"A": "1"}), before, after) == Change(before, before)
-    assert isinstance(restore(function((OURS,), {"A": "3"}), before, after), Skip)
+    """As the change left it, as it was before, and neither; what somebody else has added meanwhile stays."""
+    before, after = State((), {"A": "1", "C": "old"}), State((OURS,), {"A": "1", "B": "2", "C": "new"})
+    noted = entry("eu-west-1", "orders", Change(before, after))
+    assert restored(after, noted) == Change(after, before)
+    assert restored(before, noted) == Change(before, before)
+    busy = State((OURS,), {**after.variables, "A": "3", "D": "4"})
+    assert restored(busy, noted) == Change(busy, State((), {"A": "3", "C": "old", "D": "4"}))
+    for other in (State((OURS,), {**after.variables, "B": "3"}), State((OURS, OURS), after.variables)):
+        assert isinstance(restored(other, noted), Skip)
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=3, max_size=3))
+def test_two_changes_are_taken_back_as_one(states: list[dict[str, str]]) -> None:
+    """Journals of several commands give back what was there before the first, whatever each of them changed."""
+    first, second, third = (State((str(number),), each) for number, each in enumerate(states))
+    both = joined(entry("r", "f", Change(first, second)), entry("r", "f", Change(second, third)))
+    assert restored(third, both) == Change(third, first)
+
+
+def test_a_journal_has_no_secret_of_the_functions() -> None:
+    """Only what changes is noted, and of what it becomes a digest: a file in a home folder outlives its purpose."""
+    configuration = function(variables={"DB_PASSWORD": "hunter2", "AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"})
+    decision = attach(configuration, Wanted(OURS, {"SUMO_HTTP_ENDPOINT": "https://x.org/receiver/v1/http/TOKEN"}))
+    assert isinstance(decision, Change)
+    noted = str(entry("eu-west-1", "orders", decision))
+    assert "/opt/otel-instrument" in noted and "hunter2" not in noted and "TOKEN" not in noted
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def subject(
     variables: dict[str, str] | None = None,
     function: dict[str, Any] | None = None,
     modes: dict[str, int | None] | None = None,
+    bytecode: frozenset[str] | None = None,
 ) -> Subject:
     """A sound set-up, with changes; an empty variable is removed."""
     changed = {**VARIABLES, **(variables or {})}
@@ -60,6 +61,7 @@ def subject(
         {name: value for name, value in changed.items() if value},
         {**FUNCTION, **(function or {})},
         {**MODES, **(modes or {})},
+        bytecode,
     )
 
 
@@ -78,6 +80,7 @@ TABLE = {
     "a name that anybody would think of": (subject({"SUMO_SOURCE_CATEGORY": "x"}), ["variable-misspelt"]),
     "a key of Sumo Logic's API": (subject({"SUMO_ACCESS_KEY": "x"}), ["variable-unknown"]),
     "a wrong value": (subject({"SUMO_FLUSH": "sometimes"}), ["variable-value"]),
+    "a mask that cannot be read": (subject({"SUMO_MASK_PATTERNS": "("}), ["variable-unsafe"]),
     "none of the function's lines": (subject({"SUMO_LOG_TYPES": "platform"}), ["log-types"]),
     "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
     "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
@@ -149,6 +152,8 @@ TABLE = {
     "no layer at all": (subject(function={"Layers": []}), ["layer-missing"]),
     "no layer that is known": (subject(function={"Layers": [{"Arn": OTHER_LAYER}]}), ["layer-unknown"]),
     "the layer twice": (subject(function={"Layers": [{"Arn": LAYER}, {"Arn": LAYER[:-1] + "8"}]}), ["layer-twice"]),
+    "a layer without its bytecode": (subject(bytecode=frozenset({"python3.10"})), ["layer-bytecode"]),
+    "a layer with its bytecode": (subject(bytecode=frozenset({"python3.12"})), []),
     "the Go layer beside ours": (subject(function={"Layers": [{"Arn": LAYER}, {"Arn": GO_LAYER}]}), ["layer-go"]),
     "the Go layer instead of ours": (subject(function={"Layers": [{"Arn": GO_LAYER}]}), ["layer-missing", "layer-go"]),
 }  # fmt: skip

@@ -26,8 +26,8 @@ from sumo_source import Fault, SumoSource
 
 from sumo_internal import config
 from sumo_internal.cli import backlog, main, resend
+from sumo_internal.cli.arguments import CONNECTIONS
 from sumo_internal.cli.ledger import TAG, StateFile, Tags, UnusableStateError
-from sumo_internal.cli.replay import CONNECTIONS
 from sumo_internal.cli.resend import BatchRefusedError, Pace, Resender, UnreachableSourceError
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.s3 import FailoverBucket
@@ -270,7 +270,7 @@ def test_what_is_refused_for_good_stays(source: SumoSource, tmp_path: Path, caps
 def test_what_cannot_be_begun(
     source: SumoSource, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 2 and one line each, before anything is sent; a file that is no state file stays as it is."""
+    """Exit code 2 (6: AWS refuses), one line each, before anything is sent; what is no state file stays as it is."""
     notes = tmp_path / "notes"
     notes.write_text("mine\nall mine")
     other = StateFile(tmp_path / "other", "another source")
@@ -282,7 +282,7 @@ def test_what_cannot_be_begun(
         "NoSuchBucket": ["s3://no-such-bucket/"],
     }
     for problem, arguments in cases.items():
-        assert main(["replay", *arguments]) == 2
+        assert main(["replay", *arguments]) == (6 if "Bucket" in problem else 2)
         assert problem in capsys.readouterr().err
     other.close()
     assert main(["replay", str(tmp_path), "--state", str(tmp_path / "other")]) == 2

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from aws_server import ACCOUNT_ID, REGION
 from fleet_account import Fleet
@@ -22,8 +23,8 @@ pytest_plugins = ["fleet_account"]
 ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV1dTOKEN"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT_ID}:secret:sumo-AbCdEf"
 WRAPPER = "/opt/sumo_wrapper"
-PLANNED = 3
-"""Exit code: there is something to do, and nobody said yes."""
+PLANNED, NOT_FOUND, SKIPPED, OF_AWS = 3, 4, 5, 6
+"""Exit codes, as --help lists them."""
 
 
 def test_attach_and_detach_again(fleet: Fleet) -> None:
@@ -71,7 +72,7 @@ def test_a_token_is_given_and_not_shown(fleet: Fleet) -> None:
 
 
 def test_a_narrow_screen_cuts_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan is folded, the journal's path is one word, and each function's name is whole in the status."""
+    """Nothing is folded where it is piped: values can be copied, and each function's name is whole in the status."""
     monkeypatch.setenv("COLUMNS", "50")
     fleet.layer()
     name = "a-function-with-a-name-of-sixty-four-characters-which-is-the-max"
@@ -79,6 +80,9 @@ def test_a_narrow_screen_cuts_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPa
     said = fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
     assert "…" not in said and f"--rollback {Path(fleet.journals[0])}\n" in said
     assert f" {name} " in fleet.done("status")
+    long = SECRET + "x" * 100
+    said = fleet.run("attach", "*", "--endpoint", long, "--set", f"SUMO_FIELDS=a={'b' * 90}", "--dry-run").stdout
+    assert len(said.splitlines()) == 5 and "SUMO_FIELDS" in said
 
 
 def test_functions_are_chosen_by_pattern_and_tag_in_regions(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +113,7 @@ def test_a_layers_arn_is_for_its_region(fleet: Fleet) -> None:
     said = fleet.done(
         "attach", "*", "--layer", first, "--region", REGION, "--region", "us-east-1", "--endpoint", SECRET, "--yes"
     )
-    assert "is in us-east-1, where no such layer is" in said
+    assert "skipped: it is in us-east-1, where no such layer is" in said
     assert (fleet.has()[0], fleet.has(region="us-east-1")[0]) == ([first], [])
 
 
@@ -176,7 +180,8 @@ def test_migration_replaces_gos_layer_and_keeps_its_settings(fleet: Fleet) -> No
         "TELEMETRY_TIMEOUT_MS": "1000",
     }
     fleet.function(Layers=[go, other], Variables=variables)
-    assert "has Sumo's Go extension" in fleet.done("attach", "orders", "--yes")
+    ended = fleet.run("attach", "orders", "--yes")
+    assert (ended.returncode, "has Sumo's Go extension" in ended.stdout) == (SKIPPED, True)
     fleet.done("attach", "orders", "--migrate", "--yes")
     layers, after = fleet.has()
     assert layers == [ours, other]
@@ -199,10 +204,11 @@ def test_rollback_gives_back_only_what_is_still_ours(fleet: Fleet) -> None:
     assert all(stat.S_IMODE(os.stat(path).st_mode) == 0o600 for path in fleet.journals)
     fleet.client().update_function_configuration(FunctionName="stock", Environment={"Variables": {"B": "2"}})
     fleet.client().delete_function(FunctionName="gone")
-    said = fleet.done("detach", "--rollback", *fleet.journals, "--yes")
-    assert "it has been changed since" in said and "it is gone" in said
+    ended = fleet.run("detach", "--rollback", *fleet.journals, "--yes")
+    assert ended.returncode == SKIPPED
+    assert "it has been changed since" in ended.stdout and "it is gone" in ended.stdout
     assert fleet.has() == ([], {"A": "1"}) and fleet.has("stock")[1] == {"B": "2"}
-    assert "1 with nothing to do" in fleet.done("attach", "--rollback", *fleet.journals[:2], "--yes")
+    assert "1 with nothing to do" in fleet.run("attach", "--rollback", *fleet.journals[:2], "--yes").stdout
 
 
 LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
@@ -233,14 +239,16 @@ def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> 
     fleet.function("many", Layers=[fleet.layer(f"other{number}") for number in range(5)])
     image = {"PackageType": "Image", "Code": {"ImageUri": f"{ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/app:1"}}
     fleet.client().create_function(FunctionName="image", Role=f"arn:aws:iam::{ACCOUNT_ID}:role/function", **image)
-    said = fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+    ended = fleet.run("attach", "*", "--endpoint", SECRET, "--yes")
+    said = ended.stdout
+    assert ended.returncode == SKIPPED, "nothing at all was done"
     for _, reason in LEFT_ALONE.values():
-        assert f"left alone: it {reason}" in said or reason in said, reason
+        assert f"skipped: it {reason}" in said or reason in said, reason
     assert "would have 6 layers; Lambda takes 5" in said
     assert "is a container image" in said
-    assert "0 to change, 0 with nothing to do, 9 left alone" in said
+    assert "0 to change, 0 with nothing to do, 9 skipped" in said
     fleet.function("silent")
-    assert "would have no SUMO_HTTP_ENDPOINT" in fleet.done("attach", "silent")
+    assert "would have no SUMO_HTTP_ENDPOINT" in fleet.run("attach", "silent").stdout
 
 
 def test_one_failure_stops_nobody_else(fleet: Fleet) -> None:
@@ -337,6 +345,10 @@ def test_status_says_who_has_what(fleet: Fleet) -> None:
         (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is no setting (is SUMO_FLUSH meant?)"),
         (["attach", "x", "--set", f"SUMO_HTTP_ENDPOINT={ENDPOINT}"], "--endpoint is for that"),
         (["attach", "x", "--set", "SUMO_HTTP_TOKEN=t"], "--token is for that"),
+        (["attach", "x", "--endpoint", "hello"], "SUMO_HTTP_ENDPOINT is no http(s) address"),
+        (["attach", "x", "--endpoint", SECRET, "--set", "SUMO_MASK_PATTERNS=("], "SUMO_MASK_PATTERNS"),
+        (["attach", "x", "--endpoint", SECRET, "--set", "SUMO_EXCLUDE=("], "SUMO_EXCLUDE"),
+        (["attach", "x", "--yes", "--dry-run"], "not allowed with"),
         (["detach", "x", "--rollback", "missing.jsonl"], "which functions?"),
         (["detach", "--rollback", "missing.jsonl"], "No such file"),
         (["detach", "--rollback", __file__], "is no journal of this command"),
@@ -346,4 +358,109 @@ def test_status_says_who_has_what(fleet: Fleet) -> None:
 def test_what_is_wrong_is_one_line(fleet: Fleet, arguments: list[str], complaint: str) -> None:
     """Nothing is asked of AWS before the arguments make sense."""
     ended = fleet.run(*arguments)
-    assert ended.returncode in (1, 2) and complaint in ended.stderr.splitlines()[-1]
+    assert ended.returncode == 2 and complaint in ended.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["attach", "detach", "status"])
+@pytest.mark.parametrize(
+    "asked", [["ordesr"], ["orders", "shop-*"], ["--tag", "team=none"], ["orders", "--tag", "a=b"]]
+)
+def test_a_name_that_no_function_has_is_an_error(fleet: Fleet, command: str, asked: list[str]) -> None:
+    """Even beside one that there is: a misspelt name must not look like nothing to do. Near names are told."""
+    fleet.layer()
+    fleet.function()
+    consent = [] if command == "status" else ["--yes"]
+    ended = fleet.run(command, *asked, *consent)
+    assert (ended.returncode, ended.stdout) == (NOT_FOUND, "") and ended.stderr.count("\n") == 1
+    assert ("near it: orders" in ended.stderr) is (asked == ["ordesr"])
+    assert fleet.has() == ([], {})
+
+
+def test_a_function_is_named_by_its_arn(fleet: Fleet) -> None:
+    """An ARN has its region in it, whatever the default one is; with an alias behind it, it is the same function."""
+    fleet.layer(region="us-east-1")
+    fleet.function(region="us-east-1")
+    fleet.function()
+    arn = f"arn:aws:lambda:us-east-1:{ACCOUNT_ID}:function:orders"
+    fleet.done("attach", arn, "--endpoint", SECRET, "-y")
+    assert fleet.has(region="us-east-1")[0] and fleet.has() == ([], {})
+    assert "1 of 1 functions" in fleet.done("status", f"{arn}:live")
+    assert fleet.run("status", arn.replace(ACCOUNT_ID, "210987654321")).returncode == NOT_FOUND
+
+
+def test_what_was_named_and_is_skipped_is_said_by_the_exit_code(fleet: Fleet) -> None:
+    """The rest is done. By a pattern it is no error that some functions are none for the layer."""
+    fleet.layer()
+    fleet.function("orders")
+    fleet.function("pages", Runtime="nodejs20.x")
+    assert fleet.run("attach", "orders", "pages", "--endpoint", SECRET, "--yes").returncode == SKIPPED
+    assert fleet.has()[0]
+    fleet.done("detach", "orders", "-y")
+    assert fleet.run("attach", "*", "--endpoint", SECRET, "--yes").returncode == 0
+
+
+def test_what_the_doctor_calls_an_error_is_not_written(fleet: Fleet) -> None:
+    """An address whose token nobody has given, a mask of the function's own that cannot be read: left as it was."""
+    fleet.layer()
+    own = {"SUMO_MASK_PATTERNS": "("}
+    fleet.function("masked", Variables=own)
+    fleet.function("plain")
+    ended = fleet.run("attach", "masked", "--endpoint", SECRET, "--yes")
+    assert ended.returncode == SKIPPED and "(variable-unsafe)" in ended.stdout
+    ended = fleet.run("attach", "plain", "--endpoint", "https://x.sumologic.com/receiver/v1/http", "--yes")
+    assert ended.returncode == SKIPPED and "(token-missing)" in ended.stdout
+    assert fleet.has("masked") == ([], own) and fleet.has("plain") == ([], {})
+
+
+def test_a_dry_run_is_the_plan(fleet: Fleet) -> None:
+    """It was asked for and is there: exit code 0, where the question that nobody could be asked has another."""
+    fleet.layer()
+    fleet.function()
+    assert "+ layer sumo-internal-extension:1" in fleet.done("attach", "*", "--endpoint", SECRET, "--dry-run")
+    assert fleet.has() == ([], {}) and fleet.journals == []
+
+
+def test_without_credentials_or_rights_aws_is_named(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exit code of its own and one line, for each command that asks AWS; a profile that is not there, too."""
+    commands = (["status"], ["attach", "x", "--endpoint", SECRET], ["doctor", "orders"], ["check", "orders"])
+    for command in commands:
+        assert fleet.run(*command, "--profile", "nobodys").returncode == OF_AWS
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "none")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    for command in commands:
+        ended = fleet.run(*command)
+        assert (ended.returncode, ended.stderr.count("\n")) == (OF_AWS, 1) and "credentials" in ended.stderr
+
+
+def test_a_profile_is_whose_account_is_asked(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wins over keys in the environment, as in AWS's own command line: its region tells which one was used."""
+    Path("config").write_text("[profile staging]\nregion = us-east-1\naws_access_key_id=a\naws_secret_access_key=b\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "config")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    fleet.function("there", "us-east-1")
+    assert json.loads(fleet.done("status", "--json", "--profile", "staging"))[0]["function"] == "there"
+
+
+def test_the_layers_bytecode_is_noted(fleet: Fleet) -> None:
+    """Per function, in the plan and in the status; a layer of which it is not known is not suspected."""
+    fleet.layer(description="sumo-internal-extension 0.1.0, bytecode for 3.10 3.11")
+    fleet.function("new")
+    fleet.function("old", Runtime="python3.11")
+    said = fleet.done("attach", "*", "--endpoint", SECRET, "--yes")
+    assert said.count("! the layer has no bytecode for python3.12: a cold start takes about three times as long") == 1
+    rows = {row["function"]: row["hasBytecode"] for row in json.loads(fleet.done("status", "--json"))}
+    assert rows == {"new": False, "old": True}
+    assert "layer-bytecode" in fleet.done("doctor", "new", "--offline")
+    assert "layer-bytecode" not in fleet.done("doctor", "old", "--offline")
+
+
+def test_the_doctor_asks_for_a_function_by_itself(fleet: Fleet) -> None:
+    """Without AWS's command line: by name in a region, by ARN; of a name that nobody has, near ones."""
+    fleet.function(Variables={"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo-wrapper"})
+    for asked in (["orders", "--region", REGION], [f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:orders"]):
+        ended = fleet.run("doctor", *asked, "--offline")
+        assert ended.returncode == 1 and "layer-missing" in ended.stdout and "wrapper-path" in ended.stdout
+    ended = fleet.run("doctor", "order", "--offline")
+    assert ended.returncode == NOT_FOUND and "near it: orders" in ended.stderr

@@ -74,7 +74,7 @@ def test_it_is_for_the_account_alone_unless_said_otherwise(fleet: Fleet, layer: 
 def test_without_a_layer_it_says_how_to_build_one(fleet: Fleet) -> None:
     """The command in a fresh checkout, before anything was built."""
     ended = fleet.run("publish")
-    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (2, "")
     assert "layer/dist/sumo-internal-extension.zip: No such file or directory; `make layer`" in ended.stderr
 
 

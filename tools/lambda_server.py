@@ -7,6 +7,8 @@ it what somebody who changes five hundred functions has to reckon with:
 * updates that are under way for the next read, during which another is refused, and that may fail;
 * the limits of five layers and 4 KB of variables, with the error that repeats all of them;
 * a region in which publishing is refused, and permissions that are given once;
+* invocations: the function's code, behind its layers, runs in the model of Lambda's environment
+  (:mod:`lambda_invoker`), and what it wrote is in its log group;
 * SnapStart and Managed Instances as configured, and variables under a key that the caller may not use.
 
 A function's tag ``behaves`` chooses: ``fails`` (each update ends as failed), ``restless`` (somebody else changes it
@@ -39,6 +41,7 @@ def _guard() -> None:
     from moto.awslambda import models
     from moto.awslambda.exceptions import LambdaClientError
     from moto.awslambda.policy import Policy
+    from moto.core import responses
 
     class Function(models.LambdaFunction):
         __module__ = models.__name__  # moto sorts its classes by it
@@ -76,6 +79,24 @@ def _guard() -> None:
             self._reads_until_done = 2  # the answer, and the first look at it
             return super().update_configuration(config_updates)
 
+        def invoke(self, body: str, request_headers: Any, response_headers: Any) -> bytes:
+            from lambda_invoker import invoke  # slow, and of no use to those who only change configurations
+
+            backend: Any = models.lambda_backends[self.account_id][self.region]
+            archives = [backend.layers_versions_by_arn(layer["Arn"]).code_bytes for layer in self.layers]
+            ended = invoke(self.get_configuration(), self.code_bytes, archives, body, request_headers)
+            response_headers["x-amzn-requestid"] = ended.request_id
+            if ended.is_error:
+                response_headers["x-amz-function-error"] = "Unhandled"
+            stream = f"{self.function_name}/{ended.request_id}"
+            self.logs_backend.ensure_log_group(self.logs_group_name)
+            self.logs_backend.create_log_stream(self.logs_group_name, stream)
+            self.logs_backend.put_log_events(self.logs_group_name, stream, ended.log)
+            return ended.payload
+
+    def kept_request_id(headers: dict[str, Any]) -> str:
+        return str(headers.setdefault("x-amzn-requestid", "none"))  # an invocation's is that of the request
+
     class GuardedPolicy(Policy):
         def add_statement(self, raw: str, *others: Any) -> Any:
             if json.loads(raw)["StatementId"] in [statement["Sid"] for statement in self.statements]:
@@ -90,6 +111,7 @@ def _guard() -> None:
                 raise LambdaClientError("AccessDeniedException", "with an explicit deny in a service control policy")
             super().__init__(spec, account_id, region)
 
+    vars(responses)["gen_amzn_requestid_long"] = kept_request_id
     models.LambdaFunction = Function  # type: ignore[misc]  # what this process is for
     models.LayerVersion = LayerVersion  # type: ignore[misc]
     vars(models)["Policy"] = GuardedPolicy  # imported there, not exported

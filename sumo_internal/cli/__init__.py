@@ -1,25 +1,25 @@
 """The command ``sumo-internal``: what people run on their own machine, or in CI, about functions with the layer.
 
-Separate from the rest because it is no guest: it may be slow to import, depends on boto3 and rich (the extra ``cli``),
-and nothing of it goes into the layer. The package's own modules never import it; it may import the pure ones of them.
+Separate from the rest because it is no guest: it may be slow to import, most of it depends on boto3 and rich (the extra
+``cli``), and nothing of it goes into the layer. The package's own modules never import it; it may import the pure ones
+of them.
 
-Each module named in :data:`COMMANDS` adds its sub-commands with ``add_parser(subparsers)``, which for each sets the
-default ``run`` to a function ``run(arguments) -> int``: the exit code. A command says on stdout what was asked for, and
-on stderr what went wrong; neither ever shows an endpoint, whose path is a credential.
+:mod:`sumo_internal.cli.arguments` has the arguments of all commands; for each it names the module that is imported when
+the command runs, and that module's function ``run(arguments) -> int`` gives the exit code. So ``--help``, ``--version``
+and ``doctor --offline`` work where neither boto3 nor rich is. A command says on stdout what was asked for, and on
+stderr what went wrong; neither ever shows an endpoint, whose path is a credential.
+
+An exit code means the same for every command (:data:`EXITS`).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from sumo_internal import __version__
-
-COMMANDS = ("fleet", "publish", "doctor", "replay")
-"""The modules of this package with commands, in the order in which ``--help`` lists them."""
+from sumo_internal.diagnostics import legible
 
 EXTRA = ("boto3", "botocore", "rich")
 """What the extra ``cli`` brings, as modules."""
@@ -27,11 +27,35 @@ EXTRA = ("boto3", "botocore", "rich")
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-"""As argparse has it, too."""
+EXIT_PLANNED = 3
+EXIT_NOT_FOUND = 4
+EXIT_SKIPPED = 5
+EXIT_AWS = 6
+EXIT_INTERRUPTED = 130
+"""As shells have it: 128 and SIGINT."""
+
+EXITS = {
+    EXIT_DONE: "done; nothing wrong was found",
+    EXIT_FAILED: "something wrong was found, or part of the work was not done",
+    EXIT_USAGE: "the arguments, a setting in them or a file that they name cannot be used; nothing was begun",
+    EXIT_PLANNED: "there is something to change, and nobody said yes",
+    EXIT_NOT_FOUND: "a name, pattern or tag fits no function; nothing was changed",
+    EXIT_SKIPPED: "a function that was named is left alone",
+    EXIT_AWS: "AWS refuses, cannot be reached, or there are no credentials",
+    EXIT_INTERRUPTED: "interrupted",
+}
+"""What each exit code means, for every command; the worst of what happened counts."""
+
+SAID_MAX_CHARACTERS = 2_000
+"""Of one line about what went wrong."""
 
 
 class CommandError(Exception):
-    """A command cannot go on; the text, one line, says why."""
+    """A command cannot go on; the text, one line, says why, and the code is how the process ends."""
+
+    def __init__(self, text: str, code: int = EXIT_USAGE) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,36 +64,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Those behind the program's name; by default this process's.
     """
+    from sumo_internal.cli.arguments import parser  # later than the codes, which its texts have
+
+    parsed = parser().parse_args(arguments)
     try:
-        parsed = _parser().parse_args(arguments)
+        if getattr(parsed, "profile", None):
+            import_module("sumo_internal.cli.session").use(parsed.profile)
+        code: int = import_module(f"sumo_internal.cli.{parsed.module}").run(parsed)
+        sys.stdout.flush()
+    except CommandError as error:
+        return _complain(str(error), error.code)
     except ModuleNotFoundError as error:
         if error.name not in EXTRA:
             raise
-        return _complain(f"{error.name} is missing: pip install 'sumo-internal-extension[cli]'", EXIT_USAGE)
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        code: int = parsed.run(parsed)
-    except (CommandError, BotoCoreError, ClientError) as error:
-        return _complain(str(error), EXIT_FAILED)
+        return _complain(f"{error.name} is missing, which this command needs: pip install boto3 rich", EXIT_USAGE)
     except KeyboardInterrupt:
-        return _complain("interrupted; what was begun can be taken up again with the same command", 130)
+        return _complain("interrupted; what was begun can be taken up again with the same command", EXIT_INTERRUPTED)
     except BrokenPipeError:  # `sumo-internal status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the rest is flushed to at the end
         return EXIT_FAILED
+    except Exception as error:
+        if not is_of_aws(error):
+            raise
+        return _complain(str(error), EXIT_AWS)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    """Every command's arguments."""
-    parser = argparse.ArgumentParser(prog="sumo-internal", description="Sumo Logic's internal extension, from outside.")
-    parser.add_argument("--version", action="version", version=__version__)
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        import_module(f"{__name__}.{name}").add_parser(subparsers)
-    return parser
+def is_of_aws(error: BaseException) -> bool:
+    """Is this what boto3 raises where AWS refuses, or cannot be asked?"""
+    known = sys.modules.get("botocore.exceptions")  # where nobody has asked AWS, it is not imported for this
+    return known is not None and isinstance(error, (known.BotoCoreError, known.ClientError))
 
 
 def _complain(problem: str, code: int) -> int:
-    print(f"sumo-internal: {problem}", file=sys.stderr)
+    print(f"sumo-internal: {legible(problem, SAID_MAX_CHARACTERS)}", file=sys.stderr)
     return code

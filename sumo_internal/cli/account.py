@@ -11,17 +11,18 @@ Rules:
 
 from __future__ import annotations
 
+import base64
 import json
-import time
+import re
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from typing import Any
 
-import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from sumo_internal.cli.changes import LAYER_NAME, Change, state
+from sumo_internal.cli.session import session
 
 UPDATE_TIMEOUT_S = 300
 """An update takes a second, with a VPC or a large layer up to a minute or two."""
@@ -32,6 +33,9 @@ AT_ONCE = 8
 POLL_S = 2.0
 """Between two looks at an update. Its four requests and this pause, times AT_ONCE, stay under the 15 requests a second
 that Lambda's control plane takes from an account and region."""
+
+INVOCATION_MAX_S = 930
+"""A function's longest timeout is 900 s."""
 
 RETRIES = Config(retries={"mode": "standard", "max_attempts": 10})
 """For when other clients are busy in the account too."""
@@ -48,9 +52,39 @@ def regions(given: Sequence[str]) -> list[str]:
         ClientError: They cannot be listed.
     """
     if "all" in given:
-        answer = boto3.client("ec2", boto3.session.Session().region_name or "us-east-1").describe_regions()
+        answer = session().client("ec2", session().region_name or "us-east-1").describe_regions()
         return sorted(each["RegionName"] for each in answer["Regions"] if each.get("OptInStatus") != "not-opted-in")
-    return list(dict.fromkeys(given)) or [boto3.client("lambda").meta.region_name]
+    return list(dict.fromkeys(given)) or [session().client("lambda").meta.region_name]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an invocation has come to; the error is the function's own, None where there is none."""
+
+    request_id: str
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a layer version's description says of it."""
+
+    version: str = ""
+    """The product's; empty where it is not said, or may not be read."""
+    bytecode: frozenset[str] | None = None
+    """The runtimes whose bytecode the layer brings; None where it is not said."""
+
+
+def describe(version: str, bytecode: Sequence[str]) -> str:
+    """A layer version's description."""
+    return f"{LAYER_NAME} {version}, bytecode for {' '.join(bytecode) or 'no Python'}"
+
+
+def described(description: str) -> Product:
+    """What :func:`describe` has put into a description; of another one, what there is of it."""
+    version, _, bytecode = description.removeprefix(f"{LAYER_NAME} ").partition(", bytecode for ")
+    runtimes = frozenset(f"python{each}" for each in re.findall(r"3\.\d+", bytecode))
+    return Product(version, runtimes if bytecode else None)
 
 
 class Region:
@@ -59,22 +93,15 @@ class Region:
     def __init__(self, name: str) -> None:
         self.name = name
         # Made here, in the main thread: boto3's clients may be shared, its sessions may not.
-        self._lambda = boto3.client("lambda", name, config=RETRIES)
-        self._tagging = boto3.client("resourcegroupstaggingapi", name, config=RETRIES)
+        self._lambda = session().client("lambda", name, config=RETRIES)
+        self._tagging = session().client("resourcegroupstaggingapi", name, config=RETRIES)
 
-    def functions(self, patterns: Sequence[str], tags: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Configurations of the functions whose name fits a pattern, and which have all the tags.
-
-        Args:
-            patterns: As in a shell (``orders-*``); none fits all.
-            tags: ``KEY`` or ``KEY=VALUE``.
-        """
+    def functions(self, tags: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+        """Configurations of the functions that have all the tags, ``KEY`` or ``KEY=VALUE``."""
         tagged = self._tagged(tags) if tags else None
         for page in self._lambda.get_paginator("list_functions").paginate():
             for configuration in page["Functions"]:
-                name = configuration["FunctionName"]
-                fits = not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-                if fits and (tagged is None or configuration["FunctionArn"] in tagged):
+                if tagged is None or configuration["FunctionArn"] in tagged:
                     yield configuration
 
     def _tagged(self, tags: Sequence[str]) -> set[str]:
@@ -93,13 +120,12 @@ class Region:
         newest = max(versions, key=lambda version: version["Version"], default={"LayerVersionArn": ""})
         return str(newest["LayerVersionArn"])
 
-    def product_version(self, layer_version: str) -> str:
-        """The product's version by a layer version's description; empty where it has none, or may not be read."""
+    def product(self, layer_version: str) -> Product:
+        """What a layer version's description says; nothing, where it may not be read."""
         try:
-            description = str(self._lambda.get_layer_version(**_place(layer_version)).get("Description", ""))
-            return description.removeprefix(f"{LAYER_NAME} ")
+            return described(str(self._lambda.get_layer_version(**_place(layer_version)).get("Description", "")))
         except ClientError:
-            return ""
+            return Product()
 
     def code_sha256(self, layer_version: str) -> str:
         """The hash of a layer version's zip, in base64."""
@@ -138,6 +164,26 @@ class Region:
             return None
         return configuration
 
+    def invoke(self, function: str, event: bytes, client_context: str) -> Answer:
+        """Invoke a function, once: a request whose answer is lost may have had its effects."""
+        patient = Config(retries={"total_max_attempts": 1}, read_timeout=INVOCATION_MAX_S)
+        client = session().client("lambda", self.name, config=patient)
+        context = base64.b64encode(client_context.encode()).decode()
+        answer = client.invoke(FunctionName=function, Payload=event, ClientContext=context)
+        payload = answer["Payload"].read()
+        return Answer(answer["ResponseMetadata"]["RequestId"], _error(payload) if "FunctionError" in answer else None)
+
+    def logged(self, group: str, phrase: str, since_ms: int) -> list[str]:
+        """The messages of a log group that have a phrase in them; none where there is no such group yet."""
+        logs = session().client("logs", self.name, config=RETRIES)
+        pages = logs.get_paginator("filter_log_events").paginate(
+            logGroupName=group, filterPattern=f'"{phrase}"', startTime=since_ms
+        )
+        try:
+            return [event["message"] for page in pages for event in page["events"]]
+        except logs.exceptions.ResourceNotFoundException:
+            return []
+
     def apply(self, function: str, change: Change) -> None:
         """Carry out a change, and wait until Lambda says that it is done.
 
@@ -161,14 +207,34 @@ class Region:
             raise NotDoneError(f"Lambda could not: {configuration.get('LastUpdateStatusReason', 'no reason is given')}")
 
     def _settled(self, function: str) -> dict[str, Any]:
-        """A function's configuration, once no update of it is under way."""
-        deadline_s = time.monotonic() + UPDATE_TIMEOUT_S
-        while time.monotonic() < deadline_s:
+        """A function's configuration, once no update of it is under way and it is not being created."""
+        attempts = max(1, int(UPDATE_TIMEOUT_S / POLL_S))
+        bound = {"Delay": POLL_S, "MaxAttempts": attempts}
+        try:
+            self._lambda.get_waiter("function_updated").wait(FunctionName=function, WaiterConfig=bound)
             configuration: dict[str, Any] = self._lambda.get_function_configuration(FunctionName=function)
-            if configuration.get("LastUpdateStatus") != "InProgress" and configuration.get("State") != "Pending":
-                return configuration
-            time.sleep(POLL_S)
-        raise NotDoneError(f"its update has not ended after {UPDATE_TIMEOUT_S} s; `sumo-internal status` will tell")
+            if configuration.get("State") == "Pending":
+                self._lambda.get_waiter("function_active").wait(FunctionName=function, WaiterConfig=bound)
+                configuration = self._lambda.get_function_configuration(FunctionName=function)
+        except WaiterError as error:
+            last = dict(error.last_response or {})
+            if "Error" in last:
+                raise ClientError(last, "GetFunctionConfiguration") from None
+            if last.get("LastUpdateStatus") != "Failed":
+                raise NotDoneError(
+                    f"its update has not ended after {UPDATE_TIMEOUT_S} s; `sumo-internal status` will tell"
+                ) from None
+            return last  # of this update or of an earlier one: the caller knows
+        return configuration
+
+
+def _error(payload: bytes) -> dict[str, Any]:
+    """A function's error, as its runtime has put it."""
+    try:
+        found = json.loads(payload)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"errorMessage": payload.decode("utf-8", "replace")}
 
 
 def _place(layer_version: str) -> dict[str, Any]:

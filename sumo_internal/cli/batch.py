@@ -23,11 +23,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from sumo_internal import config as configuration
 from sumo_internal.cli import backlog, source
+from sumo_internal.cli.arguments import BYTES_PER_S, REQUESTS_PER_S
 from sumo_internal.cli.backlog import BacklogBucket, DamagedObjectError, Item
 from sumo_internal.cli.ledger import Ledger, Tags, digest
 from sumo_internal.cli.resend import (
-    BYTES_PER_S,
-    REQUESTS_PER_S,
     BatchRefusedError,
     Pace,
     Resender,

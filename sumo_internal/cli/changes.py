@@ -1,4 +1,4 @@
-"""What attaching, detaching and rolling back make of one function's configuration. Pure: nothing is asked or changed.
+"""What attaching and detaching make of one function's configuration. Pure: nothing is asked or changed.
 
 A configuration is what Lambda's API answers for a function. Of it two things are ours to change, the layers and the
 variables, and Lambda replaces both as a whole: so each change says what was there and what shall be, and the command
@@ -86,6 +86,8 @@ class Wanted:
     layer: str
     settings: Mapping[str, str]
     migrates: bool = False
+    bytecode: frozenset[str] | None = None
+    """The runtimes whose bytecode the layer brings; None where that is not known."""
 
 
 def state(configuration: Mapping[str, Any]) -> State:
@@ -113,6 +115,9 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
         variables[NEXT_WRAPPER] = slot
     variables[WRAPPER] = slot if slot in STARTS_ITS_OWN else WRAPPER_PATH
     notes = _settle(variables, wanted.settings)
+    runtime = configuration.get("Runtime", "")
+    if wanted.bytecode is not None and runtime not in wanted.bytecode:
+        notes.append(f"{without_bytecode(runtime)} (`make layer` where that Python is, and publish)")
     if slot in STARTS_ITS_OWN:
         notes.append(
             f"{slot} stays in the wrapper's slot, because it starts a program of the function's own: lines come from "
@@ -123,6 +128,11 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
     if not variables.get(ENDPOINT):
         reason = f"would have no {ENDPOINT} (--endpoint)"
     return Skip(reason) if reason else Change(before, after, (*notes, *config.read(variables)[1]))
+
+
+def without_bytecode(runtime: str) -> str:
+    """What a function on a runtime has to expect of a layer that does not bring its bytecode."""
+    return f"the layer has no bytecode for {runtime}: a cold start takes about three times as long"
 
 
 def detach(configuration: Mapping[str, Any], *given: str) -> Change | Skip:
@@ -147,20 +157,6 @@ def detach(configuration: Mapping[str, Any], *given: str) -> Change | Skip:
     left = [name for name in variables if name in SETTINGS]
     notes = (f"{', '.join(left)}: not added by attaching, and left",) if left and layers != before.layers else ()
     return Change(before, State(layers, variables), notes)
-
-
-def restore(configuration: Mapping[str, Any], before: State, after: State) -> Change | Skip:
-    """Give a function back what it had before a change.
-
-    Args:
-        configuration: The function's, as it is now.
-        before: What it had.
-        after: What the change made of it.
-    """
-    now = state(configuration)
-    if now == before:
-        return Change(now, now)
-    return Change(now, before) if now == after else Skip("has been changed since, by somebody else")
 
 
 def status(configuration: Mapping[str, Any], *given: str) -> dict[str, Any]:

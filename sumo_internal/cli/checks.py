@@ -24,6 +24,7 @@ from sumo_internal.cli.changes import (
     STARTS_ITS_OWN,
     WRAPPER,
     WRAPPER_PATH,
+    without_bytecode,
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.destinations import endpoint, s3
@@ -67,11 +68,13 @@ class Subject:
         function: its configuration, as ``aws lambda get-function-configuration`` prints it; empty where only the
             variables are known.
         modes: permission bits of :data:`FILES`, None for one that is missing; empty where the files were not looked at.
+        bytecode: the runtimes whose bytecode the layer brings; None where that is not known.
     """
 
     variables: Mapping[str, str]
     function: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, int | None] = field(default_factory=dict)
+    bytecode: frozenset[str] | None = None
 
     @property
     def config(self) -> configuration.Config:
@@ -123,6 +126,8 @@ def check_values(subject: Subject) -> Iterator[Finding]:
             yield find("endpoint-value", problem=problem)
         elif name == "SUMO_ENABLE_FAILOVER" and missing:
             yield find("failover-incomplete", problem=problem, missing=missing[0])
+        elif problem.endswith("messages are withheld"):
+            yield find("variable-unsafe", problem=problem, name=name)
         else:
             yield find("variable-value", problem=problem, name=name, default=defaults[name] or "none")
 
@@ -276,6 +281,9 @@ def check_layers(subject: Subject) -> Iterator[Finding]:
         yield find("layer-unknown" if len(layers) > len(of_go) else "layer-missing", function=subject.name)
     if len(ours) > 1:
         yield find("layer-twice", count=len(ours), layers=", ".join(ours), surplus=", ".join(ours[:-1]))
+    runtime = subject.function.get("Runtime") or ""
+    if ours and subject.bytecode is not None and runtime in RUNTIMES and runtime not in subject.bytecode:
+        yield find("layer-bytecode", runtime=runtime, without=without_bytecode(runtime))
     if of_go:
         yield find("layer-go", layers=", ".join(of_go), function=subject.name)
 

@@ -10,7 +10,8 @@ none tells as much: IAM's simulation knows neither the bucket's region nor its e
 policy. It needs rights of the person who runs the doctor, and the answer says so; the role's rights are listed beside
 it.
 
-Exit codes: 0 no errors (with ``--strict``: no warnings either), 1 there are some, 2 nothing could be checked.
+A function is asked for by its name or ARN, with boto3; a file, the environment and ``--offline`` need neither boto3 nor
+rich. EXIT_FAILED says that there are errors, with ``--strict`` warnings too.
 """
 
 from __future__ import annotations
@@ -24,25 +25,17 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, answers, checks
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, answers, changes, checks, is_of_aws
 from sumo_internal.cli.checks import Subject
 from sumo_internal.cli.findings import LEVELS, Finding, find
-from sumo_internal.cli.source import connect
 from sumo_internal.destinations import s3
 from sumo_internal.diagnostics import legible
-from sumo_internal.net.pool import PooledSender
 from sumo_internal.spool.envelope import filled, request_headers, values
 
 ANSWER_TIMEOUT_S = 10.0
@@ -51,41 +44,13 @@ ANSWER_TIMEOUT_S = 10.0
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-class UnreadableError(Exception):
-    """What was to be checked cannot be read; the text says why."""
-
-
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "doctor",
-        help="check a function's set-up",
-        description="Checks what can be wrong with a function's set-up: settings, wrapper, layer, source, bucket.",
-    )
-    parser.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE",
-        help="a .env file, or a function's configuration as `aws lambda get-function-configuration` prints it; - for "
-        "standard input; without one, this process's environment is checked",
-    )
-    parser.add_argument(
-        "--layer", metavar="FOLDER", type=Path, help="where the layer is unpacked, to look at its files"
-    )
-    parser.add_argument("--offline", action="store_true", help="do not send the source a request without lines")
-    parser.add_argument("--try-bucket", action="store_true", help="put an empty object into the bucket, and delete it")
-    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
-    parser.add_argument("--json", action="store_true", help="say it for programs")
-    parser.set_defaults(run=run)
+_FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?|arn:[a-z-]+:lambda:.+")
+"""A function's name, perhaps with a version or alias, or its ARN; a file's name has a dot or a slash, or is there."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and show what was found."""
-    try:
-        subject = _read(arguments.file, arguments.layer)
-    except UnreadableError as problem:
-        print(f"sumo-internal doctor: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+    subject = _read(arguments)
     found = checks.check(subject)
     if not arguments.offline and subject.config.endpoint:
         found.append(_ask_source(subject))
@@ -97,21 +62,45 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if any(finding.level in worst for finding in found) else EXIT_DONE
 
 
-def _read(file: str | None, layer: Path | None) -> Subject:
-    """What is to be checked."""
-    if file is None:
+def _read(arguments: argparse.Namespace) -> Subject:
+    """What is to be checked.
+
+    Raises:
+        CommandError: It cannot be read.
+    """
+    target, layer = arguments.target, arguments.layer
+    if target is None:
         is_function = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
         return Subject(dict(os.environ), modes=_modes(layer or Path("/opt")) if layer or is_function else {})
     modes = _modes(layer) if layer else {}
+    if target != "-" and _FUNCTION.fullmatch(target) and not Path(target).exists():
+        return _of_function(target, arguments.region or "", modes)
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        text = sys.stdin.read() if target == "-" else Path(target).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{file}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+        raise CommandError(f"{target}: {getattr(error, 'strerror', None) or 'is no text'}") from None
     if not text.strip():
-        raise UnreadableError("there is nothing to check")
+        raise CommandError("there is nothing to check")
     if text.lstrip().startswith("{"):
-        return _of_configuration(text, modes)
+        return _of_configuration(_parsed(text), modes)
     return Subject(dict(_of_lines(text)), modes=modes)
+
+
+def _of_function(function: str, region: str, modes: Mapping[str, int | None]) -> Subject:
+    """A function in AWS, and what the description of its layer says."""
+    from sumo_internal.cli import selection  # with boto3
+
+    place, configuration = selection.one(function, region)
+    subject = _of_configuration(configuration, modes)
+    layers = [layer for layer in changes.state(configuration).layers if changes.is_ours(layer)]
+    return replace(subject, bytecode=place.product(layers[0]).bytecode) if layers else subject
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise CommandError(f"this is not JSON: {error}") from None
 
 
 def _modes(layer: Path) -> dict[str, int | None]:
@@ -125,17 +114,13 @@ def _modes(layer: Path) -> dict[str, int | None]:
     return modes
 
 
-def _of_configuration(text: str, modes: Mapping[str, int | None]) -> Subject:
+def _of_configuration(function: Mapping[str, Any], modes: Mapping[str, int | None]) -> Subject:
     """A function's configuration; with the variables that Lambda adds."""
-    try:
-        function = json.loads(text)
-    except ValueError as error:
-        raise UnreadableError(f"this is not JSON: {error}") from None
     function = function.get("Configuration", function)  # as `aws lambda get-function` has it
     environment = function.get("Environment") or {}
     if "FunctionName" not in function or "Error" in environment:
         problem = (environment.get("Error") or {}).get("ErrorCode", "there is no FunctionName in it")
-        raise UnreadableError(f"this is no function's configuration with its variables: {problem}")
+        raise CommandError(f"this is no function's configuration with its variables: {problem}")
     given = {
         "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
         "AWS_LAMBDA_FUNCTION_VERSION": function.get("Version", "$LATEST"),
@@ -152,7 +137,7 @@ def _of_lines(text: str) -> Iterator[tuple[str, str]]:
             continue
         name, equals, value = entry.partition("=")
         if not equals or not name.strip().isidentifier():
-            raise UnreadableError(f"line {number} is not NAME=VALUE")
+            raise CommandError(f"line {number} is not NAME=VALUE")
         yield name.strip(), _unquoted(value.strip())
 
 
@@ -165,6 +150,9 @@ def _unquoted(value: str) -> str:
 
 def _ask_source(subject: Subject) -> Finding:
     """Post no lines, as the function would post some."""
+    from sumo_internal.cli.source import connect  # with boto3, and TLS
+    from sumo_internal.net.pool import PooledSender
+
     config, variables = subject.config, subject.variables
     version = variables.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
     stream = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{version}]doctor"
@@ -181,7 +169,9 @@ def _try_bucket(subject: Subject) -> Iterator[Finding]:
     config, variables = subject.config, subject.variables
     version = variables.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
     key = f"{s3.PREFIX}/{variables.get('AWS_REGION', '-')}/{subject.name}/{version}/doctor-{uuid.uuid4()}.gz"
-    session = boto3.Session()
+    from sumo_internal.cli.session import session as here
+
+    session = here()
     client = session.client("s3", region_name=config.bucket_region)
     credentials = session.get_credentials()
     who = f"the credentials found here ({credentials.method})" if credentials else "nobody (no credentials)"
@@ -195,10 +185,11 @@ def _code(call: Any) -> str:
     """The error that a call ends with; empty where it does not."""
     try:
         call()
-    except ClientError as error:
-        return legible(str(error.response["Error"]["Code"]), s3.TEXT_MAX_CHARACTERS)
-    except BotoCoreError as error:
-        return type(error).__name__
+    except Exception as error:
+        if not is_of_aws(error):
+            raise
+        response = getattr(error, "response", None)  # BotoCoreError has none: nobody has answered
+        return legible(str(response["Error"]["Code"]), s3.TEXT_MAX_CHARACTERS) if response else type(error).__name__
     return ""
 
 
@@ -208,15 +199,42 @@ def _show_json(subject: Subject, found: list[Finding]) -> None:
 
 
 def _show(subject: Subject, found: list[Finding]) -> None:
-    console = Console(highlight=False)
+    """Say it to people: in colours and folded at a terminal, elsewhere as it is."""
+    said: Callable[[Finding], None] = _say_plainly
+    if sys.stdout.isatty():
+        with suppress(ModuleNotFoundError):  # without the extra nothing is missing but colours
+            said = _in_colours()
     for finding in found:
+        said(finding)
+    if needed := checks.permissions(subject):
+        print("The function's role needs:")
+        print(json.dumps({"Version": "2012-10-17", "Statement": needed}, indent=2))
+    counts = Counter(finding.level for finding in found)
+    print(", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in LEVELS))
+
+
+def _texts(finding: Finding) -> tuple[tuple[str, str], ...]:
+    return ("", finding.what), ("why", finding.why), ("fix", finding.fix)
+
+
+def _say_plainly(finding: Finding) -> None:
+    print(finding.level, finding.name)
+    for label, text in _texts(finding):
+        print(f"  {label:5}{text}")
+
+
+def _in_colours() -> Callable[[Finding], None]:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+
+    def say(finding: Finding) -> None:
         console.print(Text(finding.level, COLOURS[finding.level]), Text(finding.name, "bold"))
-        for label, text in (("", finding.what), ("why", finding.why), ("fix", finding.fix)):
+        for label, text in _texts(finding):
             row = Table.grid(padding=(0, 2))
             row.add_row(f"  {label:3}", Text(text))
             console.print(row)
-    if needed := checks.permissions(subject):
-        console.print("The function's role needs:")
-        console.print(Text(json.dumps({"Version": "2012-10-17", "Statement": needed}, indent=2)))
-    counts = Counter(finding.level for finding in found)
-    console.print(", ".join(f"{counts[level]} {level}{'s' * (counts[level] != 1)}" for level in LEVELS))
+
+    return say

@@ -61,6 +61,12 @@ WORDS = {
         "The function runs, but not as the setting asks.",
         "Correct {name}, or remove it (default: {default}).",
     ),
+    "variable-unsafe": Words(
+        "error",
+        "{problem}",
+        "The setting says what must not leave; as long as it cannot be read, no message leaves.",
+        "Correct {name}, or remove it.",
+    ),
     "disabled": Words(
         "warning", "SUMO_DISABLED is on", "No lines are shipped.", "Remove SUMO_DISABLED, or set it to false."
     ),
@@ -283,6 +289,12 @@ WORDS = {
         "the layer is there {count} times: {layers}",
         "Files of the later one replace those of the earlier, and parts of two versions run together.",
         "Remove {surplus}.",
+    ),
+    "layer-bytecode": Words(
+        "note",
+        "{without}",
+        "Python compiles the layer's modules anew in each new environment, because /opt cannot be written.",
+        "Build the layer where a Python of {runtime} is (make layer finds it), publish it, and attach it.",
     ),
     "layer-go": Words(
         "error",

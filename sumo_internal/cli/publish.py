@@ -19,19 +19,17 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import track
 
 from sumo_internal import __version__
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, changes, tables
-from sumo_internal.cli.account import AT_ONCE, Region, regions
+from sumo_internal.cli import EXIT_AWS, EXIT_DONE, EXIT_FAILED, CommandError, changes, tables
+from sumo_internal.cli.account import AT_ONCE, Region, describe, regions
 
-ZIP = Path("layer/dist/sumo-internal-extension.zip")
-"""Where ``make layer`` puts it."""
+BUNDLE = re.compile(r"python/sumo_internal/__pycache__/bundle\.cpython-3(\d+)\.bin")
+"""Where the layer has an interpreter's bytecode (sumo_internal/imports.py)."""
 
 
 @dataclass(frozen=True)
@@ -53,34 +51,43 @@ class Package:
         return said[1] if said else __version__
 
     @property
+    def bytecode(self) -> list[str]:
+        """The versions of Python, as ``3.12``, whose bytecode is in it."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as layer:
+                names = layer.namelist()
+        except zipfile.BadZipFile:
+            return []
+        found = {int(bundle[1]) for bundle in map(BUNDLE.fullmatch, names) if bundle}
+        return [f"3.{minor}" for minor in sorted(found)]
+
+    @property
     def code_sha256(self) -> str:
         """As Lambda tells it."""
         return base64.b64encode(hashlib.sha256(self.content).digest()).decode()
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add publish."""
-    parser = subparsers.add_parser("publish", help="put the layer into regions of your account")
-    parser.add_argument("--region", action="append", default=[], help="may be repeated; all: every region you use")
-    parser.add_argument("--zip", type=Path, default=ZIP, help=f"the built layer (default: {ZIP})")
-    parser.add_argument("--name", default=changes.LAYER_NAME, help=f"the layer's (default: {changes.LAYER_NAME})")
-    parser.add_argument("--public", action="store_true", help="let every AWS account use it")
-    parser.add_argument("--share", metavar="ACCOUNT", action="append", default=[], help="let this account use it")
-    parser.set_defaults(run=run)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Publish; print the ARNs."""
+    screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)
     try:
         package = Package(arguments.name, arguments.zip.read_bytes())
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
+    if lacking := [each for each in changes.RUNTIMES if each.removeprefix("python") not in package.bytecode]:
+        screen.print(
+            f"warning: {arguments.zip} has no bytecode for {', '.join(lacking)}: a cold start of such a function takes "
+            "about three times as long. `make layer` compiles with every Python that it finds."
+        )
     principals = ["*"] if arguments.public else arguments.share
     places = [Region(name) for name in regions(arguments.region)]
-    screen = Console(markup=False, highlight=False, stderr=True, soft_wrap=True)
-    rows, failed = {}, 0
+    rows: dict[str, tuple[str, str]] = {}
+    failed = 0
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = {pool.submit(_publish, place, package, principals): place.name for place in places}
+        futures = {
+            pool.submit(_publish, place, package, principals, is_trial=arguments.dry_run): place.name
+            for place in places
+        }
         for future in track(as_completed(futures), "Publishing", len(futures), console=screen):
             try:
                 rows[futures[future]] = future.result()
@@ -88,16 +95,22 @@ def run(arguments: argparse.Namespace) -> int:
                 failed += 1
                 rows[futures[future]] = "", f"failed: {error}"
     tables.show(("Region", "Layer", ""), ((region, *row) for region, row in sorted(rows.items())))
+    if failed == len(places):
+        return EXIT_AWS
     return EXIT_FAILED if failed else EXIT_DONE
 
 
-def _publish(region: Region, package: Package, principals: Sequence[str]) -> tuple[str, str]:
+def _publish(region: Region, package: Package, principals: Sequence[str], *, is_trial: bool) -> tuple[str, str]:
     """Publish in a region what is not there; return the version's ARN, and what was done."""
     newest = region.newest(package.name)
     if newest and region.code_sha256(newest) == package.code_sha256:
         layer, outcome = newest, "is there already"
+    elif is_trial:
+        return "", "would be published"
     else:
-        description = f"{changes.LAYER_NAME} {package.version}"
+        description = describe(package.version, package.bytecode)
         layer, outcome = region.publish(package.name, package.content, description, changes.RUNTIMES), "published"
+    if is_trial:
+        return layer, outcome
     shared = [principal for principal in principals if region.share(layer, principal)]
     return layer, f"{outcome}, for {', '.join(shared)}" if shared else outcome

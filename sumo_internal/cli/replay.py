@@ -8,14 +8,13 @@ Objects go the oldest first, a few at a time (:data:`CONNECTIONS`): most of an o
 Sumo Logic. Sumo Logic asks a sender to use few connections, and does not ask for a single one. A replay can be broken
 off anywhere and begun again with the same command.
 
-Exit codes: 0 everything was sent, 1 something is left, 2 nothing could be begun.
+It ends with EXIT_FAILED where something is left.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -26,37 +25,25 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 from threading import Event
-from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
-from rich.text import Text
 
 from sumo_internal import config as configuration
-from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, source
+from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, source, tables
 from sumo_internal.cli.backlog import Backlog, BacklogBucket, DamagedObjectError, Folder, Item
 from sumo_internal.cli.ledger import Ledger, StateFile, Tags, UnusableStateError, digest
 from sumo_internal.cli.resend import (
-    BYTES_PER_S,
-    REQUESTS_PER_S,
     BatchRefusedError,
     Pace,
     Resender,
     UnreachableSourceError,
     send_item,
 )
+from sumo_internal.cli.session import session
 from sumo_internal.diagnostics import legible
 from sumo_internal.net.pool import PooledSender
-
-STATE = Path("sumo-internal-replay.state")
-
-CONNECTIONS = 4
-"""Objects at a time, unless asked otherwise. Each is in memory, so this is also a bound on that."""
-
-CONNECTIONS_MAX = 32
 
 SAID_MAX_CHARACTERS = 1_000
 """Of one line; a key, which may be in it, has up to 1,024 bytes."""
@@ -66,78 +53,6 @@ FUNCTION_MAX_CHARACTERS = 64
 STALE_DAYS = 1
 """Sumo Logic gives lines the time of receipt where they are further than this from their source's other lines."""
 
-_AGE = re.compile(r"(\d+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-
-
-def add_parser(subparsers: Any) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "replay",
-        help="send failover objects to a source",
-        description="Sends failover objects to the HTTP source that SUMO_HTTP_ENDPOINT names (in the environment, like "
-        "the other settings: SUMO_HTTP_TOKEN, KMS_KEY_ID, SUMO_NUM_RETRIES, HTTPS_PROXY, …). Nothing goes twice: what "
-        "was sent is remembered. If an S3 source of Sumo Logic's reads the same objects, do not replay them.",
-    )
-    parser.add_argument("place", metavar="PLACE", help="s3://BUCKET/PREFIX, or a folder with copies of objects")
-    parser.add_argument(
-        "--since", type=_time, metavar="TIME", help="of objects from then on: 2026-11-21T08:00Z, or 36h"
-    )
-    parser.add_argument("--until", type=_time, metavar="TIME", help="of objects before then")
-    parser.add_argument("--function", action="append", metavar="PATTERN", help="of these functions: orders, 'shop-*'")
-    parser.add_argument("--dry-run", action="store_true", help="count, and send nothing")
-    parser.add_argument(
-        "--state", type=Path, default=STATE, metavar="FILE", help="what was sent (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--tag", action="store_true", help="remember what was sent by tags of the objects, not in a file"
-    )
-    parser.add_argument(
-        "--bytes-per-s",
-        type=_positive,
-        default=BYTES_PER_S,
-        metavar="N",
-        help="before compression (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N", help="(default: %(default)s)"
-    )
-    parser.add_argument(
-        "--connections",
-        type=_count_of,
-        default=CONNECTIONS,
-        metavar="N",
-        help="objects at a time, each over a connection of its own (default: %(default)s)",
-    )
-    parser.set_defaults(run=run)
-
-
-def _time(text: str) -> datetime:
-    """A time, or an age: in UTC, unless it says otherwise."""
-    if age := _AGE.fullmatch(text):
-        return datetime.now(timezone.utc) - timedelta(**{_UNITS[age[2]]: int(age[1])})
-    try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a time like 2026-11-21T08:00Z nor an age like 36h"
-        ) from None
-    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _count_of(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= CONNECTIONS_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {CONNECTIONS_MAX}")
-    return value
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay."""
@@ -145,16 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         _say(problem)
     if not config.endpoint:
-        _say("SUMO_HTTP_ENDPOINT is not set; set it to the source's address, or to the ARN of a secret")
-        return EXIT_USAGE
+        raise CommandError("SUMO_HTTP_ENDPOINT is not set; set it to the source's address, or to the ARN of a secret")
     with ExitStack() as owned:
         try:
             backlog = _open(arguments)
             items = sorted(_wanted(backlog, arguments), key=lambda item: (item.at, item.key))
             ledger = _remember(arguments, backlog, digest(config.endpoint, config.token), owned)
-        except (BotoCoreError, ClientError, UnusableStateError) as problem:
-            _say(str(problem))
-            return EXIT_USAGE
+        except UnusableStateError as problem:
+            raise CommandError(str(problem)) from None
         if arguments.dry_run:
             _count(items, ledger)
             return EXIT_DONE
@@ -175,7 +88,7 @@ def _open(arguments: argparse.Namespace) -> Backlog:
     scheme, _, rest = arguments.place.partition("s3://")
     if not scheme and rest:
         bucket, _, prefix = rest.partition("/")
-        return BacklogBucket(boto3.client("s3"), bucket, prefix)
+        return BacklogBucket(session().client("s3"), bucket, prefix)
     if arguments.tag:
         raise UnusableStateError("--tag is for objects in S3; files in a folder have no tags")
     if not Path(arguments.place).is_dir():
@@ -204,15 +117,14 @@ def _count(items: list[Item], ledger: Ledger) -> None:
     by_function = defaultdict(list)
     for item in items:
         by_function[item.function].append(item)
-    table = Table("function", *(Column(name, no_wrap=True) for name in ("objects", "bytes", "first", "last", "sent")))
+    rows = []
     for function, group in sorted(by_function.items()):
         sent = sum(ledger.sent_bytes(item) is None for item in group)
         size_bytes = sum(item.size_bytes for item in group)
         first, last = (f"{item.at:%Y-%m-%dT%H:%MZ}" for item in (group[0], group[-1]))
-        table.add_row(
-            Text(legible(function, FUNCTION_MAX_CHARACTERS)), str(len(group)), f"{size_bytes:,}", first, last, str(sent)
-        )
-    Console().print(table)
+        name = legible(function, FUNCTION_MAX_CHARACTERS)
+        rows.append((name, str(len(group)), f"{size_bytes:,}", first, last, str(sent)))
+    tables.show(("function", "objects", "bytes", "first", "last", "sent"), rows)
 
 
 def _warn(items: list[Item], backlog: Backlog) -> None:

@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from sumo_internal.destinations.encoding import Encoding
     from sumo_internal.shipping.drainer import Source
 
-BYTES_PER_S = 2_000_000
-"""Of uncompressed lines, unless asked otherwise: two full batches a second, 170 GB a day. Accounts are throttled at
-four to ten times their daily maximum, and the functions' own lines have to pass as well."""
-REQUESTS_PER_S = 10.0
-"""Likewise, for objects with a few lines each."""
 PATIENCE_S = 600.0
 """How long a source that takes nothing is waited for: longer than the breaker's longest pause and its jitter."""
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 
-import boto3
-
+from sumo_internal.cli.session import session
 from sumo_internal.config import Config
 from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
@@ -43,9 +42,9 @@ def connect(config: Config, sender: Sender, function_name: str, region: str = ""
 
 def _environ(region: str) -> dict[str, str]:
     """This process's environment, with the credentials that boto3 finds in it or elsewhere."""
-    session = boto3.Session()
-    environ = {**os.environ, "AWS_REGION": region or session.region_name or ""}
-    if found := session.get_credentials():
+    here = session()
+    environ = {**os.environ, "AWS_REGION": region or here.region_name or ""}
+    if found := here.get_credentials():
         keys = found.get_frozen_credentials()
         environ |= {
             "AWS_ACCESS_KEY_ID": keys.access_key,

@@ -103,6 +103,8 @@ class Drainer:
         self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
         self.has_delivered = False
         """The source or the bucket has taken lines in the last drain."""
+        self.problem = ""
+        """Why the source has not accepted a batch, the last time that this was so."""
         self.envelope: dict[str, str] = {}
         """The headers of the last batch."""
 
@@ -208,6 +210,8 @@ class Drainer:
         """Do with one batch what the policy says; returns what has become of it."""
         self.envelope = batch.envelope
         verdict, attempt = self._send(batch, until_s, pause)
+        if verdict is not Verdict.DELIVERED:
+            self.problem = attempt.problem
         if verdict is Verdict.FAIL_OVER:
             return self._fail_over(batch, attempt, until_s, pause)
         if verdict is Verdict.DROP:

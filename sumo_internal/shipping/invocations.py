@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
     from sumo_internal.shipping.shipper import Shipper
 
+CHECK_MARK = "sumo-internal-check"
+"""In the client context of an invocation whose lines' fate is to be said (checked.py, imported for the first)."""
 NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
 PAUSE_FIRST_S = 0.05
@@ -65,9 +67,11 @@ class Invocations:
         self._gaps_s: list[float] = []
         self._is_quiet = False
         """The last invocation that was held had no lines."""
+        self._is_checked = False
+        """`sumo-internal check` has made this invocation."""
 
-    # The runtime's thread calls these. They block in two cases only: the first call waits for the registration, and an
-    # invocation may be held where lines are in this process's memory alone.
+    # The runtime's thread calls these. They block in three cases only: the first call waits for the registration, and
+    # an invocation may be held where lines are in this process's memory alone, or where it is a checked one.
 
     def ended(self) -> None:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
@@ -80,6 +84,8 @@ class Invocations:
         try:
             self._recorder.leave_invocation()
             self._shipper.check_folder()
+            if self._is_checked:
+                self._shipper.end_check(flush_strategy.hold_until_s(time.time(), self._deadline_s))
         finally:  # whatever is raised there, the life-cycle thread must not wait for ever
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
@@ -101,6 +107,9 @@ class Invocations:
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
+        self._is_checked = CHECK_MARK in (getattr(request, "client_context", None) or "")
+        if self._is_checked:
+            self._shipper.begin_check(request.invoke_id)
         self._deadline_s = float(getattr(request, "deadline_time_in_ms", None) or 0) / 1000 or time.time() + 3
         self._recorder.enter_invocation(
             request.invoke_id,

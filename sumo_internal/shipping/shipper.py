@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sumo_internal.config import Config
+    from sumo_internal.shipping.checked import Check
     from sumo_internal.shipping.drainer import Drainer
     from sumo_internal.spool.writer import Spool
 
@@ -131,6 +132,9 @@ class Shipper:
         self._is_refused = False
         """The last drain has left lines in the spool, because the source did not take them."""
         self._patience = flush_strategy.Patience()
+        self._begun_check: Check | None = None
+        self._check: Check | None = None
+        """A checked invocation that is over: the next drain that begins tells of it."""
 
     # Called by the function's threads. None of these waits.
 
@@ -189,6 +193,18 @@ class Shipper:
             )
         return is_over
 
+    def begin_check(self, request_id: str) -> None:
+        """A checked invocation begins: see :mod:`sumo_internal.shipping.checked`."""
+        from sumo_internal.shipping.checked import Check
+
+        self._begun_check = Check(request_id, self._spool.appended, self._counts.counts())
+
+    def end_check(self, until_s: float) -> None:
+        """The checked invocation is over: ship its lines, at most until then (POSIX time), and say what became of
+        them."""
+        self._check, self._begun_check = self._begun_check, None
+        self.ship_until(until_s)
+
     def is_worth_waiting(self) -> bool:
         """Would a hold bring anything, as far as is known?"""
         return not self._is_refused and not self._patience.unheld_left
@@ -244,6 +260,7 @@ class Shipper:
         if not (self._is_asked or is_due or self.has_others()):
             return
         self._is_asked = False
+        check, self._check = self._check, None
         from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
 
         with self._draining:
@@ -254,6 +271,11 @@ class Shipper:
             if outcome is Drained.EMPTY and drainer.has_delivered:
                 self._patience = self._patience.after_delivery(time.time() - begun_s)
             drainer.account(self._spool.counters, is_recorded=outcome is Drained.EMPTY)
+            if check is not None and outcome is Drained.ELSEWHERE:
+                self._check = check  # another drainer is at work: a later drain tells
+            elif check is not None:
+                state = self._spool.appended, self._counts.counts(), drainer.problem
+                diagnostics.say("info", check.verdict(*state, is_empty=outcome is Drained.EMPTY))
         self._watch_backlog()
 
     def drain_at_exit(self) -> None:

@@ -510,6 +510,11 @@ class Spool:
             return True  # the drainer has just closed one; the next look tells
 
     @property
+    def appended(self) -> int:
+        """How many lines were appended so far, those that were refused among them."""
+        return 100 * self._hundreds + self._number
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes of this writer that are committed and not acknowledged."""
         pending = 0

@@ -157,13 +157,17 @@ class Environment:
         """
         return self._life_cycle.start()
 
-    def invoke(self, payload: Any = None, *, tenant_id: str | None = None) -> Invocation:
+    def invoke(
+        self, payload: Any = None, *, tenant_id: str | None = None, client_context: str | None = None
+    ) -> Invocation:
         """Run one invocation to its end."""
-        return self.begin_invoke(payload, tenant_id=tenant_id).finish()
+        return self.begin_invoke(payload, tenant_id=tenant_id, client_context=client_context).finish()
 
-    def begin_invoke(self, payload: Any = None, *, tenant_id: str | None = None) -> Handle:
-        """Begin an invocation; returns before the function has it."""
-        return self._life_cycle.begin(json.dumps(payload).encode(), tenant_id)
+    def begin_invoke(
+        self, payload: Any = None, *, tenant_id: str | None = None, client_context: str | None = None
+    ) -> Handle:
+        """Begin an invocation; returns before the function has it. The client context is the caller's, as JSON."""
+        return self._life_cycle.begin(json.dumps(payload).encode(), tenant_id, client_context)
 
     def freeze(self) -> None:
         """Stop the whole process tree, and the function's clock with it; does nothing if it is stopped."""

@@ -111,12 +111,14 @@ class LifeCycle:
         """Run the init phase, and the reset that follows a failed one."""
         return self._executor.submit(self._start).result(PHASE_BOUND_S)
 
-    def begin(self, event: bytes, tenant_id: str | None) -> Handle:
+    def begin(self, event: bytes, tenant_id: str | None, client_context: str | None = None) -> Handle:
         """Begin an invocation; what ran before it is thawed when this returns."""
         started_s = time.monotonic()
         self.thaw()
         work = Work(str(uuid.uuid4()), event, {}, started_s)
         work.headers = self._headers(work.request_id, tenant_id)
+        if client_context is not None:
+            work.headers = {**work.headers, "Lambda-Runtime-Client-Context": client_context}
         deadline_s = self._monitor.clock_s() + self._function.timeout_s
         future = self._executor.submit(self._run, work, deadline_s, tenant_id)
         future.add_done_callback(lambda _: self._monitor.wake())
