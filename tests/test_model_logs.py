@@ -461,6 +461,34 @@ class TestMachine:
 
         assert 0 < used_s < 0.072 * 1.0 * 1.3
 
+    def test_cpu_in_the_init_phase(self, task: Callable[[str], Path]) -> None:
+        """At 128 MB the init phase has two cores, by Lambda's published behaviour; an init that belongs to an
+        invocation has the function's share, and so has each one with provisioned concurrency."""
+        source = """
+            import os, time
+            while time.process_time() < 0.3:
+                pass
+            def handler(event, context):
+                if event == "crash":
+                    os._exit(1)
+        """
+        options: dict[str, Any] = {"memory_mb": 128, "cpu_limited": True, "timeout_s": 60}
+        took_s = {}
+        with Environment(runtimes.typical(), task(source), **options) as env:
+            if "cpu" in env.missing:
+                pytest.skip(env.missing["cpu"])
+            took_s["on demand"] = env.start().duration_s
+            env.invoke("crash")
+            again = env.invoke().init
+            assert again is not None
+            took_s["in an invocation"] = again.duration_s
+        with Environment(runtimes.typical(), task(source), init_limited=True, **options) as env:
+            took_s["provisioned"] = env.start().duration_s
+
+        throttled_s = 0.3 / 0.072
+        assert took_s["on demand"] < throttled_s / 2
+        assert min(took_s["in an invocation"], took_s["provisioned"]) > throttled_s * 0.9
+
     def test_out_of_memory(self, task: Callable[[str], Path]) -> None:
         """Above the limit the kernel kills, and Lambda's REPORT says so."""
         source = """

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bench import costs, waits
+from bench import costs, pay, waits
 from bench.compare import Figures
-from bench.goals import Figure
+from bench.pay import Paid
 from bench.stage import Stage
 
 Case = Callable[[Stage], Figures]
@@ -24,7 +24,6 @@ CASES: Mapping[str, Case] = {
     "shipping": costs.shipping,
     "memory": costs.memory,
     "goodbye": waits.goodbye,
-    "response": waits.response,
     "next": waits.flush_next,
     "end": waits.flush_end,
     "first_held": waits.first_held,
@@ -32,11 +31,22 @@ CASES: Mapping[str, Case] = {
     "busy": waits.busy,
     "zip": costs.zip_size,
 }
-"""By name, as ``ONLY=`` has it."""
+"""By name, as ``ONLY=`` has it; those of ``pay.BLOCKS`` beside them."""
+NAMES = [*pay.BLOCKS, *CASES]
+PIECES: Mapping[str, Sequence[str]] = {
+    "readme": [*pay.BLOCKS, "cold_start", "memory", "goodbye"],
+    "lines": ["log_info", "print", "structured", "masks", "shipping", "zip"],
+    "waits": ["next", "end", "first_held", "burst", "busy"],
+}
+"""All cases in pieces of a few minutes each, to be kept one after the other; ``readme`` has README's rows."""
 
 
-def figures(stage: Stage, names: Sequence[str]) -> Iterator[tuple[str, str, Figure]]:
-    """Run the cases and yield their figures as they come: the case, the figure's name, the figure."""
-    chosen = {CASES[name]: name for name in names}
+def run(stage: Stage, names: Sequence[str]) -> Iterator[tuple[str, Figures, Paid]]:
+    """Run the cases and yield what they find as they come: the case, its figures, and what was paid."""
+    for name in names:
+        if name in pay.BLOCKS:
+            paid = pay.measure(stage, name)
+            yield name, pay.figures(paid), paid
+    chosen = {CASES[name]: name for name in names if name in CASES}
     for case, name in chosen.items():
-        yield from ((name, each, figure) for each, figure in case(stage).items())
+        yield name, case(stage), {}

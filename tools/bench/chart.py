@@ -36,10 +36,10 @@ class Box(NamedTuple):
 def draw(results: Results) -> str:
     """Return the picture as SVG."""
     bars_height = 60 + ROW * len(results.costs)
-    rows = ceil(len(results.curves) / 3)
+    rows = ceil(len(results.all_curves) / 3)
     height = bars_height + rows * (CURVE_HEIGHT + 95) + 30
     parts = [*_bars(results)]
-    for number, (name, series) in enumerate(results.curves.items()):
+    for number, (name, series) in enumerate(results.all_curves.items()):
         x, y = 60 + number % 3 * 315, bars_height + 50 + number // 3 * (CURVE_HEIGHT + 95)
         parts += _panel(name, series, Box(x, y, 230, CURVE_HEIGHT))
     parts.append(_text(24, height - 8, f"make bench, on {results.where}: everybody in turn, in one run.", fill=TEXT))

@@ -22,6 +22,8 @@ Figures = dict[str, Figure]
 Samples = defaultdict[str, list[float]]
 
 WITHOUT = Contender("without")
+AGAIN = Contender("again")
+"""The function without the layer, a second time: how far two measurements of the same thing differ."""
 LINE_LENGTH = 46
 """Characters of the usual line."""
 LINE_MARK = "accepted for customer"

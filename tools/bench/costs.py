@@ -14,15 +14,17 @@ from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
 
+from runtimes import runtimes
 from sumo_source import SumoSource
 
-from bench.compare import MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
-from bench.goals import Figure
+from bench.compare import AGAIN, MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
+from bench.goals import Figure, unmeasured
 from bench.stage import CORE_MB, Contender, Source, Stage
 
 LINES = 500
 """In a round of the cost per line: fewer bytes than wake the sidecar in mid-invocation, so that what is measured is the
 line itself; shipping has a row of its own."""
+ZSTD_SINCE = (3, 14)
 BOTO3 = "boto3==1.44.5"
 """What the function brings that uses AWS: Lambda's own version depends on the runtime and on the region."""
 
@@ -45,7 +47,11 @@ EXECUTING = '#!/bin/sh\nexec "$@"\n'
 
 
 def cold_start(stage: Stage) -> Figures:
-    """Start with the layer and without in turn, on both cores, on one, and with the share of 128 MB."""
+    """Start with the layer and without in turn.
+
+    The init phase has two cores, whatever the memory size. The worst case is an init that has only the function's own
+    share: before any request with provisioned concurrency, or inside the invocation that follows a crash or a timeout.
+    """
     pair = (WITHOUT, stage.with_layer)
     cold = starts(stage, (*pair, stage.scripts(REGISTERING, EXECUTING)), "cold_start", 20, 0)
     scripts = {"without": cold.took_ms["without"], "with": cold.took_ms["scripts"]}
@@ -88,7 +94,7 @@ def starts(
         contenders: Which.
         what: Is shown as being done.
         rounds: The usual number.
-        memory_mb: 0 for two whole cores, else the size whose CPU share it is to have.
+        memory_mb: 0 for two whole cores, else the size whose CPU share the init phase is to have.
         sink: What takes the lines; a Sumo source by default.
     """
     measured = Starts(Samples(list), Samples(list), Samples(list))
@@ -97,7 +103,11 @@ def starts(
         for _ in stage.rounds(rounds, what):
             for contender in contenders:
                 environment = stage.environment(
-                    contender, source, memory_mb=memory_mb or CORE_MB, has_share=memory_mb > 0
+                    contender,
+                    source,
+                    memory_mb=memory_mb or CORE_MB,
+                    has_share=memory_mb > 0,
+                    init_has_share=memory_mb > 0,
                 )
                 with environment:
                     init = started(environment)
@@ -109,13 +119,20 @@ def starts(
 
 
 def log_info(stage: Stage) -> Figures:
-    """Log with the layer and without, and with the two handlers that make up the yardstick, in turn."""
-    return {"log_info": _per_line(stage, "log"), "log_info_one_core": _per_line(stage, "log", has_share=True)}
+    """Log with the layer and without, in a loop, and nobody reads; in either log format."""
+    return {"log_info": _hot(stage, "log"), "log_info_json": _hot(stage, "log", log_format="JSON")}
 
 
 def print_(stage: Stage) -> Figures:
-    """Print, against the same yardstick."""
-    return {"print": _per_line(stage, "print"), "print_one_core": _per_line(stage, "print", has_share=True)}
+    """Print, likewise."""
+    return {"print": _hot(stage, "print")}
+
+
+def _hot(stage: Stage, action: str, *, log_format: str = "Text") -> Figure:
+    contenders = [WITHOUT, AGAIN, stage.with_layer]
+    without, again, with_it = line_costs_us(stage, contenders, action, log_format=log_format).values()
+    detail = f"{without:.2f} and {again:.2f} µs without, {with_it:.2f} with"
+    return Figure(with_it - without, detail, abs(again - without))
 
 
 def structured(stage: Stage) -> Figures:
@@ -143,15 +160,6 @@ def rules(stage: Stage) -> Figures:
     return {"masks": Figure(cost_us["masked"] - cost_us["with"], detail)}
 
 
-def _per_line(stage: Stage, action: str, *, has_share: bool = False) -> Figure:
-    yardstick = [Contender(name, setup=name) for name in ("null", "stream")]
-    cost_us = line_costs_us(stage, [WITHOUT, stage.with_layer, *yardstick], action, has_share=has_share)
-    extra_us = cost_us["with"] - cost_us["without"]
-    yard_us = cost_us["stream"] - cost_us["null"]
-    detail = f"{cost_us['without']:.2f} µs without, {cost_us['with']:.2f} with; yardstick {yard_us:.2f} µs"
-    return Figure(extra_us / yard_us, detail)
-
-
 def line_costs_us(
     stage: Stage,
     contenders: Sequence[Contender],
@@ -159,13 +167,12 @@ def line_costs_us(
     *,
     rounds: int = 120,
     length: int = 0,
-    has_share: bool = False,
+    log_format: str = "Text",
     sink: Source | None = None,
 ) -> dict[str, float]:
     """Return the CPU time that a line costs the thread that writes it, for each contender, median of all rounds.
 
-    CPU time and not the clock's, because the time that another program on the machine takes is no cost of a line. Null
-    and stream have `log` lines whatever the action is: they are the yardstick of both.
+    CPU time and not the clock's, because the time that another program on the machine takes is no cost of a line.
 
     Args:
         stage: Where.
@@ -173,7 +180,7 @@ def line_costs_us(
         action: ``log`` or ``print``.
         rounds: The usual number.
         length: Characters that a line has beyond :data:`LINE_LENGTH`.
-        has_share: One core, instead of all.
+        log_format: ``Text`` or ``JSON``.
         sink: What takes the lines; a Sumo source by default.
     """
     costs_us = Samples(list)
@@ -183,14 +190,13 @@ def line_costs_us(
         environments = {}
         for each in contenders:
             variables = {"SUMO_FLUSH": "end"}
-            environment = stage.environment(each, source, variables=variables, has_share=has_share, is_quiet=True)
+            environment = stage.environment(each, source, variables=variables, is_quiet=True, log_format=log_format)
             environments[each.name] = stack.enter_context(environment)
             started(environment)
             invoke(environment, {"log": LINES})
         for _ in stage.rounds(rounds, f"{action} per line"):
             for name, environment in environments.items():
-                kind = "log" if name in ("null", "stream") else action
-                event = {kind: count, "with": {"length": length}}
+                event = {action: count, "with": {"length": length}}
                 costs_us[name].append(answer(environment, event)["cpu_ns"] / 1000)
     return {name: median(values) for name, values in costs_us.items()}
 
@@ -201,16 +207,28 @@ def shipping(stage: Stage) -> Figures:
     What shipping costs is the CPU time of all threads of the environment but the one that wrote the lines. The usual
     lines differ by a number and cost zlib next to nothing, which is the hardest yardstick; others are beside it.
     """
-    return {"shipping": _shipping(stage, "log"), "shipping_varied": _shipping(stage, "varied")}
+    return {
+        "shipping": _shipping(stage, "log"),
+        "shipping_varied": _shipping(stage, "varied"),
+        "shipping_zstd": _shipping_zstd(stage),
+    }
 
 
-def _shipping(stage: Stage, action: str) -> Figure:
-    kept = stage.folder / f"kept-{action}"
+def _shipping_zstd(stage: Stage) -> Figure:
+    """Return what shipping with zstd costs, over zlib's level 1 in the same interpreter."""
+    newest = max(runtimes([stage.runtime.ric_major]), key=lambda runtime: runtime.version)
+    if newest.version < ZSTD_SINCE:
+        return unmeasured(f"needs CPython 3.14; this machine's newest is {newest.interpreter}")
+    return _shipping(replace(stage, runtime=newest), "log", "zstd")
+
+
+def _shipping(stage: Stage, action: str, compression: str = "gzip") -> Figure:
+    variables = {"SUMO_FLUSH": "end", "SUMO_COMPRESSION": compression}
+    kept = stage.folder / f"kept-{action}-{compression}"
     kept.touch()
     shipped_ms, zlib_ms = [], []
     with SumoSource(tls=True, connections=2, keep=kept) as source:
-        environment = stage.environment(stage.with_layer, source, variables={"SUMO_FLUSH": "end"}, is_quiet=True)
-        with environment:
+        with stage.environment(stage.with_layer, source, variables=variables, is_quiet=True) as environment:
             started(environment)
             invoke(environment, {action: MIB_LINES})
             for _ in stage.rounds(15, f"shipping, {action}"):

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-from sumo_source import SumoSource
-
-from bench.compare import BURST_LINES, LINE_LENGTH, WITHOUT, Samples, invoke, open_pair, response_ms
-from bench.costs import line_costs_us, memory_mb, starts
+from bench.compare import BURST_LINES, LINE_LENGTH, WITHOUT
+from bench.costs import line_costs_us, memory_mb
+from bench.pay import Paid, response_series
 from bench.stage import CORE_MB, Contender, Stage
 from bench.waits import holds_ms
 
@@ -40,37 +39,31 @@ class Axes:
 
 
 AXES: Mapping[str, Axes] = {
-    "cold_start": Axes("Cold start", "memory size, MB", "ms"),
-    "held": Axes("Held with SUMO_FLUSH=end, over TLS", "memory size, MB", "ms"),
     "response": Axes("Response", "lines per invocation", "ms"),
+    "held": Axes("Held with SUMO_FLUSH=end, over TLS", "memory size, MB", "ms"),
     "line": Axes("CPU of one log.info", "characters", "µs"),
     "memory": Axes("Memory (PSS), lines sent over TLS", "lines per invocation", "MB"),
 }
-"""By curve; both axes are logarithmic."""
+"""By curve; both axes are logarithmic. The response's is made of what :mod:`bench.pay` measures."""
 
 Series = dict[str, list[Point]]
 
 
 def curves(stage: Stage) -> Iterator[tuple[str, Series]]:
     """Measure all curves and yield them as they come."""
-    yield "cold_start", _cold_start(stage)
     yield "held", _held(stage)
-    yield "response", _response(stage)
     yield "line", _line(stage)
     yield "memory", _memory(stage)
 
 
+def response_curve(paid: Paid) -> dict[str, Series]:
+    """Return the curve of the response, where that was measured."""
+    series = {name: [Point(*each) for each in points] for name, points in response_series(paid).items()}
+    return {"response": series} if series else {}
+
+
 def _pair(stage: Stage) -> Sequence[Contender]:
     return WITHOUT, stage.with_layer
-
-
-def _cold_start(stage: Stage) -> Series:
-    series: Series = {each.name: [] for each in _pair(stage)}
-    for size_mb in SIZES_MB:
-        cold = starts(stage, _pair(stage), f"curve: cold start, {size_mb} MB", 5, size_mb)
-        for name, points in series.items():
-            points.append(Point(size_mb, median(cold.took_ms[name])))
-    return series
 
 
 def _held(stage: Stage) -> Series:
@@ -80,19 +73,6 @@ def _held(stage: Stage) -> Series:
         holds = [holds_ms(stage, stage.with_layer, size_mb) for _ in rounds]
         for points, samples in zip(series.values(), zip(*holds, strict=True), strict=True):
             points.append(Point(size_mb, median(samples)))
-    return series
-
-
-def _response(stage: Stage) -> Series:
-    series: Series = {each.name: [] for each in _pair(stage)}
-    with SumoSource(connections=2) as source, open_pair(stage, source, {}) as environments:
-        for count in COUNTS:
-            samples = Samples(list)
-            for _ in stage.rounds(12, f"curve: response, {count} lines"):
-                for name, environment in environments.items():
-                    samples[name].append(response_ms(invoke(environment, {"log": count})))
-            for name, points in series.items():
-                points.append(Point(count, median(samples[name])))
     return series
 
 

@@ -4,6 +4,8 @@
     make bench QUICK=1                      the goals alone, with a quarter of the rounds
     make bench ONLY=log_info,print          some cases; `peers` and `curves` are cases too
     make bench ONLY=log_info KEEP=1         some cases, which take their places in docs/
+    make bench ONLY=readme KEEP=1           README's rows, in five minutes; `lines`, `waits`, `peers` and `curves` are
+                                            the rest of a whole run, in pieces that are kept one after the other
     make bench PEER_LAYER=FOLDER            another layer, unpacked as at /opt, beside ours (PEER_VARIABLES="A=b …")
     make bench-check                        the goals again: what is over them, or worse than docs/bench.json has it
 
@@ -27,18 +29,18 @@ from rich.table import Table
 from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
 
-from bench import chart, flush_traffic, layers, peers
+from bench import cases, chart, flush_traffic, layers, pay, peers
 from bench import results as bench_results
-from bench.cases import CASES, figures
+from bench.cases import NAMES, PIECES
 from bench.curves import curves
-from bench.goals import GOALS, is_met, show, worse
+from bench.goals import GOALS, is_met, show, verdict, worse
 from bench.results import Results
 from bench.stage import Stage, say, stage
 
 QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
 PEERS, CURVES = "peers", "curves"
-ALL = [*CASES, PEERS, CURVES]
+ALL = [*NAMES, PEERS, CURVES]
 KEPT, PAGE, PICTURE = (ROOT / "docs" / name for name in ("bench.json", "bench.md", "bench.svg"))
 
 
@@ -50,36 +52,41 @@ def main() -> int:
         if options.layer:
             other = layers.contender(Path(options.layer).resolve(), options.variables)
             console.print(_layers(layers.compare(on, other)))
+            for case in ("pay_end", "pay_next"):
+                console.print(_bills(pay.measure(on, case, other)))
             return 0
         results = Results(_where(on))
-        origins = measure(on, [name for name in options.only if name in CASES], results)
-        if options.check and (suspects := {origins[name] for name, _ in worse(kept().values, results.figures)}):
+        origins = measure(on, [name for name in options.only if name in NAMES], results)
+        if options.check and (suspects := {origins[name] for name, _ in worse(kept().figures, results.figures)}):
             measure(on, list(suspects), results)
         if PEERS in options.only:
             results.costs, results.absent = peers.compare(on)
         if CURVES in options.only:
             results.curves.update(curves(on))
     say("\n")
-    console.print(_goals(results), *([_peers(results)] if results.costs else []))
+    console.print(*([_bills(results.paid)] if results.paid else []), _goals(results))
+    console.print(*([_peers(results)] if results.costs else []))
     if options.keep:
         write(kept().updated(results))
     if options.check:
-        complaints = [text for _, text in worse(kept().values, results.figures)]
+        complaints = [text for _, text in worse(kept().figures, results.figures)]
         console.print(*(complaints or ["No goal is broken, and nothing has become worse."]), sep="\n")
         return 1 if complaints else 0
     return 0
 
 
-def measure(on: Stage, cases: Sequence[str], results: Results) -> dict[str, str]:
-    """Add the figures of some cases to the results, and return which case each is from.
+def measure(on: Stage, names: Sequence[str], results: Results) -> dict[str, str]:
+    """Add what some cases find to the results, and return which case each figure is from.
 
     Of a figure that is there already the better one stays: what another program does to one of two runs is no cost.
     """
     origins = {}
-    for case, name, figure in figures(on, cases):
-        say(f"{name}: {show(name, figure.value)} ({figure.detail})\n")
-        results.figures[name] = min(figure, results.figures.get(name, figure))
-        origins[name] = case
+    for case, figures, paid in cases.run(on, names):
+        results.paid.update(paid)
+        for name, figure in figures.items():
+            say(f"{name}: {show(name, figure.value)} ({figure.detail})\n")
+            results.figures[name] = min(figure, results.figures.get(name, figure))
+            origins[name] = case
     return origins
 
 
@@ -98,7 +105,8 @@ def write(results: Results) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What the layer costs.")
-    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(ALL)}")
+    known = ", ".join([*PIECES, *ALL])
+    parser.add_argument("--only", default="", help=f"cases, separated by commas: {known}")
     parser.add_argument("--quick", action="store_true", help="the goals alone, fewer rounds")
     parser.add_argument("--keep", action="store_true", help="keep the cases of --only in docs/; a whole run is kept")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is broken or a figure is worse")
@@ -107,9 +115,10 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     is_whole = not (options.only or options.quick or options.check or options.layer)
     options.keep |= is_whole
-    options.only = [name for name in options.only.split(",") if name] or (ALL if is_whole else list(CASES))
+    asked = [case for name in options.only.split(",") if name for case in PIECES.get(name, [name])]
+    options.only = asked or (ALL if is_whole else NAMES)
     if unknown := set(options.only).difference(ALL):
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {known}")
     if options.keep and options.quick:
         parser.error("a quick run is too coarse to be kept")
     if options.layer and not find_extensions(Path(options.layer)):
@@ -131,11 +140,22 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _goals(results: Results) -> Table:
     table = _table("What the layer costs", ("", "at most", "measured", "made of"))
-    for name, figure in results.figures.items():
+    for name, figure in results.in_order().items():
         most = GOALS[name].most
         colour = "default" if most is None else "green" if is_met(name, figure) else "red"
         limit = "" if most is None else show(name, most)
-        table.add_row(GOALS[name].what, limit, Text(show(name, figure.value), colour), figure.detail)
+        table.add_row(GOALS[name].what, limit, Text(verdict(name, figure), colour), figure.detail)
+    return table
+
+
+def _bills(paid: pay.Paid) -> Table:
+    names = list(next(iter(paid.values())))
+    columns = [f"{what}\n{name}" for what in ("response", "billed") for name in names]
+    table = _table("What an invocation takes, ms, medians; without the layer twice", ("", *columns))
+    for terms, bills in paid.items():
+        times_ms = [bills[name][column] for column in (0, 2) for name in names]
+        what = f"{terms.flush}, {terms.memory_mb} MB, source {terms.source_ms} ms, {terms.lines:,} lines"
+        table.add_row(what, *(f"{value:.2f}" for value in times_ms))
     return table
 
 

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
@@ -24,8 +25,13 @@ ANSWER = b"{}"
 class Sink:
     """The server, as its user sees it; a context manager."""
 
+    def __init__(self, delay_s: float = 0.0) -> None:
+        """Take so long for each answer to a post."""
+        self._delay_s = delay_s
+
     def __enter__(self) -> Sink:
-        self._process = subprocess.Popen([sys.executable, "-m", "bench.sink"], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "bench.sink", str(self._delay_s)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url, ca_file = self._process.stdout.readline().split()
         self.ca_file = Path(ca_file)
@@ -51,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.posts += 1
+        time.sleep(self.server.delay_s)
         self._answer(ANSWER)
 
     def do_GET(self) -> None:
@@ -72,9 +79,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, authority: Authority) -> None:
+    def __init__(self, authority: Authority, delay_s: float) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self._authority = authority
+        self.delay_s = delay_s
         self.posts = 0
 
     def finish_request(self, request: object, client_address: object) -> None:
@@ -89,7 +97,7 @@ def main() -> None:
     stop = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     authority = Authority()
-    server = Server(authority)
+    server = Server(authority, float(sys.argv[1]))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"https://127.0.0.1:{server.server_address[1]}", authority.ca_file, flush=True)
     signal.sigwait(stop)

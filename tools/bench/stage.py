@@ -17,6 +17,9 @@ It judges nothing.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -30,6 +33,7 @@ from typing import Protocol
 from model import Environment
 from model.configuration import FRAMES_FD
 from model.generation import find_extensions
+from model.logs import PIPE_BYTES
 from runtimes import ROOT, Runtime, interpreters, typical
 
 from layer.build import build, unpack
@@ -143,7 +147,10 @@ class Stage:
         variables: Mapping[str, str] | None = None,
         memory_mb: int = CORE_MB,
         has_share: bool = False,
+        init_has_share: bool = False,
         is_quiet: bool = False,
+        log: str = "",
+        log_format: str = "Text",
         name_server: str | None = None,
     ) -> Environment:
         """Return an environment of a contender's function.
@@ -153,24 +160,51 @@ class Stage:
             source: What takes its lines, or an address at which there may be no server.
             variables: For all contenders of a case alike.
             memory_mb: The memory size.
-            has_share: Whether it gets the CPU share of that size; without, every core is its.
+            has_share: Whether it gets the CPU share of that size behind the init phase; without, every core is its.
+            init_has_share: Whether it has no more in the init phase.
             is_quiet: Whether what it writes goes to /dev/null instead of the model's log stream.
+            log: What it writes to instead of the model's log stream: a :meth:`read_log`.
+            log_format: ``Text`` or ``JSON``.
             name_server: The only one that is asked for names; it takes a file system of the processes' own.
         """
         root = self._task_root(contender)
-        quiet = {"BENCH_QUIET": "1", "BENCH_FRAMES_FD": str(FRAMES_FD)} if is_quiet else {}
+        log = "/dev/null" if is_quiet else log
+        elsewhere = {"BENCH_LOG": log, "BENCH_FRAMES_FD": str(FRAMES_FD)} if log else {}
         setup = {"BENCH_SETUP": contender.setup}
         return Environment(
             self.runtime,
             root,
             layer=contender.layer,
-            variables={**setup, **quiet, **self._address(source, root), **contender.variables, **(variables or {})},
+            variables={**setup, **elsewhere, **self._address(source, root), **contender.variables, **(variables or {})},
             memory_mb=memory_mb,
             cpu_limited=has_share,
+            init_limited=init_has_share,
+            log_format=log_format,
             timeout_s=TIMEOUT_S,
             isolated=self.is_isolated,
             name_server=name_server,
         )
+
+    @contextlib.contextmanager
+    def read_log(self, contender: Contender) -> Iterator[str]:
+        """Read a log in a process of its own, as Lambda does: the model's own reader would compete with the model for
+        an interpreter lock. Gives the pipe's path as a contender's function has it."""
+        root = self._task_root(contender)
+        pipe = root / f"log-{secrets.token_hex(4)}"
+        os.mkfifo(pipe)
+        pipe.chmod(0o666)  # the function has a user of its own
+        descriptor = os.open(pipe, os.O_RDWR)  # a writer, too: so there is no end before the function has opened it
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            reader = subprocess.Popen(["cat"], stdin=descriptor, stdout=subprocess.DEVNULL)
+            try:
+                yield self._seen(pipe)
+            finally:
+                reader.terminate()
+                reader.wait()
+        finally:
+            os.close(descriptor)
+            pipe.unlink()
 
     @property
     def is_isolated(self) -> bool:
@@ -184,9 +218,13 @@ class Stage:
         variables = {"SUMO_HTTP_ENDPOINT": source.url, "BENCH_SINK": source.url}
         if not source.url.startswith("https"):
             return variables
-        name = f"{source.ca_file.parent.name}.pem"
-        shutil.copyfile(source.ca_file, root / name)
-        return variables | dict.fromkeys(TRUST, str(Path("/var/task" if self.is_isolated else root, name)))
+        trusted = root / f"{source.ca_file.parent.name}.pem"
+        shutil.copyfile(source.ca_file, trusted)
+        return variables | dict.fromkeys(TRUST, self._seen(trusted))
+
+    def _seen(self, file: Path) -> str:
+        """Return the path at which a function finds a file of its folder."""
+        return f"/var/task/{file.name}" if self.is_isolated else str(file)
 
     def _task_root(self, contender: Contender) -> Path:
         """Return the folder of a contender's function; made at its first call."""

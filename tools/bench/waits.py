@@ -29,7 +29,6 @@ from bench.compare import (
     invoke,
     lines_at,
     open_pair,
-    response_ms,
     started,
 )
 from bench.goals import Figure
@@ -68,19 +67,6 @@ def goodbye(stage: Stage) -> Figures:
     }
 
 
-def response(stage: Stage) -> Figures:
-    """Answer with 100 lines, with the layer and without: what is added beside the lines' own CPU time."""
-    times_ms, rests_ms = Samples(list), Samples(list)
-    with SumoSource() as source, open_pair(stage, source, {}) as pair:
-        for _ in stage.rounds(100, "response"):
-            for name, environment in pair.items():
-                invocation = invoke(environment, {"log": 100})
-                times_ms[name].append(response_ms(invocation))
-                # Of the same invocation: the lines of some take half as long again, and it shows in both.
-                rests_ms[name].append(times_ms[name][-1] - invocation.payload["cpu_ns"] * 100 / 1e6)
-    return {"response": Figure(added(rests_ms, median).value, f"{added(times_ms, median).detail}, the lines included")}
-
-
 def flush_next(stage: Stage) -> Figures:
     """Invoke with ``next`` and a Sumo that is slow, that hangs, that has no name: how much longer does it take?"""
     longer_ms = {}
@@ -109,22 +95,19 @@ def _longer_ms(stage: Stage, what: str, source: SumoSource | str, name_server: s
 
 
 def flush_end(stage: Stage) -> Figures:
-    """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze, does the caller
-    wait?"""
-    missing, responses_ms, holds = 0, Samples(list), []
+    """Invoke with ``end`` and a Sumo that takes its time: are the lines there before the freeze?"""
+    missing, holds = 0, []
     with SumoSource() as source, open_pair(stage, source, {"SUMO_FLUSH": "end"}) as pair:
         source.default = Fault(delay_s=SLOW_S)
         for _ in stage.rounds(30, "end"):
             for name, environment in pair.items():
                 before = lines_at(source)
                 invocation = invoke(environment, {"log": 3})
-                responses_ms[name].append(response_ms(invocation))
                 if name == "with":
                     missing += 3 - (lines_at(source) - before)
                     holds.append(held_ms(invocation))
     return {
         "end_missing": Figure(missing, f"of {3 * len(holds)}"),
-        "end_response": added(responses_ms, median),
         "end_held": Figure(median(holds), f"most {max(holds):.1f}"),
     }
 

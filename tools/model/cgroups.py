@@ -27,6 +27,14 @@ MB_PER_CORE = 1769
 """Of memory, for one core: AWS's documentation."""
 MAX_CORES = 2.0
 """What the machines of this project have; Lambda goes to six."""
+INIT_CORES = 2.0
+"""In the init phase, whatever the memory size: "on-demand Lambda functions use a full vCPU (non-throttled) but is
+limited to 10 seconds during its initialization phase" (AWS, serverlessland.com, "Effectively running Java on
+Serverless: Utilize initialization phase"); "function initialization with burst CPU" for as long (AWS's Lambda Web
+Adapter, "Async Initialization"). Measured by others: up to 3 GB init code runs faster than the handler's, and only at
+3,008 MB a handler has two unthrottled vCPUs, too (bitesizedserverless.com/bite/lambda-cold-start-bootstrap); every size
+up to there sees two vCPUs (github.com/rwnx/lambda-cpuinfo); code outside the handler is "not so throttled"
+(github.com/newrelic/newrelic-lambda-layers, pull request 1)."""
 _FREEZE_BOUND_S = 5.0
 _FREEZE_POLL_S = 0.0002
 
@@ -57,12 +65,11 @@ class Cgroups:
         """Every group that a process of the environment has to be in."""
         return list(self._folders.values())
 
-    def limit_cpu(self, memory_mb: int) -> None:
-        """Give all processes together the share of the CPU that Lambda gives a function of this memory size."""
+    def limit_cpu(self, cores: float) -> None:
+        """Give all processes together so much of the CPU."""
         if "cpu" in self._folders:
-            quota_us = int(CPU_PERIOD_US * min(memory_mb / MB_PER_CORE, MAX_CORES))
             self._write("cpu", "cpu.cfs_period_us", CPU_PERIOD_US)
-            self._write("cpu", "cpu.cfs_quota_us", quota_us)
+            self._write("cpu", "cpu.cfs_quota_us", int(CPU_PERIOD_US * cores))
 
     def limit_memory(self, memory_mb: int) -> None:
         """Let the kernel kill a process where all together go above this size."""
@@ -119,6 +126,11 @@ class Cgroups:
 
     def _write(self, controller: str, name: str, value: object) -> None:
         (self._folders[controller] / name).write_text(str(value))
+
+
+def share_cores(memory_mb: int) -> float:
+    """Return how many cores Lambda gives a function of this memory size, once it is initialized."""
+    return min(memory_mb / MB_PER_CORE, MAX_CORES)
 
 
 def _own_groups() -> dict[str, str]:

@@ -29,10 +29,11 @@ from typing import Any, Literal
 
 from runtimes import Runtime
 
+from model.cgroups import INIT_CORES, share_cores
 from model.configuration import Function, runtime_variables
 from model.file_system import FileSystem, isolation_available
 from model.generation import RUNTIME, Generation, find_extensions
-from model.life_cycle import WAIT_BOUND_S, Handle, LifeCycle
+from model.life_cycle import WAIT_BOUND_S, Cpu, Handle, LifeCycle
 from model.monitor import ModelStuck, Monitor
 from model.sandbox import Process, Sandbox
 from model.telemetry_delivery import TelemetryEvent
@@ -68,6 +69,7 @@ class Environment:
         version: str = "$LATEST",
         freezes: bool = True,
         cpu_limited: bool = False,
+        init_limited: bool = False,
         memory_limited: bool = False,
         isolated: bool = False,
         tmp: Path | None = None,
@@ -94,7 +96,9 @@ class Environment:
             function_name: The function's name.
             version: Its version, as it appears in the log stream's name.
             freezes: Whether to freeze when nothing is to be done.
-            cpu_limited: Whether to give the processes the CPU share that belongs to ``memory_mb``.
+            cpu_limited: Whether to give the processes the CPU share that belongs to ``memory_mb``, once the init phase
+                is over, which has two cores whatever the size.
+            init_limited: Whether the init phase has only that share, too, as with provisioned concurrency.
             memory_limited: Whether the kernel kills above ``memory_mb``.
             isolated: Whether the processes get a file system and a user of their own; needs root.
             tmp: The folder that is /tmp; kept. By default a new one, removed at the end.
@@ -120,7 +124,7 @@ class Environment:
         self._layer = layer
         self._is_framed = framed
         self._freezes = freezes
-        self._is_cpu_limited = cpu_limited
+        self._cpu = _cpu(memory_mb, init_limited) if cpu_limited else None
         self._is_memory_limited = memory_limited
         self._is_isolated = isolated
         self._given_tmp = tmp
@@ -290,12 +294,10 @@ class Environment:
         self._places = files.isolated() if self._is_isolated else files.in_place()
         self._sandbox = Sandbox(scratch, files if self._is_isolated else None, self._on_end)
         self._cleanup.callback(self._sandbox.close)
-        if self._is_cpu_limited:
-            self._sandbox.cgroups.limit_cpu(self._function.memory_mb)
         if self._is_memory_limited:
             self._sandbox.cgroups.limit_memory(self._function.memory_mb)
         self._life_cycle = LifeCycle(
-            self._monitor, self._function, self._sandbox, self._begin_generation, self._freezes
+            self._monitor, self._function, self._sandbox, self._begin_generation, self._freezes, self._cpu
         )
         self._server = Server(self._life_cycle.answer)
         self._cleanup.callback(self._server.close)
@@ -315,3 +317,8 @@ class Environment:
 
     def _on_end(self, process: Process) -> None:
         self._monitor.note("exit", process.name, describe_end(process.exit_code, process.signal))
+
+
+def _cpu(memory_mb: int, is_init_limited: bool) -> Cpu:
+    cores = share_cores(memory_mb)
+    return Cpu(cores if is_init_limited else max(cores, INIT_CORES), cores)

@@ -9,7 +9,7 @@ Rules:
 * After the init and after each invocation the environment freezes, until the next invocation or the shutdown thaws
   it.
 * After a timeout, a crash or a failed init the generation is shut down at once; the next invocation begins with an
-  init of its own, on its own time.
+  init of its own, on its own time and with the function's own share of the CPU.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 from model import extensions_api, runtime_api, telemetry_api
 from model.configuration import Function
@@ -42,6 +43,14 @@ WAIT_BOUND_S = 20.0
 """For what a test waits for in mid-invocation."""
 PHASE_BOUND_S = 150.0
 """For a phase to be over that has bounds of its own, a freeze by the test among them: a second net."""
+
+
+class Cpu(NamedTuple):
+    """How many cores all processes have together."""
+
+    init_cores: float
+    cores: float
+    """When the init phase is over, and in an init that is part of an invocation."""
 
 
 class Handle:
@@ -87,6 +96,7 @@ class LifeCycle:
         sandbox: Sandbox,
         begin_generation: Callable[[], Generation],
         freezes: bool,
+        cpu: Cpu | None,
     ) -> None:
         """Take over an environment in which nothing runs.
 
@@ -96,12 +106,14 @@ class LifeCycle:
             sandbox: What freezes.
             begin_generation: Returns a generation that has not been started.
             freezes: Whether to freeze when nothing is to be done.
+            cpu: The share of the CPU; None for all of it.
         """
         self._monitor = monitor
         self._function = function
         self._sandbox = sandbox
         self._begin_generation = begin_generation
         self._freezes = freezes
+        self._cpu = cpu
         self._freeze_lock = threading.Lock()
         self._executor = ThreadPoolExecutor(1, "model-life-cycle")
         self._unreported_init_s: float | None = None
@@ -171,7 +183,11 @@ class LifeCycle:
         return Response(404)
 
     def _start(self) -> InitResult:
+        if self._cpu is not None:
+            self._sandbox.cgroups.limit_cpu(self._cpu.init_cores)
         result = self._init("init", self._monitor.clock_s() + INIT_BOUND_S)
+        if self._cpu is not None:
+            self._sandbox.cgroups.limit_cpu(self._cpu.cores)
         if result.error is not None:
             self._reset("failure")
         elif self._freezes:
