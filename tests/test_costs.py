@@ -68,6 +68,10 @@ RECORD_OVERHEAD_BYTES = 448
 LINES = 150
 """Fewer than wake the shipping thread, whose business the system calls of the function's thread are not."""
 
+CALLS_PER_LINE = {("log", "Text"): 0, ("log", "JSON"): 0, ("print", "Text"): 48}
+"""Calls of Python's functions and of C's that the layer may add to a line: a log record is rendered with fewer than the
+runtime needs alone, and a print is two writes to the stream."""
+
 SYSCALLS_PER_LINE = 0.2
 """That the layer may add: seven in a hundred and fifty lines, for the interpreter's own memory, and a dozen for the
 file of counts, which the function's thread makes or the shipping thread, whoever comes first; a line makes none."""
@@ -136,6 +140,23 @@ def test_system_calls_of_a_line(layer_folder: Path, source: SumoSource, tmp_path
     with_layer, without = per_line
     assert without >= 2, "a line of each kind writes"
     assert with_layer - without < SYSCALLS_PER_LINE
+
+
+@pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+@pytest.mark.parametrize(("kind", "log_format"), CALLS_PER_LINE)
+def test_calls_of_a_line(runtime: Runtime, kind: str, log_format: str, layer_folder: Path, source: SumoSource) -> None:
+    """What a line costs is mostly calls, which can be counted: no more than these, and no write of ours.
+
+    Guards against a line's costs that grow by a function here and there, which no test with a clock would tell.
+    """
+    per_line = []
+    for layer in (layer_folder, None):
+        with environment(layer, source, runtime=runtime, log_format=log_format) as env:
+            env.start()
+            per_line.append(ask(env, {"calls": LINES, "with": {"kind": kind}}))
+    with_layer, without = per_line
+    assert with_layer["calls"] - without["calls"] <= CALLS_PER_LINE[kind, log_format]
+    assert with_layer["writes"] == without["writes"] >= 1
 
 
 def test_bytes_of_a_record(layer_folder: Path, source: SumoSource) -> None:

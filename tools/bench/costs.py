@@ -17,7 +17,19 @@ from typing import NamedTuple
 from runtimes import runtimes
 from sumo_source import SumoSource
 
-from bench.compare import AGAIN, MIB_LINES, WITHOUT, Figures, Samples, added, answer, invoke, others_cpu_ns, started
+from bench.compare import (
+    AGAIN,
+    MIB_LINES,
+    WITHOUT,
+    Figures,
+    Samples,
+    added,
+    answer,
+    invoke,
+    lines_at,
+    others_cpu_ns,
+    started,
+)
 from bench.goals import Figure, unmeasured
 from bench.stage import CORE_MB, Contender, Source, Stage
 
@@ -130,7 +142,11 @@ def print_(stage: Stage) -> Figures:
 
 def _hot(stage: Stage, action: str, *, log_format: str = "Text") -> Figure:
     contenders = [WITHOUT, AGAIN, stage.with_layer]
-    without, again, with_it = line_costs_us(stage, contenders, action, log_format=log_format).values()
+    with SumoSource(connections=len(contenders)) as source:
+        costs_us = line_costs_us(stage, contenders, action, log_format=log_format, sink=source)
+        if not lines_at(source):
+            raise RuntimeError("the layer has heard nothing of what was measured")
+    without, again, with_it = costs_us.values()
     detail = f"{without:.2f} and {again:.2f} µs without, {with_it:.2f} with"
     return Figure(with_it - without, detail, abs(again - without))
 

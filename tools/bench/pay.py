@@ -27,7 +27,7 @@ from bench.goals import Figure
 from bench.sink import Sink
 from bench.stage import CORE_MB, Contender, Stage
 
-ROUNDS: Mapping[int, int] = {1: 40, 100: 40, 1_000: 20, 10_000: 6}
+ROUNDS: Mapping[int, int] = {1: 60, 100: 60, 1_000: 30, 10_000: 8}
 """By lines in an invocation."""
 SMALLEST_MB = 128
 SLOW_MS = 80

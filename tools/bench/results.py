@@ -137,16 +137,16 @@ def _pay(results: Results) -> Iterator[str]:
 
 What the layer adds to an invocation that logs so many lines: to the response, to the billed duration, and to the bill
 for a million of them. All is included: the lines themselves, shipping beside the handler, the hold after the response,
-TLS, a Sumo Logic that takes {pay.SLOW_MS} ms for an answer, a log that another process reads. Medians. Both times begin
-when the runtime is handed the event.
+TLS, a Sumo Logic that takes {pay.SLOW_MS} ms for an answer, a log that another process reads. Medians. Both times
+begin when the runtime is handed the event.
 """
     yield from pay.summary(results.paid)
     yield f"""
-One core at {CORE_MB:,} MB, 7 % of it at {pay.SMALLEST_MB} MB. Prices of us-east-1: Lambda
-${pay.LAMBDA_DOLLARS:.10f} a GB-second (x86, first tier, May 2026), CloudWatch ${pay.CLOUDWATCH_DOLLARS:.2f} a GB of
-ingestion (first tier, February 2026); the last column is for the text of the same lines, {pay.LINE_BYTES} bytes each.
-With `end` an invocation is held, and billed, until Sumo Logic has answered; with `next` never, and the lines of the
-last one leave beside it. What was measured is [below](#all-that-was-measured), the function without the layer twice.
+One core at {CORE_MB:,} MB, 7 % of it at {pay.SMALLEST_MB} MB. Prices of us-east-1: Lambda ${pay.LAMBDA_DOLLARS:.10f} a
+GB-second (x86, first tier, May 2026), CloudWatch ${pay.CLOUDWATCH_DOLLARS:.2f} a GB of ingestion (first tier, February
+2026); the last column is for the text of the same lines, {pay.LINE_BYTES} bytes each. With `end` an invocation is held,
+and billed, until Sumo Logic has answered; with `next` never, and the lines of the last one leave beside it. What was
+measured is [below](#all-that-was-measured), the function without the layer twice.
 """
 
 
@@ -163,9 +163,8 @@ The init phase has two cores in this model, whatever the memory size, as Lambda'
 [says so](https://serverlessland.com/content/service/lambda/guides/effectively-running-java-on-serverless/init-heavy-lifting),
 and others have [measured it](https://bitesizedserverless.com/bite/lambda-cold-start-bootstrap/): up to 3 GB, code
 outside the handler runs faster than the handler's, on [two vCPUs](https://github.com/rwnx/lambda-cpuinfo). The worst
-case is an init that has only the function's own share:
-inside the invocation that follows a crash or a timeout, and with provisioned concurrency, where no request waits for
-it.
+case is an init that has only the function's own share: inside the invocation that follows a crash or a timeout, and
+with provisioned concurrency, where no request waits for it.
 
 | what | at most | measured | made of |
 | --- | --- | --- | --- |"""
