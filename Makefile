@@ -11,8 +11,9 @@ PYTHON ?= $(shell for name in $(PYTHONS); do "$$name" -c '$(IS_USABLE)' 2>/dev/n
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
+VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-short soak-guest bench bench-check soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-short soak-guest fuzz bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +46,9 @@ soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every lin
 
 soak-guest: $(VENV_READY) ## Ten minutes of functions that do everything to themselves, with the layer and without (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.guest --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(STORY),--story $(STORY))
+
+fuzz: $(VENV_FUZZ) ## Ten minutes of made-up bytes for every parser that meets bytes of others (MINUTES=1, ONLY=answer,events)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m fuzz.run --minutes $(or $(MINUTES),10) $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
@@ -80,6 +84,10 @@ $(VENV_READY): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing what the commands need into .venv (about a minute, 290 MB; once)"
 	"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV_DEMO)
+
+$(VENV_FUZZ): $(VENV_READY)
+	@"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
 
 .venv/bin/python:
 	"$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))" -m venv .venv

@@ -20,7 +20,19 @@ from pathlib import Path
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
 
-ELSEWHERE = {"model", "runtimes", "emulator", "sumo_internal.cli", "demo", "bench", "soak", "moto", "botocore", "yaml"}
+ELSEWHERE = {
+    "fuzz.parsers",
+    "model",
+    "runtimes",
+    "emulator",
+    "sumo_internal.cli",
+    "demo",
+    "bench",
+    "soak",
+    "moto",
+    "botocore",
+    "yaml",
+}
 """A test that imports one of these modules, directly or not, is about more than this process."""
 
 WHOLE = ("layer_", '"-m", "build"', "layer.release", "test_the_oldest_version")
