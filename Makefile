@@ -13,7 +13,7 @@ VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-short soak-guest fuzz bench bench-check soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-short soak-guest fuzz audit bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -66,6 +66,9 @@ layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
 
 release: $(VENV_READY) ## Build a release of what is committed into layer/dist/release: layer, bill of materials, wheel, sdist, sums
 	"$(VENV_PYTHON)" -m layer.release $(if $(MISSING_IS_FINE),--missing-is-fine)
+
+audit: $(VENV_READY) ## Ask whether a vulnerability is known of what the layer carries
+	"$(VENV_PYTHON)" -m layer.advisories
 
 publish: layer ## Put the layer into regions of your AWS account (REGIONS="eu-west-1 us-east-1", PUBLIC=1)
 	"$(VENV_PYTHON)" -m sumo_internal publish $(addprefix --region ,$(REGIONS)) $(if $(PUBLIC),--public)

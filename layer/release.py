@@ -14,6 +14,7 @@ Rules:
   ``0.1.0+1a2b3c4d5e``, and what a release is made of can be checked out again.
 * With bytecode for every supported Python, or not at all: a layer without a function's bytecode costs that function
   three times as much at a cold start. ``--missing-is-fine`` is for trying this on a machine that lacks some.
+* Without a vulnerability that is known of what the layer carries; where the database cannot be asked, that is said.
 * The same commit and interpreters give the same zip.
 """
 
@@ -25,6 +26,7 @@ import shutil
 import subprocess
 import sys
 
+from layer import advisories
 from layer.build import ROOT, SIZE_LIMIT_BYTES, bill, build, missing, summary
 from layer.interpreters import find
 from sumo_internal import __version__
@@ -46,6 +48,10 @@ def main() -> None:
             sys.exit(f"make release: {text}; install it, so that python3.X is on PATH, and try again")
         print(f"make release: {text}: this one is for a trial")
     version = f"{__version__}+{_commit()}"
+    known, text = advisories.check()
+    if known == advisories.KNOWN:
+        sys.exit(f"make release: {text}")
+    print(f"make release: {text}")
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     archive = build(interpreters, version)
