@@ -370,7 +370,20 @@ class Config:
         "SUMO_SAMPLE",
         _number(0, 1, "(a share of the invocations)", float),
         1.0,
-        "Share of the invocations whose lines below WARNING are shipped; those of one that fails always are.",
+        "Share of the invocations (durable: of the executions) whose lines below WARNING are shipped; those of one "
+        "that fails always are.",
+    )
+    marks_replays: bool = _setting(
+        "SUMO_MARK_REPLAYS",
+        _bool,
+        True,
+        'Of a durable execution: lines that a resume writes once more have "replay":true.',
+    )
+    drops_replays: bool = _setting(
+        "SUMO_DROP_REPLAYS",
+        _bool,
+        False,
+        "Of a durable execution: lines that a resume writes once more are not shipped, but counted.",
     )
     has_summaries: bool = _setting(
         "SUMO_INVOCATION_SUMMARY",
@@ -529,6 +542,9 @@ def _check(values: dict[str, Any]) -> list[str]:
     if values["hash_patterns"] and not values["hash_salt"]:
         values["withheld"] = "SUMO_HASH_SALT is not set"
         problems.append("SUMO_HASH_PATTERNS is set, and SUMO_HASH_SALT is not; messages are withheld")
+    if values["drops_replays"] and not values["marks_replays"]:
+        values["drops_replays"] = False
+        problems.append("SUMO_DROP_REPLAYS is on, and SUMO_MARK_REPLAYS is off; replays are shipped, without a mark")
     return problems
 
 

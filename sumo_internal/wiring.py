@@ -223,6 +223,7 @@ def _make_recorder(
         is_joined=config.multiline == "join",
         is_ansi_stripped=config.is_ansi_stripped,
         more_keys=config.context_keys,
+        replays="dropped" if config.drops_replays else "marked" if config.marks_replays else "kept",
         processing=_pipeline,
     )
     if not is_child and (config.sample_rate < 1 or config.has_summaries):
@@ -257,7 +258,7 @@ def _follow_endings(config: Config, recorder: Recorder) -> None:
         held = (lambda: pipeline.held_lines) if pipeline else int
         recorder.summary = summary = Summary(recorder.spool, recorder.append, endings, held)
         recorder.append = summary.append
-    runtime_client.when_loaded(lambda bootstrap: runtime_client.follow_failures(bootstrap, endings.fail))
+    runtime_client.when_loaded(lambda bootstrap: runtime_client.follow_endings(bootstrap, endings))
 
 
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Counters) -> Drainer:

@@ -1,4 +1,4 @@
-"""A bound on the values that a log record's fields have, before they are rendered. Pure.
+"""Bounds on what the function hands over: on the values of a log record's fields, before they are rendered. Pure.
 
 Separate from the rendering, whose time and memory grow with what it is given: ten megabytes of bytes in ``extra=`` took
 two seconds and 240 MB. Fields within the bound go through untouched, and cost only the check.
@@ -20,6 +20,10 @@ four characters that its text has."""
 
 DEPTH_MAX = 20
 """Depth of containers in a value that is cut; a container that refers to itself has no other end."""
+
+EVENT_END_BYTES = 16 * 1024
+"""How much of the beginning and of the end of an invocation's event is looked at. A durable execution's ARN (1,024
+characters) and token (2,048) need half of that if each character is an escape."""
 
 MARK = "… cut: "
 _CUT = re.compile(f"{MARK}(\\d+) characters")

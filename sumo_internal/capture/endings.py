@@ -18,12 +18,30 @@ class Endings:
 
     def __init__(self) -> None:
         self.outcome = SUCCESS
+        self._is_durable = False
         self.on_failure: list[Callable[[], None]] = []
         """Called when an invocation fails."""
 
-    def begin(self) -> None:
-        """An invocation begins."""
+    def begin(self, *, is_durable: bool = False) -> None:
+        """An invocation begins.
+
+        Args:
+            is_durable: It is a part of a durable execution.
+        """
         self.outcome = SUCCESS
+        self._is_durable = is_durable
+
+    def answer(self, answer: object) -> None:
+        """The invocation answers: one of a durable execution says what has become of that, and Lambda takes each for a
+        success."""
+        if self._is_durable:
+            from sumo_internal.capture import durable
+
+            status = durable.status_of(answer)
+            if status == durable.FAILED:
+                self.fail()
+            elif status == durable.PENDING:
+                self.outcome = PENDING
 
     def fail(self) -> None:
         """The invocation fails."""

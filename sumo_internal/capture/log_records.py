@@ -126,7 +126,9 @@ def text_line(level: str, created_s: float, request_id: str | None, message: str
     return f"[{level}]\t{record_format.time_text(created_s)}\t{request_id or ''}\t{message}"
 
 
-def extra_text(record: LogRecord, text: str = "", tenant_id: str | None = None) -> str:
+def extra_text(
+    record: LogRecord, text: str = "", tenant_id: str | None = None, execution_arn: str | None = None
+) -> str:
     """A log record's own fields (``extra=``), each a key of its own, as a piece.
 
     Private names are no fields, and neither are values that can be called: in both, other libraries keep something for
@@ -140,8 +142,11 @@ def extra_text(record: LogRecord, text: str = "", tenant_id: str | None = None) 
         record: The log record, after it was formatted.
         text: What the formatter has made of it.
         tenant_id: The invocation's, as the runtime's filter leaves it in the record.
+        execution_arn: The invocation's, as the logger of a durable function's context puts it into its records.
     """
     attributes = record.__dict__
+    if execution_arn is not None and attributes.get("executionArn") == execution_arn:
+        attributes = {name: value for name, value in attributes.items() if name != "executionArn"}
     fields = {free_key(text_of(name)): attributes[name] for name in _names(attributes, tenant_id)}
     event = _event(record)
     if event:

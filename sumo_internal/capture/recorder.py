@@ -29,11 +29,11 @@ from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
 from sumo_internal.capture.reentrancy import current, is_recorded, need_room, not_recorded, too_deep
-from sumo_internal.spool.counters import CUT, LOSSES, UNRECORDED
+from sumo_internal.spool.counters import CUT, EXCLUDED, LOSSES, UNRECORDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Callable, Container, Mapping
     from typing import Any, Protocol
 
     from sumo_internal.capture.endings import Endings
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
         def cut(self, text: str) -> int:
             """How much of a text that has no line end yet may be recorded now."""
 
-        def enter_invocation(self, request_id: str | None) -> None: ...
+        def enter_invocation(self, request_id: str | None, execution_arn: str | None = None) -> None: ...
 
         def leave_invocation(self) -> None: ...
 
@@ -75,6 +75,9 @@ _SHORT_CHARS = 5_000
 
 _NAME_MAX_CHARS = 1_000
 """Length of a logger's name whose text is kept."""
+
+_EXECUTION_KEY = b'"DurableExecutionArn"'
+"""What an event of a durable function has, in its beginning or its end; all other events pay for that question only."""
 
 _NESTING_MAX = 8
 """Depth of log records that the values of log records log when they are asked for their text; deeper ones go without
@@ -118,6 +121,24 @@ def note_records() -> None:
     _note_own_handles()
     # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
+
+
+def _replay_finder() -> Callable[[], bool]:
+    from sumo_internal.capture import durable
+
+    return durable.is_replay
+
+
+def execution_of(event: object) -> str | None:
+    """The durable execution that an invocation's event names; None for an ordinary one's."""
+    if type(event) is not bytes:
+        return None
+    end_bytes = bounds.EVENT_END_BYTES
+    if event.find(_EXECUTION_KEY, 0, end_bytes) < 0 and event.find(_EXECUTION_KEY, -end_bytes) < 0:
+        return None
+    from sumo_internal.capture import durable  # no other function pays for it
+
+    return durable.execution_arn(event)
 
 
 def _created_s(record: LogRecord) -> float:
@@ -187,6 +208,7 @@ class Recorder:
         is_joined: bool = True,
         is_ansi_stripped: bool = False,
         more_keys: Container[str] = (),
+        replays: str = "marked",
         processing: Processing | None = None,
     ) -> None:
         """Record into a spool.
@@ -199,6 +221,8 @@ class Recorder:
             is_joined: Lines that belong together are one record (SUMO_MULTILINE).
             is_ansi_stripped: Escape sequences of terminals are left out (SUMO_STRIP_ANSI).
             more_keys: ``trace_id``, ``invoked_arn`` (SUMO_CONTEXT_KEYS).
+            replays: What becomes of lines that a durable execution writes once more: they are ``marked``, ``dropped``
+                (SUMO_DROP_REPLAYS), or sent like all others (``kept``, SUMO_MARK_REPLAYS).
             processing: What the records pass; None for nothing, which costs nothing.
         """
         self.spool = spool
@@ -213,6 +237,7 @@ class Recorder:
         self.is_joined = is_joined
         self._is_ansi_stripped = is_ansi_stripped
         self._has_trace_keys, self._has_arn = "trace_id" in more_keys, "invoked_arn" in more_keys
+        self._replays = replays
         self.loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
@@ -223,6 +248,9 @@ class Recorder:
         self.request_id: str | None = None
         """The id of the invocation that lines belong to; None in the init phase."""
         self._tenant_id: str | None = None
+        self._execution_arn: str | None = None
+        self._is_replay: Callable[[], bool] | None = None
+        """Asked for each line of a durable execution; None where no line is a repetition, or none is to be known."""
         self.context = ""
         self.enter_invocation(None)
         spool.on_fork = self._forget_unwritten
@@ -242,6 +270,7 @@ class Recorder:
         trace_id: str | None = None,
         tenant_id: str | None = None,
         invoked_arn: str | None = None,
+        execution_arn: str | None = None,
     ) -> None:
         """From now on lines belong to this invocation; ``None`` is the init phase.
 
@@ -250,39 +279,41 @@ class Recorder:
             trace_id: The X-Ray header, ``Root=…;Parent=…;Sampled=…``.
             tenant_id: The tenant's.
             invoked_arn: The ARN that the caller has invoked, an alias's perhaps.
+            execution_arn: The durable execution that it is a part of, see :func:`execution_of`.
         """
         self.request_id = request_id
         self._tenant_id = tenant_id
+        self._execution_arn = execution_arn
+        self._is_replay = _replay_finder() if execution_arn and self._replays != "kept" else None
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         if self._has_arn:
             keys["invokedFunctionArn"] = invoked_arn
-        self.context = record_format.context_text(
-            {**keys, "traceId": record_format.trace_id(trace_id), "tenantId": tenant_id}
-        )
+        more = {"traceId": record_format.trace_id(trace_id), "tenantId": tenant_id, "executionArn": execution_arn}
+        self.context = record_format.context_text({**keys, **more})
         if self.endings is not None:
-            self.endings.begin()
+            self.endings.begin(is_durable=execution_arn is not None)
         if self.summary is not None:
             self.summary.begin()
         self._note_context(is_running=self.summary is not None and request_id is not None)
         # The function loads OpenTelemetry, or nothing does. Where it is not loaded, no line pays for it.
         self._tracing = sys.modules.get("opentelemetry.trace") if "opentelemetry.sdk.trace" in sys.modules else None
         is_plain = self._processing is None and self._is_enhanced and not self._is_ansi_stripped
-        self.takes_short_way = is_plain and self._tracing is None
+        self.takes_short_way = is_plain and self._tracing is None and self._is_replay is None
         if self._processing is not None:
-            self._processing.enter_invocation(request_id)
+            self._processing.enter_invocation(request_id, execution_arn)
 
     def _note_context(self, *, is_running: bool) -> None:
         """Leave what all records share, for whoever records what this process has begun and not finished."""
         self.spool.partials.set_context(self.context, is_enhanced=self._is_enhanced, is_running=is_running)
 
-    def state(self) -> tuple[str | None, str, bool]:
+    def state(self) -> tuple[str | None, str, bool, str | None]:
         """What another process has to know, to record for the same invocation."""
-        return self.request_id, self.context, self._is_cold
+        return self.request_id, self.context, self._is_cold, self._execution_arn
 
-    def adopt(self, state: tuple[str | None, str, bool]) -> None:
+    def adopt(self, state: tuple[str | None, str, bool, str | None]) -> None:
         """Record as the process does from which this state comes."""
-        request_id, context, self._is_cold = state
-        self.enter_invocation(request_id)
+        request_id, context, self._is_cold, execution_arn = state
+        self.enter_invocation(request_id, execution_arn=execution_arn)
         self.context = context
         self._note_context(is_running=False)
 
@@ -468,7 +499,8 @@ class Recorder:
             return ""
         current.nesting += 1
         try:
-            return log_records.exception_text(record) + log_records.extra_text(record, text, self._tenant_id)
+            fields = log_records.extra_text(record, text, self._tenant_id, self._execution_arn)
+            return log_records.exception_text(record) + fields
         finally:
             current.nesting -= 1
 
@@ -514,6 +546,10 @@ class Recorder:
         if bounds.MARK in details and (cut_chars := bounds.cut_chars(details)):
             self.spool.count(CUT, 1, cut_chars)
         if not self.takes_short_way:
+            is_replay = self._is_replay is not None and self._is_replay()
+            if is_replay and self._replays == "dropped":
+                self.spool.count(EXCLUDED, 1, record_format.size_bytes(text))
+                return
             if self._is_ansi_stripped and "\x1b" in text:
                 text = record_format.without_ansi(text)
                 message, own = record_format.line_text(text)
@@ -528,6 +564,8 @@ class Recorder:
                 details += self._span_text(details)
                 if self._has_trace_keys:
                     details += record_format.trace_keys_text(details)
+            if is_replay:
+                details += ',"replay":true'
         start = self._start(created_s, message, details)
         # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
         if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:

@@ -3,7 +3,8 @@
 =============================================  =====================================================================
 ``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
 ``LambdaRuntimeClient.restore_next``           called under SnapStart, before Lambda takes the snapshot
-``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced for SUMO_SAMPLE only
+``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced where a setting asks for it
+``LambdaRuntimeClient.post_invocation_result`` called for any other; likewise
 ``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
                                                gave it a descriptor for framed logs (without, they write to stdout)
 ``LambdaLoggerHandler.handle``                 the runtime's handlers (``…WithFrameType`` too) tell that sink the
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, Protocol
 
+    from sumo_internal.capture.endings import Endings
     from sumo_internal.capture.joint_rendering import Joint
     from sumo_internal.capture.runtime_functions import Functions
 
@@ -142,17 +144,26 @@ def _definer(client: Any, name: str) -> Any:
     return next(kind for kind in client.__mro__ if name in vars(kind))
 
 
-def follow_failures(bootstrap: Any, failed: Callable[[], None]) -> None:
-    """Tell when an invocation fails, before Lambda knows."""
+def follow_endings(bootstrap: Any, endings: Endings) -> None:
+    """Tell when an invocation fails, and of each answer, before Lambda knows."""
     client = _definer(bootstrap.LambdaRuntimeClient, "post_invocation_error")
     post = client.post_invocation_error
 
     def post_invocation_error(self: Any, *arguments: Any, **options: Any) -> Any:
         with diagnostics.guard("failing an invocation"):
-            failed()
+            endings.fail()
         return post(self, *arguments, **options)
 
     client.post_invocation_error = post_invocation_error
+    answering = _definer(bootstrap.LambdaRuntimeClient, "post_invocation_result")
+    post_result = answering.post_invocation_result
+
+    def post_invocation_result(self: Any, invoke_id: Any, result_data: Any, *arguments: Any, **options: Any) -> Any:
+        with diagnostics.guard("looking at an answer"):
+            endings.answer(result_data)
+        return post_result(self, invoke_id, result_data, *arguments, **options)
+
+    answering.post_invocation_result = post_invocation_result
 
 
 def capture(bootstrap: Any, recorder: Recorder) -> None:
@@ -282,7 +293,8 @@ class _Sink:
         self.lines_left -= 1
         if self.lines_left == 0:
             with diagnostics.guard("preparing for the runtime's log handler"):
-                from sumo_internal.capture.joint_rendering import Joint
+                from sumo_internal.capture.endings import Endings
+    from sumo_internal.capture.joint_rendering import Joint
 
                 self.joint = joint = Joint(handler, self._recorder, self._bootstrap, self._functions)
                 kind: Any = type(handler)

@@ -18,6 +18,7 @@ from collections import deque
 from time import monotonic, time
 
 from sumo_internal.capture import log_records, record_format
+from sumo_internal.capture.endings import PENDING, SUCCESS
 from sumo_internal.spool.segment import INFO, WARNING
 
 TYPE_CHECKING = False
@@ -111,7 +112,7 @@ class Summary:
         if self._first.startswith(_TIME_START):
             fields.update(firstTime=self._first[_TIME], lastTime=self._last[_TIME])
         start = _start(outcome, context, fields)
-        self._spool.append(start, INFO if outcome == "success" else WARNING)
+        self._spool.append(start, INFO if outcome in (SUCCESS, PENDING) else WARNING)
         self._first = self._last = ""
 
 

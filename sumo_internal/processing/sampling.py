@@ -29,7 +29,10 @@ class _Fate(enum.Enum):
 
 
 class Sampling:
-    """SUMO_SAMPLE: all lines of an invocation or none; those of one that fails, and of WARNING and above, go out."""
+    """SUMO_SAMPLE: all lines of an invocation or none; those of one that fails, and of WARNING and above, go out.
+
+    The invocations of a durable execution have one fate.
+    """
 
     def __init__(self, spool: Spool, rate: float, max_mb_per_hour: float = 0.0, *, is_enhanced: bool) -> None:
         """Sample what goes into a spool.
@@ -52,12 +55,17 @@ class Sampling:
         """Lines that have had to wait for the end of their invocation, since the process began."""
         return self._held.lines
 
-    def begin(self, request_id: str | None) -> None:
-        """An invocation begins; None: the init phase, whose lines all go out."""
+    def begin(self, request_id: str | None, execution_arn: str | None = None) -> None:
+        """An invocation begins; None: the init phase, whose lines all go out.
+
+        Args:
+            request_id: The invocation's.
+            execution_arn: The durable execution that it is a part of: all its parts have the same fate.
+        """
         if request_id is None or self._rate >= 1:
             self._fate = _Fate.SENT
         else:
-            self._fate = _Fate.STANDING if is_sampled(request_id, self._rate) else _Fate.HELD
+            self._fate = _Fate.STANDING if is_sampled(execution_arn or request_id, self._rate) else _Fate.HELD
 
     def fail(self) -> None:
         """The invocation fails."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 
 from sumo_internal import diagnostics, threads
+from sumo_internal.capture.recorder import execution_of
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import Signal
@@ -116,6 +117,7 @@ class Invocations:
             trace_id=request.x_amzn_trace_id,
             tenant_id=getattr(request, "tenant_id", None),
             invoked_arn=getattr(request, "invoked_function_arn", None),
+            execution_arn=execution_of(getattr(request, "event_body", None)),
         )
 
     def register(self, api: ExtensionsApi) -> None:
