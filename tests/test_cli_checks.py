@@ -49,6 +49,9 @@ FUNCTION = {
 MODES: dict[str, int | None] = dict.fromkeys(checks.FILES, 0o100755)
 
 
+DURABLE = {"DurableConfig": {"ExecutionTimeout": 3600, "RetentionPeriodInDays": 14}}
+
+
 def subject(
     variables: dict[str, str] | None = None,
     function: dict[str, Any] | None = None,
@@ -143,6 +146,14 @@ TABLE = {
     "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
     "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["runtime-kind"]),
     "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}}), ["runtime-kind"]),
+    "a durable function": (subject(function=DURABLE), []),
+    "a durable function without the wrapper": (
+        subject({"AWS_LAMBDA_EXEC_WRAPPER": ""}, DURABLE),
+        ["wrapper-missing", "durable-telemetry"],
+    ),
+    "a durable function, not heard": (subject({"SUMO_FUNCTION_LOGS": "telemetry"}, DURABLE), ["durable-telemetry"]),
+    "repetitions of a durable function": (subject({"SUMO_DROP_REPLAYS": "true"}, DURABLE), []),
+    "repetitions of an ordinary function": (subject({"SUMO_DROP_REPLAYS": "true"}), ["replays-unused"]),
     "a handler without a module": (subject(function={"Handler": "handler"}), ["handler"]),
     "a handler of ours": (subject(function={"Handler": "sumo_internal.api.handler"}), ["handler"]),
     "a short timeout": (subject(function={"Timeout": 2}), ["timeout"]),

@@ -45,7 +45,18 @@ PURE = {
     "platform_events",
     "http1",
 }
-PURE |= {"attempt", "deliveries", "repeats", "envelope", "proxies", "sigv4", "ambiguity", "search", "values", "config"}
+PURE |= {"durable"} | {
+    "attempt",
+    "deliveries",
+    "repeats",
+    "envelope",
+    "proxies",
+    "sigv4",
+    "ambiguity",
+    "search",
+    "values",
+    "config",
+}
 """Modules that decide and touch nothing outside."""
 
 OUTSIDE = {"fcntl", "http", "mmap", "os", "random", "select", "signal", "socket", "ssl", "threading", "time", "urllib3"}

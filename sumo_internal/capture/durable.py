@@ -130,20 +130,19 @@ def is_replay() -> bool:
         if not hasattr(kind, "is_replaying"):
             return False  # not loaded; or up to 1.6, which knows of the whole execution only, and branches differ
         frame: FrameType | None = sys._getframe(1)
+        called: FrameType | None = None
         for _ in range(FRAMES_MAX):
-            if frame is None or frame.f_back is None:
+            if frame is None:
                 break
-            if _is_callers(frame.f_back) and not _is_callers(frame):
-                return _is_replay_in(frame, kind)
+            name = frame.f_globals.get("__name__")
+            if type(name) is not str or not name.startswith(_CALLERS):
+                called = frame
+            elif called is not None:
+                return _is_replay_in(called, kind)
             frame = frame.f_back
     except Exception as error:
         diagnostics.pass_on(error)
     return False
-
-
-def _is_callers(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__")
-    return type(name) is str and name.startswith(_CALLERS)
 
 
 def _is_replay_in(frame: FrameType, kind: Any) -> bool:

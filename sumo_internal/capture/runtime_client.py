@@ -293,8 +293,7 @@ class _Sink:
         self.lines_left -= 1
         if self.lines_left == 0:
             with diagnostics.guard("preparing for the runtime's log handler"):
-                from sumo_internal.capture.endings import Endings
-    from sumo_internal.capture.joint_rendering import Joint
+                from sumo_internal.capture.joint_rendering import Joint
 
                 self.joint = joint = Joint(handler, self._recorder, self._bootstrap, self._functions)
                 kind: Any = type(handler)

@@ -248,6 +248,17 @@ def _entry_point(function: Mapping[str, Any]) -> list[str]:
     return list(image.get("EntryPoint") or [])
 
 
+def check_durable(subject: Subject) -> Iterator[Finding]:
+    """What a durable function needs, and what only such a one does."""
+    is_durable = bool(subject.function.get("DurableConfig"))
+    is_in_process = configuration.is_in_process(subject.config, subject.variables)
+    if is_durable and not is_in_process and not subject.is_image and "function" in subject.config.log_types:
+        yield find("durable-telemetry")
+    for name in ("SUMO_DROP_REPLAYS", "SUMO_MARK_REPLAYS"):
+        if subject.function and not is_durable and subject.variables.get(name):
+            yield find("replays-unused", name=name)
+
+
 def check_resources(subject: Subject) -> Iterator[Finding]:
     """Time, memory, disk and network against what the settings ask for."""
     config, function = subject.config, subject.function
@@ -297,6 +308,7 @@ CHECKS = (
     check_wrapper,
     check_files,
     check_runtime,
+    check_durable,
     check_resources,
     check_layers,
 )

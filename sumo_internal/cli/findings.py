@@ -248,6 +248,19 @@ WORDS = {
         "that only the process knows.",
         "Nothing to do, if that will do (SUMO_FUNCTION_LOGS=process would lose them); else switch {kind} off.",
     ),
+    "durable-telemetry": Words(
+        "warning",
+        "the function is durable, and its lines come from the Telemetry API",
+        "Lambda's events do not say which execution an invocation belongs to, nor which lines a resume repeats: there "
+        "is no executionArn and no replay, and sampling goes by invocation.",
+        "Set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper, and leave SUMO_FUNCTION_LOGS at auto.",
+    ),
+    "replays-unused": Words(
+        "note",
+        "{name} is set, and the function is not durable",
+        "Only a durable execution writes lines again.",
+        "Remove {name}.",
+    ),
     "handler": Words(
         "error",
         "the handler is {handler!r}",

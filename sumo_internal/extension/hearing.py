@@ -36,6 +36,7 @@ WRAPPER_IDLE = (
     f"{_COST}. AWS_LAMBDA_EXEC_WRAPPER names sumo_wrapper, but the function's process has no part of it: another "
     "wrapper that does not run what it is given, as the AWS Lambda Web Adapter's, needs it in front of its own program"
 )
+NOTHING_DROPPED = "; SUMO_DROP_REPLAYS drops nothing, because Lambda does not tell which lines are written once more"
 WRAPPER_PLAIN = f"{_COST}. With SnapStart and on Managed Instances sumo_wrapper only starts the runtime"
 
 
@@ -129,6 +130,9 @@ class Hearing:
 
     def cost(self) -> str:
         """What it costs that the lines come from the Telemetry API, and what would change that."""
+        return self._reason() + (NOTHING_DROPPED if self._config.drops_replays else "")
+
+    def _reason(self) -> str:
         if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
             return WRAPPER_MISSING
         is_on_demand = configuration.mode(self._environ) == configuration.ON_DEMAND
