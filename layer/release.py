@@ -4,7 +4,7 @@
 
     sumo-internal-extension.zip          the layer, with bytecode for every Python that Lambda runs
     sumo-internal-extension.cdx.json     its bill of materials, which is in the zip as well
-    sumo_internal_extension-*.whl        the package, with the command line
+    sumo_internal_extension-*.whl        the package, with the command line, and with the layer for `publish`
     sumo_internal_extension-*.tar.gz     its source, from which all of this can be built again
     SHA256SUMS                           of all of them
 
@@ -35,6 +35,9 @@ FOLDER = ROOT / "layer/dist/release"
 ZIP, BILL, SUMS = "sumo-internal-extension.zip", "sumo-internal-extension.cdx.json", "SHA256SUMS"
 COMMIT_CHARS = 10
 
+BUNDLED = ROOT / "sumo_internal/cli" / ZIP
+"""The layer beside the commands, while the wheel is built; `publish` finds it there once the wheel is installed."""
+
 
 def main() -> None:
     """Build the release, or say in one line why there is none."""
@@ -59,12 +62,21 @@ def main() -> None:
         sys.exit(f"make release: the layer's zip has {len(archive):,} bytes; the limit is {SIZE_LIMIT_BYTES:,}")
     (FOLDER / ZIP).write_bytes(archive)
     (FOLDER / BILL).write_text(bill(version))
-    _run("-m", "build", "--quiet", "--outdir", str(FOLDER), str(ROOT))
+    _build_package(archive)
     _run("-m", "twine", "check", "--strict", *map(str, [*FOLDER.glob("*.whl"), *FOLDER.glob("*.tar.gz")]))
     files = sorted(path for path in FOLDER.iterdir())
     sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     (FOLDER / SUMS).write_text(sums)
     print(summary(archive, interpreters), sums, f"-> {FOLDER.relative_to(ROOT)} ({version})", sep="\n")
+
+
+def _build_package(archive: bytes) -> None:
+    """Build wheel and sdist; the wheel has the layer in it, so that who installs it has all that `publish` needs."""
+    BUNDLED.write_bytes(archive)
+    try:
+        _run("-m", "build", "--quiet", "--sdist", "--wheel", "--outdir", str(FOLDER), str(ROOT))
+    finally:
+        BUNDLED.unlink()
 
 
 def _commit() -> str:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def test_a_release_is_complete_and_the_same_twice(tmp_path: Path) -> None:
         digest, name = line.split("  ")
         assert hashlib.sha256((place / name).read_bytes()).hexdigest() == digest
     assert len(list(place.iterdir())) == 5
+    [wheel] = place.glob("*.whl")
+    with zipfile.ZipFile(wheel) as package:
+        assert package.read("sumo_internal/cli/sumo-internal-extension.zip") == zips[0]
+    [sdist] = place.glob("*.tar.gz")
+    with tarfile.open(sdist) as package:
+        assert [name for name in package.getnames() if name.endswith(".zip")] == []
+    assert subprocess.check_output(["git", "status", "--porcelain"], cwd=folders[0], text=True) == ""
     commit = subprocess.check_output(["git", "rev-parse", "--short=10", "HEAD"], cwd=folders[0], text=True).strip()
     with zipfile.ZipFile(place / "sumo-internal-extension.zip") as layer:
         assert f'__version__ = "{__version__}+{commit}"' in layer.read("python/sumo_internal/__init__.py").decode()

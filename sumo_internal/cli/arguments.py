@@ -20,8 +20,10 @@ from sumo_internal.cli import EXITS, changes
 
 PROGRAM = "sumo-internal"
 
-LAYER_ZIP = Path("layer/dist/sumo-internal-extension.zip")
-"""Where ``make layer`` puts the layer."""
+BUILT_LAYER = Path("layer/dist/sumo-internal-extension.zip")
+"""Where ``make layer`` puts the layer in a clone."""
+BUNDLED_LAYER = Path(__file__).with_name("sumo-internal-extension.zip")
+"""Where a release's wheel has the layer."""
 
 REPLAY_STATE = Path("sumo-internal-replay.state")
 
@@ -99,11 +101,16 @@ def _publish(commands: Any) -> None:
         "put the layer into regions of your account",
         "Publishes the built layer as a new version in each region, all at the same time, and prints the versions' "
         "ARNs. A\nregion whose newest version has the same bytes is left alone.",
-        ("publish --zip sumo-internal-extension.zip --region eu-west-1", "publish --region all --dry-run"),
+        ("publish --region eu-west-1", "publish --region all --zip sumo-internal-extension.zip --dry-run"),
         (0, 1, 2, 6),
     )
     _add_regions(publish)
-    publish.add_argument("--zip", type=Path, default=LAYER_ZIP, help=f"the built layer (default: {LAYER_ZIP})")
+    publish.add_argument(
+        "--zip",
+        type=Path,
+        default=BUNDLED_LAYER if BUNDLED_LAYER.exists() else BUILT_LAYER,
+        help=f"the built layer (default: the one in a release's wheel; in a clone {BUILT_LAYER})",
+    )
     publish.add_argument("--name", default=changes.LAYER_NAME, help=f"the layer's (default: {changes.LAYER_NAME})")
     publish.add_argument("--public", action="store_true", help="let every AWS account use it")
     publish.add_argument("--share", metavar="ACCOUNT", action="append", default=[], help="let this account use it")
