@@ -92,6 +92,12 @@ def _folder(text: str) -> str:
     return text.rstrip("/") or "/"  # behind a slash at its end a link would be followed
 
 
+def _account(text: str) -> str:
+    if len(text) == 12 and text.isascii() and text.isdigit():
+        return text
+    raise InvalidSettingError("is no AWS account's number, of 12 digits")
+
+
 def _bool(text: str) -> bool:
     if text in _TRUE:
         return True
@@ -306,6 +312,12 @@ class Config:
     has_failover: bool = _setting("SUMO_ENABLE_FAILOVER", _bool, False, "Lines that the source does not take go to S3.")
     bucket_name: str = _setting("SUMO_S3_BUCKET_NAME", str, "", "The failover bucket.")
     bucket_region: str = _setting("SUMO_S3_BUCKET_REGION", str, "", "The failover bucket's region.")
+    bucket_owner: str = _setting(
+        "SUMO_S3_BUCKET_OWNER",
+        _account,
+        "",
+        "The account that has to own the failover bucket (12 digits): S3 refuses a bucket of that name elsewhere.",
+    )
     kms_key_id: str = _setting("KMS_KEY_ID", str, "", "The key with which SUMO_HTTP_ENDPOINT was encrypted.")
     secret_cache_s: int = _setting(
         "SUMO_SECRET_CACHE_SECONDS",

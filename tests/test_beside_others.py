@@ -1,4 +1,4 @@
-"""Beside other vendors' libraries, as a function has them: it answers as it does without us, and each line is there once.
+"""Beside other vendors' libraries a function answers as it does without us, and each of its lines is there once.
 
 The real packages, set up as their documentation says for Lambda; what their layers' wrappers do besides is tried in
 tests/test_next_wrapper.py. docs/before-you-deploy.md has the table.
@@ -93,14 +93,17 @@ OTHERS = {
     ),
     "New Relic": Other(
         ("newrelic-lambda==1.0.0",),
-        "import newrelic.agent\nnewrelic.agent.initialize()\nfrom newrelic_lambda.lambda_handler import lambda_handler\n",
+        "import newrelic.agent\nnewrelic.agent.initialize()\n"
+        "from newrelic_lambda.lambda_handler import lambda_handler\n",
         "@lambda_handler()",
         {"NEW_RELIC_SERVERLESS_MODE_ENABLED": "true", "NEW_RELIC_ACCOUNT_ID": "1", "NEW_RELIC_APP_NAME": "orders"},
     ),
 }
 
 
-def run(other: Other, folder: Path, layer: Path | None, variables: dict[str, str]) -> tuple[list[object], Counter[str]]:
+def run(
+    other: Other, folder: Path, layer: Path | None, variables: dict[str, str]
+) -> tuple[list[tuple[str, object, object]], Counter[str]]:
     """Two invocations, of which the second fails: what the caller got, and the function's lines in CloudWatch."""
     (runtime,) = [each for each in runtimes([4]) if each.version == sys.version_info[:2]]
     folder.mkdir()
@@ -111,7 +114,7 @@ def run(other: Other, folder: Path, layer: Path | None, variables: dict[str, str
         runtime, folder, handler=other.handler, layer=layer, variables=given, timeout_s=10, freezes=layer is not None
     ) as env:
         assert env.start().error is None, [line.text for line in env.cloudwatch]
-        answers: list[object] = []
+        answers: list[tuple[str, object, object]] = []
         for n in (1, 2):
             done = env.invoke({"n": n})
             answers.append((done.status, done.payload, done.error and done.error.error_type))
@@ -129,7 +132,7 @@ def test_beside(name: str, source: SumoSource, layer_folder: Path, tmp_path: Pat
     ours = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url}
     beside, cloudwatch = run(other, tmp_path / "beside", layer_folder, {**ours, "SUMO_LOG_TYPES": "function"})
     assert beside == alone
-    assert [status for status, *_ in beside] == ["success", "error"]  # type: ignore[misc]
+    assert [status for status, _, _ in beside] == ["success", "error"]
     messages = [json.dumps(record["message"]) for record in source.records if record["type"] == "function"]
     for text in ("logged 1", "printed 1", "logged 2", "printed 2"):
         assert sum(text in message for message in messages) == 1, (text, messages)

@@ -244,9 +244,10 @@ def test_a_fix_names_the_default() -> None:
 
 def test_permissions_are_the_least_that_serve() -> None:
     """One statement for each thing that the settings use, on that thing alone, in the region's partition."""
+    objects = "arn:aws-cn:s3:::failover"
     both = checks.permissions(subject({"SUMO_S3_BUCKET_REGION": "cn-north-1"}))
     assert both == [
-        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws-cn:s3:::failover/sumologic-extension/*"},
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": f"{objects}/sumologic-extension/*/orders/*"},
         {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": SECRET},
     ]
     parameter = SECRET.replace("secretsmanager", "ssm").replace("secret:", "parameter/")
@@ -256,6 +257,8 @@ def test_permissions_are_the_least_that_serve() -> None:
     (decrypt,) = checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": "AQIC", "KMS_KEY_ID": "1234"}))
     assert decrypt["Resource"] == "arn:aws:kms:*:*:key/1234"
     assert checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": ADDRESS})) == []
+    owned = checks.permissions(subject({"SUMO_S3_BUCKET_OWNER": "123456789012"}))[0]
+    assert owned["Condition"] == {"StringEquals": {"aws:ResourceAccount": "123456789012"}}
 
 
 @given(

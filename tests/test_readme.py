@@ -24,6 +24,7 @@ from runtimes import ROOT, interpreters
 from sumo_source import SumoSource
 
 from layer.interpreters import Interpreter
+from sumo_internal.cli.checks import Subject, permissions
 
 pytest_plugins = ["fleet_account"]
 
@@ -79,10 +80,11 @@ def commands(block: str) -> Iterator[str]:
             yield command
 
 
-INSTALL, _, BY_HAND, WITHOUT_CLONE = blocks(README, "sh")
+INSTALL, CHECK, _, BY_HAND, WITHOUT_CLONE = blocks(README, "sh")
+DEPLOY = (ROOT / "docs/before-you-deploy.md").read_text()
+UPGRADE, UNINSTALL = blocks(DEPLOY, "sh")
 
-
-RUN_HERE = (INSTALL, BY_HAND, WITHOUT_CLONE)
+RUN_HERE = (INSTALL, CHECK, BY_HAND, WITHOUT_CLONE)
 
 
 def copy_clone(folder: Path) -> Path:
@@ -128,20 +130,43 @@ def run(block: str, folder: Path, variables: Mapping[str, str]) -> subprocess.Co
     return ran
 
 
-def test_install_by_the_book(tmp_path: Path, shell: dict[str, str], lambda_server: LambdaServer) -> None:
-    """README's first block: the function has the layer and the wrapper, keeps its own, and nothing is wrong."""
-    make_function(lambda_server, "MY_FUNCTION", {"TABLE": "orders"})
+FUNCTION = "import logging\ndef handler(event, context):\n    logging.warning('order accepted')\n"
+
+
+@pytest.mark.timeout(180)  # the layer is built, and the function run, beside whatever else the machine does
+def test_two_commands_and_a_check_bring_a_line_to_sumo_logic(
+    tmp_path: Path, shell: dict[str, str], lambda_server: LambdaServer
+) -> None:
+    """README's first screen, literally: published, attached, invoked; the line is there, and the query finds it.
+
+    Upgrade and uninstall of docs/before-you-deploy.md, too: afterwards the function is what it was.
+    """
     with SumoSource(tls=True) as source:
-        block = INSTALL.replace("https://…", source.url)
-        ran = run(block, copy_clone(tmp_path / "clone"), {**shell, "SSL_CERT_FILE": str(source.ca_file)})
+        own = {"TABLE": "orders", "SSL_CERT_FILE": str(source.ca_file)}
+        make_function(lambda_server, "MY_FUNCTION", own)
+        clone = copy_clone(tmp_path / "clone")
+        variables = {**shell, "SSL_CERT_FILE": str(source.ca_file)}
+        ran = run(INSTALL.replace("https://…", source.url), clone, variables)
+        assert source.requests == []
+        checked = run(CHECK, clone, variables)
+        [record] = [each for each in source.records if each["type"] == "function"]
+        assert record["message"].rstrip().endswith("order accepted")
+        assert f'_sourceHost="/aws/lambda/MY_FUNCTION" "{record["requestID"]}"' in checked.stdout
+        assert sumo_rules.TOKEN not in ran.stdout + ran.stderr + checked.stdout + checked.stderr
+
         function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
-        variables = function["Environment"]["Variables"]
-        wanted = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url, "TABLE": "orders"}
-        assert variables.items() >= wanted.items()
-        assert source.records == []  # the doctor has asked, and sent no line
-        assert len(source.requests) == 1
-    assert [":layer:sumo-internal-extension:" in layer["Arn"] for layer in function["Layers"]] == [True]
-    assert sumo_rules.TOKEN not in ran.stdout + ran.stderr
+        wanted = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url, **own}
+        assert function["Environment"]["Variables"].items() >= wanted.items()
+        on_path = {**variables, "PATH": f"{clone}/.venv/bin:{variables['PATH']}"}
+        door = clone / "sumo_internal/__init__.py"
+        door.write_text(door.read_text().replace('__version__ = "', '__version__ = "9.'))
+        run(f"make layer\n{UPGRADE}", clone, on_path)
+        function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+        assert [layer["Arn"].rpartition(":")[2] for layer in function["Layers"]] == ["2"]
+        assert len([each for each in source.records if each["type"] == "function"]) == 2
+        run(UNINSTALL, clone, on_path)
+        function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
+        assert (function.get("Layers", []), function["Environment"]["Variables"]) == ([], own)
 
 
 def test_install_by_hand(tmp_path: Path, shell: dict[str, str], lambda_server: LambdaServer) -> None:
@@ -162,12 +187,10 @@ def test_install_by_hand(tmp_path: Path, shell: dict[str, str], lambda_server: L
 def test_install_without_the_clone(
     tmp_path: Path, layer_zip: bytes, wheel: Path, shell: dict[str, str], lambda_server: LambdaServer
 ) -> None:
-    """The wheel and the zip alone, in an environment that has nothing else.
+    """A release's wheel alone, in an environment that has nothing else: two commands and a check.
 
     Guards against a command that needs what only the clone has, or what is not among its dependencies.
     """
-    make_function(lambda_server, "MY_FUNCTION", {})
-    (tmp_path / "sumo-internal-extension.zip").write_bytes(layer_zip)
     shutil.copy(wheel, tmp_path)
     venv.create(tmp_path / "venv")
     # A pip of its own would take as long to install as all the rest.
@@ -176,9 +199,12 @@ def test_install_without_the_clone(
     )
     (tmp_path / "venv/bin/pip").chmod(0o755)
     variables = {**shell, "PATH": f"{tmp_path}/venv/bin:/usr/bin:/bin", "PIP_NO_COMPILE": "1"}
-    run(WITHOUT_CLONE.replace("https://…", ENDPOINT), tmp_path, variables)
+    with SumoSource(tls=True) as source:
+        make_function(lambda_server, "MY_FUNCTION", {"SSL_CERT_FILE": str(source.ca_file)})
+        ran = run(WITHOUT_CLONE.replace("https://…", source.url), tmp_path, variables)
+        assert "Sumo Logic has accepted its lines" in ran.stdout
+        assert [record["type"] for record in source.records if "order accepted" in record.get("message", "")]
     function = lambda_server.client("lambda").get_function_configuration(FunctionName="MY_FUNCTION")
-    assert function["Environment"]["Variables"]["SUMO_HTTP_ENDPOINT"] == ENDPOINT
     assert [layer["CodeSize"] for layer in function["Layers"]] == [len(layer_zip)]
 
 
@@ -186,7 +212,7 @@ def make_function(server: LambdaServer, name: str, variables: Mapping[str, str])
     """Make a function as it was before us, in an account with nothing else."""
     code = BytesIO()
     with ZipFile(code, "w") as file:
-        file.writestr("app.py", "def handler(event, context): pass\n")
+        file.writestr("app.py", FUNCTION)
     server.reset()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     role = server.client("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -200,6 +226,21 @@ def make_function(server: LambdaServer, name: str, variables: Mapping[str, str])
         MemorySize=512,
         Timeout=30,
     )
+
+
+def test_policies_are_json_and_what_the_doctor_asks_for() -> None:
+    """The page's policy for a function has the actions and the object's path that the doctor prints, and no more."""
+    of_function, of_person = [json.loads(block) for block in blocks(DEPLOY, "json")]
+    secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-endpoint-AbCdEf"
+    settings = {"SUMO_HTTP_ENDPOINT": secret, "SUMO_ENABLE_FAILOVER": "true", "SUMO_S3_BUCKET_NAME": "BUCKET"}
+    settings |= {"SUMO_S3_BUCKET_REGION": "eu-west-1", "SUMO_S3_BUCKET_OWNER": "123456789012"}
+    asked = permissions(Subject(settings, {"FunctionName": "MY_FUNCTION"}))
+    given = {statement["Action"]: statement for statement in of_function["Statement"]}
+    [put] = [statement for statement in asked if statement["Action"] == "s3:PutObject"]
+    put["Condition"] = json.loads(json.dumps(put["Condition"]).replace("123456789012", "ACCOUNT"))
+    assert given["s3:PutObject"] == put
+    assert given.keys() - {statement["Action"] for statement in asked} == {"kms:Decrypt"}
+    assert all(statement["Effect"] == "Allow" for statement in of_person["Statement"])
 
 
 def test_no_command_goes_unchecked() -> None:
@@ -216,10 +257,12 @@ def test_no_command_goes_unchecked() -> None:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, as built from a clone."""
+def wheel(tmp_path_factory: pytest.TempPathFactory, layer_zip: bytes) -> Path:
+    """The wheel, as a release builds it (tests/test_release.py): with the layer in it."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", f"--wheel-dir={folder}", str(copy_clone(folder / "clone")))
+    clone = copy_clone(folder / "clone")
+    (clone / "sumo_internal/cli/sumo-internal-extension.zip").write_bytes(layer_zip)
+    pip("wheel", "--no-deps", f"--wheel-dir={folder}", str(clone))
     [built] = folder.glob("*.whl")
     return built
 

@@ -255,3 +255,14 @@ def test_nobody_to_put_it_as(server: ScriptedServer) -> None:
     attempt = FailoverBucket(account, "lines", BUCKET_REGION, "orders", "$LATEST").put(BODY, ENVELOPE, NOW_S, PATIENT_S)
     assert (attempt.status, attempt.problem) == (0, "S3: no AWS credentials in the environment")
     assert server.requests == []
+
+
+def test_a_bucket_of_somebody_elses_is_refused_by_s3(server: ScriptedServer, sender: Sender) -> None:
+    """SUMO_S3_BUCKET_OWNER is told to S3 and signed: a bucket that was deleted and made anew by others gets no line."""
+    account = Aws({**KEYS, "AWS_REGION": REGION, "AWS_ENDPOINT_URL_S3": server.url}, sender)
+    server.script(answer(403, error("AccessDenied")))
+    store = FailoverBucket(account, "lines", BUCKET_REGION, "orders", "$LATEST", "123456789012")
+    assert store.put(BODY, ENVELOPE, NOW_S, PATIENT_S).status == 403
+    headers = {name.lower(): value for name, value in server.requests[0].headers.items()}
+    assert headers["x-amz-expected-bucket-owner"] == "123456789012"
+    assert "x-amz-expected-bucket-owner" in headers["authorization"]

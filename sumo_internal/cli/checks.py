@@ -314,14 +314,16 @@ CHECKS = (
 )
 
 
-def permissions(subject: Subject) -> list[dict[str, str]]:
+def permissions(subject: Subject) -> list[dict[str, Any]]:
     """What the function's role has to be allowed, as statements of a policy."""
     config = subject.config
     region = config.bucket_region or subject.variables.get("AWS_REGION", "")
     partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
-    needed = []
+    needed: list[tuple[str, str]] = []
     if config.has_failover:
-        needed.append(("s3:PutObject", f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*"))
+        function = "*" if subject.name == "FUNCTION" else subject.name
+        objects = f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*/{function}/*"
+        needed.append(("s3:PutObject", objects))
     for secret in dict.fromkeys((config.endpoint, config.token)):
         service = secret.split(":")[2] if secret.startswith("arn:") else ""
         if service in ("secretsmanager", "ssm"):
@@ -331,4 +333,9 @@ def permissions(subject: Subject) -> list[dict[str, str]]:
         is_arn = config.kms_key_id.startswith("arn:")
         resource = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
         needed.append(("kms:Decrypt", resource))
-    return [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed]
+    statements: list[dict[str, Any]] = [
+        {"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed
+    ]
+    if config.bucket_owner and config.has_failover:
+        statements[0]["Condition"] = {"StringEquals": {"aws:ResourceAccount": config.bucket_owner}}
+    return statements

@@ -49,7 +49,7 @@ _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 class FailoverBucket:
     """The bucket that SUMO_S3_BUCKET_NAME names."""
 
-    def __init__(self, account: Aws, name: str, region: str, function_name: str, version: str) -> None:
+    def __init__(self, account: Aws, name: str, region: str, function_name: str, version: str, owner: str = "") -> None:
         """Put objects into a bucket.
 
         Args:
@@ -58,10 +58,12 @@ class FailoverBucket:
             region: The bucket's.
             function_name: AWS_LAMBDA_FUNCTION_NAME.
             version: AWS_LAMBDA_FUNCTION_VERSION.
+            owner: The account that S3 is to expect as the bucket's owner; empty where anybody may be.
         """
         self._aws = account
         self._name = name
         self._region = region
+        self._owner = {"x-amz-expected-bucket-owner": owner} if owner else {}
         self._url = url(name, region, account.environ)
         self._folder = f"{PREFIX}/{account.region}/{function_name}/{version}"
 
@@ -80,7 +82,7 @@ class FailoverBucket:
             answer = self._aws.send(
                 "PUT",
                 f"{self._url}/{sigv4.quote(key)}",
-                _metadata(envelope),
+                {**_metadata(envelope), **self._owner},
                 body,
                 service="s3",
                 region=self._region,

@@ -75,6 +75,7 @@ def make_drainer(
             config.bucket_region,
             environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
+            config.bucket_owner,
         )
 
     def fill(headers: dict[str, str]) -> dict[str, str]:
