@@ -604,9 +604,8 @@ def mode(environ: Mapping[str, str]) -> str:
 def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
     """Are the function's lines taken in its own process, as far as its settings tell?
 
-    Under SnapStart and on Managed Instances the wrapper only starts the runtime.
+    On Managed Instances the wrapper only starts the runtime.
     """
     if config.function_logs != "auto":
         return config.function_logs == "process"
-    is_started_plainly = mode(environ) in (SNAP_START, MANAGED)
-    return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and not is_started_plainly
+    return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and mode(environ) != MANAGED

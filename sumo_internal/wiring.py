@@ -57,7 +57,7 @@ def install() -> None:
 
     def patch(bootstrap: Any) -> None:
         runtime_client.capture(bootstrap, recorder)
-        _follow(bootstrap, Invocations(config, recorder, shipper))
+        _follow(bootstrap, config, recorder, shipper)
 
     runtime_client.when_loaded(patch)
     imports.seal()
@@ -111,7 +111,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
         return None
     recorder, shipper = _assemble(config, processors)
     if runtime_client.BOOTSTRAP in sys.modules:
-        _follow(sys.modules[runtime_client.BOOTSTRAP], Invocations(config, recorder, shipper))
+        _follow(sys.modules[runtime_client.BOOTSTRAP], config, recorder, shipper)
     else:
         recorder.leave_init()  # no runtime client will tell of the init's end
         shipper.begin()
@@ -189,12 +189,7 @@ def _make_recorder(
     config: Config, environ: Mapping[str, str], processors: tuple[Any, ...] = (), *, is_child: bool = False
 ) -> Recorder:
     global _recorder, _pipeline
-    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-    version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
-    stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
-    if not stream and configuration.mode(environ) == configuration.SNAP_START:
-        stream = handoff.made_up_stream(version)
-    headers = request_headers(config, function, stream, version)
+    log_group, stream, headers = _names(config, environ)
     spool = Spool(
         config.spool_dir,
         addressed(headers, config),
@@ -204,7 +199,6 @@ def _make_recorder(
         has_ids=config.is_enhanced,
         is_child=is_child,
     )
-    log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
     if not is_child:
         handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
     keys = {
@@ -229,6 +223,26 @@ def _make_recorder(
     if not is_child and (config.sample_rate < 1 or config.has_summaries):
         _follow_endings(config, _recorder)
     return _recorder
+
+
+def _names(config: Config, environ: Mapping[str, str]) -> tuple[str, str, dict[str, str]]:
+    """Log group, log stream and request headers. With SnapStart no variable has the stream, and one is made up."""
+    function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+    version = environ.get("AWS_LAMBDA_FUNCTION_VERSION", "")
+    log_group = environ.get("AWS_LAMBDA_LOG_GROUP_NAME") or (f"/aws/lambda/{function}" if function else "")
+    stream = environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+    if not stream and configuration.mode(environ) == configuration.SNAP_START:
+        stream = handoff.made_up_stream(version)
+    return log_group, stream, request_headers(config, function, stream, version)
+
+
+def _begin_again(config: Config, recorder: Recorder) -> None:
+    """This is one of many copies of the process: what would tell it from the others is the same in all of them."""
+    log_group, stream, headers = _names(config, os.environ)
+    recorder.spool.go_on(addressed(headers, config))
+    recorder.begin_again(stream)
+    address = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
+    handoff.tell_function(config.spool_dir, address, log_group, stream, headers, is_copy=True)
 
 
 def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) -> Pipeline:
@@ -301,9 +315,22 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
     return PooledSender(environ)
 
 
-def _follow(bootstrap: Any, invocations: Invocations) -> None:
+def _follow(bootstrap: Any, config: Config, recorder: Recorder, shipper: Shipper) -> None:
     global _api
+    invocations = Invocations(config, recorder, shipper)
     runtime_client.follow_invocations(bootstrap, invocations)
+    if configuration.mode(os.environ) == configuration.SNAP_START:
+
+        def after_restore(is_copy: bool) -> None:
+            try:
+                if is_copy:
+                    _begin_again(config, recorder)
+            finally:
+                recorder.spool.go_on()
+                invocations.after_restore(is_copy=is_copy)
+
+        shipper.await_snapshot()
+        runtime_client.follow_snapshot(bootstrap, invocations.before_snapshot, after_restore)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if (
         address and configuration.mode(os.environ) != configuration.MANAGED

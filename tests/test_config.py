@@ -251,7 +251,14 @@ def test_every_setting_of_the_go_extension_is_taken_or_answered(variable: str) -
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/otel-instrument"}, False),
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_FUNCTION_LOGS": "telemetry"}, False),
         ({"SUMO_FUNCTION_LOGS": "process"}, True),
-        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, False),
+        ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, True),
+        (
+            {
+                "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
+            },
+            False,
+        ),
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, True),
     ],
 )

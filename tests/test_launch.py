@@ -216,7 +216,6 @@ def test_the_door_goes_in_front(stand: Stand, shell: list[str], before: str) -> 
     "environ",
     [
         *[{"SUMO_DISABLED": text} for text in ("1", "t", "T", "true", "TRUE", "True")],
-        {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"},
         {"AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"},
         {"AWS_LAMBDA_MAX_CONCURRENCY": "16"},
     ],
@@ -230,7 +229,10 @@ def test_where_we_stay_out(stand: Stand, shell: list[str], environ: dict[str, st
 @pytest.mark.parametrize(
     "environ",
     [{"SUMO_DISABLED": text} for text in ("", "0", "false", "yes")]
-    + [{"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "AWS_LAMBDA_MAX_CONCURRENCY": ""}],
+    + [
+        {"AWS_LAMBDA_INITIALIZATION_TYPE": kind, "AWS_LAMBDA_MAX_CONCURRENCY": ""}
+        for kind in ("on-demand", "snap-start")
+    ],
     ids=str,
 )
 def test_where_we_do_not_stay_out(stand: Stand, environ: dict[str, str]) -> None:
@@ -306,7 +308,7 @@ def script(file: Path, body: str) -> Path:
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
 @pytest.mark.parametrize(
     "environ",
-    [{"SUMO_DISABLED": "true"}, {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, {"AWS_LAMBDA_MAX_CONCURRENCY": "16"}],
+    [{"SUMO_DISABLED": "true"}, {"AWS_LAMBDA_MAX_CONCURRENCY": "16"}],
     ids=str,
 )
 def test_the_other_wrapper_runs_where_we_stay_out(

@@ -286,7 +286,7 @@ def test_what_a_second_subscription_tells_again_is_left_out(tmp_path: Path, monk
     [
         ({}, WRAPPER_MISSING),
         (WRAPPER, WRAPPER_IDLE),
-        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, WRAPPER_PLAIN),
+        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, WRAPPER_IDLE),
         ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}, WRAPPER_PLAIN),
     ],
 )

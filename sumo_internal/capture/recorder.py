@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
         def leave_init(self) -> None: ...
 
+        def begin_again(self) -> None: ...
+
 
 _NO_ERROR: Said = (None, "")
 
@@ -322,6 +324,19 @@ class Recorder:
         if self._processing is not None:
             self._processing.leave_init()
 
+    def pause(self) -> None:
+        """Text without a line end will not get one soon: a snapshot is about to be taken."""
+        self._catch_up_all()
+        self._lines.flush(is_final=False)
+
+    def begin_again(self, log_stream: str) -> None:
+        """This is a copy of the process, and its spool has a name of its own."""
+        self._keys["logStream"] = log_stream
+        self._is_cold = True
+        if self._processing is not None:
+            self._processing.begin_again()
+        self.enter_invocation(None)
+
     def leave_invocation(self) -> None:
         """The invocation is over: text without a line end will not get one, and the environment is warm from here.
 
@@ -329,8 +344,7 @@ class Recorder:
         just writing is left to that thread.
         """
         self._is_cold = False
-        self._catch_up_all()
-        self._lines.flush(is_final=False)
+        self.pause()
         if self.summary is not None:
             self.summary.end(self.context)
             self._note_context(is_running=False)

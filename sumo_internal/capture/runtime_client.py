@@ -2,7 +2,8 @@
 
 =============================================  =====================================================================
 ``LambdaRuntimeClient.wait_next_invocation``   called between invocations: the one place that sees each begin and end
-``LambdaRuntimeClient.restore_next``           called under SnapStart, before Lambda takes the snapshot
+``LambdaRuntimeClient.restore_next``           called under SnapStart between the function's hooks: Lambda takes the
+                                               snapshot during the call, which returns in each copy
 ``LambdaRuntimeClient.post_invocation_error``  called for an invocation that fails; replaced where a setting asks for it
 ``LambdaRuntimeClient.post_invocation_result`` called for any other; likewise
 ``create_log_sink``                            where the runtime's handler and its error reports write when Lambda
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import sys
 import time
 from _thread import get_ident
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
         def ended(self) -> None: ...
 
         def began(self, request: Any) -> None: ...
-
-        def before_snapshot(self) -> None: ...
 
 
 BOOTSTRAP = "awslambdaric.bootstrap"
@@ -115,7 +113,7 @@ class PatchingLoader:
 
 
 def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
-    """Tell when an invocation has ended and when one begins, and when a snapshot is about to be taken."""
+    """Tell when an invocation has ended and when one begins."""
     client = _definer(bootstrap.LambdaRuntimeClient, "wait_next_invocation")
     wait = client.wait_next_invocation
 
@@ -128,15 +126,36 @@ def follow_invocations(bootstrap: Any, invocations: Invocations) -> None:
         return request
 
     client.wait_next_invocation = wait_next_invocation
-    restore = getattr(bootstrap.LambdaRuntimeClient, "restore_next", None)
-    if restore is not None and os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
 
-        def restore_next(self: Any) -> Any:
-            with diagnostics.guard("preparing for a snapshot"):
-                invocations.before_snapshot()
-            return restore(self)
 
-        bootstrap.LambdaRuntimeClient.restore_next = restore_next
+def follow_snapshot(bootstrap: Any, before: Callable[[], None], after: Callable[[bool], None]) -> None:
+    """Tell when a snapshot is about to be taken, as the last thing, and when this is a copy of it, as the first.
+
+    The function's own hooks run around both: what they write is heard, before and after.
+
+    Args:
+        bootstrap: The runtime's.
+        before: Called on the main thread.
+        after: Called on the main thread with whether this is a restored copy. It is not where the call has failed.
+    """
+    if not hasattr(bootstrap.LambdaRuntimeClient, "restore_next"):
+        return  # a client that Lambda does not use with SnapStart
+    client = _definer(bootstrap.LambdaRuntimeClient, "restore_next")
+    restore = client.restore_next
+
+    def restore_next(self: Any) -> Any:
+        with diagnostics.guard("preparing for a snapshot"):
+            before()
+        is_copy = False
+        try:
+            answer = restore(self)
+            is_copy = True
+        finally:
+            with diagnostics.guard("beginning again in a copy"):
+                after(is_copy)
+        return answer
+
+    client.restore_next = restore_next
 
 
 def _definer(client: Any, name: str) -> Any:

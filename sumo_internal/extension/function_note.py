@@ -32,6 +32,10 @@ class FunctionNote:
         self.is_there = False
         """A process hears the function."""
         self._raw: bytes | None = None
+        self._first: bytes | None = None
+        self._of_copy: bytes | None = None
+        """What a copy has told while only what was told before the snapshot counts."""
+        self._is_copy = False
         try:
             self._socket = socket(AF_UNIX, SOCK_DGRAM)
             self._socket.setblocking(False)
@@ -54,6 +58,14 @@ class FunctionNote:
         """What the process has told; None where that is nothing, or cannot be read."""
         return None if self._raw is None else handoff.read_note(self._raw)
 
+    def first_content(self) -> handoff.Note | None:
+        """What the process told when it was set up."""
+        return None if self._first is None else handoff.read_note(self._first)
+
+    def await_copy(self) -> None:
+        """The environment was restored from a snapshot: what was told before is told by all copies."""
+        self._raw, self._is_copy = self._of_copy, True
+
     def descriptors(self) -> list[int]:
         """The descriptors that have something to read when a note has come."""
         return [] if self._socket is None or self.has_content else [self._socket.fileno()]
@@ -63,11 +75,12 @@ class FunctionNote:
         if self.has_content:
             return
         if self._socket is None:
-            self._raw = handoff.function(self._folder)
-            self.is_there = self.has_content
+            self._take(handoff.function(self._folder))
+            self.is_there = self.is_there or self.has_content
             return
         try:
-            self._raw = self._socket.recv(handoff.NOTE_MAX_BYTES)
+            while not self.has_content:
+                self._take(self._socket.recv(handoff.NOTE_MAX_BYTES))
         except OSError:
             pass  # nothing yet
         if not self.has_content and not self.is_there:
@@ -76,4 +89,16 @@ class FunctionNote:
             except OSError:
                 return  # no process holds it
         self.is_there = True
-        self._raw = self._raw or handoff.function(self._folder)
+        if not self.has_content:
+            self._take(handoff.function(self._folder))
+
+    def _take(self, note: bytes | None) -> None:
+        if note is None:
+            return
+        if not handoff.is_of_copy(note):
+            self._first = self._first or note
+            self._raw = note if not self._is_copy else None
+        elif self._is_copy:
+            self._raw = note
+        else:
+            self._of_copy = note

@@ -37,7 +37,7 @@ WRAPPER_IDLE = (
     "wrapper that does not run what it is given, as the AWS Lambda Web Adapter's, needs it in front of its own program"
 )
 NOTHING_DROPPED = "; SUMO_DROP_REPLAYS drops nothing, because Lambda does not tell which lines are written once more"
-WRAPPER_PLAIN = f"{_COST}. With SnapStart and on Managed Instances sumo_wrapper only starts the runtime"
+WRAPPER_PLAIN = f"{_COST}. On Managed Instances sumo_wrapper only starts the runtime"
 
 
 class Hearing:
@@ -99,7 +99,7 @@ class Hearing:
         """POSIX time from which on the function's process hears it: 0.0 for ever, infinite where it does not."""
         if not self.is_in_process:
             return inf
-        told = self._note.content()
+        told = self._note.first_content()
         if told is None:
             return 0.0
         from sumo_internal.capture.record_format import time_text
@@ -120,6 +120,11 @@ class Hearing:
         stream = self._instance or handoff.made_up_stream(version)
         return f"/aws/lambda/{function}", stream, request_headers(self._config, function, stream, version)
 
+    def await_copy(self) -> None:
+        """The environment was restored from a snapshot: its names and headers are those that the copy tells."""
+        self._note.await_copy()
+        self.look()
+
     def hear_of_instance(self, events: list[object]) -> None:
         """Note the log stream's name, which ``platform.initStart`` has on Managed Instances."""
         for event in events:
@@ -135,8 +140,7 @@ class Hearing:
     def _reason(self) -> str:
         if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
             return WRAPPER_MISSING
-        is_on_demand = configuration.mode(self._environ) == configuration.ON_DEMAND
-        return WRAPPER_IDLE if is_on_demand else WRAPPER_PLAIN
+        return WRAPPER_PLAIN if configuration.mode(self._environ) == configuration.MANAGED else WRAPPER_IDLE
 
 
 def observe(config: Config, address: str) -> Hearing:

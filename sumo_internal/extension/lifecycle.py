@@ -111,14 +111,17 @@ class Extension:
             types.discard("function")
         elif "function" in types:
             types.add("platform")  # tells which invocation has which lines
+        if types and self._platform_log.is_before_snapshot:
+            types.add("platform")  # tells when a copy begins
         if types:
             is_held = self._config.flush == "end" and not self._platform_log.has_sidecar
             self._subscription.ask(types, asked, is_held=is_held)
-            with diagnostics.guard("preparing for a snapshot"):
-                self._platform_log.draw_spool()
         if self._hearing.is_open and self._hearing.is_in_process:
             with diagnostics.guard("waiting for the function's process"):
                 self._settle(types)
+        if self._subscription.is_open:
+            with diagnostics.guard("preparing for a snapshot"):
+                self._platform_log.draw_spool()
 
     def _settle(self, types: set[str]) -> None:
         """Wait for the note of the function's process; without one, have the function's lines from Lambda."""

@@ -9,8 +9,9 @@ Lambda tells of the function's lines must not be let out before, and all events 
 the function's process tells. Events wait until the runtime is ready or they are old, an init at most.
 
 Under SnapStart a process is copied into many environments. An event that was told before the snapshot has the same id
-in all of them, so its spool is made before that; from ``platform.restoreStart`` on each copy has a spool, a log stream
-and ids of its own.
+in all of them, so its spool is named before that; from ``platform.restoreStart`` on each copy has a log stream and ids
+of its own. Where the function is heard in its own process, these events wait for the names that the copy of that
+process tells.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from sumo_internal.extension.platform_events import PlatformEvents
     from sumo_internal.extension.telemetry_rules import TelemetryRules
     from sumo_internal.spool.writer import Spool
+
+COPY_WAIT_S = 0.5
+"""How long what a copy is told waits for the note of the function's process, which the copy tells first of all."""
 
 _READY = frozenset(("platform.initRuntimeDone", "platform.runtimeDone", "platform.report", "platform.restoreStart"))
 """Events that come when the runtime has asked for its first event: the function's process has told what it had to."""
@@ -73,6 +77,8 @@ class PlatformLog:
         """Several requests at a time, and only a REPORT tells of a request's end."""
         self.is_before_snapshot = configuration.mode(os.environ) == configuration.SNAP_START
         """This environment may still be copied."""
+        self._is_copy_new = False
+        """This environment was restored, and has no names and ids of its own yet."""
         self._drawn: tuple[Spool, dict[str, str | None]] | None = None
         """The spool that is used first, with its keys, unless the function's process tells its names."""
         self.is_ending = False
@@ -98,7 +104,7 @@ class PlatformLog:
     @property
     def waits_until_s(self) -> float | None:
         """POSIX time at which :meth:`let_out` is due; None where nothing waits."""
-        return self._waiting.until_s(self._config.flush_max_age_s)
+        return self._waiting.until_s(COPY_WAIT_S if self._is_copy_new else self._config.flush_max_age_s)
 
     def subscribed(self, number: int) -> None:
         """A subscription of this number was asked for: it may tell once more what another has told."""
@@ -138,6 +144,8 @@ class PlatformLog:
             self._hearing.ready_time = _time_of_ready(delivered)
         try:
             self._hearing.look()
+            if self.is_before_snapshot and "platform.restoreStart" in kinds:
+                delivered = self._leave_snapshot(delivered)
             if self._must_wait(len(body), kinds):
                 self._waiting.keep(delivered, len(body))
             else:
@@ -148,8 +156,21 @@ class PlatformLog:
             raise telemetry_api.NoSpoolError from None
         self._repeats = repeats
 
+    def _leave_snapshot(self, delivered: list[object]) -> list[object]:
+        """Record what was told before the snapshot was taken; return what only this copy is told."""
+        kinds = [event.get("type") if isinstance(event, dict) else None for event in delivered]
+        number = kinds.index("platform.restoreStart")
+        self._record([*self._waiting.events, *delivered[:number]])
+        self._waiting.forget()
+        self.is_before_snapshot, self._is_copy_new = False, True
+        self._hearing.await_copy()
+        return delivered[number:]
+
     def _must_wait(self, size_bytes: int, kinds: set[object]) -> bool:
         hearing = self._hearing
+        if self._is_copy_new:
+            is_told = hearing.has_content or not hearing.is_in_process or self.is_ending
+            return not is_told and self._waiting.has_room(size_bytes)
         # Lines of the function's also wait for the time at which the runtime was ready: a note may be later than that.
         is_told = hearing.has_content and "function" not in kinds and not self._waiting.has_function_events
         is_over = self.is_runtime_ready or self.is_ending or is_told or not hearing.is_awaited
@@ -159,7 +180,9 @@ class PlatformLog:
         """See whether the function's process has left its note, and let out what has waited for it, or long enough."""
         self._hearing.look()
         until_s = self.waits_until_s
-        is_told = self._hearing.has_content and not self._waiting.has_function_events
+        is_told = self._hearing.has_content and (self._is_copy_new or not self._waiting.has_function_events)
+        if self._drawn is not None and self._hearing.has_content and not self._is_named:
+            self.draw_spool()
         if until_s is not None and (is_told or time.time() >= until_s):
             self.let_out()
 
@@ -184,10 +207,6 @@ class PlatformLog:
                 if str(event.get("time")) >= since:
                     continue  # it is heard in its own process
                 diagnostics.say_once("info", self._hearing.cost())
-            if isinstance(event, dict) and event.get("type") == "platform.restoreStart":
-                self.is_before_snapshot = False
-                self.spool, self._events = spool, events = self._begin()
-                dropped = [0, 0]
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
             for start, level in events.lines(event, now):
@@ -266,6 +285,10 @@ class PlatformLog:
             with self._beginning:
                 if self.spool is None or self._events is None:
                     self.spool, self._events = self._begin()
+        elif self._is_copy_new:
+            with self._beginning:
+                if self._is_copy_new:
+                    self.spool, self._events = self._begin()
         elif self._hearing.has_content and not self._is_named:
             self.spool = self._named_spool()  # the note is late: what follows travels with the function's lines
             self._events.keys.update(self._keys)
@@ -298,8 +321,9 @@ class PlatformLog:
         return spool, events
 
     def draw_spool(self) -> None:
-        """Make a spool before there are events: an event of the init is then the same record in all copies."""
-        if self.is_before_snapshot:
+        """Name a spool before there are events: an event of the init is then the same record in all copies."""
+        if self.is_before_snapshot and self.spool is None:
+            self._drawn = None
             spool = self._named_spool()
             self._drawn = spool, self._keys
 
@@ -309,18 +333,21 @@ class PlatformLog:
         from sumo_internal.spool.writer import Spool
 
         drawn, self._drawn = self._drawn, None
-        if drawn is not None and self.is_before_snapshot and not self._hearing.has_content:
+        if drawn is not None and self.is_before_snapshot:
             spool, self._keys = drawn
             return spool
-
         self._is_named = self._hearing.has_content
         log_group, stream, headers = self._hearing.names()
         self._keys = {"logGroup": log_group, "logStream": stream, "LayerVersion": configuration.CLIENT}
-        limit_bytes = self._config.spool_max_mb * 1_000_000
+        envelope = addressed(headers, self._config)
+        if self.spool is not None and self._is_copy_new:
+            self._is_copy_new = False
+            self.spool.go_on(envelope)
+            return self.spool
         return Spool(
             self._config.spool_dir,
-            addressed(headers, self._config),
-            limit_bytes,
+            envelope,
+            self._config.spool_max_mb * 1_000_000,
             memory_max_bytes=self._config.memory_max_mb * 1_000_000,
             has_ids=self._config.is_enhanced,
         )

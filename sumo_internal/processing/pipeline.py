@@ -73,6 +73,7 @@ class Pipeline:
         self._current = _Current()
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=is_enhanced)
         self.append = self._sampling.append
+        self.begin_again = self._sampling.begin_again
         self.enter_invocation = self._sampling.begin
         self.leave_invocation = self._sampling.end
         self.fail_invocation = self._sampling.fail

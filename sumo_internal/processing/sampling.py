@@ -44,10 +44,17 @@ class Sampling:
             is_enhanced: Lines may have keys of ours.
         """
         self._spool = spool
-        self._append = Cap(spool, max_mb_per_hour).append if max_mb_per_hour else spool.append
+        self._max_mb_per_hour = max_mb_per_hour
         self._rate = rate
+        self._is_enhanced = is_enhanced
         self._rate_text = f',"sampleRate":{rate:g}' if is_enhanced else ""
-        self._held = Held(spool, has_ids=is_enhanced)
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Begin, at the start and in a copy of the process: what is held back has the ids of the spool's writer."""
+        spool = self._spool
+        self._append = Cap(spool, self._max_mb_per_hour).append if self._max_mb_per_hour else spool.append
+        self._held = Held(spool, has_ids=self._is_enhanced)
         self._fate = _Fate.SENT
 
     @property

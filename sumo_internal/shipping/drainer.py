@@ -70,6 +70,7 @@ class Drainer:
         connect_bucket: Callable[[], FailoverDestination] | None,
         account: Callable[[dict[str, tuple[int, int]]], None],
         fill: Callable[[dict[str, str]], dict[str, str]] = dict,
+        disconnect: Callable[[], None] = lambda: None,
     ) -> None:
         """Drain a reader.
 
@@ -81,7 +82,9 @@ class Drainer:
             connect_bucket: Likewise for the bucket; None where there is none.
             account: Puts a record into the spool that says what was retried, failed over and lost so far.
             fill: Makes a batch's request headers from those that its lines were written under.
+            disconnect: Closes what connections there are; a later request makes them anew.
         """
+        self.disconnect = disconnect
         self._config = config
         self._fill = fill
         self._reader = reader

@@ -53,6 +53,10 @@ def make_drainer(
             senders.append(make_sender())
         return senders[0]
 
+    def disconnect() -> None:
+        while senders:
+            senders.pop().close()
+
     def connect_account() -> Aws:
         from sumo_internal.net.aws import Aws
 
@@ -85,4 +89,4 @@ def make_drainer(
         return envelope.tagged(headers, envelope.tags(environ)) if config.has_tags else headers
 
     bucket = connect_bucket if config.has_failover else None
-    return Drainer(config, reader, counts, connect_source, bucket, account, fill)
+    return Drainer(config, reader, counts, connect_source, bucket, account, fill, disconnect)

@@ -96,9 +96,28 @@ class Invocations:
             self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), self._deadline_s))
 
     def before_snapshot(self) -> None:
-        """The runtime asks to be restored (SnapStart): Lambda waits for our first Next before it takes the snapshot."""
+        """The init is over, and a snapshot of this process is about to be taken (SnapStart): leave nothing open.
+
+        Lambda waits for our first Next before it takes the snapshot.
+        """
         if self._registration is not None:
             self._finish_registering(self._registration)
+        try:
+            self._recorder.leave_init()
+            handoff.tell_late()
+            self._recorder.pause()
+            self._shipper.check_folder()
+            self._shipper.stop()
+        finally:
+            self._spool.stop()
+
+    def after_restore(self, *, is_copy: bool) -> None:
+        """The process goes on, as one of many copies, whose spool and recorder have begun again by now."""
+        if is_copy:
+            self._gaps_s = []
+            self._ended_at_s = 0.0
+            self._is_quiet = False
+        self._shipper.go_on(is_copy=is_copy)
 
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""

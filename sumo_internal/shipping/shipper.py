@@ -56,6 +56,10 @@ FROZEN_S = 0.5
 """A thread that wakes so late was frozen. If an invocation has thawed the environment, the invocation asks for the
 lines. If SHUTDOWN has, this process is about to be killed, and a request begun now would be sent twice. So the thread
 waits a little to see which it was."""
+SNAPSHOT_MAX_S = 5.0
+"""Before a snapshot (SnapStart): for how long the init is kept for its lines; they are those of all copies."""
+_DISCONNECT_S = 0.25
+"""Of that, for the last answer to be read and the connection to be closed."""
 EXIT_MAX_S = 5.0
 """Outside Lambda: for how long a process that ends may be kept for the last lines."""
 _NEVER_S = float("inf")
@@ -135,6 +139,50 @@ class Shipper:
         self._begun_check: Check | None = None
         self._check: Check | None = None
         """A checked invocation that is over: the next drain that begins tells of it."""
+        self._drain_max_s = _NEVER_S
+        """Bound on one drain."""
+        self._stop_at_s = _NEVER_S
+        """POSIX time from which on nothing is sent."""
+
+    # Called by the runtime's thread before a snapshot is taken, and in each copy of it.
+
+    def await_snapshot(self) -> None:
+        """Processes will be copied when the init is over: no request made until then may take longer than that."""
+        self._drain_max_s = SNAPSHOT_MAX_S
+
+    def stop(self) -> None:
+        """Ship everything within :data:`SNAPSHOT_MAX_S`, and keep nothing that a copy could not use.
+
+        That is a connection, whose other end no copy has, and all that was learned: the address behind a secret,
+        credentials, whether the source answers.
+        """
+        begun_s = time.time()
+        self._stop_at_s = begun_s + SNAPSHOT_MAX_S - _DISCONNECT_S
+        if self.has_news():
+            self.begin()
+            self._waiting = waiting = Signal()
+            self.ship()
+            waiting.wait(SNAPSHOT_MAX_S)
+            self._waiting = None
+        self._stop_at_s = 0.0
+        if self._draining.acquire(timeout=max(0.0, min(SNAPSHOT_MAX_S, begun_s + SNAPSHOT_MAX_S - time.time()))):
+            drainer, self._drainer = self._drainer, None
+            self._draining.release()
+            if drainer is not None:
+                drainer.disconnect()
+
+    def go_on(self, *, is_copy: bool) -> None:
+        """Ship again; in a copy, as if nothing had been shipped yet. Its spool has its own name by now."""
+        if is_copy:
+            counts, self._counts = self._counts, _drainer_counters(self._spool)
+            if not counts.is_kept:
+                for reason, (lines, size_bytes) in counts.counts().items():
+                    self._counts.add(reason, lines, size_bytes)
+            self._drainer = None  # one that is still busy goes on to the end of its request
+            self._is_refused = False
+            self._patience = flush_strategy.Patience()
+        self._spool.wake_offset = WAKE_BYTES if self._has_begun.locked() else 0
+        self._stop_at_s = self._drain_max_s = _NEVER_S
 
     # Called by the function's threads. None of these waits.
 
@@ -257,16 +305,19 @@ class Shipper:
     def _ship(self, *, is_everything_due: bool) -> None:
         """Drain if a thread has asked for it, if lines have become old, or if others have left something."""
         is_due = is_everything_due and self._spool.pending_bytes > 0
-        if not (self._is_asked or is_due or self.has_others()):
+        is_stopped = self._stop_at_s <= time.time()
+        if is_stopped or not (self._is_asked or is_due or self.has_others()):
             return
         self._is_asked = False
         check, self._check = self._check, None
         from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
 
         with self._draining:
+            if self._stop_at_s <= time.time():
+                return
             drainer = self._own_drainer()
             begun_s = time.time()  # the wall clock, which goes on in a freeze: so long the lines were on their way
-            outcome = drainer.drain(_NEVER_S)
+            outcome = drainer.drain(min(self._stop_at_s, begun_s + self._drain_max_s))
             self._is_refused = outcome is Drained.KEPT
             if outcome is Drained.EMPTY and drainer.has_delivered:
                 self._patience = self._patience.after_delivery(time.time() - begun_s)

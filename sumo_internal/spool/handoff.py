@@ -26,8 +26,9 @@ from sumo_internal.spool.folder import read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Note = tuple[str, str, dict[str, str], float]
-    """Log group, log stream, request headers, and the POSIX time from which on the function is heard."""
+    Note = tuple[str, str, dict[str, str], float, bool]
+    """Log group, log stream, request headers, the POSIX time from which on the function is heard, and whether the
+    process is a copy, restored from a snapshot."""
 
 _FUNCTION, _TIMED_OUT = "function.json", "timed-out"
 NOTE_MAX_BYTES = 64 * 1024
@@ -48,8 +49,10 @@ def extension_name(address: str) -> bytes:
     return b"\0sumo-internal/" + address.encode() + b"/extension"
 
 
-def tell_function(folder: str, address: str, log_group: str, log_stream: str, headers: dict[str, str]) -> None:
-    """Tell the extension that the function is heard in this process.
+def tell_function(
+    folder: str, address: str, log_group: str, log_stream: str, headers: dict[str, str], *, is_copy: bool = False
+) -> None:
+    """Tell the extension that the function is heard in this process; in a copy of it, tell the copy's names.
 
     Args:
         folder: Path of the spool's folder, which should be there.
@@ -57,13 +60,19 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
         log_group: AWS_LAMBDA_LOG_GROUP_NAME.
         log_stream: AWS_LAMBDA_LOG_STREAM_NAME.
         headers: Request headers under which the function's lines travel.
+        is_copy: The process was restored from a snapshot.
     """
     global _presence, _late
     if not address:
         return
     import json  # the function's process has it loaded; the extension loads it for its first event, not for this
 
-    text = json.dumps((log_group, log_stream, headers, time.time()))
+    text = json.dumps((log_group, log_stream, headers, time.time(), is_copy))
+    if is_copy:
+        _late = text.encode(), extension_name(address)
+        if not tell_late():
+            _write(f"{folder}/{_FUNCTION}", text)
+        return
     try:
         presence = socket(AF_UNIX, SOCK_DGRAM)
     except OSError:
@@ -79,11 +88,15 @@ def tell_function(folder: str, address: str, log_group: str, log_stream: str, he
     _presence = presence.detach()  # an object would be warned of when the process ends
 
 
-def tell_late() -> None:
-    """Send the note that the extension was not up for, once the init is over: the file may have had no room."""
+def tell_late() -> bool:
+    """Send the note that the extension was not up for, once the init is over: the file may have had no room.
+
+    Returns:
+        Whether there was one, and it was sent.
+    """
     global _late
     if _late is None:
-        return
+        return False
     note, _late = _late, None
     try:
         sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
@@ -93,7 +106,8 @@ def tell_late() -> None:
         finally:
             sender.close()
     except OSError:
-        pass  # there is no extension beside this process
+        return False  # there is no extension beside this process
+    return True
 
 
 def function(folder: str) -> bytes | None:
@@ -106,11 +120,16 @@ def read_note(text: bytes) -> Note | None:
     import json
 
     try:
-        log_group, log_stream, headers, told_at_s = json.loads(text)
+        log_group, log_stream, headers, told_at_s, is_copy = json.loads(text)
         named = {str(name): str(value) for name, value in headers.items()}
-        return str(log_group), str(log_stream), named, float(told_at_s)
+        return str(log_group), str(log_stream), named, float(told_at_s), bool(is_copy)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def is_of_copy(note: bytes) -> bool:
+    """Has a copy told this, restored from a snapshot? Without reading it: the extension loads ``json`` later."""
+    return note.endswith(b"true]")
 
 
 def made_up_stream(version: str) -> str:

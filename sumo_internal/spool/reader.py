@@ -242,7 +242,7 @@ class SpoolReader:
         self._waiting = []
         for name in names:
             writer, kind = writer_of(name) or ("", "")
-            is_own = self.own is not None and writer == self.own.writer
+            is_own = self.own is not None and writer in self.own.writers
             # What a living writer holds back is its own affair.
             if not is_own and (
                 kind.endswith(".spool") or (kind.endswith(".held") and not is_alive(self.folder, writer))
@@ -348,7 +348,7 @@ class SpoolReader:
                 continue
             path = f"{self.folder}/{name}"
             writer = writer.removesuffix(DRAINER)
-            is_own = self.own is not None and writer == self.own.writer
+            is_own = self.own is not None and writer in self.own.writers
             if is_own or writer in writers or is_alive(self.folder, writer):
                 continue
             try:

@@ -55,6 +55,21 @@ class Turn:
                 del owner[""]
         return True
 
+    def keep(self) -> int | None:
+        """Take the turn for longer; return the token that gives it back, None where the turn does not come in time.
+
+        Meanwhile whatever others would do in their turn is left behind, as if this call were being stopped in it.
+        """
+        token = get_ident()
+        if self.owner.setdefault("", token) is token or self._await(token):
+            return token
+        return None
+
+    def give_back(self, token: int) -> None:
+        """End what :meth:`keep` began."""
+        if self.owner.get("") is token:
+            del self.owner[""]
+
     def _await(self, token: int) -> bool:
         """Wait, unless this thread has the turn or waits for it already: signals may come faster than a wait ends."""
         if token in self._waiting:

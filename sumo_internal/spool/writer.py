@@ -47,6 +47,8 @@ ever."""
 
 _ROLL_ATTEMPTS_MAX = 5
 """Attempts at a new segment while the function keeps emptying the folder; making one takes less than a millisecond."""
+_STOP_ATTEMPTS_MAX = 100
+"""Attempts at the turn before a snapshot and behind it; each takes :data:`sumo_internal.spool.turn.WAIT_S` at most."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
 LENDABLE_MAX = 16
@@ -110,9 +112,7 @@ class Spool:
         self._memory_max_segments = memory_max_bytes // SEGMENT_BYTES
         self._keeper = keeper
         self.destination = envelope.get(DESTINATION, "")
-        self._envelope = json.dumps(envelope, ensure_ascii=False).encode()
-        if ENVELOPE_OFFSET + 4 + len(self._envelope) > HEADER_BYTES:
-            raise FolderRefusedError(f"the request headers need {len(self._envelope)} bytes; there is room for 16,000")
+        self._envelope = _packed(envelope)
         self._problem = f"no file can be made in {folder}"
         try:
             open_folder(folder)
@@ -132,14 +132,25 @@ class Spool:
         file at all. The child's first segment is made when the child first has a line.
         """
         self.segments.clear()
+        self.writers: tuple[str, ...] = ()
+        """Every name that the writer of :attr:`segments` has had."""
         self._is_child = is_child
-        self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
         self._turn = Turn()
         self._owner = self._turn.owner
+        self._stopped: int | None = None
+        """What gives the turn back that :meth:`stop` has taken."""
         self._left: deque[tuple[str, int]] = deque()
         """Lines that were appended out of turn. The first may be on its way into the spool; then it belongs to the
         thread that has the turn."""
         self._uncounted: deque[tuple[str, int, int]] = deque()
+        self._draw_name()
+        self.partials.forget()
+        self._have_no_segment()
+
+    def _draw_name(self) -> None:
+        """Draw a writer's name, under which there are no lines, no counts and no lock yet."""
+        self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
+        self.writers = (*self.writers, self.writer)
         self._hundreds = -1
         self._number = self._next_hundred()
         self._segment_number = 0
@@ -148,8 +159,48 @@ class Spool:
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
         self.counters = Counters(self.folder, self.writer)
-        self.partials.forget()
-        self._have_no_segment()
+
+    def stop(self) -> None:
+        """Give no line an id until :meth:`go_on`: lines wait in memory, within the bounds of those left out of turn.
+
+        A snapshot of the process is about to be taken. Two copies of it must not give two lines the same id, and the
+        threads of a copy run as soon as it is restored.
+        """
+        for _ in range(_STOP_ATTEMPTS_MAX):
+            if self._stopped is None:
+                self._stopped = self._turn.keep()
+
+    def go_on(self, envelope: dict[str, str] | None = None) -> None:
+        """Give lines ids again, in a copy under a new name: those of the old name are the same in all copies.
+
+        What is left under the old name stays this process's own, to be drained where it is mapped.
+
+        Args:
+            envelope: As for a new spool; None where this is no copy.
+        """
+        stopped, self._stopped = self._stopped, None
+        try:
+            if envelope is not None and stopped is not None:
+                self._become_another(envelope)
+            elif envelope is not None:
+                any(self._turn.run(self._become_another, envelope) for _ in range(_STOP_ATTEMPTS_MAX))
+        finally:
+            if stopped is not None:
+                self._turn.give_back(stopped)
+        self._settle_quietly()
+
+    def _become_another(self, envelope: dict[str, str]) -> None:
+        life, counts, cursors = self._life, self.counters, self._cursors if self._map is not None else None
+        self._draw_name()
+        self._envelope = _packed(envelope)
+        self._have_no_segment()  # what has no line end goes along
+        if cursors is not None:
+            cursors[SEALED] = 1
+        if life is not None:
+            life.close()
+        if not counts.is_kept:
+            for reason, (lines, size_bytes) in counts.counts().items():
+                self.counters.add(reason, lines, size_bytes)
 
     def _have_no_segment(self) -> None:
         """Go on to a new segment with the next line."""
@@ -373,7 +424,7 @@ class Spool:
                 size_bytes = min(os.lstat(path).st_size, SEGMENT_BYTES)
             except OSError:
                 continue  # delivered meanwhile
-            if writer == self.writer or f"/{writer}." in following:
+            if writer in self.writers or f"/{writer}." in following:
                 taken_bytes += size_bytes
             else:
                 others_bytes += size_bytes
@@ -526,6 +577,18 @@ class Spool:
         return pending
 
 
+def _packed(envelope: dict[str, str]) -> bytes:
+    """A segment's envelope.
+
+    Raises:
+        FolderRefusedError: It does not fit into a segment's header.
+    """
+    packed = json.dumps(envelope, ensure_ascii=False).encode()
+    if ENVELOPE_OFFSET + 4 + len(packed) > HEADER_BYTES:
+        raise FolderRefusedError(f"the request headers need {len(packed)} bytes; there is room for 16,000")
+    return packed
+
+
 _spools: WeakSet[Spool] = WeakSet()
 
 
@@ -567,7 +630,7 @@ def has_others(own: Spool) -> bool:
         paths = list_segments(own.folder)
     except OSError:
         return False  # what cannot be listed cannot be drained either
-    others = [path for path in paths if not os.path.basename(path).startswith(f"{own.writer}.")]
+    others = [path for path in paths if os.path.basename(path).partition(".")[0] not in own.writers]
     return any(_is_pending(path, own.destination) for path in others)
 
 

@@ -21,7 +21,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -77,6 +77,7 @@ class Environment:
         name_server: str | None = None,
         telemetry_supported: bool = True,
         snap_start: bool = False,
+        at_snapshot: Callable[[], None] = lambda: None,
     ) -> None:
         """Configure an environment; nothing runs before it is entered.
 
@@ -106,6 +107,7 @@ class Environment:
             name_server: Isolated only: the address of the only one that is asked for names.
             telemetry_supported: False answers subscriptions as the Runtime Interface Emulator does.
             snap_start: Whether a snapshot is taken behind the init, and the environment restored from it.
+            at_snapshot: Called between the two. Whoever copies this process in there has as many environments.
         """
         self._function = Function(
             runtime=runtime,
@@ -131,6 +133,7 @@ class Environment:
         self._tmp_size_mb = tmp_size_mb
         self._name_server = name_server
         self._is_telemetry_supported = telemetry_supported
+        self._at_snapshot = at_snapshot
         self._monitor = Monitor()
         self._cleanup = ExitStack()
 
@@ -313,6 +316,7 @@ class Environment:
             self._sandbox,
             find_extensions(self._layer),
             self._is_telemetry_supported,
+            self._at_snapshot,
         )
 
     def _on_end(self, process: Process) -> None:

@@ -74,12 +74,14 @@ class Generation:
         sandbox: Sandbox,
         extension_files: list[Path],
         is_telemetry_supported: bool,
+        at_snapshot: Callable[[], None],
     ) -> None:
         self._monitor = monitor
         self._function = function
         self._places = places
         self._variables = variables
         self._sandbox = sandbox
+        self._at_snapshot = at_snapshot
         self._extension_names = [file.name for file in extension_files]
         self.extensions = ExtensionsApi(monitor, function, self._extension_names)
         self.runtime = RuntimeApi(monitor, self.extensions.stop_registration)
@@ -210,6 +212,7 @@ class Generation:
     def _restore(self, deadline_s: float) -> Failure | None:
         """Take a snapshot, and let this environment be the one that is restored from it; return what went wrong."""
         self._monitor.note("snapshot")
+        self._at_snapshot()
         started_s = time.monotonic()
         self.platform.restore_start()
         self.runtime.restore()
