@@ -1,0 +1,58 @@
+"""A function with hooks around its snapshot, and a thread that goes on logging through it where TICKS is set."""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+log = logging.getLogger("orders")
+log.setLevel(logging.INFO)
+print("loaded")
+print("begun", end="")
+
+
+@register_before_snapshot
+def before():
+    log.info("before")
+    if os.environ.get("RAISES") == "before":
+        raise KeyError("of the hook before")
+
+
+@register_after_restore
+def after():
+    log.info("after")
+    if os.environ.get("RAISES") == "after":
+        raise KeyError("of the hook after")
+
+
+def tick():
+    number = 0
+    while True:
+        number += 1
+        log.info("tick %d by %s", number, os.urandom(8).hex())
+        time.sleep(0.0005)
+
+
+if os.environ.get("TICKS"):
+    threading.Thread(target=tick, daemon=True).start()
+
+
+STEPS = {
+    "log": log.info,
+    "error": log.error,
+    "fail": lambda text: [][len(text)],
+    "sleep": time.sleep,
+    "exit": os._exit,
+    "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "random": lambda _: log.info("random %f", random.random()),
+}
+
+
+def handler(event, context):
+    for kind, value in event["steps"]:
+        STEPS[kind](value)
+    return os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME")

@@ -1,0 +1,294 @@
+"""What a snapshot must not have in it, and what each copy draws anew: the spool, the recorder, the shipping thread.
+
+The whole of it, with real snapshots, is in tests/test_snapshots.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from model.snapshot import ports_connected_to, unavailable
+from spool_functions import drain, empty, make, start
+from sumo_source import ACCEPT, HANG, Fault, Point, SumoSource
+
+from sumo_internal import wiring
+from sumo_internal.capture import runtime_client
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.config import read
+from sumo_internal.processing.pipeline import Pipeline
+from sumo_internal.shipping import drainer as drainer_module
+from sumo_internal.shipping import shipper as shipper_module
+from sumo_internal.shipping.shipper import Shipper
+from sumo_internal.spool.counters import DROPPED, totals
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import Segment
+from sumo_internal.spool.writer import LEFT_MAX_LINES, Spool, list_segments
+
+INIT = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]of-all"}
+COPY = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]copy"}
+
+
+def ids(folder: Path) -> dict[str, list[str]]:
+    """The ids of all lines in a folder, by line."""
+    found: dict[str, list[str]] = {}
+    for path in list_segments(str(folder)):
+        segment = Segment.open(path)
+        if (piece := segment.take(1_000_000)) is not None:
+            for line in bytes(piece.data()).splitlines():
+                record = json.loads(line)
+                found.setdefault(record.get("line") or record.get("message"), []).append(record["id"])
+    return found
+
+
+def in_copy(body: Callable[[], object]) -> None:
+    """Do something in a copy of this process of which its own code is not told, as after a restore."""
+    pid = ctypes.CDLL(None).fork()  # not Python's, which runs the hooks of a fork
+    if pid == 0:
+        try:
+            body()
+        finally:
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_copies_share_no_id(tmp_path: Path) -> None:
+    """Lines from before the snapshot have the same id in all copies; no line that only one has shares one."""
+    folder = tmp_path / "spool"
+    recorder = Recorder(make(folder), {"logStream": "of all"})
+    recorder.line("loaded")
+    recorder.spool.stop()
+
+    def copy(number: int) -> Callable[[], None]:
+        def live() -> None:
+            recorder.line("while it was restored")
+            recorder.spool.go_on(COPY)
+            recorder.begin_again(f"stream {number}")
+            recorder.line(f"copy {number}")
+
+        return live
+
+    for number in range(3):
+        in_copy(copy(number))
+    found = ids(folder)
+    assert len(found["loaded"]) == 1 and len(set(found["while it was restored"])) == 3
+    assert len({each for line in found.values() for each in line}) == sum(map(len, found.values())) == 7
+
+
+def test_a_stopped_spool_gives_no_ids(tmp_path: Path) -> None:
+    """Threads go on logging between the last look and the snapshot, and run in a copy as soon as the runtime does."""
+    spool = make(tmp_path / "spool")
+    spool.append(start("first"))
+    spool.stop()
+    spool.append(start("same thread"))
+    thread = threading.Thread(target=spool.append, args=(start("other thread"),))
+    thread.start()
+    thread.join()
+    spool.count(DROPPED, 1, 10)
+    assert list(ids(tmp_path / "spool")) == ["first"]
+
+    before = spool.writer
+    spool.go_on(COPY)
+    found = ids(tmp_path / "spool")
+    assert {line: each[0].startswith(spool.writer) for line, each in found.items()} == {
+        "first": False,
+        "same thread": True,
+        "other thread": True,
+    }
+    assert before != spool.writer and spool.counters.counts() == {DROPPED: (1, 10)}
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_where_no_snapshot_was_taken_the_name_stays(tmp_path: Path, is_stopped: bool) -> None:
+    """The runtime's call has failed: its report of that is recorded, too, and nothing waits for ever."""
+    spool = make(tmp_path / "spool")
+    before = spool.writer
+    if is_stopped:
+        spool.stop()
+    spool.append(start("report"))
+    spool.go_on()
+    assert ids(tmp_path / "spool") == {"report": [f"{before}-0000000001"]} and spool.writer == before
+
+
+def test_what_waits_over_a_snapshot_is_bounded(tmp_path: Path) -> None:
+    """A thread that logs without end fills no memory, and what is left out is counted."""
+    spool = make(tmp_path / "spool")
+    spool.stop()
+    for number in range(LEFT_MAX_LINES + 10):
+        spool.append(start(str(number)))
+    spool.go_on(COPY)
+    assert len(ids(tmp_path / "spool")) == LEFT_MAX_LINES
+    assert spool.counters.counts()["blocked"][0] == 10
+
+
+@pytest.mark.parametrize("is_emptied", [None, "before", "after"])
+def test_what_is_left_of_the_init_is_drained_once(tmp_path: Path, is_emptied: str | None) -> None:
+    """Under its old name, where it is mapped, whether or not /tmp was emptied; then its files are gone."""
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    spool.append(start("init"))
+    if is_emptied == "before":
+        empty(spool.folder)
+        spool.mend()
+    spool.stop()
+    if is_emptied == "after":
+        empty(spool.folder)
+    spool.go_on(COPY)
+    spool.append(start("copy"))
+    reader = SpoolReader(str(folder), spool)
+    assert sorted(drain(reader)) == ["copy", "init"] and drain(reader) == []
+    spool.append(start("again"))
+    assert drain(reader) == ["again"] and len(list_segments(str(folder))) == 1
+
+
+def test_a_line_that_was_begun_goes_along(tmp_path: Path) -> None:
+    """Its thread ends it in the copy: there it is the copy's line, and if the copy is killed, what there is of it."""
+    spool = make(tmp_path / "spool")
+    recorder = Recorder(spool, {"logStream": "of all"})
+    recorder.written("whole\nbeg", 1)
+    spool.stop()
+    spool.go_on(COPY)
+    recorder.begin_again("copy")
+    recorder.written("un\n", 1)
+    found = ids(tmp_path / "spool")
+    assert found["begun"][0].startswith(spool.writer) and not found["whole"][0].startswith(spool.writer)
+
+
+def test_counts_without_a_file_go_along(tmp_path: Path) -> None:
+    """No file could be made for them: they are in the process's memory, which is copied."""
+    spool = make(tmp_path / "spool")
+    spool.counters.add(DROPPED, 3, 30)
+    empty(spool.folder)
+    spool.go_on(COPY)
+    spool.append(start("line"))
+    assert totals(spool.folder, spool.counters)[DROPPED] == (3, 30)
+
+
+def test_a_child_forked_in_a_copy_writes(tmp_path: Path) -> None:
+    """... and one that is forked while the spool is stopped: it has nothing of its parent's turn."""
+    spool = make(tmp_path / "spool")
+    for name, prepare in (("stopped", spool.stop), ("copy", lambda: spool.go_on(COPY))):
+        prepare()
+        child = os.fork()
+        if child == 0:
+            spool.append(start(name))
+            os._exit(0)
+        os.waitpid(child, 0)
+    assert set(ids(tmp_path / "spool")) == {"stopped", "copy"}
+
+
+def test_held_lines_have_the_ids_of_the_copy(tmp_path: Path) -> None:
+    """SUMO_SAMPLE: what is held back is numbered under the spool's name, which is another one in each copy."""
+    config, _ = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token", "SUMO_SAMPLE": "0"})
+    spool = make(tmp_path / "spool")
+    pipeline = Pipeline(spool, config, "")
+    recorder = Recorder(spool, {}, processing=pipeline)
+    spool.stop()
+    spool.go_on(COPY)
+    recorder.begin_again("copy")
+    recorder.enter_invocation("r-1")
+    recorder.line("held")
+    pipeline.fail_invocation()
+    assert ids(tmp_path / "spool")["held"][0].startswith(f"{spool.writer}h-")
+
+
+# The shipping thread.
+
+
+@contextmanager
+def shipping(folder: Path, address: str) -> Iterator[tuple[Recorder, Shipper]]:
+    environ = {"SUMO_HTTP_ENDPOINT": address, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "SUMO_NUM_RETRIES": "0"}
+    config, _ = read({**environ, "SUMO_SPOOL_DIR": str(folder)})
+    recorder = Recorder(Spool(str(folder), INIT, 64_000_000), {})
+
+    def made(counts: Any) -> Any:
+        return wiring.make_drainer(config, environ, recorder, counts)
+
+    shipper = Shipper(config, recorder.spool, made)
+    shipper.await_snapshot()
+    yield recorder, shipper
+
+
+@pytest.mark.parametrize("fault", [ACCEPT, HANG, Fault(status=503), Fault(at=Point.BEFORE_READING)], ids=str)
+def test_no_connection_lies_in_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+    """Whatever the source does, within the bound; what it has not taken, each copy sends, under the same id.
+
+    A copy asks a source again at once that had not answered before: the breaker was the publishing environment's.
+    """
+    monkeypatch.setattr(shipper_module, "SNAPSHOT_MAX_S", 1.0)
+    monkeypatch.setattr(wiring, "_is_wrapped", True)
+    with SumoSource(connections=2) as source, shipping(tmp_path / "spool", source.url) as (recorder, shipper):
+        source.default = fault
+        recorder.line("init")
+        begun_s = time.monotonic()
+        shipper.stop()
+        assert time.monotonic() - begun_s < 1.0 + 0.5
+        assert shipper._drainer is None and shipper._draining.acquire(timeout=1)
+        shipper._draining.release()
+        assert urlsplit(source.url).port not in ports_connected_to()
+        before = len(source.requests)
+        shipper.ship()
+        recorder.line("while the snapshot is taken")
+        recorder.spool.stop()
+
+        source.default = ACCEPT
+        recorder.spool.go_on(COPY)
+        shipper.go_on(is_copy=True)
+        assert len(source.requests) == before  # nothing is sent between the two
+        assert shipper.ship_until(time.time() + 5)
+        assert {record["message"] for record in source.records} == {"init", "while the snapshot is taken"}
+        assert set(source.ids().values()) == {1}
+
+
+def test_jitter_is_each_copys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of ``random`` is the same in all copies: their retries would meet at the source."""
+    state = random.getstate()
+    drawn = {drainer_module._chance() for _ in range(5) if random.setstate(state) is None}
+    assert len(drawn) == 5 and random.getstate() == state
+
+
+def client(restore: Callable[[], object]) -> tuple[Any, list[str]]:
+    """A bootstrap module whose client has its ``restore_next`` in a base, as since 4.0; and what is called."""
+    called: list[str] = []
+    base = type("Base", (), {"restore_next": lambda self: restore()})
+    bootstrap = SimpleNamespace(LambdaRuntimeClient=type("Client", (base,), {}))
+    runtime_client.follow_snapshot(
+        bootstrap, lambda: called.append("before"), lambda is_copy: called.append(str(is_copy))
+    )
+    return bootstrap, called
+
+
+def test_the_call_is_followed_and_its_outcome_is_its_own() -> None:
+    """A restore that fails raises what it raises without us, and is no copy."""
+    bootstrap, called = client(lambda: "answer")
+    assert bootstrap.LambdaRuntimeClient().restore_next() == "answer" and called == ["before", "True"]
+
+    def fail() -> None:
+        raise KeyError("no restore")
+
+    bootstrap, called = client(fail)
+    with pytest.raises(KeyError, match="no restore"):
+        bootstrap.LambdaRuntimeClient().restore_next()
+    assert called == ["before", "False"]
+
+
+def test_an_old_client_has_nothing_to_follow() -> None:
+    """awslambdaric 2.x knows no snapshots."""
+    runtime_client.follow_snapshot(SimpleNamespace(LambdaRuntimeClient=object), lambda: None, lambda is_copy: None)
+
+
+def test_it_is_known_why_there_are_no_real_snapshots() -> None:
+    """Where tests/test_snapshots.py is skipped, its reason says what is missing."""
+    reason = unavailable()
+    assert reason is None or reason.strip()
