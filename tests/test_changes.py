@@ -126,6 +126,15 @@ def test_a_wrapper_that_starts_a_program_of_its_own_keeps_the_slot() -> None:
     assert state(changed(detach(changed(decision)))) == before
 
 
+def test_snapstart_takes_what_is_published_later() -> None:
+    """The plan says so: a published version is not changed, whatever Lambda answers."""
+    configuration = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}}
+    decision = attach(configuration, WANTED)
+    assert isinstance(decision, Change) and [note for note in decision.notes if "SnapStart" in note]
+    usual = attach({"Runtime": "python3.13"}, WANTED)
+    assert isinstance(usual, Change) and not [note for note in usual.notes if "SnapStart" in note]
+
+
 def test_what_was_attached_by_hand_is_taken_off_too() -> None:
     """A wrapper without its layer would fail every start; the settings are not ours to remove."""
     by_hand = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": SECRET}

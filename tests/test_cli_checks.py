@@ -144,7 +144,7 @@ TABLE = {
     "an old Python": (subject(function={"Runtime": "python3.9"}), ["runtime"]),
     "an image": (subject(function=IMAGE), ["image"]),
     "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
-    "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["runtime-kind"]),
+    "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["snap-start"]),
     "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}}), ["runtime-kind"]),
     "a durable function": (subject(function=DURABLE), []),
     "a durable function without the wrapper": (

@@ -214,7 +214,6 @@ def test_rollback_gives_back_only_what_is_still_ours(fleet: Fleet) -> None:
 LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "node": ({"Runtime": "nodejs20.x"}, "runs on nodejs20.x"),
     "old": ({"Runtime": "python3.9"}, "runs on python3.9"),
-    "snap": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "uses SnapStart"),
     "managed": (
         {
             "CapacityProviderConfig": {
@@ -246,7 +245,7 @@ def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> 
         assert f"skipped: it {reason}" in said or reason in said, reason
     assert "would have 6 layers; Lambda takes 5" in said
     assert "is a container image" in said
-    assert "0 to change, 0 with nothing to do, 9 skipped" in said
+    assert "0 to change, 0 with nothing to do, 8 skipped" in said
     fleet.function("silent")
     assert "would have no SUMO_HTTP_ENDPOINT" in fleet.run("attach", "silent").stdout
 

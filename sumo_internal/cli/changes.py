@@ -123,6 +123,8 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
             f"{slot} stays in the wrapper's slot, because it starts a program of the function's own: lines come from "
             f"the Telemetry API, and with levels and fields where its run.sh starts Python by {WRAPPER_PATH}"
         )
+    if (configuration.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
+        notes.append("it uses SnapStart: only a version that is published after this has the layer and the settings")
     after = State(_with_layer(before.layers, wanted.layer), variables)
     reason = _over_limit(after)
     if not variables.get(ENDPOINT):
@@ -257,8 +259,6 @@ def _unfit(configuration: Mapping[str, Any]) -> str:
     runtime = configuration.get("Runtime", "")
     if runtime not in RUNTIMES:
         return f"runs on {runtime or 'no managed runtime'}; the layer is for {RUNTIMES[0]} to {RUNTIMES[-1]}"
-    if configuration.get("SnapStart", {}).get("ApplyOn", "None") != "None":
-        return "uses SnapStart, which is not supported yet"
     if configuration.get("CapacityProviderConfig"):
         return "runs on Managed Instances, which are not supported yet"
     return ""

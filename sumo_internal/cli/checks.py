@@ -235,7 +235,7 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
     if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
     if (function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
-        yield find("runtime-kind", kind="SnapStart")
+        yield find("snap-start")
     if function.get("CapacityProviderConfig"):
         yield find("runtime-kind", kind="Managed Instances")
     handler = function.get("Handler") or subject.variables.get("_HANDLER", "")

@@ -261,6 +261,12 @@ WORDS = {
         "Only a durable execution writes lines again.",
         "Remove {name}.",
     ),
+    "snap-start": Words(
+        "note",
+        "the function uses SnapStart",
+        "A version keeps the layer and the variables that it was published with, and so do the copies of its snapshot.",
+        "Publish a new version after each change, and let the alias point to it.",
+    ),
     "handler": Words(
         "error",
         "the handler is {handler!r}",
