@@ -12,7 +12,7 @@ Exactly as the runtime made it means, at each line:
 the handler    its class; no attribute of its own beyond the library's; its level, formatter, lock, sink, one filter
 the formatter  the object; no attribute beyond the library's, the same formats; so its style
 the filter     the object; no attribute beyond the library's
-functions      all that these call: :func:`called_for_text` and :func:`called_for_json` are the table of them
+functions      all that these call: :mod:`~sumo_internal.capture.runtime_functions` is the table of them
 a log record   of class ``LogRecord``, without other code's attributes, exception or stack; its message a text, its
                arguments of types whose text the interpreter alone makes
 the process    no tenant, nothing of ours that needs more than a record's own parts
@@ -37,7 +37,6 @@ from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, usual
 from sumo_internal.capture.record_format import TWO_DIGITS, quote
 from sumo_internal.capture.reentrancy import is_recorded, too_deep
-from sumo_internal.capture.runtime_functions import called_for_json, called_for_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +45,27 @@ if TYPE_CHECKING:
 
     from sumo_internal.capture.recorder import Recorder
     from sumo_internal.capture.runtime_functions import Functions
+
+    Level = tuple[str, str, float, float, float, str, str, str, str, Any, bytes, dict[str, str], str]
+    """How lines of a level are written: its name; the request, the second's begin and end, the milliseconds for which
+    the following are made; the second's text; how a line begins and ends, and how its record begins; the frame type
+    that the runtime's sink gets, and what the sink writes for that type; the recorder's texts by logger; the name as
+    JSON without quotes."""
+
+    Made = tuple[
+        bool,
+        bool,
+        dict[int, Level],
+        tuple[Any, ...],
+        Callable[[], tuple[object, ...]],
+        Any,
+        Any,
+        Any,
+        frozenset[str] | set[object],
+    ]
+    """How the runtime has made its handler: whether for JSON; whether the filter adds a tenant; by number, each level
+    that has been watched; what a plain record and all that it goes through are equal to; what tells which functions are
+    called; formatter, style and filter; the names in a log record that are no fields."""
 
 
 _HEAD = Struct(">4sIQ")
@@ -68,9 +88,10 @@ _FILTER_NAMES = frozenset(("name", "nlen"))
 _TEXT_FORMATS = (f"{TEXT_FORMAT}\n", TIME_FORMAT)
 _JSON_FORMATS = ("%(message)s", f"{TIME_FORMAT}Z")
 
+_USUAL = [*LogRecord("", 0, "", 0, "", (), None).__dict__]
+"""What a log record has when it is made, in its order."""
 
-_NO_TIME = (-1.0, -1.0, "", "")
-_NO_LOGGERS: dict[str, str] = {}
+_NO_TIME = ("", -1.0, "")
 
 
 class Joint:
@@ -90,22 +111,12 @@ class Joint:
         self._recorder = recorder
         self._bootstrap = bootstrap
         self._globals = bootstrap.__dict__
-        self._functions = functions
-        self._usual = list(LogRecord("", 0, "", 0, "", (), None).__dict__)
+        self._functions = functions[type(handler)]
         self._watched = 0
-        self._levels: dict[int, tuple[str, str, Any, bytes]] = {}
-        """By number, for each level that has been watched: its name, as it is and as JSON without quotes, the frame
-        type that the runtime's sink gets for a line, and what the sink writes for that type."""
-        self._is_json = self._adds_tenant = self._returns_record = False
-        self._of_handler: dict[str, object] = {}
-        self._of_formatter: dict[str, object] = {}
-        self._of_style: dict[str, object] = {}
-        self._of_filter: dict[str, object] = {}
-        self._formatter = self._style = self._filter = handler
-        self._names: frozenset[str] | set[object] = MADE
-        self._time_format = ""
-        self._time = _NO_TIME
-        """A line's second and millisecond, the second's text, and the text of both."""
+        self._made: Made = (False, False, {}, (), tuple, handler, handler, handler, MADE)
+        self._returns_record = False
+        self._second = _NO_TIME
+        """A format, a line's second, and how the second reads in the format."""
         self._request = ("", "")
         """The request's id, as it is and as JSON without quotes."""
 
@@ -115,74 +126,58 @@ class Joint:
         Args:
             otherwise: Has the runtime write the line itself. Until it is called, nothing has happened.
         """
-        recorder, names, pack_head, usual_order = self._recorder, self._globals, _HEAD.pack, self._usual
-        bootstrap, formatter_class = self._bootstrap, self._bootstrap.JsonFormatter
-        handler_class = type(self._handler)
-        classes = (handler_class, bootstrap.LambdaLoggerFilter, bootstrap.FramedTelemetryLogSink)
-        unaltered = self._functions[handler_class]
+        recorder, append, names, pack_head = self._recorder, self._recorder.append, self._globals, _HEAD.pack
+        usual_order = _USUAL
 
         # One function, because its time is what a line costs: a call less saves a fiftieth of that.
         def handle(handler: Any, record: LogRecord) -> Any:
             data = b""
             try:
+                is_json, adds_tenant, levels, of_runtime, called, formatter, style, filter, known_names = self._made
                 attributes = record.__dict__
                 message: Any = record.msg
-                arguments = record.args
-                request = names["_GLOBAL_AWS_REQUEST_ID"]
+                arguments: Any = record.args
                 sink = handler.log_sink
                 inner = sink.inner
                 if (
-                    handler.__class__ is handler_class
-                    and handler.__dict__ == self._of_handler
-                    and self._formatter.__dict__ == self._of_formatter
-                    and self._style.__dict__ == self._of_style
-                    and self._filter.__dict__ == self._of_filter
-                    and "log" not in sink.__dict__
+                    (level := levels.get(record.levelno)) is not None
+                    # One comparison of many things takes a third less time than many comparisons.
+                    and (
+                        handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
+                        called(), sink.log, Formatter.converter, record.__class__, type(message), type(arguments),
+                        record.exc_info, record.exc_text, record.stack_info,
+                    ) == of_runtime
+                    and ([*attributes] == usual_order or known_names.issuperset(attributes))
                     and "log" not in inner.__dict__
-                    and Formatter.converter is gmtime
-                    and unaltered[self._is_json]
-                    == (called_for_json(*classes, formatter_class) if self._is_json else called_for_text(*classes))
-                    and record.__class__ is LogRecord
-                    and ([*attributes] == usual_order or self._names.issuperset(attributes))
-                    and not (record.exc_info or record.exc_text or record.stack_info)
-                    and type(message) is str
-                    and type(arguments) is tuple
-                    and type(request) is str
-                    and not (self._adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
-                    and (not self._is_json or attributes.get("taskName") is None)
+                    and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
+                    and not (is_json and attributes.get("taskName") is not None)
                     and recorder.takes_short_way
                     and not too_deep
                     and not is_recorded
-                    and (known := self._levels.get(record.levelno)) is not None
-                    and (details := recorder.loggers.get(record.levelno, _NO_LOGGERS).get(record.name)) is not None
-                    and record.levelname is known[0]
-                ):
+                ):  # fmt: skip
                     for argument in arguments:
                         if type(argument) not in _PLAIN:
                             break
                     else:
+                        request = names["_GLOBAL_AWS_REQUEST_ID"]
+                        while True:
+                            (
+                                name, of_request, begin_s, end_s, msecs, clock, line_start, line_end, record_start,
+                                frame_type, head, loggers, _,
+                            ) = level  # fmt: skip
+                            if msecs == record.msecs and begin_s <= record.created < end_s and request is of_request:
+                                break
+                            levels[record.levelno] = level = self._renewed(level, record, request, is_json=is_json)
+                        details = loggers.get(record.name)
                         if arguments:
                             message %= arguments
-                        second, msecs, clock, stamp = self._time
-                        if msecs != record.msecs or second != record.created // 1:
-                            second, msecs, clock, stamp = self._note_time(record)
-                        request_known, request_json = self._request
-                        if request is not request_known:
-                            request_json = self._note_request(request)
-                        level, level_json, frame_type, head = known
-                        message_json = quote(message)
-                        if self._is_json:
-                            line = _json_line(clock, level_json, message_json, record.name, request_json)
-                            start = (
-                                f'{{"time":"{stamp}","type":"function","message":{line[:-1]}{details}{recorder.context}'
-                            )
-                        else:
-                            line = f"[{level}]\t{stamp}\t{request}\t{message}\n"
-                            start = (
-                                f'{{"time":"{stamp}","type":"function","message":"[{level_json}]\\t{stamp}\\t'
-                                f"{request_json}\\t{message_json[1:]}{details}{recorder.context}"
-                            )
-                        if len(message) <= _MESSAGE_MAX_CHARS:
+                        if record.levelname is name and details is not None and len(message) <= _MESSAGE_MAX_CHARS:
+                            if is_json:
+                                line = f'{line_start}{quote(message)}, "logger": {quote(record.name)}{line_end}'
+                                start = f"{record_start}{line[:-1]}{details}{recorder.context}"
+                            else:
+                                line = f"{line_start}{message}{line_end}"
+                                start = f"{record_start}{quote(message)[1:]}{details}{recorder.context}"
                             data = line.encode()
             except Exception as error:
                 if isinstance(error, RecursionError) or diagnostics.is_of_signal(error):
@@ -190,9 +185,9 @@ class Joint:
             if not data:
                 return otherwise(handler, record)  # an error of the function's own is raised here
             attributes["aws_request_id"] = request
-            if self._adds_tenant:
+            if adds_tenant:
                 attributes["tenant_id"] = None
-            if self._is_json:
+            if is_json:
                 attributes["_frame_type"] = frame_type
             else:
                 attributes["message"] = message
@@ -200,11 +195,11 @@ class Joint:
             lock = handler.lock
             lock.acquire()
             try:
-                inner.file.write(pack_head(head, len(data), int(time.time_ns() / 1000)) + data)
+                inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
             finally:
                 lock.release()
             try:
-                recorder.append(start, record.levelno)
+                append(start, record.levelno)
             except RecursionError:
                 too_deep.setdefault(get_ident(), []).append((record.created, line, 1, record))
             except Exception as error:
@@ -223,37 +218,42 @@ class Joint:
             text: What the handler gave to its sink.
             frame_type: The frame type given with the text; None for none.
         """
-        level, number, request = record.levelname, record.levelno, self._globals["_GLOBAL_AWS_REQUEST_ID"]
-        if self._watched == _WATCHED_MAX or (number in self._levels and handler.__dict__ == self._of_handler):
+        name, number, request = record.levelname, record.levelno, self._globals["_GLOBAL_AWS_REQUEST_ID"]
+        _, _, levels, of_runtime, *_ = self._made
+        if self._watched == _WATCHED_MAX or (number in levels and handler.__dict__ == of_runtime[1]):
             return
         arguments: Any = record.args
-        told = [(number, int), (level, str), (request, str), (record.msg, str), (arguments, tuple)]
+        told = [(number, int), (name, str), (request, str), (record.msg, str), (arguments, tuple)]
         if not all(type(value) is kind for value, kind in told) or not _PLAIN.issuperset(map(type, arguments)):
             return
         self._watched += 1
-        if handler is not self._handler or not self._note_made(handler):
-            return
         attributes = record.__dict__
-        self._adds_tenant = "tenant_id" in attributes
+        adds_tenant = "tenant_id" in attributes
+        if handler is not self._handler or not self._note_made(handler, adds_tenant=adds_tenant):
+            return
+        is_json, _, levels, *_, known_names = self._made
         self._returns_record = passed is record
         added: dict[str, object] = {"aws_request_id": request}
-        if self._adds_tenant:
+        if adds_tenant:
             added["tenant_id"] = None
         message = record.msg % arguments if arguments else record.msg
-        level_json, request_json = quote(level)[1:-1], self._note_request(request)
-        _, _, clock, stamp = self._note_time(record)
-        if self._is_json:
+        # The recorder keeps in there what a logger's records of this level share.
+        loggers = self._recorder.loggers.setdefault(number, {})
+        head = _frame_head(handler.log_sink.inner, text, frame_type)
+        level: Level = (name, "", 0.0, 0.0, 0.0, "", "", "", "", frame_type, head, loggers, quote(name)[1:-1])
+        level = self._renewed(level, record, request, is_json=is_json)
+        _, _, _, _, _, clock, line_start, line_end, *_ = level
+        if is_json:
             added["_frame_type"] = frame_type
-            line = _json_line(clock, level_json, quote(message), record.name, request_json)
+            line = f'{line_start}{quote(message)}, "logger": {quote(record.name)}{line_end}'
         else:
             added.update(message=message, asctime=clock)
-            line = f"[{level}]\t{stamp}\t{request}\t{message}\n"
-        is_known = all(name in self._names or name in added for name in attributes)
+            line = f"{line_start}{message}{line_end}"
+        is_known = all(name in known_names or name in added for name in attributes)
         if is_known and added.items() <= attributes.items() and text == line:
-            head = _frame_head(handler.log_sink.inner, text, frame_type)
-            self._levels[number] = (level, level_json, frame_type, head)
+            levels[number] = level
 
-    def _note_made(self, handler: Any) -> bool:
+    def _note_made(self, handler: Any, *, adds_tenant: bool) -> bool:
         """Is a handler as the runtime makes it, whatever its level? Then keep its parts, to compare with."""
         formatter, filters, bootstrap = handler.formatter, handler.filters, self._bootstrap
         if type(formatter) is Formatter:
@@ -275,42 +275,58 @@ class Joint:
             and _FILTER_NAMES.issuperset(filters[0].__dict__)
         ):
             return False
-        if is_json != self._is_json or not self._of_handler:
-            self._levels.clear()
-            self._is_json, self._names = is_json, MADE if is_json else usual
-        if self._time_format != formatter.datefmt:
-            self._time_format = formatter.datefmt
-            self._time = _NO_TIME
-        self._formatter, self._style, self._filter = formatter, style, filters[0]
-        self._of_formatter, self._of_style = dict(formatter.__dict__), dict(style.__dict__)
-        self._of_filter = dict(filters[0].__dict__)
-        self._of_handler = {**handler.__dict__, "filters": [*filters]}
+        was_json, _, levels, *_ = self._made
+        called, unaltered = self._functions[is_json]
+        of_handler = {**handler.__dict__, "filters": [*filters]}
+        of_parts = (dict(part.__dict__) for part in (formatter, style, filters[0]))
+        functions = (unaltered, handler.log_sink.log, gmtime)
+        of_runtime = (type(handler), of_handler, *of_parts, *functions, LogRecord, str, tuple, None, None, None)
+        levels, names = levels if is_json == was_json else {}, MADE if is_json else usual
+        # One tuple: what a line of another thread's is made with, it is made with to its end.
+        self._made = (is_json, adds_tenant, levels, of_runtime, called, formatter, style, filters[0], names)
         return True
 
-    def _note_time(self, record: LogRecord) -> tuple[float, float, str, str]:
-        """Keep how a record's time reads.
+    def _renewed(self, level: Level, record: LogRecord, request: Any, *, is_json: bool) -> Level:
+        """How lines of a level begin in a record's millisecond and request.
 
         Raises:
-            Exception: The record's time is none that a clock gives.
+            Exception: The record's time is none that a clock gives, or the request's id is no plain text.
         """
+        name, *_, frame_type, head, loggers, name_json = level
         created_s, msecs = record.created, record.msecs
         if type(created_s) is not float or type(msecs) is not float or not (0 <= msecs < 1000 and created_s >= 0):
             raise ValueError("no time")
-        second, rest_ms = created_s // 1, int(msecs)
-        kept_second, _, clock, _ = self._time
-        if second != kept_second:
-            clock = time.strftime(self._time_format, gmtime(second))
-        stamp = f"{clock.removesuffix('Z')}.{TWO_DIGITS[rest_ms // 10]}{rest_ms % 10}Z"
-        self._time = kept = (second, msecs, clock, stamp)
-        return kept
+        time_format = (_JSON_FORMATS if is_json else _TEXT_FORMATS)[1]
+        kept_format, begin_s, clock = self._second
+        if not begin_s <= created_s < begin_s + 1 or kept_format is not time_format:
+            begin_s = created_s // 1
+            clock = time.strftime(time_format, gmtime(begin_s))
+            self._second = (time_format, begin_s, clock)
+        request_json = self._request[1] if request is self._request[0] else self._note_request(request)
+        rest_ms = int(msecs)
+        if is_json:
+            stamp = f"{clock[:-1]}.{TWO_DIGITS[rest_ms // 10]}{rest_ms % 10}Z"
+            line_start = f'{{"timestamp": "{clock}", "level": "{name_json}", "message": '
+            line_end = f', "requestId": "{request_json}"}}\n'
+            record_start = f'{{"time":"{stamp}","type":"function","message":'
+        else:
+            stamp = f"{clock}.{TWO_DIGITS[rest_ms // 10]}{rest_ms % 10}Z"
+            line_start, line_end = f"[{name}]\t{stamp}\t{request}\t", "\n"
+            record_start = (
+                f'{{"time":"{stamp}","type":"function","message":"[{name_json}]\\t{stamp}\\t{request_json}\\t'
+            )
+        return (
+            name, request, begin_s, begin_s + 1, msecs, clock, line_start, line_end, record_start, frame_type, head,
+            loggers, name_json,
+        )  # fmt: skip
 
-    def _note_request(self, request: str) -> str:
+    def _note_request(self, request: Any) -> str:
         """Keep how the request's id reads.
 
         Raises:
             ValueError: It is no plain text.
         """
-        if not request.isascii():
+        if type(request) is not str or not request.isascii():
             raise ValueError("no id")
         self._request = (request, quote(request)[1:-1])
         return self._request[1]
@@ -330,11 +346,3 @@ def _frame_head(sink: Any, text: str, frame_type: Any) -> bytes:
     if (size_bytes, written[_HEAD.size :]) != (len(data), data) or not 0 <= now_us - sent_us < 60_000_000:
         raise ValueError("another frame")
     return bytes(head)
-
-
-def _json_line(clock: str, level_json: str, message_json: str, logger: str, request_json: str) -> str:
-    """What the runtime makes of a log record in its JSON format."""
-    return (
-        f'{{"timestamp": "{clock}", "level": "{level_json}", "message": {message_json}, "logger": {quote(logger)}, '
-        f'"requestId": "{request_json}"}}\n'
-    )

@@ -280,6 +280,8 @@ class _Sink:
         self.lines_left = _JOINT_AFTER_LINES if functions else 0
         self.joint: Joint | None = None
         """Writes line and record together, once there have been some lines."""
+        # As an attribute of its own, one look at which tells whether the function has replaced it.
+        self.log = self.log  # type: ignore[method-assign]
 
     def __enter__(self) -> _Sink:
         self.inner.__enter__()

@@ -12,56 +12,68 @@ from logging import Formatter, LogRecord, PercentStyle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-    Functions = tuple[tuple[object, ...], tuple[object, ...]]
+    Called = tuple[Callable[[], tuple[object, ...]], tuple[object, ...]]
+    """Tells what is called now, and what was called when only the runtime client was there."""
+    Functions = tuple[Called, Called]
     """For text, for JSON."""
 
 
 def functions_of(bootstrap: Any, handler: type) -> Functions:
-    """What a handler of this class goes through, as it is now."""
+    """What a handler of this class goes through."""
     classes = (handler, bootstrap.LambdaLoggerFilter, bootstrap.FramedTelemetryLogSink)
-    return called_for_text(*classes), called_for_json(*classes, bootstrap.JsonFormatter)
+    text, json = called_for_text(*classes), called_for_json(*classes, bootstrap.JsonFormatter)
+    return (text, text()), (json, json())
 
 
-def called_for_text(handler: Any, filter_class: Any, sink: Any) -> tuple[object, ...]:
-    """What is called for a line of text. (``Formatter.converter`` is set by the runtime itself, later.)"""
-    return (
-        handler.emit,
-        handler.format,
-        handler.filter,
-        handler.acquire,
-        handler.release,
-        filter_class.filter,
-        sink.log,
-        LogRecord.getMessage,
-        Formatter.format,
-        Formatter.formatTime,
-        Formatter.formatMessage,
-        Formatter.usesTime,
-        PercentStyle.format,
-        PercentStyle._format,  # type: ignore[attr-defined]  # what ``format`` calls
-        PercentStyle.usesTime,
-        logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
-    )
+def called_for_text(handler: Any, filter_class: Any, sink: Any) -> Callable[[], tuple[object, ...]]:
+    """Make what tells what is called for a line of text, now."""
+
+    def called() -> tuple[object, ...]:
+        return (
+            handler.emit,
+            handler.format,
+            handler.filter,
+            handler.acquire,
+            handler.release,
+            filter_class.filter,
+            sink.log,
+            LogRecord.getMessage,
+            Formatter.format,
+            Formatter.formatTime,
+            Formatter.formatMessage,
+            Formatter.usesTime,
+            PercentStyle.format,
+            PercentStyle._format,  # type: ignore[attr-defined]  # what ``format`` calls
+            PercentStyle.usesTime,
+            logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
+        )
+
+    return called
 
 
-def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) -> tuple[object, ...]:
-    """What is called for a line of JSON."""
-    utilities = formatter.format.__globals__
-    return (
-        handler.emit,
-        handler.format,
-        handler.filter,
-        handler.acquire,
-        handler.release,
-        filter_class.filter,
-        sink.log,
-        LogRecord.getMessage,
-        formatter.format,
-        Formatter.formatTime,
-        utilities.get("_encode_json"),
-        utilities.get("_format_log_level"),
-        logging.getLevelName,
-        logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
-    )
+def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) -> Callable[[], tuple[object, ...]]:
+    """Make what tells what is called for a line of JSON, now."""
+
+    def called() -> tuple[object, ...]:
+        utilities = formatter.format.__globals__
+        return (
+            handler.emit,
+            handler.format,
+            handler.filter,
+            handler.acquire,
+            handler.release,
+            filter_class.filter,
+            sink.log,
+            LogRecord.getMessage,
+            formatter.format,
+            Formatter.formatTime,
+            utilities.get("_encode_json"),
+            utilities.get("_format_log_level"),
+            logging.getLevelName,
+            logging.time.strftime,  # type: ignore[attr-defined]  # as ``logging`` sees it
+        )
+
+    return called

@@ -236,7 +236,8 @@ class Spool:
                 return
             # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
             self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
-            line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
+            text = f"{start}{self._id}{self._endings[number]}"
+            line = text.encode() if text.isascii() else text.encode("utf-8", "backslashreplace")
             size_bytes = len(line)
             end = self._offset + size_bytes
             if end >= self._clear_offset:
