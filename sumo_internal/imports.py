@@ -141,19 +141,27 @@ class _Finder:
         place = _place(name)
         if place not in self._index:
             place += "/__init__"
-        if place not in self._index:
+        code = self._codes.pop(place, None) or self._of_bundle(place)
+        if code is None:
             code = SourceFileLoader(name, path).get_code(name)
             assert code is not None, "a source has one, or its error"
             return code
-        code = self._codes.pop(place, None)
-        if code is None:
-            offset, size_bytes = self._index[place]
+        _imp._fix_co_filename(code, path)  # type: ignore[attr-defined]  # as importlib does: the layer may lie anywhere
+        return code
+
+    def _of_bundle(self, place: str) -> CodeType | None:
+        """Read the piece of the bundle that has a module's code; None where none has it, or the bundle is damaged."""
+        if place not in self._index:
+            return None
+        offset, size_bytes = self._index[place]
+        try:
             with open(self._bundle, "rb", buffering=0) as file:
                 file.seek(self._begin + offset)
                 codes = loads(file.read(size_bytes))
-            code = codes.pop(place)
-            self._codes.update(codes)
-        _imp._fix_co_filename(code, path)  # type: ignore[attr-defined]  # as importlib does: the layer may lie anywhere
+            code: CodeType = codes.pop(place)
+        except (OSError, ValueError, EOFError, TypeError, LookupError):
+            return None
+        self._codes.update(codes)
         return code
 
 

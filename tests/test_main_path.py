@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -388,12 +389,27 @@ def test_a_damaged_layer_lets_the_function_run(
         assert said(env)
 
 
-def test_damaged_bytecode_is_passed_by(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+def in_the_index(data: bytes) -> bytes:
+    return data[:20]
+
+
+def in_the_middle(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def in_a_piece(data: bytes) -> bytes:
+    return data[: len(data) // 3] + b"\xff" * 50 + data[len(data) // 3 + 50 :]
+
+
+@pytest.mark.parametrize("damage", [in_the_index, in_the_middle, in_a_piece])
+def test_damaged_bytecode_is_passed_by(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     """A bundle that cannot be read is as good as none: the modules are compiled, and every line arrives."""
     damaged = tmp_path / "opt"
     shutil.copytree(layer_folder, damaged)
     for bundle in damaged.glob("python/sumo_internal/__pycache__/bundle.*.bin"):
-        bundle.write_bytes(bundle.read_bytes()[:20])
+        bundle.write_bytes(damage(bundle.read_bytes()))
     with environment(source, damaged) as env:
         assert env.start().error is None
         assert env.invoke(steps({"log": "a line"})).status == "success"
