@@ -110,7 +110,6 @@ def runtime_variables(function: Function, places: Places, api_address: str, is_f
         **({} if function.log_level is None else {"AWS_LAMBDA_LOG_LEVEL": function.log_level}),
     }
     reserved = {
-        **_CREDENTIALS,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_LAMBDA_RUNTIME_API": api_address,
@@ -123,7 +122,9 @@ def runtime_variables(function: Function, places: Places, api_address: str, is_f
         "_HANDLER": function.handler,
         **({FRAMES_VARIABLE: str(FRAMES_FD)} if is_framed else {}),
     }
-    if function.initialization_type != "snap-start":  # what is in a snapshot is in all copies: they have no names
+    # What is in a snapshot is in all copies: no names, and credentials only from the container's endpoint.
+    if function.initialization_type != "snap-start":
+        reserved.update(_CREDENTIALS)
         reserved["AWS_LAMBDA_LOG_GROUP_NAME"] = function.log_group
         reserved["AWS_LAMBDA_LOG_STREAM_NAME"] = function.log_stream
     variables = {**defaults, **places.in_place, **function.variables, **reserved}

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -15,9 +16,20 @@ print("loaded")
 print("begun", end="")
 
 
+def empty_tmp(_):
+    shutil.rmtree(os.environ["SUMO_SPOOL_DIR"])
+
+
+def mark(logger, name, event):
+    """A processor."""
+    return {**event, "marked": True}
+
+
 @register_before_snapshot
 def before():
     log.info("before")
+    if os.environ.get("EMPTIES") == "before":
+        empty_tmp(None)
     if os.environ.get("RAISES") == "before":
         raise KeyError("of the hook before")
 
@@ -25,6 +37,8 @@ def before():
 @register_after_restore
 def after():
     log.info("after")
+    if os.environ.get("EMPTIES") == "after":
+        empty_tmp(None)
     if os.environ.get("RAISES") == "after":
         raise KeyError("of the hook after")
 
@@ -47,6 +61,8 @@ STEPS = {
     "fail": lambda text: [][len(text)],
     "sleep": time.sleep,
     "exit": os._exit,
+    "begin": lambda text: print(text, end=""),
+    "empty_tmp": empty_tmp,
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "random": lambda _: log.info("random %f", random.random()),
 }
