@@ -85,3 +85,56 @@ def test_a_copy_begins_again(runtime: Runtime, source: SumoSource, layer_folder:
         assert len({record["logStream"] for record in records}) == 1
     assert init[0]["id"].rpartition("-")[0] != copy[0]["id"].rpartition("-")[0]
     assert init[0]["logStream"] != copy[0]["logStream"]
+
+
+@with_each
+@pytest.mark.parametrize("raises", ["", "before", "after"])
+def test_hooks_are_heard_and_their_outcome_is_their_own(
+    runtime: Runtime, source: SumoSource, layer_folder: Path, raises: str
+) -> None:
+    """What the function's hooks write around the snapshot is shipped, and what they raise ends the environment.
+
+    A hook before that raises comes before ours, which then finds nothing; a hook behind that raises, after it.
+    """
+    outcomes = []
+    for variables in ({}, {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}):
+        variables["RAISES"] = raises
+        with environment(runtime, source, layer_folder, "snapshot", snap_start=True, variables=variables) as env:
+            outcomes.append(env.start().error)
+            if not raises:
+                assert env.invoke({"steps": [("log", "a line")]}).status == "success"
+            env.shutdown()
+            own = [line.text for line in env.cloudwatch if "hook" in line.text or "error_" in line.text]
+        if "AWS_LAMBDA_EXEC_WRAPPER" not in variables:
+            expected = own
+            source._records.clear()
+    assert own == expected and outcomes[0] == outcomes[1]
+    assert (outcomes[0] is None) is (raises == "")
+    said_by_hooks = [str(record["message"]) for record in source.records if record["type"] == "function"]
+    heard = [text for text in ("before", "after", "of the hook") if any(text in each for each in said_by_hooks)]
+    wanted = {"": ["before", "after"], "before": ["before", "of the hook"], "after": ["before", "after", "of the hook"]}
+    assert heard == wanted[raises]
+    assert set(source.ids().values()) == {1}
+
+
+@with_each
+def test_the_wrapper_is_in_the_process_of_a_copy(runtime: Runtime, source: SumoSource, layer_folder: Path) -> None:
+    """AWS's order: registered, everything asked for Next, the snapshot, and only then the runtime's first Next.
+
+    Lines of the init are delivered before; nothing of the layer's is said, and levels and fields are there.
+    """
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
+    with environment(runtime, source, layer_folder, "snapshot", snap_start=True, variables=variables) as env:
+        assert env.start().error is None
+        assert any("loaded" in str(record.get("message")) for record in source.records)
+        invocation = env.invoke({"steps": [("log", "a line")]})
+        env.shutdown()
+
+        asked = [(event.kind, event.who) for event in env.timeline]
+        for who in (SIDECAR, "sumo-internal-extension"):
+            assert asked.index(("next", who)) < asked.index(("snapshot", "platform"))
+        assert asked.index(("snapshot", "platform")) < asked.index(("next", "runtime"))
+        assert said(env) == []
+    (line,) = [record for record in source.records if "a line" in str(record.get("message"))]
+    assert line["requestID"] == invocation.request_id and line["level"] == "INFO" and line["logger"] == "orders"
+    assert set(source.ids().values()) == {1}

@@ -25,7 +25,7 @@ from sumo_internal.extension.hearing import (
     WRAPPER_PLAIN,
     Hearing,
 )
-from sumo_internal.extension.platform_log import PlatformLog
+from sumo_internal.extension.platform_log import COPY_WAIT_S, PlatformLog
 from sumo_internal.extension.shipper import BESIDE, Shipper
 from sumo_internal.lambda_apis.telemetry_api import MalformedDeliveryError, NoSpoolError
 from sumo_internal.spool import handoff
@@ -74,9 +74,26 @@ def delivery(*events: tuple[str, Any]) -> bytes:
 
 def records(journal: PlatformLog) -> list[dict[str, Any]]:
     journal.let_out()
+    return records_so_far(journal)
+
+
+def records_so_far(journal: PlatformLog) -> list[dict[str, Any]]:
+    """What is in the spool, while other events wait."""
     assert journal.spool is not None
     slices = SpoolReader(journal.spool.folder, journal.spool).take(1_000_000)
     return [json.loads(line) for piece in slices for line in bytes(piece.data()).splitlines()]
+
+
+def drained(journal: PlatformLog) -> list[dict[str, Any]]:
+    """All records, those under other headers too, oldest first."""
+    assert journal.spool is not None
+    reader, found = SpoolReader(journal.spool.folder, journal.spool), []
+    while slices := reader.take(1_000_000):
+        for piece in slices:
+            with piece.data() as data:
+                found += [json.loads(line) for line in bytes(data).splitlines()]
+            piece.acknowledge()
+    return found
 
 
 READY = ("platform.initRuntimeDone", {"status": "success"})
@@ -302,6 +319,68 @@ def test_the_advice_fits(
     journal = made(tmp_path / "spool", monkeypatch, **environ)
     journal.take(delivery(READY, LINE, LINE))
     assert capfd.readouterr().err == f"sumo-internal-extension: info: {expected}\n"
+
+
+def copy_tells(folder: Path, is_in_file: bool = False) -> None:
+    """Be the function's process in a restored copy."""
+    told = "127.0.0.1:nobody" if is_in_file else address(folder)
+    handoff.tell_function(str(folder), told, "/aws/lambda/orders", "copy", {"X-Sumo-Name": "copy"}, is_copy=True)
+
+
+@pytest.mark.parametrize("order", ["before", "after", "in a file", "never"])
+@pytest.mark.parametrize("is_told_before_the_snapshot", [True, False])
+def test_what_a_copy_is_told_waits_for_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, is_told_before_the_snapshot: bool
+) -> None:
+    """Before or behind the copy's note; what was told before the snapshot keeps names and ids that all copies have.
+
+    The note of the init would give all copies one log stream; a wait without bound, lines that never leave.
+    """
+    folder = tmp_path / "spool"
+    journal = made(folder, monkeypatch, **WRAPPER, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
+    tell(folder)
+    journal.look()
+    journal.draw_spool()
+    assert journal._drawn is not None
+    drawn = journal._drawn[0].writer
+    init, restored = [("platform.initStart", {}), READY], [("platform.restoreStart", {}), START]
+    if is_told_before_the_snapshot:
+        journal.take(delivery(*init))
+        init = []
+    if order in ("before", "in a file"):
+        copy_tells(folder, order == "in a file")
+    journal.take(delivery(*init, *restored))
+    if order in ("after", "never"):
+        assert journal.spool is not None and len(records_so_far(journal)) == 2
+        waits_s = (journal.waits_until_s or 0) - time.time()
+        assert 0 < waits_s <= COPY_WAIT_S
+    if order == "after":
+        copy_tells(folder)
+        journal.look()
+    if order == "never":
+        monkeypatch.setattr("sumo_internal.extension.platform_log.COPY_WAIT_S", 0.0)
+        journal.look()
+    journal.let_out()
+    found = drained(journal)
+    first, second = found[:2], found[2:]
+    assert [record["type"] for record in found][1:3] == ["platform.initRuntimeDone", "platform.restoreStart"]
+    assert {record["logStream"] for record in first} == {"stream"}
+    assert {record["id"].rpartition("-")[0] for record in first} == {drawn}
+    assert {record["id"].rpartition("-")[0] for record in second}.isdisjoint({drawn})
+    assert len({record["logStream"] for record in second}) == 1
+    assert (second[0]["logStream"] == "copy") is (order != "never") and second[0]["logStream"] != "stream"
+
+
+def test_lines_from_before_a_copy_are_not_taken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy's note is later than the init's lines; which process hears them was settled by the first one."""
+    folder = tmp_path / "spool"
+    journal = made(folder, monkeypatch, **WRAPPER, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
+    tell(folder)
+    now = time_text(time.time())
+    time.sleep(0.002)
+    copy_tells(folder)
+    journal.take(delivery(LINE, READY, ("platform.restoreStart", {}), LINE).replace(TIME.encode(), now.encode()))
+    assert [record["type"] for record in drained(journal)] == ["platform.initRuntimeDone", "platform.restoreStart"]
 
 
 @pytest.mark.parametrize(("kind", "connections"), [("on-demand", {1}), ("snap-start", {1, 2, 3})])
