@@ -1,5 +1,6 @@
-# Terraform. The one thing to set:
+# Terraform, with the module of layer/modules/terraform. The one thing to set:
 #
+#   make layer
 #   terraform init && terraform apply -var sumo_endpoint_secret_arn=arn:aws:secretsmanager:...
 
 terraform {
@@ -19,16 +20,16 @@ terraform {
 variable "sumo_endpoint_secret_arn" {
   type        = string
   description = "ARN of the secret that holds the address of the HTTP source."
-  validation {
-    condition     = can(regex("^arn:[^:]+:secretsmanager:[^:]+:\\d{12}:secret:.+$", var.sumo_endpoint_secret_arn))
-    error_message = "It has to be the ARN of a Secrets Manager secret."
-  }
 }
 
-# The newest version in this account and region; `make publish` puts it there.
-data "aws_lambda_layer_version" "sumo" {
-  layer_name = "sumo-internal-extension"
+module "sumo" {
+  source         = "../../modules/terraform"
+  secret_arn     = var.sumo_endpoint_secret_arn
+  layer_zip      = "${path.module}/../../dist/sumo-internal-extension.zip"
+  function_names = ["orders"]
 }
+
+data "aws_partition" "current" {}
 
 data "archive_file" "function" {
   type        = "zip"
@@ -43,16 +44,10 @@ resource "aws_lambda_function" "orders" {
   handler          = "app.handler"
   filename         = data.archive_file.function.output_path
   source_code_hash = data.archive_file.function.output_base64sha256
-  layers           = [data.aws_lambda_layer_version.sumo.arn]
+  layers           = [module.sumo.layer_arn]
 
   environment {
-    variables = {
-      AWS_LAMBDA_EXEC_WRAPPER = "/opt/sumo_wrapper"
-      SUMO_HTTP_ENDPOINT      = var.sumo_endpoint_secret_arn
-      SUMO_ENABLE_FAILOVER    = "true"
-      SUMO_S3_BUCKET_NAME     = aws_s3_bucket.failover.bucket
-      SUMO_S3_BUCKET_REGION   = aws_s3_bucket.failover.region
-    }
+    variables = module.sumo.variables
   }
 }
 
@@ -70,54 +65,16 @@ resource "aws_iam_role" "orders" {
 
 resource "aws_iam_role_policy_attachment" "basic" {
   role       = aws_iam_role.orders.name
-  policy_arn = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 }
 
 resource "aws_iam_role_policy" "sumo" {
-  name = "sumo-logic"
-  role = aws_iam_role.orders.name
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        Effect   = "Allow"
-        Action   = "secretsmanager:GetSecretValue"
-        Resource = var.sumo_endpoint_secret_arn
-      },
-      {
-        Effect   = "Allow"
-        Action   = "s3:PutObject"
-        Resource = "${aws_s3_bucket.failover.arn}/sumologic-extension/*"
-      },
-    ]
-  })
-}
-
-resource "aws_s3_bucket" "failover" {
-  bucket_prefix = "sumo-failover-"
-}
-
-resource "aws_s3_bucket_public_access_block" "failover" {
-  bucket                  = aws_s3_bucket.failover.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_lifecycle_configuration" "failover" {
-  bucket = aws_s3_bucket.failover.id
-  rule {
-    id     = "expire"
-    status = "Enabled"
-    filter {}
-    expiration {
-      days = 30
-    }
-  }
+  name   = "sumo-logic"
+  role   = aws_iam_role.orders.name
+  policy = module.sumo.policy_json
 }
 
 output "failover_bucket" {
   description = "For an S3 source of Sumo Logic's, or `sumo-internal replay`."
-  value       = aws_s3_bucket.failover.bucket
+  value       = module.sumo.failover_bucket
 }
