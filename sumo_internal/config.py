@@ -43,7 +43,8 @@ on demand           one request at a time, a freeze between them  nothing
 SnapStart           many environments are restored from one       all that tells one environment from another is drawn
                     snapshot, taken when the init is over         anew in each copy; no connection is in the snapshot
 Managed Instances   requests at a time, a process for each; no    nothing is registered for INVOKE; a line's request is
-                    freeze, and no event of an invocation         the one that its own process serves
+                    freeze, and no event of an invocation         the one that its own process serves, which only
+                                                                  writes: the extension ships
 ==================  ============================================  ======================================================
 """
 MODE_NAMES = {SNAP_START: "SnapStart", MANAGED: "Managed Instances"}
@@ -272,7 +273,8 @@ class Config:
         "SUMO_FLUSH",
         _choice("auto", "end", "next"),
         "auto",
-        "When lines are shipped: after the response and before the freeze (end), beside the next invocation (next).",
+        "When lines are shipped: after the response and before the freeze (end), beside the next invocation (next). "
+        "Not on Managed Instances, where nothing freezes.",
     )
     flush_max_age_s: float = _setting(
         "SUMO_FLUSH_MAX_AGE_S",
@@ -490,6 +492,11 @@ WITHOUT_MEANING = {
 }
 """Settings of the Go extension that are taken and do nothing, and why."""
 
+WITHOUT_MEANING_IN = {
+    MANAGED: {"SUMO_FLUSH": "on Managed Instances nothing freezes, and the extension ships beside the requests"}
+}
+"""The same for settings that do nothing in one of Lambda's modes."""
+
 
 def keeper_address(environ: Mapping[str, str]) -> str:
     """The abstract socket of the extension that keeps segments without files; empty outside Lambda.
@@ -586,8 +593,9 @@ def is_processed(config: Config) -> bool:
 
 
 def remarks(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each setting of the Go extension that is there and has no meaning here."""
-    return [f"{name} has no meaning here: {why}" for name, why in WITHOUT_MEANING.items() if environ.get(name)]
+    """A sentence for each setting that is there and has no meaning here."""
+    without_meaning = {**WITHOUT_MEANING, **WITHOUT_MEANING_IN.get(mode(environ), {})}
+    return [f"{name} has no meaning here: {why}" for name, why in without_meaning.items() if environ.get(name)]
 
 
 def mode(environ: Mapping[str, str]) -> str:
@@ -602,10 +610,7 @@ def mode(environ: Mapping[str, str]) -> str:
 
 
 def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
-    """Are the function's lines taken in its own process, as far as its settings tell?
-
-    On Managed Instances the wrapper only starts the runtime.
-    """
+    """Are the function's lines taken in its own process, as far as its settings tell?"""
     if config.function_logs != "auto":
         return config.function_logs == "process"
-    return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER and mode(environ) != MANAGED
+    return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER

@@ -29,6 +29,8 @@ LINE_MAX_CHARACTERS = 2_000
 """Of one line that is said."""
 
 _said: set[str] = set()
+_shared_by = ""
+"""What tells the environment whose processes say each line once together; empty where each process is alone."""
 _threshold = LEVELS.index("info")
 
 
@@ -62,10 +64,42 @@ def say(level: str, text: str) -> None:
 
 
 def say_once(level: str, text: str) -> None:
-    """Say a line that this process has not said yet."""
+    """Say a line that this process has not said yet; see :func:`share`."""
     if text not in _said and len(_said) < _SAID_MAX:
         _said.add(text)
-        say(level, text)
+        if LEVELS.index(level) >= _threshold and (not _shared_by or _is_first(text)):
+            say(level, text)
+
+
+def share(address: str) -> None:
+    """From here on this process and all that it forks say a line of :func:`say_once` once together.
+
+    The workers of Managed Instances do the same work, and would find the same to say about it.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API, by which environments on one machine are told apart.
+    """
+    global _shared_by
+    _shared_by = address
+
+
+def _is_first(text: str) -> bool:
+    """Has no other process of the environment said it? The first one holds a socket of that name while it lives."""
+    from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket
+    from errno import EADDRINUSE
+    from zlib import crc32
+
+    try:
+        claim = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            claim.bind(f"\0sumo-internal/{_shared_by}/said/{crc32(text.encode('utf-8', 'replace')):08x}")
+        except BaseException:
+            claim.close()
+            raise
+        claim.detach()  # an object would be warned of when the process ends
+    except OSError as error:
+        return error.errno != EADDRINUSE
+    return True
 
 
 def is_of_signal(error: BaseException) -> bool:

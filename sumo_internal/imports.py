@@ -12,8 +12,9 @@ of the package have built-ins of their own, in which ``__import__`` is :func:`_i
   needed late is in C, or was there before the function's code; ``tests/test_hostile.py`` holds the package to it.)
 * everything else (structlog, what the commands need) as the interpreter finds it.
 
-It takes none of the import system's locks, which a forked child would inherit: after :func:`seal` a module is visible
-when it is complete, and where two threads load the same module, both get the first one's. (So the package's modules
+Before :func:`seal`, and in the extension, which is never sealed, one thread at a time loads modules: another would see
+one that is not complete. From then on no lock is taken, which a forked child would inherit: a module is visible when it
+is complete, and where two threads load the same module, both get the first one's. (So the package's modules
 import each other in no circle; ``tests/test_structure.py`` holds them to it.)
 
 For ``import sumo_internal.…`` in all other code a *path entry finder* (PEP 302, in ``sys.path_importer_cache``) stands
@@ -42,6 +43,7 @@ from _frozen_importlib_external import (
     spec_from_file_location,
 )
 from _io import open
+from _thread import RLock
 from marshal import loads
 from posix import stat
 
@@ -68,6 +70,8 @@ globals()["__builtins__"] = _builtins  # of the functions in here as well
 _known: dict[str, ModuleType] = {}
 """By name, what our modules get when they import it."""
 _is_sealed = False
+_loading = RLock()
+"""Held while a module is loaded that others must not see yet."""
 
 
 def begin(package: str) -> None:
@@ -212,6 +216,13 @@ def _import(
 
 def _find(name: str) -> ModuleType | None:
     """A module that is asked for the first time; None where it is neither the package's nor the library's."""
+    if _is_sealed:
+        return _find_now(name)
+    with _loading:
+        return _find_now(name)
+
+
+def _find_now(name: str) -> ModuleType | None:
     if name in _known:
         return _known[name]
     top = name.partition(".")[0]
@@ -295,4 +306,10 @@ def _load(name: str) -> ModuleType | None:
     return None
 
 
+def _after_fork() -> None:
+    global _loading
+    _loading = RLock()  # another thread may have held it
+
+
+_os.register_at_fork(after_in_child=_after_fork)
 _builtins["__import__"] = _import

@@ -21,13 +21,14 @@ from sumo_internal.spool.writer import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from sumo_internal.config import Config
     from sumo_internal.net.client import Sender
     from sumo_internal.processing.pipeline import Pipeline
     from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.shipping.worker import Worker
     from sumo_internal.spool.counters import Counters
     from sumo_internal.spool.partials import Partial
 
@@ -52,12 +53,12 @@ def install() -> None:
     config = _read_config()
     if config is None or not _is_heard(config):
         return
-    recorder, shipper = _assemble(config)
+    parts = recorder, _, _ = _assemble(config)
     _listen(recorder)
 
     def patch(bootstrap: Any) -> None:
         runtime_client.capture(bootstrap, recorder)
-        _follow(bootstrap, config, recorder, shipper)
+        _follow(bootstrap, config, *parts)
 
     runtime_client.when_loaded(patch)
     imports.seal()
@@ -81,6 +82,15 @@ def install_child(state: tuple[Any, ...]) -> None:
     import atexit
 
     atexit.register(recorder.flush)
+    if configuration.mode(os.environ) == configuration.MANAGED and has_extension():
+        # A worker, if the runtime's process starts its workers this way.
+        worker = _make_worker(recorder, None)
+
+        def patch(bootstrap: Any) -> None:
+            runtime_client.capture(bootstrap, recorder)
+            _follow(bootstrap, config, recorder, worker, None)
+
+        runtime_client.when_loaded(patch)
     imports.seal()
 
 
@@ -109,18 +119,19 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     config = _read_config()
     if config is None or not _is_heard(config):
         return None
-    recorder, shipper = _assemble(config, processors)
+    parts = recorder, followed, shipper = _assemble(config, processors)
     if runtime_client.BOOTSTRAP in sys.modules:
-        _follow(sys.modules[runtime_client.BOOTSTRAP], config, recorder, shipper)
+        _follow(sys.modules[runtime_client.BOOTSTRAP], config, *parts)
     else:
         recorder.leave_init()  # no runtime client will tell of the init's end
-        shipper.begin()
+        followed.begin()
     if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
-        import atexit
+        if shipper is not None:
+            import atexit
 
-        atexit.register(shipper.drain_at_exit)
+            atexit.register(shipper.drain_at_exit)
     elif not has_extension():
-        diagnostics.say(
+        diagnostics.say_once(
             "warn",
             f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
             "function times out, crashes or is shut down are lost. Add the layer to keep them",
@@ -163,13 +174,15 @@ def has_extension() -> bool:
 def _read_config(*, is_child: bool = False) -> Config | None:
     config, problems = configuration.read(os.environ)
     diagnostics.set_level(config.log_level)
+    if configuration.mode(os.environ) == configuration.MANAGED:
+        diagnostics.share(os.environ.get("AWS_LAMBDA_RUNTIME_API", ""))
     for problem in problems:
         if not is_child:  # the parent has said it
-            diagnostics.say("warn", problem)
+            diagnostics.say_once("warn", problem)
     if config.is_disabled:
         return None
     if not config.endpoint:
-        diagnostics.say("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
+        diagnostics.say_once("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
         return None
     return config
 
@@ -179,10 +192,26 @@ def _is_heard(config: Config) -> bool:
     return "function" in config.log_types and config.function_logs != "telemetry"
 
 
-def _assemble(config: Config, processors: tuple[Any, ...] = ()) -> tuple[Recorder, Shipper]:
+def _assemble(
+    config: Config, processors: tuple[Any, ...] = ()
+) -> tuple[Recorder, Invocations | Worker, Shipper | None]:
+    """What records, what is told of invocations, and what ships in here, if that is known by now."""
     environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
     recorder = _make_recorder(config, environ, processors)
-    return recorder, Shipper(config, recorder.spool, lambda counts: make_drainer(config, environ, recorder, counts))
+
+    def make_shipper() -> Shipper:
+        return Shipper(config, recorder.spool, lambda counts: make_drainer(config, environ, recorder, counts))
+
+    if configuration.mode(environ) == configuration.MANAGED:
+        return recorder, _make_worker(recorder, None if has_extension() else make_shipper), None
+    shipper = make_shipper()
+    return recorder, Invocations(config, recorder, shipper), shipper
+
+
+def _make_worker(recorder: Recorder, make_shipper: Callable[[], Shipper] | None) -> Worker:
+    from sumo_internal.shipping.worker import Worker
+
+    return Worker(recorder, _pipeline.begin_again if _pipeline else lambda: None, make_shipper)
 
 
 def _make_recorder(
@@ -198,6 +227,7 @@ def _make_recorder(
         keeper=configuration.keeper_address(environ),
         has_ids=config.is_enhanced,
         is_child=is_child,
+        has_workers=configuration.mode(environ) == configuration.MANAGED,
     )
     if not is_child:
         handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
@@ -315,10 +345,13 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
     return PooledSender(environ)
 
 
-def _follow(bootstrap: Any, config: Config, recorder: Recorder, shipper: Shipper) -> None:
+def _follow(
+    bootstrap: Any, config: Config, recorder: Recorder, followed: Invocations | Worker, shipper: Shipper | None
+) -> None:
     global _api
-    invocations = Invocations(config, recorder, shipper)
-    runtime_client.follow_invocations(bootstrap, invocations)
+    runtime_client.follow_invocations(bootstrap, followed)
+    if shipper is None or not isinstance(followed, Invocations):
+        return  # where nothing freezes, there is no INVOKE to register for, and no snapshot
     if configuration.mode(os.environ) == configuration.SNAP_START:
 
         def after_restore(is_copy: bool) -> None:
@@ -327,13 +360,11 @@ def _follow(bootstrap: Any, config: Config, recorder: Recorder, shipper: Shipper
                     _begin_again(config, recorder)
             finally:
                 recorder.spool.go_on()
-                invocations.after_restore(is_copy=is_copy)
+                followed.after_restore(is_copy=is_copy)
 
         shipper.await_snapshot()
-        runtime_client.follow_snapshot(bootstrap, invocations.before_snapshot, after_restore)
+        runtime_client.follow_snapshot(bootstrap, followed.before_snapshot, after_restore)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
-    if (
-        address and configuration.mode(os.environ) != configuration.MANAGED
-    ):  # which has no freeze, and no INVOKE to register for
+    if address:
         _api = ExtensionsApi(address)
-        invocations.register(_api)
+        followed.register(_api)

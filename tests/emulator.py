@@ -170,6 +170,7 @@ class Emulator:
         wrapper: a command as it is inside, such as "/opt/sumo_wrapper", which is called with the runtime's command.
         variables: the function's own environment variables.
         timeout_s: whole seconds after which an invocation ends as timed out.
+        workers: processes that serve a request each, as on Managed Instances; 0 for one process and one request.
 
     Attributes:
         tmp: what the function has at /tmp, from outside. Gone after the `with`.
@@ -185,16 +186,19 @@ class Emulator:
         wrapper: str | None = None,
         variables: Mapping[str, str] | None = None,
         timeout_s: int = 10,
+        workers: int = 0,
     ) -> None:
         self._timeout_s = timeout_s
         self._address, self._port, runtime_api_port = _free_addresses()
         executable = runtime.interpreter.executable
         self._folders = [task_root, runtime.ric, executable.parent.parent, emulator_binary(), layer]
+        self._command = [wrapper] if wrapper else []
+        self._command += [f"/var/lang/bin/{executable.name}", "-m", "awslambdaric", handler]
+        self._is_managed = workers > 0
         self._arguments = [
             f"--runtime-interface-emulator-address={self._address}:{self._port}",
             f"--runtime-api-address={self._address}:{runtime_api_port}",
-            *([wrapper] if wrapper else []),
-            *(f"/var/lang/bin/{executable.name}", "-m", "awslambdaric", handler),
+            *([] if self._is_managed else self._command),
         ]
         self._variables = {
             "PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
@@ -209,6 +213,7 @@ class Emulator:
             "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/orders",
             "AWS_LAMBDA_LOG_STREAM_NAME": "2026/11/21/[$LATEST]0123456789abcdef0123456789abcdef",
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_s),
+            **(_managed(workers) if self._is_managed else {}),
             **(variables or {}),
         }
 
@@ -224,6 +229,8 @@ class Emulator:
             (self._folder / name).mkdir(parents=True)
         (self._folder / "var" / "rie").touch()
         self.tmp.chmod(0o1777)
+        if self._is_managed:
+            self._folders[0] = self._with_bootstrap(self._folders[0])
         folders = [str(folder or self._folder / "opt") for folder in self._folders]
         command = [*_unshare(), "sh", "-c", _SET_UP, "emulator", str(self._folder), *folders, *self._arguments]
         with self._log_file.open("ab") as log:
@@ -274,6 +281,15 @@ class Emulator:
             self._process.wait()
             raise TimeoutError(f"the emulator did not stop within {STOP_LIMIT_S} s:\n{self.log}") from None
 
+    def _with_bootstrap(self, task_root: Path | None) -> Path:
+        """Return a copy of the function's folder with what the emulator starts where it takes no command."""
+        assert task_root is not None
+        folder = self._folder / "task"
+        shutil.copytree(task_root, folder)
+        (folder / "bootstrap").write_text(f"#!/bin/sh\nexec {' '.join(self._command)}\n")
+        (folder / "bootstrap").chmod(0o755)
+        return folder
+
     @property
     def _log_file(self) -> Path:
         return self._folder / "log"
@@ -288,6 +304,15 @@ class Emulator:
                 if self._process.poll() is not None or time.monotonic() > give_up_s:
                     raise RuntimeError(f"the emulator did not start:\n{self.log}") from None
                 time.sleep(0.005)
+
+
+def _managed(workers: int) -> dict[str, str]:
+    """Return the variables that Managed Instances have besides."""
+    return {
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
+        "AWS_LAMBDA_MAX_CONCURRENCY": str(workers),
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+    }
 
 
 def _free_addresses() -> tuple[str, int, int]:

@@ -145,7 +145,11 @@ TABLE = {
     "an image": (subject(function=IMAGE), ["image"]),
     "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
     "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["snap-start"]),
-    "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}}), ["runtime-kind"]),
+    "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}, "Timeout": 1}), []),
+    "Managed Instances, held": (
+        subject({"SUMO_FLUSH": "end"}, {"CapacityProviderConfig": {"x": 1}, "MemorySize": 128}),
+        ["variable-of-other-modes"],
+    ),
     "a durable function": (subject(function=DURABLE), []),
     "a durable function without the wrapper": (
         subject({"AWS_LAMBDA_EXEC_WRAPPER": ""}, DURABLE),

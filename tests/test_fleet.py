@@ -211,19 +211,19 @@ def test_rollback_gives_back_only_what_is_still_ours(fleet: Fleet) -> None:
     assert "1 with nothing to do" in fleet.run("attach", "--rollback", *fleet.journals[:2], "--yes").stdout
 
 
+def test_a_managed_instance_is_attached_as_any_other(fleet: Fleet) -> None:
+    """Its runtime is Python 3.13 or later, and what it runs on is none of the layer's business."""
+    fleet.layer()
+    provider = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:capacity-provider:shop"
+    managed = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": provider}}
+    fleet.function("orders", Runtime="python3.13", CapacityProviderConfig=managed)
+    fleet.done("attach", "orders", "--endpoint", ENDPOINT, "--yes")
+    assert fleet.has()[1]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/sumo_wrapper"
+
+
 LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "node": ({"Runtime": "nodejs20.x"}, "runs on nodejs20.x"),
     "old": ({"Runtime": "python3.9"}, "runs on python3.9"),
-    "managed": (
-        {
-            "CapacityProviderConfig": {
-                "LambdaManagedInstancesCapacityProviderConfig": {
-                    "CapacityProviderArn": f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:capacity-provider:shop"
-                }
-            }
-        },
-        "runs on Managed Instances",
-    ),
     "unreadable": ({"Tags": {"behaves": "unreadable"}}, "has variables that you may not read (AccessDeniedException)"),
     "large": ({"Variables": {"X": "x" * 4_000}}, "bytes of variables; Lambda takes 4,096"),
     "two": ({"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/a", "SUMO_NEXT_WRAPPER": "/opt/b"}}, "has /opt/a in the"),
@@ -245,7 +245,7 @@ def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> 
         assert f"skipped: it {reason}" in said or reason in said, reason
     assert "would have 6 layers; Lambda takes 5" in said
     assert "is a container image" in said
-    assert "0 to change, 0 with nothing to do, 8 skipped" in said
+    assert "0 to change, 0 with nothing to do, 7 skipped" in said
     fleet.function("silent")
     assert "would have no SUMO_HTTP_ENDPOINT" in fleet.run("attach", "silent").stdout
 

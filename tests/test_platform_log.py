@@ -22,7 +22,6 @@ from sumo_internal.extension.hearing import (
     WAITING_MAX_BYTES,
     WRAPPER_IDLE,
     WRAPPER_MISSING,
-    WRAPPER_PLAIN,
     Hearing,
 )
 from sumo_internal.extension.platform_log import COPY_WAIT_S, PlatformLog
@@ -304,7 +303,7 @@ def test_what_a_second_subscription_tells_again_is_left_out(tmp_path: Path, monk
         ({}, WRAPPER_MISSING),
         (WRAPPER, WRAPPER_IDLE),
         ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}, WRAPPER_IDLE),
-        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}, WRAPPER_PLAIN),
+        ({**WRAPPER, "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances"}, WRAPPER_IDLE),
     ],
 )
 def test_the_advice_fits(

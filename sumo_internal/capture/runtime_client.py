@@ -31,7 +31,7 @@ from logging import LogRecord
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
-from sumo_internal.capture.recorder import Recorder
+from sumo_internal.capture.recorder import Recorder, execution_of
 from sumo_internal.capture.reentrancy import current, is_recorded, too_deep
 from sumo_internal.capture.runtime_functions import functions_of
 
@@ -156,6 +156,17 @@ def follow_snapshot(bootstrap: Any, before: Callable[[], None], after: Callable[
         return answer
 
     client.restore_next = restore_next
+
+
+def enter_invocation(recorder: Recorder, request: Any) -> None:
+    """Tell the recorder of an invocation what the client knows of it."""
+    recorder.enter_invocation(
+        request.invoke_id,
+        trace_id=request.x_amzn_trace_id,
+        tenant_id=getattr(request, "tenant_id", None),
+        invoked_arn=getattr(request, "invoked_function_arn", None),
+        execution_arn=execution_of(getattr(request, "event_body", None)),
+    )
 
 
 def _definer(client: Any, name: str) -> Any:

@@ -259,8 +259,6 @@ def _unfit(configuration: Mapping[str, Any]) -> str:
     runtime = configuration.get("Runtime", "")
     if runtime not in RUNTIMES:
         return f"runs on {runtime or 'no managed runtime'}; the layer is for {RUNTIMES[0]} to {RUNTIMES[-1]}"
-    if configuration.get("CapacityProviderConfig"):
-        return "runs on Managed Instances, which are not supported yet"
     return ""
 
 

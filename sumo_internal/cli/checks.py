@@ -86,6 +86,15 @@ class Subject:
         return str(self.function.get("FunctionName") or self.variables.get("AWS_LAMBDA_FUNCTION_NAME") or "FUNCTION")
 
     @property
+    def mode(self) -> str:
+        """Which of Lambda's modes the function runs in."""
+        if self.function.get("CapacityProviderConfig"):
+            return configuration.MANAGED
+        if (self.function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
+            return configuration.SNAP_START
+        return configuration.mode(self.variables)
+
+    @property
     def is_image(self) -> bool:
         return self.function.get("PackageType") == "Image"
 
@@ -112,6 +121,10 @@ def check_names(subject: Subject) -> Iterator[Finding]:
     for name, why in configuration.WITHOUT_MEANING.items():
         if name in subject.variables:
             yield find("variable-of-go", name=name, why=f"{why[0].upper()}{why[1:]}.")
+    for name, why in configuration.WITHOUT_MEANING_IN.get(subject.mode, {}).items():
+        if name in subject.variables:
+            kind = configuration.MODE_NAMES[subject.mode]
+            yield find("variable-of-other-modes", name=name, kind=kind, why=f"{why[0].upper()}{why[1:]}.")
 
 
 def check_values(subject: Subject) -> Iterator[Finding]:
@@ -234,10 +247,8 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
         yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
     if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
-    if (function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
+    if subject.mode == configuration.SNAP_START:
         yield find("snap-start")
-    if function.get("CapacityProviderConfig"):
-        yield find("runtime-kind", kind="Managed Instances")
     handler = function.get("Handler") or subject.variables.get("_HANDLER", "")
     if handler and not subject.is_image and ("." not in handler.strip(".") or handler.startswith("sumo_internal")):
         yield find("handler", handler=handler)
@@ -263,7 +274,7 @@ def check_resources(subject: Subject) -> Iterator[Finding]:
     """Time, memory, disk and network against what the settings ask for."""
     config, function = subject.config, subject.function
     enough_s = flush_strategy.HOLD_MAX_S + flush_strategy.DEADLINE_MARGIN_S
-    if config.flush != "next":
+    if config.flush != "next" and subject.mode != configuration.MANAGED:  # where nothing is held
         timeout_s, memory_mb = function.get("Timeout"), function.get("MemorySize")
         if timeout_s is not None and timeout_s < enough_s:
             margin_s = flush_strategy.DEADLINE_MARGIN_S

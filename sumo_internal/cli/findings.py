@@ -241,12 +241,11 @@ WORDS = {
         "In an image with a runtime client of its own nobody looks at AWS_LAMBDA_EXEC_WRAPPER: the ENTRYPOINT has to.",
         'In the Dockerfile: ENTRYPOINT ["/opt/sumo_wrapper", "python", "-m", "awslambdaric"].',
     ),
-    "runtime-kind": Words(
+    "variable-of-other-modes": Words(
         "note",
-        "the function uses {kind}",
-        "There the wrapper only starts the runtime: lines come from the Telemetry API, later, and without the keys "
-        "that only the process knows.",
-        "Nothing to do, if that will do (SUMO_FUNCTION_LOGS=process would lose them); else switch {kind} off.",
+        "{name} has no meaning on {kind}",
+        "{why}",
+        "Remove {name}.",
     ),
     "durable-telemetry": Words(
         "warning",

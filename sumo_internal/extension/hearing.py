@@ -37,7 +37,6 @@ WRAPPER_IDLE = (
     "wrapper that does not run what it is given, as the AWS Lambda Web Adapter's, needs it in front of its own program"
 )
 NOTHING_DROPPED = "; SUMO_DROP_REPLAYS drops nothing, because Lambda does not tell which lines are written once more"
-WRAPPER_PLAIN = f"{_COST}. On Managed Instances sumo_wrapper only starts the runtime"
 
 
 class Hearing:
@@ -140,7 +139,7 @@ class Hearing:
     def _reason(self) -> str:
         if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
             return WRAPPER_MISSING
-        return WRAPPER_PLAIN if configuration.mode(self._environ) == configuration.MANAGED else WRAPPER_IDLE
+        return WRAPPER_IDLE
 
 
 def observe(config: Config, address: str) -> Hearing:

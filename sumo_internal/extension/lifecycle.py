@@ -12,6 +12,7 @@ another thread ships (:mod:`sumo_internal.extension.shipper`). Which process shi
 * Where it is not (no wrapper, SUMO_FUNCTION_LOGS=telemetry, no ``function`` in SUMO_LOG_TYPES), the extension ships
   each delivery when it has come. With SUMO_FLUSH=end the script has registered for INVOKE too, and the invocation is
   held until its lines are out.
+* On Managed Instances the extension ships all that the workers write (:mod:`sumo_internal.extension.workers`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import os
 import select
 import time
+from math import inf
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
@@ -32,6 +34,8 @@ from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+
+    from sumo_internal.extension.workers import Workers
 
 EXIT_MARGIN_S = 0.1
 """Left before the deadline at which Lambda kills: for the last answer to be read and the process to end."""
@@ -47,6 +51,8 @@ SAY_RESERVE_S = 0.4
 at the CPU share of 128 MB there is time for no more afterwards."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
+STUCK_S = 0.7
+"""At SHUTDOWN a request that was begun before is given up when it has had no answer for this long."""
 SETTLE_MAX_S = 0.3
 """How long the note of the function's process is waited for, where the wrapper should bring one. Without a note Lambda
 is then asked for the function's lines, and it takes such a request during the init only. A 128 MB function starts a
@@ -98,6 +104,11 @@ class Extension:
         self._subscription = Subscription(config, address, identifier, secret, self._platform_log.take)
         self._keeper = _keeper()
         self._shipper = Shipper(config, self._platform_log, self._keeper)
+        self._workers: Workers | None = None
+        if config.endpoint and configuration.mode(os.environ) == configuration.MANAGED:
+            from sumo_internal.extension.workers import Workers
+
+            self._workers = Workers(address, config.flush_max_age_s)
 
     def listen(self, asked: int | None) -> None:
         """Subscribe to what is wanted of the Telemetry API, and settle which process hears the function.
@@ -114,8 +125,7 @@ class Extension:
         if types and self._platform_log.is_before_snapshot:
             types.add("platform")  # tells when a copy begins
         if types:
-            is_held = self._config.flush == "end" and not self._platform_log.has_sidecar
-            self._subscription.ask(types, asked, is_held=is_held)
+            self._subscription.ask(types, asked, is_held=self._is_held and not self._platform_log.has_sidecar)
         if self._hearing.is_open and self._hearing.is_in_process:
             with diagnostics.guard("waiting for the function's process"):
                 self._settle(types)
@@ -131,8 +141,13 @@ class Extension:
             self._serve(until_s)
         self._hearing.decide()
         if not self._hearing.is_in_process:
-            self._subscription.ask({*types, "function", "platform"}, is_held=self._config.flush == "end")
+            self._subscription.ask({*types, "function", "platform"}, is_held=self._is_held)
             self._platform_log.subscribed(self._subscription.number)
+
+    @property
+    def _is_held(self) -> bool:
+        """Are invocations held until their lines are out, where no sidecar holds them?"""
+        return self._config.flush == "end" and self._workers is None
 
     def _look(self) -> None:
         """See whether the function's process has left its note, and ask for its lines no more if it has."""
@@ -147,13 +162,18 @@ class Extension:
         """Follow the events until SHUTDOWN, which is returned."""
         while True:
             request = self._api.ask()
-            while not self._serve(self._platform_log.waits_until_s, request):
+            while not self._serve(self._wakes_at_s(), request):
                 pass
             event = self._api.receive(request)
             if event.kind == "SHUTDOWN":
                 return event
             with diagnostics.guard("holding an invocation"):
                 self._hold(event)
+
+    def _wakes_at_s(self) -> float | None:
+        """POSIX time at which something is due, whether anything comes or not; None for never."""
+        times_s = (self._platform_log.waits_until_s, self._workers.due_at_s if self._workers else None)
+        return min((each_s for each_s in times_s if each_s is not None), default=None)
 
     def end(self, event: Event) -> None:
         """Ship every spool that is left, and the events that still come, inside the window."""
@@ -200,14 +220,16 @@ class Extension:
         if request is not None:
             poller.register(request, select.POLLIN)
         notes = self._hearing.descriptors()
-        for descriptor in (*self._subscription.descriptors(), *notes):
+        bell = [] if self._workers is None else [self._workers.descriptor]
+        for descriptor in (*self._subscription.descriptors(), *notes, *bell):
             poller.register(descriptor, select.POLLIN)
         ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
         descriptors = {descriptor for descriptor, _ in ready}
         is_answered = request is not None and request.fileno() in descriptors
         if self._shipper.descriptor in descriptors:
             self._shipper.hear()
-        deliveries = descriptors - {self._shipper.descriptor, -1 if request is None else request.fileno(), *notes}
+        own = {self._shipper.descriptor, -1 if request is None else request.fileno(), *bell}
+        deliveries = descriptors - own - {*notes}
         if self._keeper is not None and self._keeper.fileno() in deliveries:
             deliveries.discard(self._keeper.fileno())
             with diagnostics.guard("keeping what is in memory"):
@@ -220,10 +242,20 @@ class Extension:
                 self._look()
         if request is None:
             return bool(ready)
+        if self._workers is not None:
+            self._ship_for(self._workers, is_due=bool(deliveries) or not descriptors.isdisjoint(bell))
+            return is_answered
         spool = self._platform_log.spool
         if deliveries and not self._platform_log.has_sidecar and spool is not None and spool.pending_bytes:
             self._shipper.ask(BESIDE, time.time() + BESIDE_MAX_S)
         return is_answered
+
+    def _ship_for(self, workers: Workers, *, is_due: bool) -> None:
+        """Have everything shipped that the workers have written: for as long as it takes, since nothing freezes."""
+        workers.hear()
+        if is_due or workers.is_due():
+            self._shipper.ask(BESIDE, inf)
+            workers.shipped()
 
     def _receive(self, wait_s: float, until_s: float, news_wait_s: float = 0.0) -> None:
         """Take the deliveries that are here, and wait for others.
@@ -247,7 +279,7 @@ class Extension:
         """Keep an invocation open until its lines are out: SUMO_FLUSH=end where there is no sidecar to do it."""
         from sumo_internal.shipping import flush_strategy
 
-        if self._platform_log.has_sidecar or self._config.flush != "end" or not self._subscription.is_open:
+        if self._platform_log.has_sidecar or not self._is_held or not self._subscription.is_open:
             return
         until_s = event.deadline_s - flush_strategy.DEADLINE_MARGIN_S
         while (
@@ -272,10 +304,11 @@ class Extension:
         Returns:
             Whether it was said.
         """
-        while self._shipper.is_busy and time.time() < until_s - SHIP_RESERVE_S:
-            self._serve(until_s - SHIP_RESERVE_S)
-        if self._shipper.is_busy and kind != BESIDE:
-            self._shipper.renew()
+        if kind == BESIDE:
+            while self._shipper.is_busy and time.time() < until_s - SHIP_RESERVE_S:
+                self._serve(until_s - SHIP_RESERVE_S)
+        else:
+            self._take_over(until_s)
         self._shipper.ask(kind, until_s)
         say_at_s = until_s - SAY_RESERVE_S if is_last else until_s
         while self._shipper.is_busy and time.time() < say_at_s:
@@ -289,6 +322,17 @@ class Extension:
         while self._shipper.is_busy and time.time() < until_s:
             self._serve(until_s)
         return is_said
+
+    def _take_over(self, until_s: float) -> None:
+        """Wait for a drain that was begun before the environment's end; leave a thread alone that is stuck in one."""
+        self._shipper.hurry(until_s)
+        attempts, stuck_at_s = self._shipper.attempts, time.time() + STUCK_S
+        while self._shipper.is_busy and time.time() < min(stuck_at_s, until_s):
+            self._serve(min(stuck_at_s, until_s))
+            if self._shipper.attempts != attempts:
+                attempts, stuck_at_s = self._shipper.attempts, time.time() + STUCK_S
+        if self._shipper.is_busy:
+            self._shipper.renew()
 
 
 def _say_lost(lines: int, size_bytes: int, reason: str) -> None:

@@ -94,7 +94,7 @@ class PlatformLog:
     @property
     def has_sidecar(self) -> bool:
         """Does the function's process ship what is in the spool?"""
-        return self.is_in_process and "function" in self._config.log_types
+        return self.is_in_process and "function" in self._config.log_types and not self._is_managed
 
     @property
     def is_init_over(self) -> bool:
@@ -350,4 +350,5 @@ class PlatformLog:
             self._config.spool_max_mb * 1_000_000,
             memory_max_bytes=self._config.memory_max_mb * 1_000_000,
             has_ids=self._config.is_enhanced,
+            has_workers=self._is_managed,
         )

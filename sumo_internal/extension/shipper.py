@@ -80,7 +80,19 @@ class Shipper:
 
     def renew(self) -> None:
         """Leave a stuck thread alone, and ship with another one: what the stuck one has sent may be sent again."""
+        if self._worker is not None:
+            self._worker.leave()
         self._worker = None
+
+    def hurry(self, until_s: float) -> None:
+        """Have a drain that is under way stop by then (POSIX time); a request that is under way goes on."""
+        if self._worker is not None:
+            self._worker.hurry(until_s)
+
+    @property
+    def attempts(self) -> int:
+        """Requests that have come to an end so far: while it stays as it is, the thread waits for one."""
+        return 0 if self._worker is None else self._worker.attempts
 
     def left(self) -> tuple[int, int]:
         """Lines and bytes that no destination has yet."""
@@ -124,6 +136,19 @@ class _Worker:
             self._wake.release()
         except RuntimeError:
             pass  # the thread is awake, and looks again
+
+    @property
+    def attempts(self) -> int:
+        return self._shipping[1].attempts if self._shipping else 0
+
+    def hurry(self, until_s: float) -> None:
+        if self._shipping:
+            self._shipping[1].hurry(until_s)
+
+    def leave(self) -> None:
+        """Send nothing more, and let another thread drain."""
+        if self._shipping:
+            self._shipping[1].leave()
 
     def reader(self) -> SpoolReader:
         """The view of all spools; it always knows which spool is our own."""

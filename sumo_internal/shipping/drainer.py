@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from math import inf
 
 from sumo_internal import diagnostics, own_secrets
 from sumo_internal.destinations.attempt import Attempt
@@ -104,6 +105,10 @@ class Drainer:
         self._accounts = 0
         """Records of accounts that may be on their way: 0 or 1."""
         self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
+        self._latest_s = inf
+        """POSIX time at which every drain stops; see :meth:`hurry`."""
+        self.attempts = 0
+        """Requests that have had an answer, or none in time: while it stays as it is, the thread waits for one."""
         self.has_delivered = False
         """The source or the bucket has taken lines in the last drain."""
         self.problem = ""
@@ -138,6 +143,19 @@ class Drainer:
             self._report_damage()
             self._reader.release()
 
+    def hurry(self, until_s: float) -> None:
+        """Stop by then, whatever was asked for; a request that is under way goes on. Any thread may call.
+
+        Args:
+            until_s: POSIX time.
+        """
+        self._latest_s = until_s
+
+    def leave(self) -> None:
+        """Another drainer of this process takes over: what this one has sent may be sent again."""
+        self.hurry(0.0)
+        self._reader.leave()
+
     def _drain_all(self, until_s: float, pause: Callable[[float], object]) -> Drained:
         """Send batch by batch; an error of our own code in one segment keeps no other from delivery."""
         is_single = has_skipped = False
@@ -145,7 +163,7 @@ class Drainer:
             try:
                 batch = Batch(slices)
                 batch.envelope = self._fill(batch.envelope)
-                verdict = self._deliver(batch, until_s, pause)
+                verdict = self._deliver(batch, min(until_s, self._latest_s), pause)
             except Exception as error:
                 if not is_single and len(slices) > 1:
                     is_single = True  # one of them causes it: send each on its own
@@ -246,7 +264,7 @@ class Drainer:
         retries_max = 0 if self._breaker.is_trial else self._config.num_retries
         attempts = 0
         attempt = Attempt(0, "no time")
-        while (left_s := until_s - time.time()) >= _ATTEMPT_MIN_S:
+        while (left_s := min(until_s, self._latest_s) - time.time()) >= _ATTEMPT_MIN_S:
             attempt = self._attempt(batch, self._source.post, batch.body, min(REQUEST_TIMEOUT_S, left_s))
             attempts += 1
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
@@ -288,6 +306,7 @@ class Drainer:
             if diagnostics.IS_STRICT:
                 raise
             attempt = Attempt(0, f"{type(error).__name__} in our own code", is_out=True)
+        self.attempts += 1
         if attempt.is_sent_again:
             self._count(counters.SENT_AGAIN, batch)
         if not attempt.may_have_arrived:
@@ -326,6 +345,7 @@ class Drainer:
 
     def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float, pause: Callable[[float], object]) -> Verdict:
         """Put a batch into the bucket; what the bucket does not take either stays in the spool."""
+        until_s = min(until_s, self._latest_s)
         if until_s - time.time() < _ATTEMPT_MIN_S:
             return Verdict.AGAIN
         if self._bucket is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 
 from sumo_internal import diagnostics, threads
-from sumo_internal.capture.recorder import execution_of
+from sumo_internal.capture.runtime_client import enter_invocation
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import Signal
@@ -84,7 +84,7 @@ class Invocations:
             return
         try:
             self._recorder.leave_invocation()
-            self._shipper.check_folder()
+            self._spool.check_folder()
             if self._is_checked:
                 self._shipper.end_check(flush_strategy.hold_until_s(time.time(), self._deadline_s))
         finally:  # whatever is raised there, the life-cycle thread must not wait for ever
@@ -106,7 +106,7 @@ class Invocations:
             self._recorder.leave_init()
             handoff.tell_late()
             self._recorder.pause()
-            self._shipper.check_folder()
+            self._spool.check_folder()
             self._shipper.stop()
         finally:
             self._spool.stop()
@@ -131,13 +131,11 @@ class Invocations:
         if self._is_checked:
             self._shipper.begin_check(request.invoke_id)
         self._deadline_s = float(getattr(request, "deadline_time_in_ms", None) or 0) / 1000 or time.time() + 3
-        self._recorder.enter_invocation(
-            request.invoke_id,
-            trace_id=request.x_amzn_trace_id,
-            tenant_id=getattr(request, "tenant_id", None),
-            invoked_arn=getattr(request, "invoked_function_arn", None),
-            execution_arn=execution_of(getattr(request, "event_body", None)),
-        )
+        enter_invocation(self._recorder, request)
+
+    def begin(self) -> None:
+        """Ship without any invocation: no runtime client will tell of one."""
+        self._shipper.begin()
 
     def register(self, api: ExtensionsApi) -> None:
         """Register as an internal extension; the answer is read when the runtime first asks for an event.

@@ -33,7 +33,6 @@ from _thread import allocate_lock
 from sumo_internal import diagnostics, threads
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.spool.counters import DRAINER, Counters
-from sumo_internal.spool.folder import FolderRefusedError
 from sumo_internal.spool.writer import has_others
 
 TYPE_CHECKING = False
@@ -269,15 +268,6 @@ class Shipper:
         """Has another writer lines in the spool's folder?"""
         return has_others(self._spool) if self._drainer is None else self._drainer.has_others()
 
-    def check_folder(self) -> None:
-        """Notice that the function has emptied /tmp: this process alone finds what it has mapped."""
-        try:
-            self._spool.mend()
-        except OSError:
-            pass  # the folder is being emptied at this moment, or the disk is full: the next line makes what it needs
-        except FolderRefusedError as error:
-            diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
-
     # The shipping thread.
 
     def _keep_shipping(self) -> None:
@@ -285,7 +275,7 @@ class Shipper:
             return  # there is another one
         self._spool.wake_offset = WAKE_BYTES
         with diagnostics.guard("looking after the spool"):
-            self.check_folder()
+            self._spool.check_folder()
         state = AGEING
         old_at_s = time.monotonic() + self._config.flush_max_age_s
         while True:

@@ -10,6 +10,9 @@ a disk is full); then something is less exact, and nothing is lost.
 * ``timed-out``: the request id of the invocation whose timeout was recorded last. Lambda may report that timeout once
   more to the next generation.
 
+On Managed Instances a worker rings when it has written much (:func:`ring`), which wakes the extension: a datagram to a
+third abstract socket. Where none is heard, the extension ships by age all the same.
+
 Where a segment can have no file, the function's process sends a descriptor of its memory to the extension's socket
 (:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. The kernel keeps a sent descriptor until
 the extension takes it: the extension need not be awake, and the sender may be dead by then.
@@ -161,6 +164,27 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def bell_name(address: str) -> bytes:
+    """The name of the socket on which the extension hears that there is much to ship."""
+    return b"\0sumo-internal/" + address.encode() + b"/bell"
+
+
+def ring(address: str) -> None:
+    """Wake the extension, which ships what this process writes; never waits.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+    """
+    try:
+        sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            sender.sendto(b"", MSG_DONTWAIT, bell_name(address))
+        finally:
+            sender.close()
+    except OSError:
+        pass  # others have rung as often as the socket takes, or there is no extension
 
 
 def tell_timeout(folder: str, request_id: str) -> None:

@@ -72,6 +72,7 @@ class SpoolReader:
         """The folder's own time when it was last listed, and when others' segments and leftovers were last looked for
         in that list; -1: look again."""
         self._lock: LockFile | None = None
+        self._is_left = False
         self._marks: dict[str, int] | None = None
         self._skipped: set[str] = set()
         """Paths of segments from which nothing is taken in this drain."""
@@ -87,6 +88,8 @@ class SpoolReader:
 
     def acquire(self) -> bool:
         """Become the destination's one drainer; False while another process is. The kernel frees it when one dies."""
+        if self._is_left:
+            return False
         try:
             if self._lock is None or self._lock.is_unlinked:
                 self._lock, self._is_refused = None, False
@@ -103,9 +106,17 @@ class SpoolReader:
         """Let another process drain."""
         self._marks = None
         self._skipped.clear()
+        if self._is_left:
+            return
         self._remove_leftovers()
         if self._lock is not None:
             self._lock.release()
+
+    def leave(self) -> None:
+        """Take nothing more: another reader of this process takes over. Any thread may call."""
+        self._is_left = True
+        if self._lock is not None:
+            self._lock.close()
 
     def mark(self) -> None:
         """From here on :meth:`take` gives what there is now, and not what is written meanwhile.
@@ -128,6 +139,8 @@ class SpoolReader:
             is_single: Take one slice only, so that it is known which one makes trouble.
         """
         slices: list[Slice] = []
+        if self._is_left:
+            return slices
         left_bytes = limit_bytes
         for segment, is_verified in self._segments():
             if segment.path in self._skipped or (is_single and slices):

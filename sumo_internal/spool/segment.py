@@ -338,7 +338,8 @@ class Slice:
 
     def acknowledge(self) -> None:
         """These lines are delivered now (or dropped, and counted): they are not taken again."""
-        self.segment.cursors[ACKNOWLEDGED] = self.end
+        cursors = self.segment.cursors
+        cursors[ACKNOWLEDGED] = max(cursors[ACKNOWLEDGED], self.end)  # another thread may have taken over from this one
 
 
 def _header(envelope: bytes, size_bytes: int) -> bytes:

@@ -56,6 +56,9 @@ LENDABLE_MAX = 16
 one, of 1,024, and a function that is so many megabytes behind has seldom emptied /tmp as well."""
 FORKS_PER_WAKE = 64
 """Forks after which the parent's drainer looks for what the children have left: a first segment each is 4 MB."""
+WORKERS_MAX = 256
+"""Workers of a managed instance whose segments, a megabyte each, take none of the spool's room. Lambda has 16 for each
+virtual CPU."""
 LEFT_MAX_LINES = 2_000
 LEFT_MAX_BYTES = 1_000_000
 """Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted. A collection of
@@ -77,6 +80,7 @@ class Spool:
         keeper: str = "",
         has_ids: bool = True,
         is_child: bool = False,
+        has_workers: bool = False,
     ) -> None:
         """Make the folder; the lock and the first segment come with the first line.
 
@@ -88,6 +92,7 @@ class Spool:
             keeper: Where descriptors of those are sent to; see :mod:`sumo_internal.extension.keeper`.
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
             is_child: Another process ships, and counts what becomes of the lines.
+            has_workers: Many processes write for as long as the environment lives (Managed Instances).
 
         Raises:
             FolderRefusedError: The folder is not ours alone, and nothing may wait in memory. Do without a spool.
@@ -106,6 +111,8 @@ class Spool:
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
         max_segments = max(SEGMENTS_MIN, max_bytes // SEGMENT_BYTES)
         self._max_bytes = max_segments * SEGMENT_BYTES
+        self._others_max_bytes = self._max_bytes // 4 if not has_workers else WORKERS_MAX * SEGMENT_BYTES
+        """Bound on segments that other writers are filling, which are on top of the others."""
         self.held_segments_max = max(1, max_segments // 4)
         """Bound on held segments, on top of the others."""
         self._reserved_bytes = -(-max_segments // 10) * SEGMENT_BYTES
@@ -390,8 +397,8 @@ class Spool:
         taken_bytes, others_bytes = self._taken_bytes()
         # A child's first segment is on top of the bound, within a bound of its own: hundreds of children may have one
         # each.
-        is_extra = number == 1 and others_bytes + new_bytes <= self._max_bytes // 4
-        taken_bytes += max(0, others_bytes - self._max_bytes // 4)
+        is_extra = number == 1 and others_bytes + new_bytes <= self._others_max_bytes
+        taken_bytes += max(0, others_bytes - self._others_max_bytes)
         is_reserved = not is_extra and taken_bytes + new_bytes > self._max_bytes - self._reserved_bytes
         is_full = not is_extra and taken_bytes + new_bytes > self._max_bytes
         if is_full or (is_reserved and not is_urgent):
@@ -533,6 +540,15 @@ class Spool:
             FileNotFoundError: The function is just removing it.
         """
         self.run(self._mend)
+
+    def check_folder(self) -> None:
+        """Notice that the function has emptied /tmp: this process alone finds what it has mapped."""
+        try:
+            self.mend()
+        except OSError:
+            pass  # the folder is being emptied at this moment, or the disk is full: the next line makes what it needs
+        except FolderRefusedError as error:
+            diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
     def _mend(self) -> None:
         if self._map is not None and self.segments[-1].is_in_memory:

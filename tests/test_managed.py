@@ -1,0 +1,347 @@
+"""Managed Instances: several requests at a time, each in a process of its own, in AWS's own emulator of them.
+
+The workers only write, and the extension ships. Nothing of the environment is ours.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emulator import Answer, Emulator
+from runtimes import Runtime, runtimes
+from sumo_source import HANG, SumoSource
+
+WORKERS = Path(__file__).parent / "functions" / "workers"
+RUNTIMES = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 13)]
+WAIT_S = 10.0
+"""For lines to arrive: by age they leave after 5 s."""
+
+pytestmark = [
+    pytest.mark.skipif(Emulator.available() is not None, reason=f"no emulator here: {Emulator.available()}"),
+    pytest.mark.skipif(not RUNTIMES, reason="Managed Instances have Python 3.13 and later, and this machine has none"),
+]
+
+
+class Instance:
+    """A managed instance, and what its workers have written as the source has it."""
+
+    def __init__(self, emulator: Emulator, source: SumoSource, workers: int) -> None:
+        self.emulator = emulator
+        self._source = source
+        self._workers = workers
+        self.log = ""
+        """All that was written, once the emulator has ended."""
+
+    def invoke(self, event: Any = None) -> Any:
+        """Invoke the function; again, while no worker is free."""
+        until_s = time.monotonic() + WAIT_S
+        while (answer := self.emulator.invoke(event or {})).status == 400 and "Unavailable" in answer.text:
+            assert time.monotonic() < until_s, "no worker becomes free"
+            time.sleep(0.02)
+        return self._value(answer)
+
+    def invoke_all(self, *events: Any) -> list[Any]:
+        """Invoke it with all events at a time, as many as there are workers."""
+        answers: dict[int, Any] = {}
+        left = list(enumerate(events))
+
+        def caller() -> None:
+            while left:
+                number, event = left.pop(0)
+                answers[number] = self.invoke(event)
+
+        callers = [threading.Thread(target=caller) for _ in range(self._workers)]
+        for each in callers:
+            each.start()
+        for each in callers:
+            each.join()
+        return [answers[number] for number in sorted(answers)]
+
+    def all_workers(self) -> list[Any]:
+        """Invoke until each worker has served a request; return an answer of each."""
+        found: dict[int, Any] = {}
+        for _ in range(20):
+            for answer in self.invoke_all(*[{"pause_s": 0.3}] * self._workers):
+                found[answer["pid"]] = answer
+            if len(found) == self._workers:
+                return list(found.values())
+        raise AssertionError(f"{len(found)} of {self._workers} workers serve requests")
+
+    def said(self) -> list[str]:
+        """What the layer has said."""
+        return re.findall(r"sumo-internal-extension: (\w+: .*)", self.log or self.emulator.log)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until a record has this text."""
+        until_s = time.monotonic() + WAIT_S
+        while not any(text in line for line in texts(self._source)):
+            assert time.monotonic() < until_s, f"{text!r} has not arrived"
+            time.sleep(0.02)
+
+    @staticmethod
+    def _value(answer: Answer) -> Any:
+        try:
+            return answer.value
+        except ValueError:
+            return answer.text  # a timeout's is plain text
+
+
+@contextmanager
+def instance(
+    source: SumoSource,
+    layer: Path,
+    workers: int = 3,
+    *,
+    runtime: Runtime | None = None,
+    task_root: Path = WORKERS,
+    wrapper: str | None = "/opt/sumo_wrapper",
+    timeout_s: int = 10,
+    **variables: Any,
+) -> Iterator[Instance]:
+    settings = {"SUMO_HTTP_ENDPOINT": source.url, **variables}
+    if wrapper is not None:
+        settings["AWS_LAMBDA_EXEC_WRAPPER"] = wrapper
+    with Emulator(
+        runtime or RUNTIMES[0],
+        task_root,
+        layer=layer,
+        wrapper=wrapper,
+        variables=settings,
+        timeout_s=timeout_s,
+        workers=workers,
+    ) as emulator:
+        started = Instance(emulator, source, workers)
+        yield started
+        emulator.stop()
+        started.log = emulator.log
+
+
+def message(record: dict[str, Any]) -> str:
+    """A record's text: a log record's is an object, because the log format is JSON."""
+    text = record.get("message", "")
+    return str(text.get("message", text) if isinstance(text, dict) else text)
+
+
+def texts(source: SumoSource) -> list[str]:
+    return [message(record) for record in source.records]
+
+
+def ids(source: SumoSource) -> list[tuple[str, Any]]:
+    """Of each line that says whose it is: the request that has written it, and the one that the record names."""
+    found = []
+    for record in source.records:
+        told = re.search(r" of ([0-9a-f-]{36})", message(record))
+        if told and record["type"] == "function":
+            found.append((told[1], record.get("requestID")))
+    return found
+
+
+def test_requests_overlap(source: SumoSource, layer_folder: Path) -> None:
+    """Each line has the id of its own request, arrives once, over one connection; workers load nothing that ships.
+
+    Each worker imports the function, so a line of the init comes once from each. What a request's child and thread
+    write is the request's.
+    """
+    with instance(source, layer_folder) as env:
+        first = env.all_workers()
+        answers = env.invoke_all(*[{"lines": 5, "pause_s": 0.01, "fork": True, "thread": True}] * 24)
+
+    found = ids(source)
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    wanted = Counter({answer["id"]: 5 * 2 + 2 for answer in answers})
+    assert {id: count for id, count in Counter(id for id, _ in found).items() if id in wanted} == wanted
+    assert set(source.ids().values()) == {1}
+    loaded = Counter(text for text in texts(source) if text.startswith("loaded by"))
+    assert loaded == {f"loaded by {answer['pid']}": 1 for answer in first}
+    assert {answer["tasks"] for answer in first} == {1}
+    modules = {name for answer in answers for name in answer["modules"]}
+    assert not modules & {"sumo_internal.shipping.drainer", "sumo_internal.net.client", "ssl", "urllib3"}
+    assert len({record["logStream"] for record in source.records}) == 1
+    assert len({request.connection for request in source.requests}) == 1
+    assert env.said() == []
+
+
+@pytest.mark.parametrize("end", ["kill", "exit", "segfault", "fail", "late", "orphan"])
+def test_an_end_loses_nothing(source: SumoSource, layer_folder: Path, end: str) -> None:
+    """A worker that dies leaves its lines; one whose request has timed out goes on, and its late lines keep their id.
+
+    A dead worker is not replaced: the others serve. Where only the runtime's first process is told to end, its workers
+    go on for a while.
+    """
+    with instance(source, layer_folder, timeout_s=1) as env:
+        before = env.invoke_all(*[{}] * 6)
+        env.invoke({"lines": 3, "end": end})
+        if end == "late":
+            env.wait_for("late of")
+        if end != "orphan":
+            before += env.invoke_all(*[{}] * 6)
+
+    found = Counter(ids(source))
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    lost = {id: count for id, count in Counter(id for id, _ in ids(source)).items() if count < 2}
+    assert lost == {}
+    assert {answer["id"] for answer in before} < {id for id, _ in found}
+    ended = {id for id, _ in found} - {answer["id"] for answer in before}
+    assert len(ended) == 1
+    lines = sum(found[id, id] for id in ended)
+    assert lines == 6 + (1 if end in ("late", "orphan") else 0) + (1 if end == "fail" else 0)
+    assert set(source.ids().values()) == {1}
+
+
+def test_shutdown_comes_amid_a_burst(source: SumoSource, layer_folder: Path) -> None:
+    """Every line whose call had returned is at Sumo Logic; each worker's are whole up to where it was killed."""
+    with instance(source, layer_folder) as env:
+        env.all_workers()
+        threads = [
+            threading.Thread(target=lambda: _until_gone(env, {"lines": 100_000, "is_noted": True})) for _ in range(3)
+        ]
+        for each in threads:
+            each.start()
+        env.wait_for("log 500 of")
+        env.emulator.stop()
+        for each in threads:
+            each.join()
+        written = {file.name: int(file.read_text()) for file in env.emulator.tmp.glob("*-*-*-*-*")}
+
+    assert len(written) == 3
+    assert set(source.ids().values()) == {1}
+    for id, count in written.items():
+        for kind in ("print", "log"):
+            numbers = sorted(int(text.split()[1]) for text in texts(source) if re.fullmatch(f"{kind} .* of {id}", text))
+            assert numbers == list(range(len(numbers)))
+            assert len(numbers) >= count
+
+
+def _until_gone(env: Instance, event: Any) -> None:
+    try:
+        env.emulator.invoke(event)
+    except OSError:
+        pass  # the emulator has ended
+
+
+def test_shutdown_takes_over_from_a_stuck_request(layer_folder: Path) -> None:
+    """A request that was begun before and has no answer holds the drain lock: the lines leave with another thread.
+
+    Guards against a wait for it until Lambda kills, and against a second thread that the first one's lock turns away.
+    """
+    with SumoSource(connections=2) as source:
+        source.script([HANG])
+        with instance(source, layer_folder, SUMO_FLUSH_MAX_AGE_S="0.2") as env:
+            env.all_workers()
+            until_s = time.monotonic() + WAIT_S
+            while not source.requests:
+                assert time.monotonic() < until_s
+                time.sleep(0.02)
+            env.invoke({"lines": 3})
+        assert source.requests[0].status is None
+        assert {count for id, count in Counter(id for id, _ in ids(source)).items()} == {2, 6}
+        assert set(source.ids().values()) == {1}
+        assert env.said() == []
+
+
+def test_a_ring_brings_much_at_once(source: SumoSource, layer_folder: Path) -> None:
+    """A worker that has written a megabyte wakes the extension, which no delivery and no age would wake here."""
+    settings: Any = {"SUMO_LOG_TYPES": "function", "SUMO_FLUSH_MAX_AGE_S": "900"}
+    with instance(source, layer_folder, **settings) as env:
+        env.invoke({"lines": 600, "length": 2_000})
+        env.wait_for("log 400 of")
+
+
+def test_few_lines_leave_by_age(source: SumoSource, layer_folder: Path) -> None:
+    """Nothing rings and nothing is delivered: lines leave when they are as old as the setting says."""
+    settings: Any = {"SUMO_LOG_TYPES": "function", "SUMO_FLUSH_MAX_AGE_S": "0.5"}
+    with instance(source, layer_folder, **settings) as env:
+        env.invoke({})
+        env.wait_for("print 0 of")
+
+
+def test_an_emptied_tmp_loses_nothing(source: SumoSource, layer_folder: Path) -> None:
+    """A request removes the files of all workers: each worker notices at its own next end of a request."""
+    with instance(source, layer_folder) as env:
+        answers = env.all_workers()
+        answers += env.invoke_all(*[{"lines": 2, "remove_tmp": "/tmp/sumo-internal"}, {}, {}] * 3)
+        answers += env.invoke_all(*[{}] * 6)
+    counts = Counter(id for id, _ in ids(source))
+    assert {answer["id"] for answer in answers} - set(counts) == set()
+    assert [text for text in env.said() if not text.startswith("info: ")] == []
+
+
+def test_more_workers_than_segments(source: SumoSource, layer_folder: Path) -> None:
+    """The segments that living workers fill take none of the spool's room: 3 MB are enough for six workers.
+
+    Each has written, and delivered, enough to have a segment of several hundred kilobytes.
+    """
+    with instance(source, layer_folder, 6, SUMO_SPOOL_MAX_MB="3", SUMO_FLUSH_MAX_AGE_S="0.1") as env:
+        env.all_workers()
+        for _ in range(4):
+            for answer in env.invoke_all(*[{"lines": 100, "length": 1_000, "pause_s": 0.01}] * 6):
+                env.wait_for(f"log 99 of {answer['id']}")
+        found = env.invoke_all(*[{}] * 6)
+    counts = Counter(id for id, _ in ids(source))
+    assert [answer["id"] for answer in found if counts[answer["id"]] != 2] == []
+    assert env.said() == []
+
+
+@pytest.mark.parametrize("mode", ["process", "telemetry"])
+def test_sampling_knows_overlapping_requests(source: SumoSource, layer_folder: Path, mode: str) -> None:
+    """All lines of a request that fails or is killed, and none of the others, however they overlap."""
+    with instance(source, layer_folder, SUMO_SAMPLE="0", SUMO_FUNCTION_LOGS=mode) as env:
+        env.all_workers()
+        events: list[Any] = [{"lines": 3, "pause_s": 0.02}] * 9
+        events[2] = events[5] = {**events[2], "end": "fail"}
+        events[7] = {**events[7], "end": "kill"}
+        answers = env.invoke_all(*events)
+    succeeded = {answer["id"] for answer in answers if "id" in answer}
+    # From the Telemetry API, only lines of the JSON format say whose they are; the others are not sampled.
+    counts = Counter(id for id, named in ids(source) if named is not None)
+    assert set(counts) & succeeded == set()
+    assert sorted(counts.values()) == ([6, 7, 7] if mode == "process" else [3, 4, 4])
+
+
+def test_what_has_no_meaning_is_said_once(source: SumoSource, layer_folder: Path) -> None:
+    """SUMO_FLUSH gets one remark, by the extension; what each worker finds wrong is said by one of them."""
+    with instance(source, layer_folder, SUMO_FLUSH="end", SUMO_PROCESSORS="app.missing") as env:
+        env.all_workers()
+    said = env.said()
+    assert len([line for line in said if "SUMO_FLUSH" in line]) == 1
+    assert len([line for line in said if "app.missing" in line or "missing" in line]) == 1, said
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("has_layer", [True, False])
+def test_a_handler_without_the_wrapper(source: SumoSource, layer_folder: Path, tmp_path: Path, has_layer: bool) -> None:
+    """With the layer the extension ships, over one connection; without it each worker does, and says so once."""
+    task = tmp_path / "task"
+    shutil.copytree(WORKERS, task)
+    text = (task / "app.py").read_text()
+    (task / "app.py").write_text(
+        "from sumo_internal import SumoHandler\n"
+        + text.replace("log.setLevel(logging.INFO)", "log.setLevel(logging.INFO)\nlog.addHandler(SumoHandler())")
+    )
+    layer = layer_folder
+    if not has_layer:
+        shutil.copytree(layer_folder / "python" / "sumo_internal", task / "sumo_internal")
+        layer = tmp_path / "empty"
+        layer.mkdir()
+    path: Any = {} if not has_layer else {"PYTHONPATH": "/var/runtime:/opt/python"}
+    with instance(source, layer, task_root=task, wrapper=None, SUMO_FLUSH_MAX_AGE_S="0.5", **path) as env:
+        env.all_workers()
+        answers = env.invoke_all(*[{"lines": 2}] * 9)
+        for answer in answers:
+            env.wait_for(f"log 1 of {answer['id']}")
+    found = ids(source)
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    counts = Counter(id for id, _ in found)
+    assert [counts[answer["id"]] for answer in answers] == [2] * 9
+    assert not has_layer or len({request.connection for request in source.requests}) == 1
+    said = env.said()
+    assert len([line for line in said if "no extension beside it" in line]) == (0 if has_layer else 1), said
