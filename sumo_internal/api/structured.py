@@ -74,7 +74,7 @@ class SumoProcessor:
         with diagnostics.guard("setting up SumoProcessor"):
             self._recorder = wiring.find_recorder()
             if self._recorder is not None:
-                is_recorded[:] = [_is_told]
+                is_recorded[:] = [_is_line_of_event]
 
     def __call__(self, logger: Any, name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         recorder = self._recorder
@@ -128,17 +128,17 @@ def _calling_logger() -> Any:
     return None
 
 
-def _is_told() -> bool:
+def _is_line_of_event() -> bool:
     """Is this thread writing the line of an event that is recorded already?"""
-    told = _last_recorded.logger
-    if told is None:
+    recorded_by = _last_recorded.logger
+    if recorded_by is None:
         return False
     frame = sys._getframe(1).f_back
     while frame is not None:
         name = frame.f_code.co_name
         if name in _BETWEEN:
             return False
-        if name == "_proxy_to_logger" and frame.f_locals.get("self") is told():
+        if name == "_proxy_to_logger" and frame.f_locals.get("self") is recorded_by():
             return True
         frame = frame.f_back
     _last_recorded.logger = None
