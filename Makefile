@@ -41,8 +41,8 @@ SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wr
 test-short: $(VENV_READY) ## Run the part of the tests that depends on the machine and its user
 	$(PYTEST) --quiet $(PARALLEL) $(SHORT) || $(ALONE)
 
-soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…)
-	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every line accounted for? (MINUTES=1, SEED=…, RUN=…)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN))
 
 soak-guest: $(VENV_READY) ## Ten minutes of functions that do everything to themselves, with the layer and without (MINUTES=1, SEED=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.guest --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(STORY),--story $(STORY))

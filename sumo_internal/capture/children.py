@@ -51,6 +51,7 @@ def follow(recorder: Recorder) -> None:
         def get_preparation_data(name: str) -> Any:
             data = prepared(name)
             with diagnostics.guard("preparing a child"):
+                recorder.spool.forks += 1
                 data["sumo_internal"] = _Beginning(recorder.state())
             return data
 

@@ -17,8 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sumo_internal.spool.segment import Segment
 
-KEPT_MAX = 64
-"""Segments that are kept at a time: eight of each process, by default."""
+KEPT_MAX = 256
+"""Segments that are kept at a time, each with a descriptor of 1,024: eight of each process, or the small ones of a
+hundred children."""
 _NAME_MAX_BYTES = 1024
 
 
@@ -70,6 +71,21 @@ class Keeper:
             pass  # nothing of ours
         finally:
             os.close(descriptor)
+
+    def save(self, folder: str) -> tuple[int, int]:
+        """Put what is not delivered into files, for the next generation of processes: this one is about to end.
+
+        Returns:
+            Lines and bytes for which there is no room.
+        """
+        lost_lines = lost_bytes = 0
+        from sumo_internal.spool import partials
+
+        for segment in self.segments():
+            if segment.pending_bytes or partials.has_any(segment):
+                lines, size_bytes = segment.save(folder)
+                lost_lines, lost_bytes = lost_lines + lines, lost_bytes + size_bytes
+        return lost_lines, lost_bytes
 
     def segments(self) -> list[Segment]:
         """What is not delivered yet, as far as is known."""

@@ -197,6 +197,11 @@ class Extension:
             diagnostics.say("warn", "they were delivered after all")
         elif lines and event.reason == "spindown" and not is_said:
             _say_lost(lines, size_bytes, f"{self._shipper.outcome} at SHUTDOWN")
+        if event.reason != "spindown" and self._keeper is not None:
+            with diagnostics.guard("saving what is in memory"):
+                lines, size_bytes = self._keeper.save(self._config.spool_dir)
+                if lines:
+                    _say_lost(lines, size_bytes, "they were in memory, and there is no room for files")
         diagnostics.say(
             "debug", f"SHUTDOWN ({event.reason}): {self._shipper.outcome}, {event.deadline_s - time.time():.3f} s left"
         )

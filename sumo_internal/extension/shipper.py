@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.reader import SpoolReader
 
+_LOOKS_MAX = 10
+"""Each fails only where a segment was delivered in the middle of it."""
 BESIDE, AT_SHUTDOWN, LAST = "beside", "at shutdown", "last"
 """Beside the function; at the environment's end; and once more there, with the account of all that was lost."""
 
@@ -102,7 +104,12 @@ class Shipper:
         if self._worker is not None and not self.is_busy:
             return self._worker.reader().left()
         where = destination(self._config)
-        return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper).left()
+        for _ in range(_LOOKS_MAX):
+            try:
+                return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper).left()
+            except ValueError:
+                pass  # what is kept in memory was just delivered, and closed, by the thread that ships
+        return 0, 0
 
 
 class _Worker:

@@ -237,9 +237,9 @@ class Drainer:
             return self._fail_over(batch, attempt, until_s, pause)
         if verdict is Verdict.DROP:
             self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
-            diagnostics.say_once(
-                "error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost"
-            )
+            # Where the count dies with the process, each such line is all that tells of them.
+            say = diagnostics.say_once if self._counts.is_kept else diagnostics.say
+            say("error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost")
         elif verdict is Verdict.HALVE:
             diagnostics.say_once(
                 "warn", "a batch is too large for Sumo Logic, or for something on the way (HTTP 413): it goes in halves"

@@ -28,6 +28,7 @@ offset   size   field                   owner    meaning
 24       8      acknowledged offset     drainer  lines up to here have been delivered, or dropped and counted
 32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
 40       8      size                    writer   the file's
+48       8      process                 writer   its number, where another process has made the segment for it; else 0
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under, and
                                                  their ``destination``, which is that of the processes that drain them
@@ -98,14 +99,19 @@ once. A segment that the extension does not have, or for which no descriptor is 
 invocation is held until it is delivered, and its lines are counted as unprotected. Each new segment is a file again as
 soon as one can be made; a full segment that was delivered has just given back the room for one.
 
+A forked child has no drainer for what is in its memory. So, where /tmp has little room left, the parent makes the
+child's first segment before the fork, in memory that both have (:mod:`sumo_internal.spool.others`). Its name has no
+process number yet; the child puts its own into the header.
+
 When the function empties the folder
 ====================================
 
 A map works on without its file. A process's own drainer drains what the process has mapped; the drainer that has a
 living child's segment mapped drains that. The next segment makes the folder, the lock and the counts again. At the end
 of each invocation the writer looks whether its files are there. The extension gets a descriptor of each segment whose
-file is gone, as it does of memory; a segment that the extension does not get is unprotected. If the last process that
-has a removed segment mapped dies before that, its lines are lost and counted nowhere.
+file is gone, as it does of memory; a segment that the extension does not get is unprotected. What children have left
+in the folder by the end of an invocation is mapped then, and fares the same. If the last process that has a removed
+segment mapped dies before that, its lines are lost and counted nowhere.
 
 Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
 another call.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
+SPARE_BYTES = 512
+"""What a place for counts needs that is no file: see :mod:`sumo_internal.spool.others`."""
 
 RETRIED, FAILED_OVER, SENT_AGAIN = "retried", "failedOver", "sentAgain"
 SPOOL_FULL, DISK_FULL, TOO_LONG, REFUSED, TOO_LARGE, DAMAGED, PLATFORM_DROPPED, BLOCKED, NO_FILE = (
@@ -85,8 +87,16 @@ _FIRST = 2
 class Counters:
     """One writer's counts. Not for two threads."""
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, spare: memoryview | None = None) -> None:
+        """Count under a name.
+
+        Args:
+            folder: Path of the spool's folder.
+            name: Whose counts these are.
+            spare: :data:`SPARE_BYTES` of memory for the counts where they can have no file, which another process sees.
+        """
         self._path = f"{folder}/{name}.tally"
+        self._spare = spare
         self._counts: memoryview | None = None
         self._inode = -1
 
@@ -95,13 +105,23 @@ class Counters:
         """Are the counts in a file? Else (there is no room, or the file was removed) they are lost with the process."""
         return is_at(self._path, self._inode)
 
+    @property
+    def is_seen(self) -> bool:
+        """Does another process learn of the counts?"""
+        return self._spare is not None or self.is_kept
+
     def keep(self) -> None:
         """Have the counts in a file, if there is room: what is counted without one would not survive the process."""
         if self.is_kept:
             return
         page, self._inode = _make(self._path)
-        if self._counts is not None:
-            page[:] = self._counts
+        if self._inode < 0 and self._spare is not None:
+            page = self._spare
+        before = self._counts
+        if before is not None and before is not page:
+            page[: len(before)] = before[: len(page)]
+            if before is self._spare:
+                before[:] = memoryview(bytes(SPARE_BYTES)).cast("Q")  # or they would count twice
         self._counts = page
 
     def add(self, reason: str, lines: int, size_bytes: int) -> None:
@@ -115,7 +135,7 @@ class Counters:
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """This writer's own counts, lines and bytes by reason; reasons without any are left out."""
-        return {} if self._counts is None else _read(self._counts)
+        return {} if self._counts is None else read(self._counts)
 
 
 def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
@@ -128,7 +148,7 @@ def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
     sums: dict[str, tuple[int, int]] = {}
     for counters in own:
         if not counters.is_kept:
-            _sum_up(sums, counters.counts())
+            sum_up(sums, counters.counts())
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".tally")]
     except OSError:
@@ -136,7 +156,7 @@ def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
     for name in names:
         page = read_file(f"{folder}/{name}", PAGE_BYTES, is_anybodys=True)  # root may look at a user's
         if len(page) == PAGE_BYTES and page[:8] == MAGIC.to_bytes(8, "little"):
-            _sum_up(sums, _read(memoryview(page).cast("Q")))
+            sum_up(sums, read(memoryview(page).cast("Q")))
     return sums
 
 
@@ -192,7 +212,8 @@ def is_empty(path: str) -> bool:
     return not any(read_file(path, PAGE_BYTES)[8:])
 
 
-def _sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
+def sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
+    """Add counts to sums."""
     for reason, (lines, size_bytes) in counts.items():
         had = sums.get(reason, (0, 0))
         sums[reason] = (had[0] + lines, had[1] + size_bytes)
@@ -219,7 +240,8 @@ def _make(path: str) -> tuple[memoryview, int]:
     return counts, inode
 
 
-def _read(counts: memoryview) -> dict[str, tuple[int, int]]:
+def read(counts: memoryview) -> dict[str, tuple[int, int]]:
+    """What a page has, lines and bytes by reason; reasons without any are left out."""
     found = {}
     for number, reason in enumerate(REASONS):
         lines, size_bytes = counts[_FIRST + 2 * number], counts[_FIRST + 2 * number + 1]

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _socket import AF_UNIX, MSG_DONTWAIT, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SCM_RIGHTS, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
 
 from sumo_internal.spool.folder import read_file, write_file
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     process is a copy, restored from a snapshot."""
 
 _FUNCTION, _TIMED_OUT = "function.json", "timed-out"
+_SEND_MAX = (0).to_bytes(8, sys.byteorder) + (5_000).to_bytes(8, sys.byteorder)
+"""``struct timeval``, 5 ms: for the extension to take what waits in its socket, where the kernel keeps no more than ten
+messages. A function that forks a hundred children sends more than that."""
 NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
 _presence = -1
@@ -150,7 +153,7 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
 
     Returns:
         Whether the extension has it, or will have it when it looks. If not, there is no extension, or it has too many
-        to look at.
+        to look at and has taken none for some milliseconds.
     """
     if not address:
         return False
@@ -158,7 +161,8 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
         sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         try:
             rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
-            sender.sendmsg([name.encode()], [rights], MSG_DONTWAIT, address)
+            sender.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_MAX)
+            sender.sendmsg([name.encode()], [rights], 0, address)
         finally:
             sender.close()
     except OSError:

@@ -15,9 +15,10 @@ from errno import EMFILE, ENFILE
 from sumo_internal import diagnostics
 from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
+from sumo_internal.spool.envelope import is_addressed
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, start_of, writer_of
 from sumo_internal.spool.segment import HEADER_BYTES, MAPPED_MAX, Segment, SegmentDamagedError, Slice
-from sumo_internal.spool.writer import has_others, is_addressed, list_segments
+from sumo_internal.spool.writer import has_others, list_segments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class SpoolReader:
         a folder takes one for each file.
         """
         assert self.own is not None, "others than whom"
+        if self.own.has_pending_others:
+            return True
         if self._looked_ns < 0 or self._looked_ns != self._changed_ns():
             return has_others(self.own)
         try:
@@ -206,12 +209,16 @@ class SpoolReader:
         found = sorted(self._foreign.items())
         while found:
             for path, segment in found:
-                has_writer = self._alive[segment.writer]
+                if segment.map.closed:  # kept memory has several readers in the extension: one has delivered it
+                    self._foreign.pop(path, None)
+                    continue
+                has_writer = self._alive.get(segment.writer, True)
                 is_final = segment.is_sealed or not has_writer  # read before the offsets: it must hold for them
                 is_whole = has_writer or self._complete_lines(segment)
                 if segment.pending_bytes:
                     yield segment, has_writer
                 elif is_final and is_whole:
+                    self._count_unprotected(segment)
                     self._foreign.pop(path).remove()
             found = self._map_waiting()
 
@@ -263,6 +270,10 @@ class SpoolReader:
                 self._waiting.append(f"{self.folder}/{name}")
         for segment in self._keeper.segments() if self._keeper is not None else ():
             self._foreign.setdefault(segment.path, segment)
+        for segment in self.own.others if self.own is not None else ():
+            is_alone = segment.is_in_memory or os.path.basename(segment.path) not in names
+            if is_alone and not segment.map.closed:
+                self._foreign.setdefault(segment.path, segment)
         self._alive = {}
         for segment in self._foreign.values():
             self._look_whether_alive(segment.writer)
@@ -295,10 +306,12 @@ class SpoolReader:
                 yield segment, False
             elif is_final:
                 own.segments.remove(segment)
-                if not segment.is_kept:
-                    lines = Slice(segment, HEADER_BYTES, segment.committed_offset)
-                    own.count(UNPROTECTED, lines.count(), lines.size_bytes)
+                self._count_unprotected(segment)
                 segment.remove()
+
+    def _count_unprotected(self, segment: Segment) -> None:
+        if not segment.is_kept and self.own is not None:
+            self.own.count(UNPROTECTED, *segment.take_unprotected())
 
     def _adopt(self, path: str) -> None:
         if path in self._foreign or path in self._strange:

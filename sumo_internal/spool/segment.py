@@ -12,7 +12,7 @@ import stat
 import sys
 from mmap import MADV_REMOVE, mmap
 
-from sumo_internal.spool.folder import is_at, open_file, unlink
+from sumo_internal.spool.folder import FolderRefusedError, is_at, open_file, open_folder, unlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CHILD_SEGMENT_BYTES = 65_536
 """The first of a forked child, which mostly has a few lines; each further one is twice as large."""
 LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 
-COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE = 1, 2, 3, 4, 5
+COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE, PROCESS = 1, 2, 3, 4, 5, 6
 ENVELOPE_OFFSET = 64
 PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
 """Where the header holds text without a line end."""
@@ -66,7 +66,7 @@ class Segment:
 
     __slots__ = (
         "path",
-        "writer",
+        "_writer",
         "map",
         "cursors",
         "envelope",
@@ -75,6 +75,7 @@ class Segment:
         "is_in_memory",
         "is_kept",
         "is_lent",
+        "unprotected_offset",
         "_inode",
     )
 
@@ -82,7 +83,7 @@ class Segment:
         self, path: str, descriptor: int, size_bytes: int, *, is_in_memory: bool = False, is_lendable: bool = False
     ) -> None:
         self.path = path
-        self.writer = os.path.basename(path).partition(".")[0]
+        self._writer = os.path.basename(path).partition(".")[0]
         self.size_bytes = size_bytes
         self.is_in_memory = is_in_memory
         """The segment never had a file; the path is only a name."""
@@ -90,6 +91,8 @@ class Segment:
         """The segment survives this process: its file does, or the extension has it."""
         self.is_lent = False
         """The extension has it although it had a file."""
+        self.unprotected_offset = HEADER_BYTES
+        """Lines up to here are counted as unprotected, if the segment is not kept."""
         self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
         self.map = _map(descriptor, size_bytes, is_lendable=is_lendable)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
@@ -134,13 +137,16 @@ class Segment:
         return segment
 
     @classmethod
-    def create_in_memory(cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool]) -> Segment:
+    def create_in_memory(
+        cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool], *, size_bytes: int = SEGMENT_BYTES
+    ) -> Segment:
         """Make a new, empty segment without a file.
 
         Args:
             path: Its name.
             envelope: Its request headers, as a JSON object.
             entrust: Gives a descriptor of it to a process that keeps it; False where there is none.
+            size_bytes: Its size.
 
         Raises:
             OSError: There is no memory.
@@ -149,9 +155,9 @@ class Segment:
         try:
             descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             try:
-                os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+                os.posix_fallocate(descriptor, 0, size_bytes)
                 fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-                segment = cls(path, descriptor, SEGMENT_BYTES, is_in_memory=True)
+                segment = cls(path, descriptor, size_bytes, is_in_memory=True)
                 segment._begin(envelope)
                 segment.is_kept = entrust(path, descriptor)
             finally:
@@ -159,9 +165,9 @@ class Segment:
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
-            # No descriptor is left: a map that has none is this process's alone.
+            # No descriptor is left: a map that has none is this process's alone, and its forked children's.
         if segment is None:
-            segment = cls(path, -1, SEGMENT_BYTES, is_in_memory=True)
+            segment = cls(path, -1, size_bytes, is_in_memory=True)
             segment._begin(envelope)
             segment.is_kept = False
         return segment
@@ -173,8 +179,12 @@ class Segment:
         self.envelope = envelope
 
     @classmethod
-    def open(cls, path: str) -> Segment:
+    def open(cls, path: str, *, is_lendable: bool = False) -> Segment:
         """Map a segment that another process wrote.
+
+        Args:
+            path: Its path.
+            is_lendable: Keep a descriptor, for :meth:`lend`.
 
         Raises:
             SegmentDamagedError: It is not one of ours, or not of this version. Set it aside.
@@ -182,12 +192,12 @@ class Segment:
         """
         descriptor = open_file(path, os.O_RDWR)
         try:
-            return cls.mapped(path, descriptor)
+            return cls.mapped(path, descriptor, is_lendable=is_lendable)
         finally:
             os.close(descriptor)
 
     @classmethod
-    def mapped(cls, path: str, descriptor: int, *, is_in_memory: bool = False) -> Segment:
+    def mapped(cls, path: str, descriptor: int, *, is_in_memory: bool = False, is_lendable: bool = False) -> Segment:
         """Map what another process wrote; the descriptor stays the caller's.
 
         Raises:
@@ -198,7 +208,7 @@ class Segment:
         is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
         if not is_ours or not HEADER_BYTES <= status.st_size <= SEGMENT_BYTES:
             raise SegmentDamagedError(f"{path}: not a file of ours of at most {SEGMENT_BYTES} bytes")
-        segment = cls(path, descriptor, status.st_size, is_in_memory=is_in_memory)
+        segment = cls(path, descriptor, status.st_size, is_in_memory=is_in_memory, is_lendable=is_lendable)
         cursors = segment.cursors
         if cursors[0] != MAGIC:
             raise SegmentDamagedError(f"{path}: unknown format")
@@ -209,6 +219,15 @@ class Segment:
         if not _is_envelope(segment.envelope):
             raise SegmentDamagedError(f"{path}: its request headers cannot be read")
         return segment
+
+    @property
+    def writer(self) -> str:
+        """The name of the writer. A forked child whose first segment its parent has made says its number in there."""
+        try:
+            process = self.cursors[PROCESS]
+        except ValueError:  # closed by another thread's reader
+            process = 0
+        return f"{self._writer.removesuffix('-p0')}-p{process}" if process else self._writer
 
     @property
     def committed_offset(self) -> int:
@@ -255,6 +274,12 @@ class Segment:
             end = begin + _verified_bytes(self.map[begin:end])
         return Slice(self, begin, end) if end > begin else None
 
+    def take_unprotected(self) -> tuple[int, int]:
+        """Lines and bytes that have come since this was asked last."""
+        piece = Slice(self, self.unprotected_offset, self.cursors[COMMITTED])
+        self.unprotected_offset = piece.end
+        return piece.count(), piece.size_bytes
+
     def last_line(self) -> bytes:
         """The line committed last; empty where there is none. Acknowledged lines stay where they are."""
         end = max(HEADER_BYTES, self.cursors[COMMITTED] - 1)
@@ -264,6 +289,7 @@ class Segment:
         """Give all of it back, with the mapping; slices of it must be gone."""
         if self.is_in_memory or self.is_unlinked:
             # The process that keeps a descriptor of this segment looks at the segment when it gets the next one.
+            self.cursors[SEALED] = 1
             try:
                 self.map.madvise(MADV_REMOVE, HEADER_BYTES, self.size_bytes - HEADER_BYTES)
             except OSError:
@@ -288,6 +314,28 @@ class Segment:
         except OSError:
             pass
         return False
+
+    def save(self, folder: str) -> tuple[int, int]:
+        """Make a file of what has none, when no process writes to it any more and none drains it.
+
+        Returns:
+            Lines and bytes that are pending and for which there is no room.
+        """
+        _, number, _ = self.path.rsplit("/", 1)[1].split(".", 2)
+        piece = Slice(self, self.acknowledged_offset, self.committed_offset)
+        try:
+            open_folder(folder)
+            copy = Segment.create(
+                f"{folder}/{self.writer}.{number}.spool", bytes(self.envelope), size_bytes=self.size_bytes
+            )
+        except (OSError, FolderRefusedError):
+            return piece.count(), piece.size_bytes
+        copy.map[ENVELOPE_OFFSET : piece.end] = self.map[ENVELOPE_OFFSET : piece.end]
+        for field in (ACKNOWLEDGED, SENT, SEALED, COMMITTED):
+            copy.cursors[field] = self.cursors[field]
+        copy.close()
+        self.cursors[ACKNOWLEDGED] = piece.end
+        return 0, 0
 
     def close(self) -> None:
         """Give the mapping back at once; slices of it must be gone."""

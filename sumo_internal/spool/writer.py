@@ -14,8 +14,17 @@ from mmap import mmap
 from weakref import WeakSet
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.counters import BLOCKED, DISK_FULL, LOSSES, NO_FILE, SPOOL_FULL, TOO_LONG, Counters
-from sumo_internal.spool.envelope import DESTINATION
+from sumo_internal.spool.counters import (
+    BLOCKED,
+    DISK_FULL,
+    LOSSES,
+    NO_FILE,
+    SPOOL_FULL,
+    TOO_LONG,
+    UNPROTECTED,
+    Counters,
+)
+from sumo_internal.spool.envelope import DESTINATION, is_addressed
 from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_file, open_folder, start_of, writer_of
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.partials import Partials
@@ -28,6 +37,7 @@ from sumo_internal.spool.segment import (
     INFO,
     LINE_MAX_BYTES,
     NO_ROOM,
+    PROCESS,
     SEALED,
     SEGMENT_BYTES,
     WARNING,
@@ -39,6 +49,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sumo_internal.spool.others import SharedCounts
+
+    Prepared = tuple[Segment | None, str, memoryview]
+    """What a parent has made for a child: the first segment, half of its name, and a place for counts."""
+
 _ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
 """Ends of lines, with the last two digits of their ids."""
 SEGMENTS_MIN = 3
@@ -49,6 +64,8 @@ _ROLL_ATTEMPTS_MAX = 5
 """Attempts at a new segment while the function keeps emptying the folder; making one takes less than a millisecond."""
 _STOP_ATTEMPTS_MAX = 100
 """Attempts at the turn before a snapshot and behind it; each takes :data:`sumo_internal.spool.turn.WAIT_S` at most."""
+_TICK_NS = 20_000_000
+"""A folder that was changed so short a time ago may be changed again without its time showing it."""
 _RETRY_AFTER_S = 0.1
 """After the disk refused a segment, appending does not ask again for this long: asking costs two system calls."""
 LENDABLE_MAX = 16
@@ -59,6 +76,9 @@ FORKS_PER_WAKE = 64
 WORKERS_MAX = 256
 """Workers of a managed instance whose segments, a megabyte each, take none of the spool's room. Lambda has 16 for each
 virtual CPU."""
+CHILDREN_ROOM_BYTES = 8_000_000
+"""With less room than this in /tmp a forked child gets its first segment from its parent, in memory: this is the room
+for the files of a hundred children that were forked before one of them wrote anything."""
 LEFT_MAX_LINES = 2_000
 LEFT_MAX_BYTES = 1_000_000
 """Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted. A collection of
@@ -106,6 +126,14 @@ class Spool:
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
         self.forks = 0
+        self.others: list[Segment] = []
+        """Segments of other processes that are held here, so that they outlive their files. What is in memory is in
+        this list until it is delivered; the list is only ever replaced, or appended to."""
+        self._shared_counts: SharedCounts | None = None
+        """Counts of forked children that could make no file for them."""
+        self._prepared: dict[int, Prepared] = {}
+        """By thread: what the fork that it is in the middle of needs."""
+        self._held_at = (0, -1)
         self._wake_offset = SEGMENT_BYTES
         self._has_ids = has_ids
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
@@ -116,31 +144,36 @@ class Spool:
         self.held_segments_max = max(1, max_segments // 4)
         """Bound on held segments, on top of the others."""
         self._reserved_bytes = -(-max_segments // 10) * SEGMENT_BYTES
-        self._memory_max_segments = memory_max_bytes // SEGMENT_BYTES
+        self._memory_max_bytes = memory_max_bytes
         self._keeper = keeper
         self.destination = envelope.get(DESTINATION, "")
         self._envelope = _packed(envelope)
         self._problem = f"no file can be made in {folder}"
+        self._is_folder_refused = False
         try:
             open_folder(folder)
         except FolderRefusedError as error:
-            if not self._memory_max_segments:
+            if memory_max_bytes < SEGMENT_BYTES:
                 raise
             self._problem = str(error)
+            self._is_folder_refused = True
         self.partials = Partials(self._prepare)
         """Text without a line end."""
         self._begin_life(is_child=is_child)
         _spools.add(self)
 
-    def _begin_life(self, *, is_child: bool = False) -> None:
+    def _begin_life(self, *, is_child: bool = False, prepared: Prepared | None = None) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
 
         A child inherits the parent's map but not the right to write to it (invariant 1), and does not inherit the lock
-        file at all. The child's first segment is made when the child first has a line.
+        file at all. The child's first segment is made when the child first has a line, or was made by its parent.
         """
+        segment, identity, spare = prepared or (None, os.urandom(6).hex(), None)
         self.segments.clear()
         self.writers: tuple[str, ...] = ()
         """Every name that the writer of :attr:`segments` has had."""
+        self.others, self._shared_counts = [], None
+        self._prepared.clear()
         self._is_child = is_child
         self._turn = Turn()
         self._owner = self._turn.owner
@@ -150,13 +183,17 @@ class Spool:
         """Lines that were appended out of turn. The first may be on its way into the spool; then it belongs to the
         thread that has the turn."""
         self._uncounted: deque[tuple[str, int, int]] = deque()
-        self._draw_name()
+        self._take_name(identity, spare)
         self.partials.forget()
         self._have_no_segment()
+        if segment is not None:
+            segment.cursors[PROCESS] = os.getpid()
+            self._segment_number = 1
+            self._go_on(segment, is_reserved=False)
 
-    def _draw_name(self) -> None:
-        """Draw a writer's name, under which there are no lines, no counts and no lock yet."""
-        self.writer = f"{os.urandom(6).hex()}-p{os.getpid()}"
+    def _take_name(self, identity: str, spare: memoryview | None = None) -> None:
+        """Take a writer's name, under which there are no lines, no counts and no lock yet."""
+        self.writer = f"{identity}-p{os.getpid()}"
         self.writers = (*self.writers, self.writer)
         self._hundreds = -1
         self._number = self._next_hundred()
@@ -165,7 +202,7 @@ class Spool:
         self._retry_at_s = 0.0
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
-        self.counters = Counters(self.folder, self.writer)
+        self.counters = Counters(self.folder, self.writer, spare)
 
     def stop(self) -> None:
         """Give no line an id until :meth:`go_on`: lines wait in memory, within the bounds of those left out of turn.
@@ -198,7 +235,7 @@ class Spool:
 
     def _become_another(self, envelope: dict[str, str]) -> None:
         life, counts, cursors = self._life, self.counters, self._cursors if self._map is not None else None
-        self._draw_name()
+        self._take_name(os.urandom(6).hex())
         self._envelope = _packed(envelope)
         self._have_no_segment()  # what has no line end goes along
         if cursors is not None:
@@ -348,19 +385,21 @@ class Spool:
             except OSError as error:
                 reason = DISK_FULL if error.errno in NO_ROOM else NO_FILE
                 break
-        if self._roll_in_memory():
+        if self._roll_in_memory(size_bytes):
             return True
         self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, reason, False
         return self._refuse(reason, size_bytes)
 
-    def _roll_in_memory(self) -> bool:
+    def _roll_in_memory(self, size_bytes: int) -> bool:
         """Go on to a new segment without a file, within the bound. Returns whether there is one."""
-        if sum(segment.is_in_memory for segment in list(self.segments)) >= self._memory_max_segments:
+        new_bytes = self._next_size(size_bytes)
+        taken_bytes = sum(segment.size_bytes for segment in list(self.segments) if segment.is_in_memory)
+        if taken_bytes + new_bytes > self._memory_max_bytes:
             return False
         self._segment_number = number = self._segment_number + 1
         try:
             path = f"{self.folder}/{self.writer}.{number:06d}.memory"
-            segment = Segment.create_in_memory(path, self._envelope, self._entrust)
+            segment = Segment.create_in_memory(path, self._envelope, self._entrust, size_bytes=new_bytes)
         except OSError:
             return False
         if not segment.is_kept and self._is_child:
@@ -379,7 +418,15 @@ class Spool:
         return True
 
     def _entrust(self, name: str, descriptor: int) -> bool:
+        """Give a descriptor of a segment to the extension; returns whether the extension has it."""
         return entrust(self._keeper, name, descriptor)
+
+    def _next_size(self, size_bytes: int) -> int:
+        """The size of the next segment, which is to have room for a line of this size."""
+        if not self._is_child:
+            return SEGMENT_BYTES
+        needed_bytes = -(-(HEADER_BYTES + size_bytes) // HEADER_BYTES) * HEADER_BYTES
+        return min(SEGMENT_BYTES, max(CHILD_SEGMENT_BYTES, 2 * self._limit_offset, needed_bytes))
 
     def _roll(self, is_urgent: bool, size_bytes: int) -> bool:
         """Go on to a new segment with room for a line, within the bound. Returns whether there is one.
@@ -390,10 +437,7 @@ class Spool:
             FolderRefusedError: The folder is not ours any more.
         """
         number = self._segment_number + 1
-        new_bytes = SEGMENT_BYTES
-        if self._is_child:
-            needed_bytes = -(-(HEADER_BYTES + size_bytes) // HEADER_BYTES) * HEADER_BYTES
-            new_bytes = min(SEGMENT_BYTES, max(CHILD_SEGMENT_BYTES, 2 * self._limit_offset, needed_bytes))
+        new_bytes = self._next_size(size_bytes)
         taken_bytes, others_bytes = self._taken_bytes()
         # A child's first segment is on top of the bound, within a bound of its own: hundreds of children may have one
         # each.
@@ -466,7 +510,7 @@ class Spool:
             raise
         except Exception as error:  # there is no line that would be lost by it
             diagnostics.pass_on(error)
-            if not self._roll_in_memory():
+            if not self._roll_in_memory(0):
                 reason = DISK_FULL if getattr(error, "errno", None) in NO_ROOM else NO_FILE
                 self._retry_at_s, self._refusal = time.monotonic() + _RETRY_AFTER_S, reason
 
@@ -523,7 +567,7 @@ class Spool:
     def _refuse(self, reason: str, size_bytes: int) -> bool:
         """Count a line for which there is no room."""
         self.counters.add(reason, 1, size_bytes)
-        if self._is_child and not self.counters.is_kept:  # and the child has no drainer to say so before it ends
+        if self._is_child and not self.counters.is_seen:  # and the child has no drainer to say so before it ends
             diagnostics.say_once(
                 "error", f"lines of a forked child are lost: {LOSSES[reason]}, nor can they be counted"
             )
@@ -551,14 +595,18 @@ class Spool:
             diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
     def _mend(self) -> None:
+        self._hold_others()
+        self._count_unprotected()
         if self._map is not None and self.segments[-1].is_in_memory:
             try:
                 self._roll(is_urgent=False, size_bytes=0)
             except (OSError, FolderRefusedError):
                 return  # as it was
-        for segment in list(self.segments):
-            if segment.is_kept and not segment.is_lent and segment.is_unlinked:
-                segment.is_lent = segment.is_kept = segment.lend(self._entrust)
+        is_taken = True  # if not, nothing more is now: each try may take milliseconds
+        for segment in [*self.segments, *self.others]:
+            if not segment.is_lent and segment.is_unlinked and not segment.map.closed:
+                is_taken = segment.is_lent = segment.is_kept = is_taken and segment.lend(self._entrust)
+        self._count_unprotected()
         is_removed = self._map is not None and self.segments[-1].is_unlinked
         if is_removed:
             cursors = self._cursors
@@ -569,11 +617,85 @@ class Spool:
             open_folder(self.folder)
             self.counters.keep()
 
+    def _count_unprotected(self) -> None:
+        """Count what a kill would lose from now on: the count is in a file, and survives it."""
+        for segment in [*self.segments, *self.others]:
+            try:
+                if not segment.is_kept and not segment.map.closed:
+                    lines, size_bytes = segment.take_unprotected()
+                    if lines:
+                        self.counters.add(UNPROTECTED, lines, size_bytes)
+            except ValueError:
+                pass  # the drainer has just closed it
+
+    def _hold_others(self) -> None:
+        """Hold what children have left in the folder, which the function may empty before that is delivered."""
+        if self._shared_counts is not None:
+            for reason, (lines, size_bytes) in self._shared_counts.news().items():
+                self.counters.add(reason, lines, size_bytes)
+        if not self.forks:
+            return
+        try:
+            changed_ns = os.stat(self.folder).st_mtime_ns
+            if (self.forks, changed_ns) == self._held_at and time.time_ns() - changed_ns > _TICK_NS:
+                return
+            paths = list_segments(self.folder)
+        except OSError:
+            return
+        self._held_at = (self.forks, changed_ns)
+        from sumo_internal.spool import others  # most functions have no children
+
+        paths = [path for path in paths if os.path.basename(path).partition(".")[0] not in self.writers]
+        self.others = others.hold(others.unfinished(self.others), paths, self.destination)
+
+    def is_short_of_room(self) -> bool:
+        """Would a child that is forked now find no room for its files?"""
+        if self._is_folder_refused or (self.segments and self.segments[-1].is_in_memory):
+            return True
+        for path in (self.folder, os.path.dirname(self.folder)):
+            try:
+                status = os.statvfs(path)
+            except OSError:
+                continue  # the function has removed the folder
+            return status.f_bavail * status.f_frsize < CHILDREN_ROOM_BYTES
+        return False
+
+    def begin_fork(self) -> None:
+        """A child is about to be forked by this thread."""
+        self._prepared.pop(get_ident(), None)
+        if not self._is_child and self._memory_max_bytes and self.is_short_of_room():
+            from sumo_internal.spool import others
+
+            if self._shared_counts is None:
+                self._shared_counts = others.SharedCounts()
+            self.others = others.unfinished(self.others)
+            identity = os.urandom(6).hex()
+            path = f"{self.folder}/{identity}-p0.000001.memory"
+            segment = others.prepare(self.others, path, self._envelope, self._entrust, self._memory_max_bytes)
+            self._prepared[get_ident()] = segment, identity, self._shared_counts.next_place()
+
+    def end_fork(self, *, is_child: bool) -> None:
+        """The child is there: go on as what we are."""
+        prepared = self._prepared.pop(get_ident(), None)
+        if is_child:
+            self._begin_life(is_child=True, prepared=prepared)
+        elif prepared is not None and prepared[0] is not None:
+            self.others.append(prepared[0])
+
+    @property
+    def has_pending_others(self) -> bool:
+        """Are there lines in what is held here of other processes?"""
+        try:
+            return any(segment.pending_bytes for segment in self.others if not segment.map.closed)
+        except ValueError:
+            return True  # the drainer has just closed one; the next look tells
+
     @property
     def is_unprotected(self) -> bool:
         """Are lines in the memory of this process alone? A kill would lose them."""
         try:
-            return any(not segment.is_kept and segment.pending_bytes for segment in list(self.segments))
+            held = [*self.segments, *(segment for segment in self.others if not segment.map.closed)]
+            return any(not segment.is_kept and segment.pending_bytes for segment in held)
         except ValueError:
             return True  # the drainer has just closed one; the next look tells
 
@@ -609,9 +731,15 @@ def _packed(envelope: dict[str, str]) -> bytes:
 _spools: WeakSet[Spool] = WeakSet()
 
 
+def _before_fork() -> None:
+    for spool in list(_spools):
+        with diagnostics.guard("preparing for a child"):
+            spool.begin_fork()
+
+
 def _after_fork() -> None:
     for spool in list(_spools):
-        spool._begin_life(is_child=True)
+        spool.end_fork(is_child=True)
         if spool.on_fork is not None:
             spool.on_fork()
 
@@ -619,13 +747,14 @@ def _after_fork() -> None:
 def _after_fork_in_parent() -> None:
     """Every so many children, wake the drainer: what children leave is not to use up their bound."""
     for spool in list(_spools):
+        spool.end_fork(is_child=False)
         spool.forks += 1
         if spool.forks % FORKS_PER_WAKE == 0 and spool.on_backlog is not None:
             spool.on_backlog()
 
 
 # One hook for all spools: what is registered here stays for ever.
-os.register_at_fork(after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
 
 
 def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
@@ -643,20 +772,14 @@ def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str
 
 def has_others(own: Spool) -> bool:
     """Has another writer (the extension, a forked child, a process that has died) lines that are not acknowledged?"""
+    if own.has_pending_others:
+        return True
     try:
         paths = list_segments(own.folder)
     except OSError:
         return False  # what cannot be listed cannot be drained either
     others = [path for path in paths if os.path.basename(path).partition(".")[0] not in own.writers]
     return any(_is_pending(path, own.destination) for path in others)
-
-
-def is_addressed(envelope: bytes, destination: str) -> bool:
-    """Are a segment's lines to go where a process's go? Without an address, on either side, they are."""
-    try:
-        return not destination or json.loads(envelope).get(DESTINATION, destination) == destination
-    except (ValueError, AttributeError, RecursionError):
-        return True  # damaged: the drainer says so
 
 
 def _is_pending(path: str, destination: str) -> bool:

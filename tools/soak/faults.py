@@ -97,21 +97,50 @@ class Passage(socketserver.BaseRequestHandler):
 
 
 class Names:
-    """Look-ups of names by the function's process: they work, or hang for as long as a resolver's do.
+    """The one name server that an isolated environment asks: it knows one address for all names, or is silent."""
 
-    The soak's function, which shares its process with the sidecar, waits in ``socket.getaddrinfo`` while a file is
-    there: to the thread that asks it is the same as a name server that does not answer.
-    """
+    NAME = "source.test"
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.variables = {"SOAK_NAMES_HANG": str(file)}
+    def __init__(self) -> None:
+        """Listen on an address of its own; needs root."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for number in range(2, 255):
+            self.address = f"127.0.53.{number}"
+            with contextlib.suppress(OSError):  # another soak has it
+                self._socket.bind((self.address, 53))
+                break
+        self._is_silent = False
+        threading.Thread(target=self._serve, daemon=True).start()
 
     def hang(self) -> None:
-        self._file.touch()
+        """Answer no question."""
+        self._is_silent = True
 
     def resolve(self) -> None:
-        self._file.unlink(missing_ok=True)
+        """Answer again."""
+        self._is_silent = False
+
+    def close(self) -> None:
+        """End."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                question, asker = self._socket.recvfrom(512)
+                if question and not self._is_silent:
+                    self._socket.sendto(_answer(question), asker)
+
+
+def _answer(question: bytes) -> bytes:
+    """127.0.0.1, to the question for an IPv4 address; to any other that there is none (RFC 1035, 4.1)."""
+    end = question.index(b"\0", 12) + 5
+    has_address = question[end - 4 : end - 2] == b"\0\1"
+    head = question[:2] + b"\x81\x80\0\1" + bytes([0, has_address]) + bytes(4)
+    address = b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4\x7f\0\0\1" if has_address else b""
+    return head + question[12:end] + address
 
 
 SECOND_DRAINER = """

@@ -2,13 +2,19 @@
 
 One environment of the model after the other, each with the real layer and a function that numbers its lines: the
 source throttles, fails, refuses, redirects, resets, hangs, drips, lies and loses answers, with TLS or without; names
-do not resolve; the failover bucket refuses, is slow or is gone; a second drainer takes its turn; the function fills
-/tmp; the environment freezes at random instants; the runtime is killed, runs into its timeout, is shut down, and comes
-back in the same /tmp. What happens is ``faults``', what became of the lines is ``books``' to say.
+do not resolve; the failover bucket refuses, is slow or is gone; a second drainer takes its turn. The function fills
+/tmp, from the start, for a while or for good, empties it, gives it to everybody, forks by the hundred, uses up its
+descriptors, writes odd records and text without a line end, or makes a handler of ours late and without the wrapper.
+The environment freezes at random instants; the runtime is killed, runs into its timeout, is shut down, and comes back
+in the same /tmp. What happens outside is ``faults``', what became of the lines is ``books``' to say.
 
 A seed decides what is to happen; when exactly it happens, and so what comes of it, is the machine's affair. The exit
 code is 1 if a line is missing that no counter has, if one was changed on its way, if more came twice than was counted
 as sent again or was under way when an answer did not come, or if the source has something to complain about.
+
+What is promised nowhere is not tried: a kill in the very invocation in which /tmp was emptied or no descriptor was
+left, or of a process whose lines Lambda alone has. Nor are counts looked for that the function itself has removed:
+where /tmp is emptied, nothing happens that would have to be counted.
 """
 
 from __future__ import annotations
@@ -51,11 +57,27 @@ CONNECTIONS = 16
 INTERRUPTING = ("freeze", "exit", "SIGTERM", "SIGKILL")
 """What of the environment's timeline leaves a batch without its answer."""
 LISTED_MAX = 30
-"""Of what is wrong; everything is counted."""
+"""Of what is wrong in an environment; everything is counted."""
 SMALL_TMP_MB = 6
 """Where the function fills /tmp: room for a few segments, and full within milliseconds."""
 OUTSIDE = Path("/run")
 """Where isolated environments see the machine's files: /tmp is their own."""
+WRAPPED = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper"}
+DROPINS = ("0", "1.2", "call")
+"""When a handler of ours is made where there is no wrapper: seconds after the import began, or in the second call."""
+QUIET: dict[str, Any] = {
+    "acts": [],
+    "lines": 1,
+    "threads": 0,
+    "forks": 0,
+    "crowd": 0,
+    "is_queue": False,
+    "starves": False,
+    "leaves_text": False,
+    "frees": True,
+    "sleep_s": 0.5,
+}
+"""An invocation in which nothing happens but a line."""
 
 
 class Run:
@@ -68,14 +90,22 @@ class Run:
         self._aws = aws
         self._folder = folder
         self._tmp = folder / "tmp"
-        self._is_tls = draw.random() < 0.3
-        self._is_small = draw.random() < 0.2 and Environment.isolation_available() is None
-        self._has_second_drainer = draw.random() < 0.3 and not self._is_small
+        is_isolated = draw.random() < 0.5 and Environment.isolation_available() is None
+        self._is_tls = draw.random() < 0.3 and not is_isolated
+        self._is_small = is_isolated and draw.random() < 0.6
+        self._is_isolated = is_isolated
+        self._has_second_drainer = draw.random() < 0.3 and not is_isolated
         self._bucket = f"soak-{number}" if draw.random() < 0.5 else None
         self._limit_bytes = draw.choice((None, None, None, 30_000, 200_000))
         self._spool_max_mb = draw.choice((None, None, 3, 8))
         self._flush = draw.choice(("auto", "end", "next"))
+        self._dropin = draw.choice(DROPINS) if draw.random() < 0.15 else ""
+        self._is_emptied = draw.random() < 0.2
+        self._fills_at_start = self._is_small and draw.random() < 0.3
         self._is_healed = draw.random() < 0.8
+        if self._is_emptied:  # with the drainers' lock
+            self._limit_bytes = self._spool_max_mb = None
+            self._has_second_drainer = False
         self._interrupted_at_s: list[float] = []
         self.happened: Counter[str] = Counter()
 
@@ -90,7 +120,11 @@ class Run:
                 *([f"{self._spool_max_mb} MB of spool"] if self._spool_max_mb else []),
                 *([f"at most {self._limit_bytes} B a batch"] if self._limit_bytes else []),
                 *(["TLS"] if self._is_tls else []),
+                *(["isolated"] if self._is_isolated else []),
                 *([f"{SMALL_TMP_MB} MB of /tmp"] if self._is_small else []),
+                *(["full from the start"] if self._fills_at_start else []),
+                *(["emptied"] if self._is_emptied else []),
+                *([f"a late handler ({self._dropin})"] if self._dropin else []),
                 *(["a second drainer"] if self._has_second_drainer else []),
                 *([] if self._is_healed else ["never healed"]),
             ]
@@ -99,11 +133,12 @@ class Run:
     def go(self, until_s: float) -> Books:
         """Run until then, and draw up the books."""
         with contextlib.ExitStack() as stack:
-            place = OUTSIDE if self._is_small else self._folder
+            place = OUTSIDE if self._is_isolated else self._folder
             self._notes = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sumo-soak-", dir=place)))
             self._notes.chmod(0o777)
-            self._names = Names(self._notes.with_suffix(".hang"))
-            stack.callback(self._names.resolve)
+            self._names = Names() if self._is_isolated else None
+            if self._names is not None:
+                stack.callback(self._names.close)
             if self._bucket:
                 region = {"LocationConstraint": REGION}
                 self._aws.client("s3").create_bucket(Bucket=self._bucket, CreateBucketConfiguration=region)
@@ -140,6 +175,8 @@ class Run:
             list(self._stored()),
             interrupted_at_s=self._interrupted_at_s,
             puts_unanswered=self._door.answers_lost,
+            said=[line.text for line in env.cloudwatch] if self._is_small or self._is_emptied else [],
+            are_counts_whole=not self._is_emptied,
         )
         books.wrong += [f"the source complains: {problem}" for problem in self._source.problems]
         return books
@@ -147,7 +184,7 @@ class Run:
     @property
     def _url(self) -> str:
         """The endpoint, with a name that has to be looked up."""
-        return self._source.url.replace("127.0.0.1", "localhost")
+        return self._source.url.replace("127.0.0.1", "localhost" if self._names is None else Names.NAME)
 
     @property
     def _trust(self) -> dict[str, str]:
@@ -160,9 +197,9 @@ class Run:
 
     def _environment(self) -> Environment:
         variables = {
-            "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+            **({"SOAK_DROPIN_DELAY_S": self._dropin} if self._dropin else WRAPPED),
+            **({"SOAK_FILLS_AT_START": "1"} if self._fills_at_start else {}),
             "SUMO_HTTP_ENDPOINT": self._url,
-            **self._names.variables,
             **self._trust,
             "SUMO_LOG_TYPES": "function",
             "SUMO_FLUSH": self._flush,
@@ -177,9 +214,9 @@ class Run:
                 "SUMO_S3_BUCKET_REGION": REGION,
                 "AWS_ENDPOINT_URL": self._door.url,
             }
-        where: dict[str, Any] = (
-            {"isolated": True, "tmp_size_mb": SMALL_TMP_MB} if self._is_small else {"tmp": self._tmp}
-        )
+        where: dict[str, Any] = {"tmp_size_mb": SMALL_TMP_MB} if self._is_small else {"tmp": self._tmp}
+        if self._names is not None:
+            where |= {"isolated": True, "name_server": self._names.address}
         return Environment(
             self._runtime, FUNCTION, layer=self._layer, variables=variables, timeout_s=TIMEOUT_S, **where
         )
@@ -188,22 +225,11 @@ class Run:
         """Run one invocation; while it does, things happen."""
         draw = self._draw
         self._change_weather()
-        event: dict[str, Any] = {
-            "name": f"i{number}",
-            "notes": str(self._notes),
-            "lines": int(300 ** draw.random()),
-            "threads": draw.choice((0, 0, 1, 3)),
-            "forks": draw.choice((0, 0, 0, 1, 2)),
-            "sleep_s": draw.choice((0, 0, 0.05, 0.3, 0.8)) if draw.random() < 0.95 else 60.0,
-            "fills": False,
-        }
-        is_killed = draw.random() < 0.15
-        if self._is_small:
-            # Where there is no room for a count either, it does not outlive its process: no process is killed, and
-            # there are no children, which would begin theirs on a full disk.
-            event |= {"fills": draw.random() < 0.5, "forks": 0, "sleep_s": min(1.0, event["sleep_s"])}
-            is_killed = False
-            self.happened["/tmp filled"] += event["fills"]
+        event = self._event(number)
+        is_safe = "empty" not in event["acts"] and not event["starves"] and self._dropin != "call"
+        is_killed = draw.random() < 0.15 and is_safe
+        if not is_safe:
+            event["sleep_s"] = min(1.0, event["sleep_s"])
         handle: Handle = env.begin_invoke(event)
         over = waiting.submit(handle.finish)
         while not wait([over], draw.uniform(0.0, 0.3)).done:
@@ -223,6 +249,30 @@ class Run:
         self.happened["invocation"] += 1
         self.happened[over.result().status] += 1
 
+    def _event(self, number: int) -> dict[str, Any]:
+        """What the function does in an invocation."""
+        draw = self._draw
+        chances = {"fill": 0.5 * self._is_small, "empty": 0.3 * self._is_emptied, "modes": 0.05}
+        event = {
+            **QUIET,
+            "name": f"{'L' if self._dropin else ''}i{number}",
+            "notes": str(self._notes),
+            "acts": [name for name, chance in chances.items() if draw.random() < chance],
+            "lines": int(300 ** draw.random()),
+            "threads": draw.choice((0, 0, 1, 3)),
+            "forks": draw.choice((0, 0, 0, 1, 2)),
+            "crowd": draw.randint(20, 150) if draw.random() < 0.1 else 0,
+            "is_queue": draw.random() < 0.5,
+            "starves": draw.random() < 0.1,
+            "leaves_text": draw.random() < 0.3 and not self._dropin,
+            "frees": draw.random() < 0.5,
+            "sleep_s": draw.choice((0, 0, 0.05, 0.3, 0.8)) if draw.random() < 0.95 else 60.0,
+        }
+        self.happened.update({f"the function: {act}": 1 for act in event["acts"]})
+        for name in ("crowd", "starves", "leaves_text"):
+            self.happened[f"the function: {name.replace('_', ' ')}"] += bool(event[name])
+        return event
+
     def _between(self, env: Environment) -> None:
         """What happens while the environment is frozen: nothing, for some time; or its shutdown."""
         draw = self._draw
@@ -240,8 +290,8 @@ class Run:
         if self._is_healed:
             self._clear_up()
             for number in range(2):
-                quiet = {"name": f"q{number}", "notes": str(self._notes), "lines": 1, "threads": 0, "forks": 0}
-                env.invoke({**quiet, "sleep_s": 0.5, "fills": False})
+                name = f"{'L' if self._dropin else ''}q{number}"
+                env.invoke({**QUIET, "name": name, "notes": str(self._notes)})
                 env.shutdown()
         self.happened["shutdown"] += 3
 
@@ -251,7 +301,8 @@ class Run:
         self._interrupted_at_s.append(time.time())
 
     def _clear_up(self) -> None:
-        self._names.resolve()
+        if self._names is not None:
+            self._names.resolve()
         self._source.resume_listening()
         self._source.default = ACCEPT
         self._hang_up()
@@ -270,14 +321,14 @@ class Run:
             self._source.pause_listening(silent=draw.random() < 0.5)
             self._hang_up()
             self.happened["nobody listens"] += 1
-        elif kind < 0.6:
+        elif kind < 0.6 and self._names is not None:
             self._names.hang()
             self._hang_up()
             self.happened["the name does not resolve"] += 1
         else:
             self._door.state = draw.choice(DOORS)
             self._source.resume_listening()
-            name = draw.choice(list(FAULTS))
+            name = draw.choice([name for name in FAULTS if not (self._is_emptied and name == "400")])
             self._source.default = FAULTS[name]
             self.happened[name] += 1
             if draw.random() < 0.3:
@@ -294,7 +345,9 @@ class Run:
                 yield [json.loads(line) for line in gzip.decompress(body).splitlines()]
 
 
-def soak(console: Console, minutes: float, seed: int, layer: Path, run_s: float = RUN_S) -> tuple[Books, Counter[str]]:
+def soak(
+    console: Console, minutes: float, seed: int, layer: Path, run_s: float = RUN_S, only: int | None = None
+) -> tuple[Books, Counter[str]]:
     """Run one environment after the other, and return the books of all.
 
     Args:
@@ -303,6 +356,7 @@ def soak(console: Console, minutes: float, seed: int, layer: Path, run_s: float 
         seed: What is to happen.
         layer: The unpacked layer.
         run_s: For one environment.
+        only: The number of the one environment that is run.
     """
     total, happened = Books(), Counter[str]()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
@@ -313,9 +367,11 @@ def soak(console: Console, minutes: float, seed: int, layer: Path, run_s: float 
         aws = stack.enter_context(AwsServer())
         begun_s = time.monotonic()
         end_s = begun_s + minutes * 60
-        runs = itertools.count(1)
+        runs = itertools.count(1) if only is None else iter([only])
         while (now_s := time.monotonic()) < end_s:
-            number = next(runs)
+            number = next(runs, 0)
+            if not number:
+                break
             draw = Random(f"{seed}/{number}")
             own = folder / f"run-{number}"
             own.mkdir()
@@ -323,6 +379,8 @@ def soak(console: Console, minutes: float, seed: int, layer: Path, run_s: float 
             progress.update(bar, description=f"run {number}: {run.setting}", completed=now_s - begun_s)
             books = run.go(min(end_s, now_s + run_s))
             console.print(_row(number, run, books))
+            for line in books.wrong[:LISTED_MAX]:
+                console.print(f"    {line}", style="red", markup=False)
             total.add(books)
             happened += run.happened
     return total, happened
@@ -332,7 +390,7 @@ def _row(number: int, run: Run, books: Books) -> str:
     verdict = "[red]WRONG[/red]" if books.wrong else "[green]balanced[/green]"
     return (
         f"{number:3} {verdict} {books.logged:6} logged = {books.at_sumo} at Sumo + {books.in_bucket} in S3 "
-        f"+ {books.counted} counted + {books.in_spool} left   [dim]{run.setting}[/dim]"
+        f"+ {books.counted} counted + {books.in_spool} left   [dim]{run.setting}; {dict(books.counts)}[/dim]"
     )
 
 
@@ -366,18 +424,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Random faults, and whether every line is accounted for.")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long; 10 by default")
     parser.add_argument("--seed", type=int, default=randbelow(1_000_000), help="what is to happen; drawn by default")
+    parser.add_argument("--run", type=int, help="only the environment of this number, to look into it")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(f"seed {options.seed}, {options.minutes:g} minutes")
     with tempfile.TemporaryDirectory(prefix="sumo-soak-layer-") as layer:
         unpack(build(interpreters()), Path(layer))
-        total, happened = soak(console, options.minutes, options.seed, Path(layer))
+        total, happened = soak(console, options.minutes, options.seed, Path(layer), only=options.run)
     for table in _tables(total, happened):
         console.print(table)
-    for line in total.wrong[:LISTED_MAX]:
-        console.print(line, style="red", markup=False)
-    if len(total.wrong) > LISTED_MAX:
-        console.print(f"and {len(total.wrong) - LISTED_MAX} more", style="red")
     if total.wrong:
         console.print(f"\nThe books do not balance. Seed {options.seed}.", style="bold red")
         return 1

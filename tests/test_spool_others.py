@@ -1,0 +1,238 @@
+"""What a process holds of other processes' segments: children on a full disk, children whose files are removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from spool_functions import ENVELOPE, drain, start
+
+from layer.interpreters import Interpreter, find
+from sumo_internal.extension.keeper import Keeper
+from sumo_internal.spool.counters import NO_FILE, UNPROTECTED
+from sumo_internal.spool.folder import LockFile
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import CHILD_SEGMENT_BYTES
+from sumo_internal.spool.writer import CHILDREN_ROOM_BYTES, Spool
+
+CHILDREN = 100
+PROGRAM = """
+import json, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
+folder, how, count, keeper = sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5].replace("@", "\\0")
+spool = Spool(folder, {}, 64_000_000, memory_max_bytes=8_000_000, keeper=keeper)
+spool.append('{"line":"parent"')
+(hold, go), children = os.pipe(), []
+for number in range(count):
+    child = os.fork()
+    if child == 0:
+        for line in range(2):
+            spool.append('{"line":"%d %d"' % (number, line))
+        if how == "at once":
+            os.close(go)
+            os.read(hold, 1)
+        os._exit(0)
+    children.append(child)
+    if how != "at once":
+        os.waitpid(children.pop(), 0)
+os.close(go)
+for child in children:
+    os.waitpid(child, 0)
+spool.mend()
+if how == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+reader = SpoolReader(folder, spool)
+assert reader.has_others() and reader.acquire()
+lines = []
+while taken := reader.take(1_000_000):
+    for piece in taken:
+        with piece.data() as data:
+            lines += [json.loads(line) for line in bytes(data).splitlines()]
+        piece.acknowledge()
+assert not reader.has_others() and not spool.is_unprotected
+spool.append('{"line":"after"')
+spool.mend()
+os.fork() or os._exit(0)
+names, ids = [record["line"] for record in lines], len({record["id"] for record in lines})
+print(json.dumps([names, ids, spool.counters.counts(), len(spool.others)]))
+"""
+
+
+def run(interpreter: Interpreter, folder: Path, how: str, count: int = CHILDREN, keeper: str = "") -> Any:
+    """What the parent has drained, how many ids that had, what it counted, and what it holds at the end."""
+    command = [str(interpreter.executable), "-W", "ignore", "-c", PROGRAM]
+    done = subprocess.run([*command, os.getcwd(), str(folder), how, str(count), keeper], capture_output=True, text=True)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def of_children(count: int = CHILDREN) -> list[str]:
+    return sorted(["parent", *(f"{number} {line}" for number in range(count) for line in range(2))])
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A folder in which no process can make a file."""
+    folder = tmp_path / "spool"
+    folder.write_text("a file is in the folder's place")
+    return folder
+
+
+@pytest.mark.parametrize("how", ["at once", "one after the other"])
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_children_that_can_make_no_file_lose_nothing(nowhere: Path, interpreter: Interpreter, how: str) -> None:
+    """They have no drainer, and nobody may be there who keeps their memory: the parent has it as well.
+
+    A child's memory is given back when it is delivered: nothing of a hundred children is left.
+    """
+    lines, ids, counts, held = run(interpreter, nowhere, how)
+    assert sorted(lines) == of_children()
+    assert ids == len(lines)
+    assert set(counts) == {UNPROTECTED}
+    assert held == 1  # of the last child, which has just ended
+
+
+def test_what_children_refuse_is_counted_by_their_parent(nowhere: Path) -> None:
+    """Beyond the bound on memory a child has no segment; what it counts would end with it."""
+    lines, _, counts, _ = run(find()[-1], nowhere, "at once", 200)
+    beyond = 200 - 8_000_000 // CHILD_SEGMENT_BYTES
+    assert len(lines) == 1 + 2 * (200 - beyond)
+    assert counts[NO_FILE][0] == 2 * beyond
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    keeper = Keeper(f"\0sumo-internal-test/{tmp_path}")
+    yield keeper
+    keeper.close()
+
+
+def test_the_keeper_has_childrens_memory_when_their_parent_is_killed(
+    tmp_path: Path, nowhere: Path, keeper: Keeper
+) -> None:
+    """Such a segment has no process number in its name; the extension tells by its header whose it is."""
+    count = 8  # more wait in the socket only while somebody reads
+    assert run(find()[-1], nowhere, "killed", count, f"@sumo-internal-test/{tmp_path}") is None
+
+    assert sorted(drain(SpoolReader(str(nowhere), keeper=keeper))) == of_children(count)
+    assert keeper.segments() == []
+
+
+def test_children_with_room_have_files(tmp_path: Path) -> None:
+    """Memory is for a disk that is nearly full: what is in files costs the function none of its own."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, memory_max_bytes=8_000_000)
+    free = os.statvfs(tmp_path)
+    if free.f_bavail * free.f_frsize < 2 * CHILDREN_ROOM_BYTES:
+        pytest.skip("this machine's disk is nearly full")
+    child = os.fork()
+    if child == 0:
+        spool.append(start("child"))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert spool.others == [] and len(os.listdir(spool.folder)) == 3  # lock, counts, segment
+
+
+@pytest.mark.parametrize("room", ["room for files", "no room"])
+def test_what_is_in_memory_outlives_its_generation(tmp_path: Path, nowhere: Path, keeper: Keeper, room: str) -> None:
+    """After a crash Lambda ends the extension, too, and begins anew in the same /tmp: files are all that stays.
+
+    Where there is no room for any, it is known how much is lost.
+    """
+    run(find()[-1], nowhere, "killed", 8, f"@sumo-internal-test/{tmp_path}")
+    if room == "room for files":
+        nowhere.unlink()
+
+    lines, size_bytes = keeper.save(str(nowhere))
+
+    if room == "room for files":
+        assert (lines, size_bytes) == (0, 0)
+        assert sorted(drain(SpoolReader(str(nowhere)))) == of_children(8)
+    else:
+        assert lines == len(of_children(8)) and size_bytes > 20 * lines
+
+
+LEFT = """
+import os, shutil, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[2], {}, 64_000_000, keeper=sys.argv[3].replace("@", "\\0"))
+for number in range(3):
+    if os.fork() == 0:
+        spool.append('{"line":"%d"' % number)
+        spool.partials.begin("text of %d" % number)
+        os._exit(0)
+    os.wait()
+spool.mend()
+shutil.rmtree(sys.argv[2])
+spool.mend()
+assert not spool.is_unprotected
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_what_dead_children_left_outlives_its_files(tmp_path: Path, keeper: Keeper, interpreter: Interpreter) -> None:
+    """Children end, the invocation is over, the next one empties /tmp, the parent is killed: the extension has all.
+
+    Nobody had the files of the dead ones mapped, and their lines were nowhere, and not counted.
+    """
+    folder = tmp_path / "spool"
+    command = [str(interpreter.executable), "-c", LEFT, os.getcwd(), str(folder), f"@sumo-internal-test/{tmp_path}"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    reader = SpoolReader(str(folder), keeper=keeper)
+    reader.complete = lambda partial: f'{{"line":"{partial.text}"'
+    assert sorted(drain(reader)) == ["0", "1", "2", "text of 0", "text of 1", "text of 2"]
+
+
+def test_held_segments_are_drained_by_this_process_too(tmp_path: Path) -> None:
+    """The reader has the files where they are there, and what is held where they are gone; each line comes once."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000)
+    for number in range(4):
+        if os.fork() == 0:
+            spool.append(start(f"{number}"))
+            os._exit(0)
+        os.wait()
+    spool.mend()
+    reader = SpoolReader(spool.folder, spool)
+    assert reader.acquire()
+    first = reader.take(1)
+    first[0].acknowledge()
+    del first
+    shutil.rmtree(spool.folder)
+    assert reader.has_others()
+    assert len(drain(reader)) == 3
+    assert not reader.has_others()
+
+
+def test_a_held_segment_is_no_lock(tmp_path: Path) -> None:
+    """Which writers live is told by their locks and numbers as ever, whoever holds their segments."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000)
+    (hold, go), (told, tell) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        spool.append(start("one"))
+        os.write(tell, b".")
+        os.read(hold, 1)
+        spool.append(start("two"))
+        os._exit(0)
+    os.read(told, 1)
+    spool.mend()
+    reader = SpoolReader(spool.folder, spool)
+    assert drain(reader) == ["one"]
+    assert isinstance(reader._lock, LockFile)
+    os.close(go)
+    os.waitpid(child, 0)
+    assert drain(reader) == ["two"]
+    for descriptor in (hold, told, tell):
+        os.close(descriptor)
