@@ -19,8 +19,8 @@ VENV_FUZZ := .venv/.fuzz
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout)
-	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT)
+demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout, MODE=snapstart)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT) $(addprefix --mode=,$(MODE))
 
 # The tests start many processes: more workers than this slow each other down. Some of what they try is a race with the
 # machine (a freeze, a kill, a hold of two seconds): what has failed beside others is run once more, alone, and has to pass.

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
+from demo import copies
 from demo.facts import Account, Line
 from demo.run import page_path
 from demo.story import FAULTS
 from markup import Document
+from model.snapshot import unavailable
 from runtimes import ROOT
 
 _NOT_A_USERS = ("MAKEFLAGS", "MAKELEVEL", "FORCE_COLOR")
@@ -140,6 +142,33 @@ def test_unknown_fault_is_refused_in_one_line() -> None:
     assert demo.stderr.splitlines()[0] == (
         "make demo: there is no FAULT=outrage; choose one of: outage, throttle, kill, timeout"
     )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(copies.newest() is None, reason=copies.NO_RUNTIME)
+def test_demo_of_snapstart_shows_copies() -> None:
+    """One lane for each copy; no id has two contents. With real snapshots there are ids that all copies have."""
+    demo = run_demo("MODE=snapstart")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    page = page_path("snapstart")
+    document = Document(page.read_text())
+    facts = {name: int(number) for name, number in document.facts.items()}
+    assert (facts["lost"], facts["clashes"]) == (0, 0) and facts["written"] > 30
+    assert (facts["shared"] > 0) is (unavailable() is None)
+    assert [name in document.text for name in ("copy 1", "copy 3", "copy 4")] == [True, True, False]
+    for name, count in facts.items():
+        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
+    if BROWSER is not None:
+        seen = look(page, _WIDTH_PX)
+        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
+        assert seen.tip and seen.lit_up > 1
+
+
+def test_unknown_mode_is_refused_in_one_line() -> None:
+    """Likewise."""
+    demo = run_demo("MODE=frozen")
+    assert (demo.returncode, demo.stdout) == (2, "")
+    assert demo.stderr.splitlines()[0].startswith("make demo: there is no MODE=frozen; choose one of: snapstart")
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NEEDS_BROWSER)

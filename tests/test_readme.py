@@ -17,6 +17,7 @@ from zipfile import ZipFile
 import pytest
 import sumo_rules
 from aws_server import REGION
+from demo.run import MODES
 from demo.story import FAULTS
 from lambda_server import LambdaServer
 from packages import package
@@ -61,6 +62,7 @@ COSTS = {
 RUN_ELSEWHERE = {
     "make demo": "tests/test_demo.py",
     **{f"make demo FAULT={fault}": "tests/test_demo.py" for fault in FAULTS},
+    **{f"make demo MODE={mode}": "tests/test_demo.py" for mode in MODES},
     "make lint": ".ci/run",
     "make test": ".ci/run",
     ".venv/bin/python -m pytest -q tests/test_spool.py": "tests/test_spool.py",

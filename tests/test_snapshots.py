@@ -5,6 +5,7 @@ What does not need several copies of one snapshot is in tests/test_modes.py.
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def by_id(records: list[dict[str, Any]]) -> dict[str, set[str]]:
 
 def complaints(copy: Copy) -> list[str]:
     """What the layer says that something went wrong."""
-    return [line for line in copy.cloudwatch if "sumo-internal-extension: warn" in line or "extension: error" in line]
+    return [line.text for line in copy.cloudwatch if re.match("sumo-internal-extension: (warn|error)", line.text)]
 
 
 def own_ids_are_own(source: SumoSource, copies: int, *fragments: str) -> None:

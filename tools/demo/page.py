@@ -154,7 +154,7 @@ def _steps(account: Account) -> Iterator[Element]:
     yield element("h2", "Invocation by invocation")
     heads = ("", "", "the caller gets", "after", "then held", "lines", "delivered by the freeze")
     rows = [_step(served) for served in account.served]
-    yield _table(heads, rows, "steps")
+    yield table(heads, rows, "steps")
 
 
 def _step(served: Served) -> Sequence[Element | str]:
@@ -191,14 +191,14 @@ def _senders(sent: Sequence[Batch]) -> Element:
         size = f"{sum(batch.gzipped_bytes for batch in taken) / 1000:.1f} kB"
         lateness = f"{median(late_s):.2f} s" if late_s else "-"
         rows.append((sender, str(len(taken)), str(len(its) - len(taken)), lines, size, lateness))
-    return _table(("", "taken", "refused", "lines", "gzipped", "late, median"), rows, "senders")
+    return table(("", "taken", "refused", "lines", "gzipped", "late, median"), rows, "senders")
 
 
 def _costs(measured: Sequence[ColdStart]) -> Element:
     rows = []
     for name, unit, without, with_it in costs(measured):
         rows.append((name, f"{without:.1f} {unit}", f"{with_it:.1f} {unit}", f"{with_it - without:+.1f} {unit}"))
-    return _table(("", "without it", "with it", "more"), rows, "costs")
+    return table(("", "without it", "with it", "more"), rows, "costs")
 
 
 def _records(account: Account) -> Iterator[Element]:
@@ -208,7 +208,8 @@ def _records(account: Account) -> Iterator[Element]:
         yield element("details", element("summary", kind), element("pre", shown))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[Element | str]], class_: str) -> Element:
+def table(heads: Sequence[str], rows: Iterable[Sequence[Element | str]], class_: str) -> Element:
+    """Return a table that scrolls where there is no room for it."""
     head = element("thead", element("tr", *(element("th", head) for head in heads)))
     body = element("tbody", *(element("tr", *(element("td", cell) for cell in row)) for row in rows))
     return element("div", element("table", head, body, class_=class_), class_="scroller")

@@ -2,8 +2,8 @@
 
 What happens, and every number, comes from ``stage`` and ``facts``; here it gets its form: rows while it
 happens, a few records, a summary, and at the end a page with a picture (``page``). An argument switches a fault
-on, ``make demo FAULT=outage``. The exit code is 1 if a line was lost, or the source complained, and 2 for a fault that
-does not exist.
+on, ``make demo FAULT=outage``; ``make demo MODE=snapstart`` shows another of Lambda's modes (``copies``). The exit code
+is 1 if a line was lost, or the source complained, and 2 for a fault or a mode that does not exist.
 
 It is made to be looked at in a terminal, and stays readable without colours, in 100 columns, in a log file: it prints
 from top to bottom and never rewrites what stands there.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -31,6 +31,7 @@ from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
 
+from demo import copies, lanes
 from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
 from demo.page import LISTED_MAX, Run, ms, page
 from demo.stage import Stage, cold_starts, play, stage
@@ -38,6 +39,7 @@ from demo.story import FAULTS, ORDINARY
 
 WIDTH = 100
 """Columns where no terminal says how many there are; nothing here needs more."""
+_MODE = "--mode="
 COLD_STARTS = 7
 """With the layer, and as many without."""
 
@@ -50,6 +52,9 @@ _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the 
 
 def main() -> int:
     """Run the demo and return its exit code."""
+    modes = [each.removeprefix(_MODE) for each in sys.argv[1:] if each.startswith(_MODE)]
+    if modes:
+        return _show_mode(" ".join(modes))
     fault = " ".join(sys.argv[1:])
     if fault and fault not in FAULTS:
         print(f"make demo: there is no FAULT={shlex.quote(fault)}; choose one of: {', '.join(FAULTS)}", file=sys.stderr)
@@ -65,6 +70,52 @@ def main() -> int:
         Text.assemble("\nThe same as a picture, for your browser: ", (str(_short(written)), "bold")), soft_wrap=True
     )
     return 0 if run.account.is_well else 1
+
+
+def _show_mode(mode: str) -> int:
+    """Run the demo of another of Lambda's modes, and return its exit code."""
+    if mode not in MODES:
+        print(f"make demo: there is no MODE={shlex.quote(mode)}; choose one of: {', '.join(MODES)}", file=sys.stderr)
+        return 2
+    return MODES[mode]()
+
+
+def _show_copies() -> int:
+    """SnapStart: one snapshot and its copies."""
+    runtime = copies.newest()
+    if runtime is None:
+        print(f"make demo: {copies.NO_RUNTIME}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with console.status("building the layer, taking a snapshot and restoring copies of it"), stage() as on:
+        lives, _ = copies.play(runtime, on.layer, on.task_root)
+    _print_lives(console, lives, page_path("snapstart"))
+    return 0 if lives.is_well else 1
+
+
+def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
+    """Print what a page of lives has, and write the page."""
+    console.print(Panel(f"{lives.lead}\n\n{lives.what}", title=lives.title))
+    console.print(Text(f"{lives.verdict}\n", "bold green" if lives.is_well else "bold red"))
+    table = Table()
+    for number, head in enumerate(lives.heads):
+        table.add_column(head, justify="left" if number < 2 else "right", overflow="fold")
+    for row in lives.rows:
+        table.add_row(*row)
+    console.print(table)
+    for name, (count, what) in lives.facts.items():
+        console.print(Text(f"{name:8} {count:5} {what}"))
+    for text in (*lives.wrong, *lives.footnotes):
+        console.print(Text(text, "dim" if text in lives.footnotes else "red"))
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(lanes.page(lives))
+    console.print(
+        Text.assemble("\nThe same as a picture, for your browser: ", (str(_short(written)), "bold")), soft_wrap=True
+    )
+
+
+MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies}
+"""By the name under which they are asked for."""
 
 
 def _show(console: Console, status: Status, fault: str) -> Run:

@@ -36,7 +36,7 @@ from typing import Any
 from runtimes import Runtime
 
 from model.monitor import ModelStuck
-from model.values import Event
+from model.values import CloudWatchLine, Event
 
 VERSION_MIN = 4
 """CRIU 3.17, Debian 12's, fails on newer kernels."""
@@ -75,8 +75,10 @@ class Copy:
 
     invocations: list[dict[str, Any]]
     """``request_id``, ``status`` and ``payload`` of each."""
-    cloudwatch: list[str]
+    cloudwatch: list[CloudWatchLine]
+    """Its own, without what was written before the snapshot."""
     timeline: list[Event]
+    """Likewise."""
     restored_at_s: float
 
     @property
@@ -141,7 +143,15 @@ class Snapshot:
     @property
     def timeline(self) -> list[Event]:
         """What had happened when the snapshot was taken."""
-        return [Event(*event) for event in json.loads((self._folder / "ready.json").read_text())["timeline"]]
+        return [Event(*event) for event in self._ready()["timeline"]]
+
+    @property
+    def cloudwatch(self) -> list[CloudWatchLine]:
+        """What had been written."""
+        return [CloudWatchLine(*line) for line in self._ready()["cloudwatch"]]
+
+    def _ready(self) -> dict[str, Any]:
+        return dict(json.loads((self._folder / "ready.json").read_text()))
 
     def restore(self, *orders: tuple[str, Any]) -> Copy:
         """Restore a copy, have it do something, and wait until it is gone.
@@ -174,8 +184,14 @@ class Snapshot:
         self._tree = int(pid_file.read_text())
         self._await(result)
         told = json.loads(result.read_text())
-        timeline = [Event(*event) for event in told["timeline"]]
-        return Copy(told["invocations"], told["cloudwatch"], timeline, restored_at_s)
+        lines = [CloudWatchLine(*line) for line in told["cloudwatch"]]
+        events = [Event(*event) for event in told["timeline"]]
+        return Copy(
+            told["invocations"],
+            [line for line in lines if line.time >= restored_at_s],
+            [event for event in events if event.at_s >= restored_at_s],
+            restored_at_s,
+        )
 
     def close(self) -> None:
         """End what runs."""

@@ -22,6 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from model import Environment
+
 _TOOLS = Path(__file__).resolve().parent.parent
 _POLL_S = 0.02
 
@@ -41,7 +45,7 @@ def main(folder: Path) -> None:
     runtime = next(each for each in runtimes() if each.id == spec["runtime"])
 
     def at_snapshot() -> None:
-        _leave(folder / "ready.json", {"timeline": [list(event) for event in env.timeline]})
+        _leave(folder / "ready.json", _seen(env))
         while not (folder / "orders.json").exists():
             time.sleep(_POLL_S)
 
@@ -69,16 +73,15 @@ def main(folder: Path) -> None:
                 shutil.rmtree(options["tmp"] / "sumo-internal")
             elif verb == "sleep":
                 time.sleep(argument)
-        told = {
-            "invocations": invocations,
-            "cloudwatch": [line.text for line in env.cloudwatch],
-            "timeline": [list(event) for event in env.timeline],
-        }
-        _leave(folder / "result.json", told)
+        _leave(folder / "result.json", {"invocations": invocations, **_seen(env)})
         time.sleep(_BOUND_S)  # until we are killed: what the model would tidy up is there for the next copy
 
 
 _BOUND_S = 60.0
+
+
+def _seen(env: Environment) -> dict[str, Any]:
+    return {"cloudwatch": [list(line) for line in env.cloudwatch], "timeline": [list(event) for event in env.timeline]}
 
 
 def _leave(file: Path, content: Any) -> None:
