@@ -19,8 +19,11 @@ VENV_FUZZ := .venv/.fuzz
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout, MODE=snapstart)
-	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m demo.run $(FAULT) $(addprefix --mode=,$(MODE))
+OWN := $(if $(FUNCTION),--function '$(FUNCTION)' $(if $(HANDLER),--handler '$(HANDLER)') $(if $(EVENT),--event '$(EVENT)'))
+STORY := $(FAULT) $(addprefix --mode=,$(MODE))
+
+demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout, MODE=snapstart), or your own (FUNCTION=app.py HANDLER=handler EVENT=event.json)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m $(if $(OWN),demo.own $(OWN),demo.run $(STORY))
 
 # The tests start many processes: more workers than this slow each other down. Some of what they try is a race with the
 # machine (a freeze, a kill, a hold of two seconds): what has failed beside others is run once more, alone, and has to pass.

@@ -63,6 +63,7 @@ RUN_ELSEWHERE = {
     "make demo": "tests/test_demo.py",
     **{f"make demo FAULT={fault}": "tests/test_demo.py" for fault in FAULTS},
     **{f"make demo MODE={mode}": "tests/test_demo.py" for mode in MODES},
+    "make demo FUNCTION=app.py HANDLER=handler EVENT=event.json": "tests/test_demo_own.py",
     "make lint": ".ci/run",
     "make test": ".ci/run",
     ".venv/bin/python -m pytest -q tests/test_spool.py": "tests/test_spool.py",

@@ -1,0 +1,146 @@
+"""``make demo FUNCTION=app.py HANDLER=handler EVENT=event.json``: somebody's own function in the model, with the layer.
+
+Separate from ``run``, whose story and figures are the order service's: here nothing is known of the function. It is
+invoked three times (from a cold start, warm, after a freeze), and shut down; shown is each line that it has written,
+and what it has become at Sumo Logic.
+
+The exit code is 1 if a line is missing there, 2 if the function, the handler or the event cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from model import Environment, Invocation
+from runtimes import interpreters, typical
+from sumo_rules import Record
+from sumo_source import SumoSource
+
+from demo.counts import function_lines, is_layers
+from demo.facts import is_line
+from demo.stage import MEMORY_MB
+from layer.build import build, unpack
+
+TIMEOUT_S = 30.0
+FREEZE_S = 1.0
+"""Between the invocations."""
+INVOCATIONS = ("from a cold start", "warm", "warm again")
+
+WIDTH = 80
+SHOWN_MAX = 12
+"""Records that are shown in full."""
+
+_LEFT_OUT = shutil.ignore_patterns(".venv", "venv", ".git", "__pycache__", "node_modules", ".cache", "*.pyc")
+"""Of a function's folder: nothing that is deployed."""
+
+
+def main() -> int:
+    """Run a function of somebody's and return the exit code."""
+    parser = argparse.ArgumentParser(prog="make demo FUNCTION=…")
+    parser.add_argument("--function", required=True, type=Path)
+    parser.add_argument("--handler", default="handler")
+    parser.add_argument("--event", type=Path)
+    given = parser.parse_args()
+    try:
+        event = json.loads(given.event.read_text()) if given.event else {}
+    except (OSError, ValueError) as error:
+        return _refuse(f"EVENT={given.event}: {getattr(error, 'strerror', None) or f'is no JSON: {error}'}")
+    if not given.function.is_file() or given.function.suffix != ".py":
+        return _refuse(f"FUNCTION={given.function} is no file that ends with .py")
+    handler = given.handler if "." in given.handler else f"{given.function.stem}.{given.handler}"
+    with tempfile.TemporaryDirectory(prefix="sumo-demo-") as folder:
+        layer, task = Path(folder, "opt"), Path(folder, "task")
+        unpack(build(interpreters()), layer)
+        shutil.copytree(given.function.resolve().parent, task, ignore=_LEFT_OUT)
+        return _run(task, layer, handler, event)
+
+
+def _refuse(problem: str) -> int:
+    print(f"make demo: {problem}", file=sys.stderr)
+    return 2
+
+
+def _run(task: Path, layer: Path, handler: str, event: Any) -> int:
+    runtime = typical()
+    isolated = Environment.isolation_available() is None
+    with SumoSource() as source:
+        variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url}
+        with Environment(
+            runtime, task, handler, layer, variables, memory_mb=MEMORY_MB, timeout_s=TIMEOUT_S, isolated=isolated
+        ) as env:
+            print(f"{handler} on Python {runtime.interpreter}, in a model of Lambda, with the layer as built.\n")
+            init = env.start()
+            if init.error is not None and "Import" in init.error.error_type:
+                return _refuse(f"{init.error.message} (what it imports has to lie beside it, as in its zip)")
+            for what in INVOCATIONS:
+                _tell(what, env.invoke(event))
+                time.sleep(FREEZE_S)
+            env.shutdown()
+            lines = [line.text for line in function_lines(env.cloudwatch)]
+            said = [line.text.strip() for line in env.cloudwatch if is_layers(line)]
+        records = [record for record in source.records if is_line(record)]
+    print(*_shown(records), sep="\n")
+    missing = lost(lines, records)
+    for text in [*(f"not at Sumo Logic: {line}" for line in missing), *said]:
+        print(text)
+    arrived = len(lines) - len(missing)
+    print(f"\n{len(lines)} lines in CloudWatch, {arrived} of them at Sumo Logic, in {len(records)} records.")
+    if not lines:
+        print("The function writes nothing with this event: give it another (EVENT=event.json).")
+    return 1 if missing else 0
+
+
+def _tell(what: str, done: Invocation) -> None:
+    """One line for an invocation."""
+    if done.error is None:
+        answer = json.dumps(done.payload, ensure_ascii=False)
+    else:
+        answer = f"{done.error.error_type}: {done.error.message}"
+    after = "" if done.response_s is None else f" after {done.response_s * 1000:.1f} ms"
+    print(_cut(f"{what}{after}: {answer}"))
+
+
+def _shown(records: Sequence[Record]) -> Iterator[str]:
+    """The records: the first in full, of the others what is different."""
+    first: Mapping[str, Any] = {}
+    for record in records[:SHOWN_MAX]:
+        different = {key: value for key, value in record.items() if first.get(key) != value}
+        yield f"\n{_cut(str(record['message']).splitlines()[0] if record['message'] else '')}"
+        yield from (
+            f"    {_cut(f'{key}: {json.dumps(value, ensure_ascii=False)}', 4)}" for key, value in different.items()
+        )
+        first = first or record
+    if len(records) > SHOWN_MAX:
+        yield f"\n… and {len(records) - SHOWN_MAX} more"
+
+
+def _cut(text: str, indent: int = 0) -> str:
+    """A line that fits."""
+    return text if len(text) <= WIDTH - indent else text[: WIDTH - indent - 1] + "…"
+
+
+def lost(lines: Sequence[str], records: Sequence[Record]) -> list[str]:
+    """Lines of CloudWatch that are in no record: as the message, as a part of one of several lines, or as an object."""
+    texts = [record["message"] for record in records if isinstance(record["message"], str)]
+    whole = "\n".join(texts)
+    objects = [record["message"] for record in records if not isinstance(record["message"], str)]
+    return [line for line in lines if line.strip() and line.strip() not in whole and not _is_object_of(line, objects)]
+
+
+def _is_object_of(line: str, objects: Sequence[Any]) -> bool:
+    try:
+        return json.loads(line) in objects
+    except ValueError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
