@@ -28,12 +28,26 @@ _BOUND_S = 50.0
 _HEIGHT_PX = 900
 
 _CATCHER = """<script>window.caught = []; addEventListener("error", (event) => caught.push(event.message));</script>"""
+_FRAME = """<!doctype html><html><body><script>
+addEventListener("message", (event) => {{
+  const seen = document.createElement("pre");
+  seen.id = "seen";
+  seen.textContent = event.data;
+  document.body.append(seen);
+}});
+</script><iframe src="page.html" width="{width}" height="{height}" style="border:0"></iframe></body></html>"""
+"""The page in a frame: a headless Chromium's own window never gets narrower than _NARROWEST_PX, whatever it is told."""
+_NARROWEST_PX = 500
+
 _OBSERVER = f"<script type='module'>{Path(__file__).with_suffix('.js').read_text()}</script>"
 
 
 @dataclass(frozen=True)
 class Seen:
     """What a browser made of a page."""
+
+    width_px: int
+    """As the page itself has it."""
 
     errors: Sequence[str]
     """Of its script."""
@@ -56,17 +70,20 @@ def look(page: Path, width_px: int) -> Seen:
     """
     html = page.read_text().replace("<head>", f"<head>{_CATCHER}", 1).replace("</body>", f"{_OBSERVER}</body>", 1)
     with tempfile.TemporaryDirectory(prefix="page-") as folder:
-        copy = Path(folder, "page.html")
-        copy.write_text(html)
-        document = _run(folder, width_px, "--dump-dom", copy.as_uri())
+        Path(folder, "page.html").write_text(html)
+        frame = Path(folder, "frame.html")
+        frame.write_text(_FRAME.format(width=width_px, height=_HEIGHT_PX))
+        window_px = max(width_px, _NARROWEST_PX) + 100
+        document = _run(folder, window_px, "--dump-dom", "--virtual-time-budget=10000", frame.as_uri())
     [found] = re.findall(r'<pre id="seen">(.*?)</pre>', document, re.DOTALL)
     return Seen(**json.loads(unescape(found)))
 
 
 def photograph(page: Path, width_px: int, height_px: int, picture: Path) -> None:
-    """Write a PNG of a page's upper part."""
+    """Write a PNG of a page's upper part, with two dots to a pixel."""
     with tempfile.TemporaryDirectory(prefix="page-") as folder:
-        _run(folder, width_px, f"--screenshot={picture}", page.as_uri(), height_px=height_px)
+        arguments = [f"--screenshot={picture}", "--force-device-scale-factor=2", page.as_uri()]
+        _run(folder, width_px, *arguments, height_px=height_px)
 
 
 def _run(folder: str, width_px: int, *arguments: str, height_px: int = _HEIGHT_PX) -> str:

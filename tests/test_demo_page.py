@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,7 +133,7 @@ def test_page_can_be_looked_at(width_px: int, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(made(crowded()))
     seen = look(file, width_px)
-    assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
+    assert (seen.width_px, seen.errors, seen.overlaps, seen.cut_off) == (width_px, [], [], [])
     assert HOSTILE in seen.tip
 
 
@@ -219,3 +220,26 @@ def test_every_shape_can_be_read_out() -> None:
         "shutdown",
     }
     assert sum(shape.get("data-batch") is not None for shape in shapes) == len(account.lines) + len(account.batches)
+
+
+CSS = (Path(__file__).parent.parent / "tools/demo/page.css").read_text()
+TEXTS = ("ink", "dim", "good", "bad")
+"""Colours of texts, which stand on the page and on its cards."""
+CONTRAST_LEAST = 4.5
+"""WCAG 2, level AA, for text of usual size."""
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_texts_stand_out(scheme: int, text: str) -> None:
+    """By day and by night, on the page and on a card; and on the phases that have a text in them."""
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", CSS.split("prefers-color-scheme: dark")[scheme]))
+    for ground in ("paper", "card"):
+        low, high = sorted((luminance(colours[text]), luminance(colours[ground])))
+        assert (high + 0.05) / (low + 0.05) >= CONTRAST_LEAST, (text, ground)

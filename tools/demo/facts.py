@@ -18,9 +18,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Literal, get_args
 
 from model import Event, InitResult, Invocation, ShutdownResult
@@ -277,16 +277,31 @@ class ColdStart:
 Happening = Next | Initialised | Served | Ended | Account
 
 
-def costs(measured: Sequence[ColdStart]) -> Iterator[tuple[str, str, float, float]]:
-    """Yield what the layer costs: of what, the unit, without the layer, with it."""
+def cost_rows(measured: Sequence[ColdStart]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what the layer costs: of what, without it, with it, and how much more, in words.
+
+    A difference is told where it is larger than the noise: half of the measurements lie no further apart than that, of
+    the noisier of the two. Otherwise a busy machine's figure would be taken for the layer's.
+    """
     without, with_it = ([each for each in measured if each.with_layer is with_layer] for with_layer in (False, True))
-    starts_ms = [[each.duration_s * 1000 for each in group] for group in (without, with_it)]
-    idle_mb = [[each.idle_bytes / 1e6 for each in group] for group in (without, with_it)]
-    shipped_mb = [[each.shipped_bytes / 1e6 for each in group] for group in (without, with_it)]
-    yield f"cold start, best of {len(without)}", "ms", min(starts_ms[0]), min(starts_ms[1])
-    yield "cold start, median", "ms", median(starts_ms[0]), median(starts_ms[1])
-    yield "memory, idle", "MB", median(idle_mb[0]), median(idle_mb[1])
-    yield "memory, lines sent", "MB", median(shipped_mb[0]), median(shipped_mb[1])
+    quantities: tuple[tuple[str, str, Callable[[ColdStart], float]], ...] = (
+        ("cold start", "ms", lambda each: each.duration_s * 1000),
+        ("memory, idle", "MB", lambda each: each.idle_bytes / 1e6),
+        ("memory, lines sent", "MB", lambda each: each.shipped_bytes / 1e6),
+    )
+    for name, unit, of in quantities:
+        before, after = ([of(each) for each in group] for group in (without, with_it))
+        more, noise = median(after) - median(before), max(spread(before), spread(after))
+        told = f"{more:+.1f} {unit}" if abs(more) > noise else f"less than the noise ({noise:.1f} {unit})"
+        yield f"{name}, median of {len(before)}", f"{median(before):.1f} {unit}", f"{median(after):.1f} {unit}", told
+
+
+def spread(values: Sequence[float]) -> float:
+    """How far apart the middle half of some values lies."""
+    if len(values) < 2:
+        return 0.0
+    first, _, third = quantiles(values, n=4, method="inclusive")
+    return third - first
 
 
 def texts(records: Iterable[Record]) -> Counter[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from xml.etree.ElementTree import Element, tostring
 
-from demo.facts import Account, Batch, ColdStart, Served, Way, costs
+from demo.facts import Account, Batch, ColdStart, Served, Way, cost_rows
 from demo.picture import Picture
 from demo.svg import element
 
@@ -195,10 +195,7 @@ def _senders(sent: Sequence[Batch]) -> Element:
 
 
 def _costs(measured: Sequence[ColdStart]) -> Element:
-    rows = []
-    for name, unit, without, with_it in costs(measured):
-        rows.append((name, f"{without:.1f} {unit}", f"{with_it:.1f} {unit}", f"{with_it - without:+.1f} {unit}"))
-    return table(("", "without it", "with it", "more"), rows, "costs")
+    return table(("", "without it", "with it", "more"), list(cost_rows(measured)), "costs")
 
 
 def _records(account: Account) -> Iterator[Element]:

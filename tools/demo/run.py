@@ -5,7 +5,7 @@ happens, a few records, a summary, and at the end a page with a picture (``page`
 on, ``make demo FAULT=outage``; ``make demo MODE=snapstart`` shows another of Lambda's modes (``copies``). The exit code
 is 1 if a line was lost, or the source complained, and 2 for a fault or a mode that does not exist.
 
-It is made to be looked at in a terminal, and stays readable without colours, in 100 columns, in a log file: it prints
+It is made to be looked at in a terminal, and stays readable without colours, in 80 columns, in a log file: it prints
 from top to bottom and never rewrites what stands there.
 """
 
@@ -32,19 +32,19 @@ from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
 
 from demo import copies, lanes
-from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, costs
+from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, cost_rows
 from demo.page import LISTED_MAX, Run, ms, page
 from demo.stage import Stage, cold_starts, play, stage
 from demo.story import FAULTS, ORDINARY
 
-WIDTH = 100
+WIDTH = 80
 """Columns where no terminal says how many there are; nothing here needs more."""
 _MODE = "--mode="
 COLD_STARTS = 7
 """With the layer, and as many without."""
 
-_TEXTS = (" #", 2), ("", 31), ("request", 8), ("the caller gets", 18)
-_FIGURES = ("response\nafter", 8), ("then\nheld for", 9), ("lines\nwritten", 7), ("delivered\nby freeze", 9)
+_TEXTS = (" #", 2), ("order", 23), ("the caller gets", 17)
+_FIGURES = ("response\nafter", 9), ("then\nheld for", 9), ("lines\nwritten", 7), ("out by\nfreeze", 6)
 _COLOURS = {"sidecar": "cyan", "extension": "magenta"}
 _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the function has every core"}
 """What the demo does where the machine lacks these; it has no use for the other control groups."""
@@ -195,7 +195,7 @@ def _row(texts: Sequence[str | Text], figures: Sequence[str | Text], style: str 
 
 def _initialised(started: Initialised) -> Table:
     return _row(
-        ["", "cold start", "", ""],
+        ["", "cold start", ""],
         [ms(started.init.duration_s), "", str(started.traces.written), str(started.traces.delivered)],
     )
 
@@ -204,7 +204,7 @@ def _served(served: Served) -> Table:
     invocation, traces = served.invocation, served.traces
     delivered = Text(str(traces.delivered), "green" if traces.delivered == traces.written else "yellow")
     return _row(
-        [f"{served.number:2}", served.what, invocation.request_id[:8], _answer(invocation)],
+        [f"{served.number:2}", served.what.removeprefix("order "), _answer(invocation)],
         [ms(invocation.response_s), ms(served.held_s), str(traces.written), delivered],
     )
 
@@ -216,14 +216,14 @@ def _answer(invocation: Invocation) -> Text:
 
 
 def _ended(ended: Ended) -> Table:
-    return _row(["", f"SHUTDOWN ({ended.shutdown.reason})", "", ""], [ms(ended.shutdown.duration_s), "", "", ""])
+    return _row(["", f"SHUTDOWN ({ended.shutdown.reason})", ""], [ms(ended.shutdown.duration_s), "", "", ""])
 
 
 def _batch(batch: Batch) -> Text:
     at = datetime.fromtimestamp(batch.at_s, timezone.utc)
     others = f", {batch.others} others" if batch.others else ""
-    lateness = f", the oldest {max(batch.late_s):.2f} s late" if batch.late_s else ""
-    size = f", {_kb(batch.gzipped_bytes)} gzipped{lateness}"
+    lateness = f", up to {max(batch.late_s):.2f} s late" if batch.late_s else ""
+    size = f", {_kb(batch.gzipped_bytes)}{lateness}"
     what = (" to S3" if batch.place == "S3" else size) if batch.is_taken else f", and Sumo Logic says {batch.status}"
     return Text.assemble(
         f"   -> {at:%H:%M:%S}.{at.microsecond // 1000:03d} ",
@@ -281,7 +281,7 @@ def _lines(account: Account) -> Table:
 
 
 def _deliveries(account: Account) -> Table:
-    columns = ("taken", "refused", "lines", "gzipped", "JSON", "late, median", "late, most")
+    columns = ("taken", "refused", "lines", "gzipped", "JSON", "late,\nmedian", "late,\nmost")
     table = _figures("Who sent them, and how late (from a line's own time to its arrival)", *columns)
     for name, colour in _COLOURS.items():
         table.add_row(Text(name, colour), *_delivery([each for each in account.batches if each.sender == name]))
@@ -321,8 +321,8 @@ def _held(account: Account) -> Text:
 def _costs(measured: Sequence[ColdStart]) -> Table:
     """The same function with the layer and without."""
     table = _figures("What the layer costs", "without it", "with it", "more")
-    for name, unit, without, with_it in costs(measured):
-        table.add_row(name, f"{without:.1f} {unit}", f"{with_it:.1f} {unit}", f"{with_it - without:+.1f} {unit}")
+    for name, *figures in cost_rows(measured):
+        table.add_row(name, *figures)
     return table
 
 
