@@ -239,6 +239,13 @@ def _expressions(text: str) -> tuple[str, ...]:
         raise InvalidSettingError(str(problem)) from None
 
 
+def _keeping(text: str) -> tuple[str, ...]:
+    try:
+        return _expressions(text)
+    except InvalidSettingError as problem:
+        raise InvalidSettingError(str(problem), ("",)) from None  # which is found in every line
+
+
 def _guarding(text: str) -> tuple[str, ...]:
     try:
         return _expressions(text)
@@ -405,6 +412,24 @@ class Config:
         False,
         "One record of type sumo.invocation at each invocation's end: duration, outcome, lines by level.",
     )
+    cloudwatch: str = _setting(
+        "SUMO_CLOUDWATCH",
+        _choice("all", "errors", "none"),
+        "all",
+        "What of the function's lines still goes to CloudWatch: WARNING and above (errors), what is not safe with us.",
+    )
+    cloudwatch_fallback_s: float = _setting(
+        "SUMO_CLOUDWATCH_FALLBACK_S",
+        _number(0, 86_400, "seconds", float),
+        60.0,
+        "So long after the first failed attempt lines go to CloudWatch too, until they are taken again.",
+    )
+    cloudwatch_keep: tuple[str, ...] = _setting(
+        "SUMO_CLOUDWATCH_KEEP",
+        _keeping,
+        (),
+        "Lines in which one of these expressions is found go to CloudWatch in any case.",
+    )
     category: str = _setting("SOURCE_CATEGORY_OVERRIDE", _header, "", "X-Sumo-Category of every request.")
     source_name: str = _setting("SUMO_SOURCE_NAME", _header, "", "X-Sumo-Name instead of the log stream.")
     source_host: str = _setting("SUMO_SOURCE_HOST", _header, "", "X-Sumo-Host instead of /aws/lambda/<function>.")
@@ -533,6 +558,8 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
                 values[setting.attribute] = problem.instead
             used = values[setting.attribute]
             instead = f"{used!r} is used instead" if used not in ("", ()) else "it is left out"
+            if used == ("",):
+                instead = "all lines go to CloudWatch"
             shown = "" if setting.attribute in SECRETS else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
     problems += _check(values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics, imports
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sumo_internal.shipping.drainer import Drainer
     from sumo_internal.shipping.worker import Worker
     from sumo_internal.spool.counters import Counters
+    from sumo_internal.spool.outage import Outage
     from sumo_internal.spool.partials import Partial
 
 EXTENSION = "extensions/sumo-internal-extension"
@@ -44,6 +46,8 @@ _pipeline: Pipeline | None = None
 _api: ExtensionsApi | None = None
 """Where this process is registered as an extension."""
 _is_wrapped = False
+_outage: Outage | None = None
+"""Since when no destination takes lines, where that sends them to CloudWatch."""
 
 
 def install() -> None:
@@ -57,7 +61,7 @@ def install() -> None:
     _listen(recorder)
 
     def patch(bootstrap: Any) -> None:
-        runtime_client.capture(bootstrap, recorder)
+        runtime_client.capture(bootstrap, recorder, recorder.make_sink)
         _follow(bootstrap, config, *parts)
 
     runtime_client.when_loaded(patch)
@@ -95,7 +99,8 @@ def install_child(state: tuple[Any, ...]) -> None:
 
 
 def _listen(recorder: Recorder) -> None:
-    streams.listen(_pipeline.hearing(recorder.written) if _pipeline else recorder.written)
+    listener = _pipeline.hearing(recorder.written) if _pipeline else recorder.written
+    streams.listen(listener, recorder.make_stream)
     note_records()
     children.follow(recorder)
 
@@ -183,13 +188,17 @@ def _read_config(*, is_child: bool = False) -> Config | None:
         return None
     if not config.endpoint:
         diagnostics.say_once("error", "SUMO_HTTP_ENDPOINT is not set; no lines are shipped")
+        say_all_written(config, "no lines are shipped")
         return None
     return config
 
 
 def _is_heard(config: Config) -> bool:
     """Are the function's lines wanted, and wanted from its own process? If not, the extension does without us."""
-    return "function" in config.log_types and config.function_logs != "telemetry"
+    if "function" in config.log_types and config.function_logs != "telemetry":
+        return True
+    say_all_written(config, "the function's lines are not taken from its own process")
+    return False
 
 
 def _assemble(
@@ -219,9 +228,10 @@ def _make_recorder(
 ) -> Recorder:
     global _recorder, _pipeline
     log_group, stream, headers = _names(config, environ)
+    is_spared = config.cloudwatch != "all" and _is_spared(config)
     spool = Spool(
         config.spool_dir,
-        addressed(headers, config),
+        addressed(headers, config, is_spared=is_spared),
         config.spool_max_mb * 1_000_000,
         memory_max_bytes=config.memory_max_mb * 1_000_000,
         keeper=configuration.keeper_address(environ),
@@ -240,7 +250,8 @@ def _make_recorder(
     }
     if configuration.is_processed(config) or processors:
         _pipeline = _make_pipeline(config, spool, processors)
-    _recorder = Recorder(
+    make: Callable[..., Recorder] = _sparing(config, spool) if is_spared else Recorder
+    _recorder = make(
         spool,
         keys,
         is_enhanced=config.is_enhanced,
@@ -269,10 +280,44 @@ def _names(config: Config, environ: Mapping[str, str]) -> tuple[str, str, dict[s
 def _begin_again(config: Config, recorder: Recorder) -> None:
     """This is one of many copies of the process: what would tell it from the others is the same in all of them."""
     log_group, stream, headers = _names(config, os.environ)
-    recorder.spool.go_on(addressed(headers, config))
+    recorder.spool.go_on(addressed(headers, config, is_spared=_outage is not None))
     recorder.begin_again(stream)
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
     handoff.tell_function(config.spool_dir, address, log_group, stream, headers, is_copy=True)
+
+
+def _is_spared(config: Config) -> bool:
+    """Does SUMO_CLOUDWATCH act? Only where every line is heard in here, and another process ships what this leaves."""
+    if not _is_wrapped:
+        say_all_written(config, "SumoHandler hears only what is logged")
+    elif configuration.mode(os.environ) == configuration.MANAGED:
+        say_all_written(config, "on Managed Instances the process that writes lines is not told what becomes of them")
+    elif not has_extension():
+        say_all_written(config, "there is no extension that ships what a killed process leaves")
+    else:
+        return True
+    return False
+
+
+def say_all_written(config: Config, reason: str) -> None:
+    """Say why CloudWatch gets all lines, if a setting has asked for less."""
+    if config.cloudwatch != "all":
+        diagnostics.say_once("warn", f"SUMO_CLOUDWATCH={config.cloudwatch} is not heeded: {reason}")
+
+
+def _sparing(config: Config, spool: Spool) -> Callable[..., Recorder]:
+    """What makes a recorder that spares CloudWatch."""
+    from sumo_internal.capture.sparing import CloudWatch, SparingRecorder
+    from sumo_internal.spool.outage import Outage
+
+    global _outage
+    _outage = Outage(config.spool_dir, config.cloudwatch_fallback_s)
+    keep = []
+    if config.cloudwatch_keep:
+        from sumo_internal.expressions.checked import compiled
+
+        keep = [compiled(source) for source in config.cloudwatch_keep]
+    return partial(SparingRecorder, cloudwatch=CloudWatch(spool, config.cloudwatch, keep, _outage))
 
 
 def _make_pipeline(config: Config, spool: Spool, processors: tuple[Any, ...]) -> Pipeline:
@@ -321,7 +366,7 @@ def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder,
     reader = SpoolReader(config.spool_dir, recorder.spool)
     reader.complete = complete
     return factory.make_drainer(
-        config, environ, reader, counts, lambda: _make_sender(environ), recorder.account, _account_id
+        config, environ, reader, counts, lambda: _make_sender(environ), recorder.account, _account_id, _outage
     )
 
 

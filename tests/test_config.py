@@ -69,6 +69,10 @@ VALID: list[tuple[str, str, Any]] = [
     ("SUMO_SAMPLE", "1", 1.0),
     ("SUMO_SAMPLE", "0.1", 0.1),
     ("SUMO_INVOCATION_SUMMARY", "true", True),
+    *[("SUMO_CLOUDWATCH", text.upper(), text) for text in ("all", "errors", "none")],
+    ("SUMO_CLOUDWATCH_FALLBACK_S", "0", 0.0),
+    ("SUMO_CLOUDWATCH_FALLBACK_S", "86400", 86_400.0),
+    ("SUMO_CLOUDWATCH_KEEP", "audit", ("audit",)),
     ("SUMO_SOURCE_NAME", "orders", "orders"),
     ("SUMO_SOURCE_HOST", "orders", "orders"),
     ("SUMO_FIELDS", "team=shop", "team=shop"),
@@ -144,6 +148,8 @@ INVALID = [
     ("SUMO_SAMPLE", "nan", "between 0 and 1"),
     ("SUMO_SAMPLE", "10%", "not a number"),
     ("SUMO_INVOCATION_SUMMARY", "all", "neither true nor false"),
+    ("SUMO_CLOUDWATCH", "some", "none of all, errors, none"),
+    ("SUMO_CLOUDWATCH_FALLBACK_S", "-1", "between 0 and 86400 seconds"),
     ("SUMO_FIELDS", "a={accont}", "{accont}, which is none of {account}"),
     ("SUMO_FIELDS", "team", "not key=value"),
     ("SUMO_FIELDS", "=shop", "not key=value"),
@@ -175,6 +181,13 @@ def test_valid(variable: str, text: str, expected: object) -> None:
     """What users of the Go extension have set keeps its meaning; edges of the ranges are inside."""
     config, problems = read({variable: text})
     assert (getattr(config, ATTRIBUTES[variable]), problems) == (expected, [])
+
+
+def test_what_cannot_be_kept_is_all_kept() -> None:
+    """An alarm that is fed by lines must not starve because an expression is refused: then CloudWatch has all lines."""
+    config, problems = read({"SUMO_CLOUDWATCH_KEEP": "(a+)+"})
+    assert config.cloudwatch_keep == ("",)
+    assert len(problems) == 1 and problems[0].endswith("; all lines go to CloudWatch")
 
 
 @pytest.mark.parametrize(("variable", "text", "problem"), INVALID)
@@ -342,6 +355,9 @@ def test_defaults() -> None:
         "SUMO_MARK_REPLAYS": True,
         "SUMO_DROP_REPLAYS": False,
         "SUMO_INVOCATION_SUMMARY": False,
+        "SUMO_CLOUDWATCH": "all",
+        "SUMO_CLOUDWATCH_FALLBACK_S": 60.0,
+        "SUMO_CLOUDWATCH_KEEP": (),
         "SOURCE_CATEGORY_OVERRIDE": "",
         "SUMO_SOURCE_NAME": "",
         "SUMO_SOURCE_HOST": "",

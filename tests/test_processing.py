@@ -54,7 +54,7 @@ class Recording:
         self.log = logging.Logger("orders")
         into = logging.Handler()
         into.setFormatter(logging.Formatter(TEXT_FORMAT))
-        into.emit = lambda record: self.recorder.record(into.format(record) + "\n", record)  # type: ignore[method-assign]  # a handler
+        into.emit = lambda record: self.recorder.record(into.format(record) + "\n", record)  # type: ignore[method-assign, assignment]  # a handler
         self.log.addHandler(into)
 
     def raw(self) -> bytes:

@@ -365,7 +365,7 @@ END_OF_STACK_SCRIPT = """
 import io, json, logging, os, sys
 sys.path.insert(0, sys.argv[1])
 from sumo_internal.capture.recorder import Recorder, note_records
-from sumo_internal.capture.runtime_client import _Sink
+from sumo_internal.capture.runtime_client import Sink
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
 from sumo_internal.capture.streams import Stream
@@ -407,7 +407,7 @@ reader = SpoolReader(sys.argv[2], spool)
 file = io.TextIOWrapper(open(sys.argv[3], "wb", buffering=0), write_through=True)
 recorder = Recorder(spool, {})
 stream = Stream(file, 1, recorder.written)
-sink = _Sink(Frames(), recorder)
+sink = Sink(Frames(), recorder)
 for name, handler in (("log", logging.StreamHandler(stream)), ("frame", FramesHandler())):
     logging.getLogger(name).propagate = False
     logging.getLogger(name).addHandler(handler)

@@ -28,7 +28,7 @@ from functools import lru_cache
 from sumo_internal import diagnostics, wiring
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.record_format import text_of
-from sumo_internal.capture.reentrancy import is_recorded, not_recorded
+from sumo_internal.capture.reentrancy import SPARED, is_recorded, not_recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class _LastRecorded(threading.local):
 
     logger: weakref.ref[Any] | None = None
     """The bound logger that the event came from, as long as its line may still be written."""
+    is_spared = False
+    """The line need not go to CloudWatch."""
 
 
 _last_recorded = _LastRecorded()
@@ -82,17 +84,17 @@ class SumoProcessor:
             try:
                 bound = _calling_logger()
                 if bound is not None:
-                    _record(recorder, logger, name, event_dict)
+                    _last_recorded.is_spared = _record(recorder, logger, name, event_dict) > 0
                     _last_recorded.logger = weakref.ref(bound)
             except Exception as error:
                 not_recorded(error)  # then the line that is printed is recorded
         return event_dict
 
 
-def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> None:
+def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> int:
     level, number = _level(text_of(event.get("level") or name))
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
-        return  # the event does not reach CloudWatch either
+        return 1  # the event does not reach CloudWatch either
     logger_name = event.get("logger") or getattr(logger, "name", None) or ""
     error = log_records.error_of_event(event.get("exc_info"))
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
@@ -103,7 +105,7 @@ def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[st
     details += record_format.fields_text(fields)
     said = "\n".join(text_of(text) for text in texts if text)
     text = log_records.text_line(level, created_s, recorder.request_id, said)
-    recorder.event(created_s, text, details, number, (error, trace))
+    return recorder.event(created_s, text, details, number, (error, trace))
 
 
 @lru_cache(maxsize=100)
@@ -128,21 +130,21 @@ def _calling_logger() -> Any:
     return None
 
 
-def _is_line_of_event() -> bool:
-    """Is this thread writing the line of an event that is recorded already?"""
+def _is_line_of_event() -> int:
+    """Is this thread writing the line of an event that is recorded already? See :data:`is_recorded`."""
     recorded_by = _last_recorded.logger
     if recorded_by is None:
-        return False
+        return 0
     frame = sys._getframe(1).f_back
     while frame is not None:
         name = frame.f_code.co_name
         if name in _BETWEEN:
-            return False
+            return 0
         if name == "_proxy_to_logger" and frame.f_locals.get("self") is recorded_by():
-            return True
+            return SPARED if _last_recorded.is_spared else 1
         frame = frame.f_back
     _last_recorded.logger = None
-    return False
+    return 0
 
 
 def configure_structlog(level: int | None = None) -> None:

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from sumo_internal.capture.recorder import Recorder
 
 
+class Texts(list[str]):
+    """What was written of a report so far."""
+
+    echo: Callable[[str, int], None] | None = None
+    """Writes the whole report where its last piece was to go, if it has to be there: called with the text and what the
+    recorder has returned for it. None where each piece has been written."""
+
+
 class Report:
     """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
 
@@ -36,7 +44,7 @@ class Report:
         """
         self._recorder = recorder
         self._details = details
-        self._texts: list[str] = []
+        self._texts = Texts()
 
     def __enter__(self) -> None:
         self._outer = current.subject
@@ -44,16 +52,19 @@ class Report:
 
     def __exit__(self, *_: object) -> None:
         current.subject = self._outer
-        text = ""
+        text, echo, end = "", self._texts.echo, 0
         try:
             text = record_format.legible("".join(self._texts)).removesuffix("\n")
             if text and not text.isspace():
                 if self._details is None:
-                    self._recorder.line(text)
+                    end = self._recorder.line(text)
                 else:
-                    self._recorder.failed(text, self._details())
+                    end = self._recorder.failed(text, self._details())
         except Exception as error:
             self._recorder.not_recorded(text, error)
+        finally:
+            if echo is not None:
+                echo(text, end)
 
 
 def follow_errors(recorder: Recorder) -> None:

@@ -36,7 +36,7 @@ class Lines:
 
     def __init__(
         self,
-        record: Callable[[str, float | None], None],
+        record: Callable[[str, float | None], object],
         partials: Partials,
         partial_max_chars: int = _PARTIAL_MAX_CHARS,
         cut: Callable[[str], int] = len,
@@ -56,6 +56,7 @@ class Lines:
         """
         self._record = record
         self._keep, self._keep_more, self._keep_no_more = partials.begin, partials.extend, partials.end
+        self._has_whole = partials.has_whole
         self._partial_max_chars = partial_max_chars
         self._piece_max_chars = max(partial_max_chars, TOGETHER_MAX_CHARS)
         self._cut = cut
@@ -108,6 +109,18 @@ class Lines:
                 self._keep_no_more(slot)
         if rest:
             self._hold(partials, thread, rest)
+
+    def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
+        """The text of a thread that waits here, unless it is all in the map and only such is asked for."""
+        texts, is_whole = [], True
+        if waits := self._waiting[stream].get(thread):
+            texts.append("\n".join(waits[0].lines) + "\n")
+            is_whole = self._has_whole(waits[1])
+        if held := self._partials[stream].get(thread):
+            slot, _, *pieces = held
+            texts += pieces
+            is_whole = is_whole and self._has_whole(slot)
+        return "".join(texts) if is_all or not is_whole else ""
 
     def take(self, stream: int) -> str:
         """Return the line that this thread has begun, and keep nothing of it."""

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
             """Text, fields (as a piece) and level of a record as it may leave; None where a setting keeps it back."""
 
-        def append(self, start: str, level: int) -> None:
+        def append(self, start: str, level: int) -> int:
             """Like :meth:`Spool.append`, for a line that may have to wait."""
 
         def cut(self, text: str) -> int:
@@ -201,6 +201,10 @@ def _noting(own: Any) -> Any:
 class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
+    make_stream: Callable[..., Any] | None = None
+    make_sink: Callable[..., Any] | None = None
+    """What hears the two streams, and the runtime's log sink, for this recorder; None for what does so usually."""
+
     def __init__(
         self,
         spool: Spool,
@@ -230,6 +234,8 @@ class Recorder:
         self.spool = spool
         self._processing = processing
         self.append: Append = spool.append if processing is None else processing.append
+        self.spared_below = 0
+        """Lines below this level, which rules keep back, need not go to CloudWatch either."""
         self.endings: Endings | None = None
         """Knows how invocations end, where a setting asks for that."""
         self.summary: Summary | None = None
@@ -258,10 +264,13 @@ class Recorder:
         spool.on_fork = self._forget_unwritten
 
     def _new_lines(self) -> Lines:
+        return self._lines_to(self.line)
+
+    def _lines_to(self, record: Callable[[str, float | None], object]) -> Lines:
         partials, is_joined, processing = self.spool.partials, self.is_joined, self._processing
         if processing is None:
-            return Lines(self.line, partials, cut=_cut, is_joined=is_joined)
-        return Lines(self.line, partials, processing.partial_max_chars, processing.cut, is_joined=is_joined)
+            return Lines(record, partials, cut=_cut, is_joined=is_joined)
+        return Lines(record, partials, processing.partial_max_chars, processing.cut, is_joined=is_joined)
 
     # Invocations.
 
@@ -438,7 +447,9 @@ class Recorder:
         for thread in list(too_deep):
             self.catch_up(thread)
 
-    def record(self, text: str, record: LogRecord) -> None:
+    # What the following return is of use where CloudWatch is spared: not 0 for what need not go there, too.
+
+    def record(self, text: str, record: LogRecord) -> int:
         """Record the text that a logging handler made of a log record, with or without its line end.
 
         Raises:
@@ -468,11 +479,10 @@ class Recorder:
         except Exception as error:  # the log record is not as the library makes it
             diagnostics.pass_on(error)
         if start:
-            self.append(start, record.levelno)
-        else:
-            self._record_fully(written, record, is_usual=is_usual)
+            return self.append(start, record.levelno)
+        return self._record_fully(written, record, is_usual=is_usual)
 
-    def _record_fully(self, text: object, record: LogRecord, *, is_usual: bool) -> None:
+    def _record_fully(self, text: object, record: LogRecord, *, is_usual: bool) -> int:
         """Record a log record with all that it has; where that cannot be had, its text and time alone."""
         text = (str.__str__(text) if isinstance(text, str) else record_format.text_of(text)).removesuffix("\n")
         try:
@@ -490,11 +500,12 @@ class Recorder:
             diagnostics.pass_on(error)
             created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
         try:
-            self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
+            return self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
         except RecursionError:
             raise
         except Exception as error:
             self.not_recorded(text, error)
+            return 0
 
     def _logger_text(self, record: LogRecord) -> str:
         level, name = getattr(record, "levelno", None), getattr(record, "name", None)
@@ -518,22 +529,23 @@ class Recorder:
         finally:
             current.nesting -= 1
 
-    def line(self, text: str, created_s: float | None = None) -> None:
+    def line(self, text: str, created_s: float | None = None) -> int:
         """Record one line of text."""
         is_plain = text[:1] != "{" and "\n" not in text
         message, details = (quote(text), "") if is_plain else record_format.line_text(text)
-        self._put(created_s or time(), text, message, details, log_records.level_in(details))
+        return self._put(created_s or time(), text, message, details, log_records.level_in(details))
 
-    def failed(self, text: str, details: str) -> None:
+    def failed(self, text: str, details: str) -> int:
         """Record the report of an error.
 
         Args:
             text: The report.
             details: The error's own keys, as a piece of an object's text.
         """
-        self._put(time(), text, record_format.message_text(text)[0], f',"level":"ERROR"{details}', logging.ERROR)
+        message = record_format.message_text(text)[0]
+        return self._put(time(), text, message, f',"level":"ERROR"{details}', logging.ERROR)
 
-    def event(self, created_s: float, text: str, details: str, level: int, said: Said) -> None:
+    def event(self, created_s: float, text: str, details: str, level: int, said: Said) -> int:
         """Record an event that was not written.
 
         Args:
@@ -543,7 +555,7 @@ class Recorder:
             level: As in ``logging``.
             said: Its exception and the traceback as it stands in the text.
         """
-        self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
+        return self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
 
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
         """Record what was retried, failed over and lost so far, as a record of its own type."""
@@ -556,14 +568,14 @@ class Recorder:
 
     # Into the spool.
 
-    def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> None:
+    def _put(self, created_s: float, text: str, message: str, details: str, level: int, said: Said = _NO_ERROR) -> int:
         if bounds.MARK in details and (cut_chars := bounds.cut_chars(details)):
             self.spool.count(CUT, 1, cut_chars)
         if not self.takes_short_way:
             is_replay = self._is_replay is not None and self._is_replay()
             if is_replay and self._replays == "dropped":
                 self.spool.count(EXCLUDED, 1, record_format.size_bytes(text))
-                return
+                return level < self.spared_below
             if self._is_ansi_stripped and "\x1b" in text:
                 text = record_format.without_ansi(text)
                 message, own = record_format.line_text(text)
@@ -571,7 +583,7 @@ class Recorder:
             if self._processing is not None:
                 passed = self._processing.passed(text, details, level, said)
                 if passed is None:
-                    return
+                    return level < self.spared_below
                 text, details, level = passed
                 message = record_format.message_text(text)[0]
             if self._tracing is not None:
@@ -583,28 +595,28 @@ class Recorder:
         start = self._start(created_s, message, details)
         # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
         if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
-            self.append(start, level)
-        else:
-            self._put_parts(created_s, text, message, details, level)
+            return self.append(start, level)
+        return self._put_parts(created_s, text, message, details, level)
 
     def _start(self, created_s: float, message: str, details: str) -> str:
         """A record up to its closing brace, which the spool adds."""
         return record_format.start_text(created_s, message, details, self.context if self._is_enhanced else None)
 
-    def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> None:
+    def _put_parts(self, created_s: float, text: str, message: str, details: str, level: int) -> int:
         """Record something too long for one record: as numbered parts of its text, unless its fields alone are."""
         if details and self._is_enhanced:
             details, moved = record_format.fitting(message, details)
             start = self._start(created_s, message, details)
             if not moved and record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
-                self.append(start, level)
-                return
+                return self.append(start, level)
             text += moved
         from sumo_internal import own_secrets  # where a batch is made, half of one could not be told any more
 
         need_room()
+        end = 1
         for part, numbers in record_format.parts(own_secrets.hidden_text(text)):
-            self.append(self._start(created_s, part, details) + numbers, level)
+            end = min(end, self.append(self._start(created_s, part, details) + numbers, level))
+        return end
 
     def _span_text(self, details: str) -> str:
         """The ids of the span that this thread or task is in, unless OpenTelemetry has put them into the log record."""

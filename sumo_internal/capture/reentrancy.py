@@ -36,10 +36,13 @@ finds room for its last write, but not for recording it. Such texts are recorded
 Recording therefore asks for the room that it needs before it has an effect, and afterwards no call goes deeper than one
 before it. (Not every call into C takes room, and which do differs from one Python to the next.)"""
 
-is_recorded: list[Callable[[], bool]] = []
-"""At most one function, which says whether what this thread writes is recorded already. Every place that hears a text
-calls it before it tells the recorder. The list is empty until there are such texts (structlog's, with a processor of
-ours), so that otherwise no line pays for the question."""
+SPARED = 2
+"""What :data:`is_recorded` says of a text that is recorded and need not go to CloudWatch (SUMO_CLOUDWATCH)."""
+
+is_recorded: list[Callable[[], int]] = []
+"""At most one function, which says whether what this thread writes is recorded already: 0, 1 or :data:`SPARED`. Every
+place that hears a text calls it before it tells the recorder. The list is empty until there are such texts
+(structlog's, with a processor of ours), so that otherwise no line pays for the question."""
 
 _ROOM_FRAMES = 25
 """More frames than the calls take, one in the other, from a stream to the spool's file."""

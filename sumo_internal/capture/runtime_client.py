@@ -196,10 +196,15 @@ def follow_endings(bootstrap: Any, endings: Endings) -> None:
     answering.post_invocation_result = post_invocation_result
 
 
-def capture(bootstrap: Any, recorder: Recorder) -> None:
+def capture(bootstrap: Any, recorder: Recorder, make_sink: Callable[..., Sink] | None = None) -> None:
     """Record what the runtime itself writes: its log handler's lines and its reports of uncaught exceptions.
 
     And what the interpreter reports: see :func:`error_reports.follow_errors`.
+
+    Args:
+        bootstrap: The runtime client's module.
+        recorder: Where it is recorded.
+        make_sink: Makes what stands in front of the runtime's sink; None for a :class:`Sink`.
     """
     create_log_sink, log_error = bootstrap.create_log_sink, bootstrap.log_error
     kinds = (bootstrap.LambdaLoggerHandler, bootstrap.LambdaLoggerHandlerWithFrameType)
@@ -212,7 +217,7 @@ def capture(bootstrap: Any, recorder: Recorder) -> None:
         for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
             if hasattr(bootstrap, name):
                 getattr(bootstrap, name).handle = _handle
-        return _Sink(sink, recorder, bootstrap, functions)
+        return (make_sink or Sink)(sink, recorder, bootstrap, functions)
 
     def noted_error(error_result: Any, log_sink: Any) -> None:
         def details() -> str:
@@ -251,7 +256,7 @@ def _handle(self: Any, record: LogRecord) -> Any:
     in here the handler's lock keeps other threads away from the handler's sink.
     """
     sink = self.log_sink
-    if sink.__class__ is not _Sink:
+    if not isinstance(sink, Sink):
         return logging.Handler.handle(self, record)
     passed = self.filter(record)
     if passed is not record and isinstance(passed, LogRecord):
@@ -273,7 +278,7 @@ def _handle(self: Any, record: LogRecord) -> Any:
     return passed
 
 
-class _Sink:
+class Sink:
     """The runtime's framed log sink, and then the recorder."""
 
     def __init__(
@@ -294,7 +299,7 @@ class _Sink:
         # As an attribute of its own, one look at which tells whether the function has replaced it.
         self.log = self.log  # type: ignore[method-assign]
 
-    def __enter__(self) -> _Sink:
+    def __enter__(self) -> Sink:
         self.inner.__enter__()
         return self
 

@@ -127,14 +127,19 @@ class Buffer:
         return getattr(self._buffer, name)
 
 
-def listen(listener: Callable[[str, int], None]) -> None:
-    """Put a listener on the process's two streams, and on the names under which Python keeps the originals."""
+def listen(listener: Callable[[str, int], None], make: Callable[..., Stream] | None = None) -> None:
+    """Put a listener on the process's two streams, and on the names under which Python keeps the originals.
+
+    Args:
+        listener: As :class:`Stream` has it.
+        make: Makes what stands in a stream's place; None for a :class:`Stream`.
+    """
     listened: dict[int, Stream] = {}
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is None or not hasattr(stream, "buffer"):
             continue  # closed at start: there is nothing that could reach CloudWatch
-        heard = listened[number] = Stream(stream, number, listener)
+        heard = listened[number] = (make or Stream)(stream, number, listener)
         setattr(sys, name, heard)
         setattr(sys, f"__{name}__", heard)
     _follow_descriptors(listened, listener)
@@ -159,7 +164,7 @@ def _follow_descriptors(listened: dict[int, Stream], listener: Callable[[str, in
         if stream is not None:
             is_heard = _place(number) in places.values()
             for layer in (stream, stream.buffer):
-                layer._listener = listener if is_heard else _unheard
+                layer._listener = listener if is_heard else unheard
         return number
 
     functions.dup2 = update_wrapper(followed, dup2)
@@ -173,5 +178,5 @@ def _place(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _unheard(text: str, number: int) -> None:
+def unheard(text: str, number: int) -> None:
     """Take the place of the listener for text that does not reach CloudWatch, and do nothing."""

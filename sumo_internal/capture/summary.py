@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sumo_internal.capture.endings import Endings
     from sumo_internal.spool.writer import Spool
 
-    Append = Callable[[str, int], object]
+    Append = Callable[[str, int], int]
     """:meth:`Spool.append`, or what stands in front of it."""
 
 _ERROR = 40
@@ -67,7 +67,7 @@ class Summary:
         self._held_before = self._held()
         self._begun_s = monotonic()
 
-    def append(self, start: str, level: int = INFO) -> object:
+    def append(self, start: str, level: int = INFO) -> int:
         """Like :meth:`Spool.append`."""
         self._last = start
         self._notes.append((level, len(start) if start.isascii() else record_format.size_bytes(start)))

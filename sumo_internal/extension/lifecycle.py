@@ -49,6 +49,9 @@ SHIP_RESERVE_S = 0.6
 SAY_RESERVE_S = 0.4
 """So long before the end the extension counts and says what is still to be delivered, even while a request is waiting:
 at the CPU share of 128 MB there is time for no more afterwards."""
+WRITE_RESERVE_S = 0.4
+"""So long before the end the extension writes to CloudWatch what is still to be delivered and is not there
+(SUMO_CLOUDWATCH), even while a request is waiting."""
 BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
 STUCK_S = 0.7
@@ -180,19 +183,26 @@ class Extension:
         self._platform_log.is_ending = True
         self._platform_log.is_timed_out = event.reason == "timeout"
         self._platform_log.let_out()
-        until_s = event.deadline_s - EXIT_MARGIN_S
+        end_s = until_s = event.deadline_s - EXIT_MARGIN_S
+        is_spared = self._config.cloudwatch != "all"
+        if is_spared:
+            until_s -= WRITE_RESERVE_S
         last_id = None
         with diagnostics.guard("reading the function's last line"):
             last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
         self._receive(0.0, until_s - SHIP_RESERVE_S)
-        is_said = self._ship(AT_SHUTDOWN, until_s, is_last=event.reason == "spindown")
+        is_last = event.reason == "spindown" and not is_spared
+        is_said = self._ship(AT_SHUTDOWN, until_s, is_last=is_last)
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
         with diagnostics.guard("letting out what is held back"):
             if event.reason == "timeout":
                 self._platform_log.tell_timeout(last_id)
             self._platform_log.end(is_success=event.reason == "spindown")
-        is_said |= self._ship(LAST, until_s, is_last=event.reason == "spindown" and not is_said)
+        is_said |= self._ship(LAST, until_s, is_last=is_last and not is_said)
         lines, size_bytes = self._shipper.left()
+        if is_spared:
+            with diagnostics.guard("writing what is left to CloudWatch"):
+                lines -= self._write_left(end_s)
         if is_said and not lines:
             diagnostics.say("warn", "they were delivered after all")
         elif lines and event.reason == "spindown" and not is_said:
@@ -205,6 +215,15 @@ class Extension:
         diagnostics.say(
             "debug", f"SHUTDOWN ({event.reason}): {self._shipper.outcome}, {event.deadline_s - time.time():.3f} s left"
         )
+
+    def _write_left(self, until_s: float) -> int:
+        """Write lines to CloudWatch that no destination has taken; returns how many of the spool's were written."""
+        from sumo_internal.extension import last_words
+
+        written, of_spool = last_words.write(self._shipper.reader(), until_s)
+        if written:
+            diagnostics.say("warn", f"{written} lines that no destination takes are written here")
+        return of_spool
 
     # Deliveries.
 

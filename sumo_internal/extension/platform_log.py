@@ -207,6 +207,12 @@ class PlatformLog:
                 if str(event.get("time")) >= since:
                     continue  # it is heard in its own process
                 diagnostics.say_once("info", self._hearing.cost())
+                if self._config.cloudwatch != "all" and self._config.function_logs != "telemetry":
+                    diagnostics.say_once(
+                        "warn",
+                        f"SUMO_CLOUDWATCH={self._config.cloudwatch} is not heeded: the function's lines come from "
+                        "Lambda, which has written them by then",
+                    )
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
             for start, level in events.lines(event, now):

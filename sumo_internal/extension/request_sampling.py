@@ -33,7 +33,7 @@ ENDED_MAX = 1_000
 class RequestSampling:
     """All lines of a request or none; those of a request that fails, and of WARNING and above, go out."""
 
-    def __init__(self, spool: Spool, rate: float, send: Callable[[str, int], None], *, is_enhanced: bool) -> None:
+    def __init__(self, spool: Spool, rate: float, send: Callable[[str, int], object], *, is_enhanced: bool) -> None:
         """Sample what goes into a spool.
 
         Args:

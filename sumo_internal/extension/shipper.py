@@ -98,18 +98,22 @@ class Shipper:
 
     def left(self) -> tuple[int, int]:
         """Lines and bytes that no destination has yet."""
+        for _ in range(_LOOKS_MAX):
+            try:
+                return self.reader().left()
+            except ValueError:
+                pass  # what is kept in memory was just delivered, and closed, by the thread that ships
+        return 0, 0
+
+    def reader(self) -> SpoolReader:
+        """A view of all spools that no other thread is using."""
         from sumo_internal.spool.envelope import destination
         from sumo_internal.spool.reader import SpoolReader
 
         if self._worker is not None and not self.is_busy:
-            return self._worker.reader().left()
+            return self._worker.reader()
         where = destination(self._config)
-        for _ in range(_LOOKS_MAX):
-            try:
-                return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper).left()
-            except ValueError:
-                pass  # what is kept in memory was just delivered, and closed, by the thread that ships
-        return 0, 0
+        return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper)
 
 
 class _Worker:

@@ -35,8 +35,8 @@ class Cap:
         self._left_bytes = 0.0
         self._is_said = False
 
-    def append(self, start: str, level: int = INFO) -> None:
-        """Like :meth:`Spool.append`, as long as there is room in this hour."""
+    def append(self, start: str, level: int = INFO) -> int:
+        """Like :meth:`Spool.append`, as long as there is room in this hour; then not 0 either."""
         now_s = time.time()
         if not 0 <= now_s - self._begun_s < HOUR_S:
             self._begun_s, self._left_bytes, self._is_said = now_s, self._max_mb * 1_000_000, False
@@ -51,6 +51,6 @@ class Cap:
                     f"SUMO_MAX_MB_PER_HOUR: {self._max_mb:g} MB were logged; until {until} UTC only WARNING and above "
                     "are shipped",
                 )
-            return
+            return 1
         self._left_bytes -= len(start)
-        self._spool.append(start, level)
+        return self._spool.append(start, level)

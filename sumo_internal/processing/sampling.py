@@ -46,7 +46,6 @@ class Sampling:
         self._spool = spool
         self._max_mb_per_hour = max_mb_per_hour
         self._rate = rate
-        self._is_enhanced = is_enhanced
         self._rate_text = f',"sampleRate":{rate:g}' if is_enhanced else ""
         self.begin_again()
 
@@ -54,7 +53,7 @@ class Sampling:
         """Begin, at the start and in a copy of the process: what is held back has the ids of the spool's writer."""
         spool = self._spool
         self._append = Cap(spool, self._max_mb_per_hour).append if self._max_mb_per_hour else spool.append
-        self._held = Held(spool, has_ids=self._is_enhanced)
+        self._held = Held(spool)
         self._fate = _Fate.SENT
 
     @property
@@ -86,14 +85,14 @@ class Sampling:
             self._fate = _Fate.DROPPED
             self._held.forget()
 
-    def append(self, start: str, level: int = INFO) -> None:
-        """Like :meth:`Spool.append`; for lines that go out later, or never."""
+    def append(self, start: str, level: int = INFO) -> int:
+        """Like :meth:`Spool.append`; for lines that go out later, or never, which is not 0 either."""
         fate = self._fate
         if level >= WARNING or fate is _Fate.SENT:
-            self._append(start, level)
-        elif fate is _Fate.STANDING:
-            self._append(start + self._rate_text, level)
-        elif fate is _Fate.HELD:
-            self._held.append(start, level)
-        else:
-            self._spool.count(counters.SAMPLED_OUT, 1, len(start))
+            return self._append(start, level)
+        if fate is _Fate.STANDING:
+            return self._append(start + self._rate_text, level)
+        if fate is _Fate.HELD:
+            return self._held.append(start, level)
+        self._spool.count(counters.SAMPLED_OUT, 1, len(start))
+        return 1

@@ -19,16 +19,17 @@ from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.destinations.encoding import GZIP
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
-from sumo_internal.spool.envelope import DESTINATION
+from sumo_internal.spool.envelope import DESTINATION, SPARED
 from sumo_internal.spool.folder import FolderRefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import Protocol
 
     from sumo_internal.config import Config
     from sumo_internal.destinations.encoding import Encoding
+    from sumo_internal.spool.outage import Outage
     from sumo_internal.spool.reader import SpoolReader
     from sumo_internal.spool.segment import Slice
 
@@ -109,6 +110,10 @@ class Drainer:
         """POSIX time at which every drain stops; see :meth:`hurry`."""
         self.attempts = 0
         """Requests that have had an answer, or none in time: while it stays as it is, the thread waits for one."""
+        self.outage: Outage | None = None
+        """Told of each attempt, where lines go to CloudWatch if no destination takes them."""
+        self.keep_refused: Callable[[Iterable[bytes | memoryview]], None] | None = None
+        """Keeps lines that are refused for good, for CloudWatch."""
         self.has_delivered = False
         """The source or the bucket has taken lines in the last drain."""
         self.problem = ""
@@ -237,6 +242,8 @@ class Drainer:
             return self._fail_over(batch, attempt, until_s, pause)
         if verdict is Verdict.DROP:
             self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
+            if self.keep_refused is not None and batch.is_spared:
+                self.keep_refused(batch.lines())
             # Where the count dies with the process, each such line is all that tells of them.
             say = diagnostics.say_once if self._counts.is_kept else diagnostics.say
             say("error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost")
@@ -270,6 +277,7 @@ class Drainer:
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
                 continue
             verdict = judge(attempt, attempts, retries_max, is_single=batch.is_single, has_bucket=has_bucket)
+            self._mind_outage(verdict, attempt, has_bucket=has_bucket)
             if verdict is not Verdict.AGAIN:
                 self._mind_size(verdict, attempt, batch)
                 self._mind_breaker(verdict, attempt)
@@ -343,6 +351,13 @@ class Drainer:
         elif attempt.status not in (0, 413):
             self._breaker = self._breaker.after_success()
 
+    def _mind_outage(self, verdict: Verdict, attempt: Attempt, *, has_bucket: bool) -> None:
+        """Where there is a bucket, it decides."""
+        if self.outage is not None and verdict is Verdict.DELIVERED:
+            self.outage.took()
+        elif self.outage is not None and not has_bucket and verdict is not Verdict.HALVE:
+            self.outage.failed(time.time(), attempt.status)
+
     def _fail_over(self, batch: Batch, attempt: Attempt, until_s: float, pause: Callable[[float], object]) -> Verdict:
         """Put a batch into the bucket; what the bucket does not take either stays in the spool."""
         until_s = min(until_s, self._latest_s)
@@ -354,10 +369,14 @@ class Drainer:
         put = self._put(batch, self._bucket, until_s, pause)
         if 200 <= put.status < 300:
             self._count(counters.FAILED_OVER, batch)
+            if self.outage is not None:
+                self.outage.took()
             diagnostics.say_once(
                 "warn", f"Sumo Logic does not take lines ({attempt.problem}); the failover bucket does"
             )
             return Verdict.FAIL_OVER
+        if self.outage is not None:
+            self.outage.failed(time.time(), attempt.status)
         diagnostics.say_once(
             "error",
             f"Sumo Logic does not take lines ({attempt.problem}), nor does the failover bucket ({put.problem}); "
@@ -414,6 +433,8 @@ class Batch:
         self.is_single = len(slices) == 1 and slices[0].is_single
         self.envelope: dict[str, str] = json.loads(slices[0].segment.envelope or "{}")
         self.envelope.pop(DESTINATION, None)  # no header
+        self.is_spared = self.envelope.pop(SPARED, "") != ""
+        """CloudWatch may not have these lines."""
 
     def body(self, encoding: Encoding = GZIP) -> bytes:
         """The lines, compressed; an object in the bucket is gzip, whatever the source takes.
@@ -423,13 +444,13 @@ class Batch:
         """
         if self._encoding is not encoding:
             try:
-                self._body = encoding.pack(self._lines())
+                self._body = encoding.pack(self.lines())
             except Exception as error:
                 raise UnreadableError(f"{type(error).__name__}: {error}") from error
             self._encoding = encoding
         return self._body
 
-    def _lines(self) -> Iterator[memoryview | bytes]:
+    def lines(self) -> Iterator[memoryview | bytes]:
         for piece in self._slices:
             with piece.data() as lines:
                 yield own_secrets.hidden(lines)

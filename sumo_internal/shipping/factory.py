@@ -6,6 +6,8 @@ sidecar and the extension differ in how they send, and in nothing else.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sumo_internal import diagnostics, own_secrets
 from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sumo_internal.net.aws import Aws
     from sumo_internal.net.client import Sender
     from sumo_internal.spool.counters import Counters
+    from sumo_internal.spool.outage import Outage
     from sumo_internal.spool.reader import SpoolReader
 
 
@@ -33,6 +36,7 @@ def make_drainer(
     make_sender: Callable[[], Sender],
     account: Callable[[dict[str, tuple[int, int]]], None],
     account_id: Callable[[], str] = str,
+    outage: Outage | None = None,
 ) -> Drainer:
     """Make a drainer; its connections, and what they import, are made when there is something to send.
 
@@ -44,6 +48,7 @@ def make_drainer(
         make_sender: The way to send; one for both destinations.
         account: See :class:`Drainer`.
         account_id: The AWS account's number, once it is known; empty until then.
+        outage: What is known of one, where the process asks for that itself.
     """
     own_secrets.learn(environ)
     senders: list[Sender] = []
@@ -89,4 +94,11 @@ def make_drainer(
         return envelope.tagged(headers, envelope.tags(environ)) if config.has_tags else headers
 
     bucket = connect_bucket if config.has_failover else None
-    return Drainer(config, reader, counts, connect_source, bucket, account, fill, disconnect)
+    drainer = Drainer(config, reader, counts, connect_source, bucket, account, fill, disconnect)
+    if config.cloudwatch != "all":
+        from sumo_internal.spool import refused
+        from sumo_internal.spool.outage import Outage
+
+        drainer.outage = outage or Outage(config.spool_dir, config.cloudwatch_fallback_s)
+        drainer.keep_refused = partial(refused.keep, config.spool_dir)
+    return drainer

@@ -29,6 +29,8 @@ offset   size   field                   owner    meaning
 32       8      sent offset             drainer  lines up to here may have been delivered; 0 before any was sent
 40       8      size                    writer   the file's
 48       8      process                 writer   its number, where another process has made the segment for it; else 0
+56       8      written offset          drainer  lines up to here were written to CloudWatch at a SHUTDOWN, because no
+                                                 destination took them
 64       4      envelope size           writer   written once, before the file has its name
 68       *      envelope                writer   JSON object: the request headers that these lines travel under, and
                                                  their ``destination``, which is that of the processes that drain them

@@ -17,15 +17,19 @@ DESTINATION = "destination"
 """Key of a segment's envelope that is no header: a digest of where its lines are to go. Two programs of one user have
 one spool folder; each ships only the segments that say the same as its own settings."""
 
+SPARED = "spared"
+"""Another such key, of lines that may be nowhere else: CloudWatch was spared them (SUMO_CLOUDWATCH)."""
 
-def addressed(headers: Mapping[str, str], config: Config) -> dict[str, str]:
+
+def addressed(headers: Mapping[str, str], config: Config, *, is_spared: bool = False) -> dict[str, str]:
     """The envelope of a process's segments.
 
     Args:
         headers: As :func:`request_headers` made them.
         config: The settings, which say where to.
+        is_spared: CloudWatch does not get all lines.
     """
-    return {**headers, DESTINATION: destination(config)}
+    return {**headers, DESTINATION: destination(config), **({SPARED: "yes"} if is_spared else {})}
 
 
 def is_addressed(envelope: bytes, destination: str) -> bool:

@@ -22,6 +22,10 @@ _TAKEN = (fcntl.F_WRLCK).to_bytes(2, sys.byteorder) + bytes(30)
 """``struct flock``: the kind, and zeros for the whole file and, with locks of open files, no process."""
 
 
+BESIDE = ("held", "unended")
+"""Ends of the names of segments that are not the spool's unless their writer dies (:mod:`sumo_internal.spool.held`)."""
+
+
 class FolderRefusedError(Exception):
     """The spool's folder cannot be trusted or made. Ship nothing through it; say why."""
 
@@ -158,7 +162,7 @@ def writer_of(name: str) -> tuple[str, str] | None:
     identity, dash, pid = writer.removesuffix("-drainer").partition("-p")
     is_ours = (len(identity) == 12 and not identity.strip("0123456789abcdef")) or identity.startswith("extension")
     number, _, suffix = kind.removesuffix(".new").partition(".")
-    is_segment = len(number) == 6 and number.isdecimal() and suffix in ("spool", "held", "held.spool")
+    is_segment = len(number) == 6 and number.isdecimal() and suffix.removesuffix(".spool") in ("spool", *BESIDE)
     is_kind = is_segment or kind in ("lock", "lock.new", "tally")
     return (writer, kind) if is_ours and dash and pid.isdecimal() and is_kind else None
 

@@ -1,15 +1,17 @@
-"""Lines that are held back, in segments of their own, until it is known whether they are wanted.
+"""Lines that lie beside the spool, in segments of their own, until it is known whether they are wanted.
 
 They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), which no drainer touches::
 
-    <environment>-p<pid>.<number>.held     of the same writer, under the same lock
+    <environment>-p<pid>.<number>.held     of the same writer, under the same lock: SUMO_SAMPLE
+    <environment>-p<pid>.<number>.unended  text that waits for its line end, as records (SUMO_CLOUDWATCH)
 
-1. As long as the writer lives, a held segment is the writer's alone, and its committed offset goes back when its lines
-   are forgotten: that is the one difference from the spool's invariants.
-2. A held segment whose writer is dead is taken like any other: the invocation did not end, so it failed.
+1. As long as the writer lives, such a segment is the writer's alone, and its committed offset goes back when its lines
+   are forgotten: that is the one difference from the spool's invariants. All is done in the spool's turn, and ids are
+   drawn with the spool's, so that the order of all lines can be told.
+2. A segment whose writer is dead is taken like any other: the invocation did not end, so it failed.
 3. When the invocation fails otherwise, its segments are renamed to segments of the spool, each at once and whole.
-4. A line that does not fit goes out, and so does a line whose turn does not come in a few milliseconds: a bound must
-   not lose a line, and it is not known yet whether the line is wanted.
+4. A held line that does not fit goes out, and so does a line whose turn does not come in a few milliseconds: a bound
+   must not lose a line, and it is not known yet whether the line is wanted.
 
 A forked child holds nothing back: the parent does not tell it how the invocation has ended.
 """
@@ -18,8 +20,7 @@ from __future__ import annotations
 
 from sumo_internal.spool.counters import SAMPLED_OUT
 from sumo_internal.spool.folder import FolderRefusedError, unlink
-from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEGMENT_BYTES, Segment
-from sumo_internal.spool.turn import Turn
+from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,103 +28,165 @@ if TYPE_CHECKING:
 
     from sumo_internal.spool.writer import Spool
 
+UNENDED_TRIES_MAX = 4
+"""How often a text without a line end is kept anew as it grows; what comes in still more pieces is no print."""
 
-class Held:
-    """This process's held lines."""
 
-    def __init__(self, spool: Spool, *, has_ids: bool = True) -> None:
-        """Hold lines back from a spool.
+class Beside:
+    """Segments of one kind. What begins with ``_in_turn`` is done in the spool's turn."""
+
+    def __init__(self, spool: Spool, kind: str, segments_max: int, size_bytes: int = SEGMENT_BYTES) -> None:
+        """Have no segment yet.
 
         Args:
-            spool: Where they go when they are wanted, or when there is no room for them here.
-            has_ids: Number them.
+            spool: Beside which they lie.
+            kind: The end of their files' names.
+            segments_max: Bound on their number.
+            size_bytes: Of each.
         """
         self._spool = spool
-        self._has_ids = has_ids
-        self._turn = Turn()
-        self._verdict: Callable[[], None] | None = None
-        """What is to become of the held lines, where it could not be done yet."""
+        self._kind = kind
+        self._segments_max = segments_max
+        self._size_bytes = size_bytes
         self._writer = spool.writer
-        self._sequence = 0
         self._segments: list[Segment] = []
         self._segment_number = 0
         self.lines = 0
-        """Lines that were held back so far."""
+        """Lines that were put here so far."""
+        self._lying = (0, 0)
+        """Lines and bytes that lie here now."""
 
-    def append(self, start: str, level: int) -> None:
-        """Hold a line back, or let it go where that is not possible. Like :meth:`Spool.append`."""
-        held: list[bool] = []
-        # Else this is a forked child, and the segments and the lock are the parent's.
-        if self._writer == self._spool.writer and self._verdict is None:
-            self._turn.run(self._hold, start, held)
-        if self._verdict is not None:
-            self._settle()
-        if not held:
-            self._spool.append(start, level)
+    @property
+    def is_own(self) -> bool:
+        """Else this is a forked child, and the segments and the lock are the parent's."""
+        return self._writer == self._spool.writer
 
-    def forget(self) -> None:
-        """The invocation has succeeded: its lines are dropped, and counted as sampled out."""
-        self._decide(self._forget)
+    def _in_turn_put(self, start: str, put: list[bool]) -> None:
+        """Put a line here; note whether that was possible."""
+        line = self._spool.numbered(start)
+        if len(line) > self._size_bytes - HEADER_BYTES or not self._has_room(len(line)):
+            return
+        segment = self._segments[-1]
+        begin = segment.committed_offset
+        segment.map[begin : begin + len(line)] = line
+        self.lines += 1
+        self._lying = (self._lying[0] + 1, self._lying[1] + len(line))
+        put.append(True)  # first: an error raised between the two must not let the line go out as well
+        segment.committed_offset = begin + len(line)
 
-    def release(self) -> None:
-        """The invocation has failed: its lines go out."""
-        self._decide(self._release)
-
-    def _decide(self, verdict: Callable[[], None]) -> None:
-        """Carry a verdict out, or leave it to the thread whose turn it is. While one is left, no line is held back."""
-        if self._verdict is None:
-            self._verdict = verdict
-        self._settle()
-
-    def _settle(self) -> None:
-        while self._verdict is not None and self._turn.run(self._carry_out):
-            pass
-
-    def _carry_out(self) -> None:
-        if self._verdict is not None:
-            self._verdict()
-            self._verdict = None
-
-    def _forget(self) -> None:
-        taken = [piece for segment in self._segments if (piece := segment.take(SEGMENT_BYTES))]
-        lines, size_bytes = sum(piece.count() for piece in taken), sum(piece.size_bytes for piece in taken)
+    def _in_turn_clear(self) -> None:
+        """Forget what lies here, and keep one segment for what comes."""
         while len(self._segments) > 1 or (self._segments and self._segments[0].is_unlinked):
             segment = self._segments.pop()
             unlink(segment.path)
             segment.close()
         for segment in self._segments:
             segment.committed_offset = HEADER_BYTES
-        if lines:
-            self._spool.count(SAMPLED_OUT, lines, size_bytes)
+        self._lying = (0, 0)
 
-    def _release(self) -> None:
+    def _in_turn_release(self) -> None:
+        """Give what lies here to the spool."""
         while self._segments:
             self._spool.adopt(self._segments.pop())
-
-    def _hold(self, start: str, held: list[bool]) -> None:
-        """Hold a line back; note whether that was possible."""
-        self._sequence += 1
-        ending = f',"id":"{self._writer}h-{self._sequence:010d}"}}\n' if self._has_ids else "}\n"
-        line = (start + ending).encode("utf-8", "backslashreplace")
-        if len(line) > LINE_MAX_BYTES or not self._has_room(len(line)):
-            return
-        segment = self._segments[-1]
-        begin = segment.committed_offset
-        segment.map[begin : begin + len(line)] = line
-        self.lines += 1
-        held.append(True)  # first: an error raised between the two must not let the line go out as well
-        segment.committed_offset = begin + len(line)
+        self._lying = (0, 0)
 
     def _has_room(self, size_bytes: int) -> bool:
         if self._segments and self._segments[-1].committed_offset + size_bytes <= self._segments[-1].size_bytes:
             return True
-        if len(self._segments) >= self._spool.held_segments_max:
+        return self._go_on()
+
+    def _go_on(self) -> bool:
+        """Go on to a new segment, if there may be one more."""
+        if len(self._segments) >= self._segments_max:
             return False
         self._segment_number += 1
+        name = f"{self._segment_number:06d}.{self._kind}"
         try:
-            return self._spool.run(self._make_segment)
+            self._segments.append(self._spool.make_segment(name, size_bytes=self._size_bytes, is_filled=True))
         except (OSError, FolderRefusedError):
             return False
+        return True
 
-    def _make_segment(self) -> None:
-        self._segments.append(self._spool.make_segment(f"{self._segment_number:06d}.held", is_filled=True))
+
+class Held(Beside):
+    """This process's held lines (SUMO_SAMPLE)."""
+
+    def __init__(self, spool: Spool) -> None:
+        """Hold lines back from a spool.
+
+        Args:
+            spool: Where they go when they are wanted, or when there is no room for them here.
+        """
+        super().__init__(spool, "held", spool.held_segments_max)
+        self._verdict: Callable[[], None] | None = None
+        """What is to become of the held lines, where it could not be done yet."""
+
+    def append(self, start: str, level: int) -> int:
+        """Hold a line back, or let it go where that is not possible. Like :meth:`Spool.append`."""
+        held: list[bool] = []
+        if self.is_own and self._verdict is None:
+            self._spool.run(self._in_turn_put, start, held)
+        if self._verdict is not None:
+            self._settle()
+        return 1 if held else self._spool.append(start, level)
+
+    def forget(self) -> None:
+        """The invocation has succeeded: its lines are dropped, and counted as sampled out."""
+        self._decide(self._in_turn_forget)
+
+    def release(self) -> None:
+        """The invocation has failed: its lines go out."""
+        self._decide(self._in_turn_release)
+
+    def _decide(self, verdict: Callable[[], None]) -> None:
+        """Carry a verdict out, or leave it to a later line. While one is left, no line is held back."""
+        if self._verdict is None:
+            self._verdict = verdict
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._verdict is not None and self._spool.run(self._in_turn_decide):
+            pass
+
+    def _in_turn_decide(self) -> None:
+        if self._verdict is not None:
+            self._verdict()
+            self._verdict = None
+
+    def _in_turn_forget(self) -> None:
+        lines, size_bytes = self._lying
+        self._in_turn_clear()
+        if lines:
+            self._spool.count(SAMPLED_OUT, lines, size_bytes)
+
+
+class Unended(Beside):
+    """Text that waits for its line end and is too long for the map: as records, should its process die."""
+
+    def __init__(self, spool: Spool) -> None:
+        super().__init__(spool, "unended", 1)
+        self._tries: dict[object, int] = {}
+        """By whose text it is: how often it was kept."""
+
+    def keep(self, key: object, starts: list[str]) -> bool:
+        """Keep a text as far as it has come; False where that is not possible.
+
+        Args:
+            key: Whose it is.
+            starts: Its records, each up to its closing brace.
+        """
+        tries = self._tries.get(key, 0)
+        if not self.is_own or tries == UNENDED_TRIES_MAX:
+            return False
+        self._tries[key] = tries + 1
+        if self._segments and self._segments[0].is_unlinked:
+            self._spool.run(self._in_turn_clear)
+        put: list[bool] = []
+        for start in starts:
+            self._spool.run(self._in_turn_put, start, put)
+        return len(put) == len(starts)
+
+    def drop(self, key: object) -> None:
+        """A text has become a line."""
+        if self._tries.pop(key, 0) and not self._tries and self.is_own:
+            self._spool.run(self._in_turn_clear)

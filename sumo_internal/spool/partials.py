@@ -178,6 +178,13 @@ class Partials:
         self._words[word + _CUT] = cut_bytes + len(data) - len(kept)
         self._words[word] = len(kept)
 
+    def has_whole(self, slot: Slot | None) -> bool:
+        """Is all of a text where another process finds it?"""
+        try:
+            return slot is not None and self._is_mapped and slot not in self._cut and self._words[slot[1]] > 0
+        except ValueError:
+            return False  # the segment is just changing
+
     def end(self, slot: Slot) -> None:
         """The line is whole, and recorded."""
         word = slot[1]

@@ -8,6 +8,7 @@ It says what may be taken, and removes what is finished. It does not know what i
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from errno import EMFILE, ENFILE
@@ -15,9 +16,17 @@ from errno import EMFILE, ENFILE
 from sumo_internal import diagnostics
 from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
-from sumo_internal.spool.envelope import is_addressed
-from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_folder, start_of, writer_of
-from sumo_internal.spool.segment import HEADER_BYTES, MAPPED_MAX, Segment, SegmentDamagedError, Slice
+from sumo_internal.spool.envelope import SPARED, is_addressed
+from sumo_internal.spool.folder import BESIDE, FolderRefusedError, LockFile, open_folder, start_of, writer_of
+from sumo_internal.spool.segment import (
+    HEADER_BYTES,
+    MAPPED_MAX,
+    SEGMENT_BYTES,
+    WRITTEN,
+    Segment,
+    SegmentDamagedError,
+    Slice,
+)
 from sumo_internal.spool.writer import has_others, list_segments
 
 TYPE_CHECKING = False
@@ -198,6 +207,14 @@ class SpoolReader:
         begun = [partial for segment in dead for partial in partials.read(segment) if partial.number]
         return lines + len(begun), size_bytes + sum(len(partial.text) for partial in begun)
 
+    def spared(self) -> Iterator[Slice]:
+        """What is not acknowledged, of segments whose lines CloudWatch was spared, and not yet written there."""
+        for segment, is_verified in self._segments():
+            if SPARED in json.loads(segment.envelope or b"{}"):
+                whole = segment.take(SEGMENT_BYTES, is_verified=is_verified)
+                if whole is not None and (begin := max(whole.begin, segment.cursors[WRITTEN])) < whole.end:
+                    yield Slice(segment, begin, whole.end)
+
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""
         if self.own is not None:
@@ -265,7 +282,7 @@ class SpoolReader:
             is_own = self.own is not None and writer in self.own.writers
             # What a living writer holds back is its own affair.
             if not is_own and (
-                kind.endswith(".spool") or (kind.endswith(".held") and not is_alive(self.folder, writer))
+                kind.endswith(".spool") or (kind.endswith(BESIDE) and not is_alive(self.folder, writer))
             ):
                 self._waiting.append(f"{self.folder}/{name}")
         for segment in self._keeper.segments() if self._keeper is not None else ():
@@ -368,7 +385,7 @@ class SpoolReader:
             return
         self._tidied_ns = self._listed_ns
         files = [(name, *found) for name in names if (found := writer_of(name))]
-        writers = {writer for _, writer, kind in files if kind.endswith((".spool", ".held"))}
+        writers = {writer for _, writer, kind in files if kind.endswith((".spool", *BESIDE))}
         for name, writer, kind in sorted(files, key=lambda file: file[2] == "lock"):  # last: others ask for them
             if kind not in ("lock", "tally") and not kind.endswith(".new"):
                 continue

@@ -27,7 +27,7 @@ CHILD_SEGMENT_BYTES = 65_536
 """The first of a forked child, which mostly has a few lines; each further one is twice as large."""
 LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
 
-COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE, PROCESS = 1, 2, 3, 4, 5, 6
+COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE, PROCESS, WRITTEN = 1, 2, 3, 4, 5, 6, 7
 ENVELOPE_OFFSET = 64
 PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
 """Where the header holds text without a line end."""
@@ -287,14 +287,15 @@ class Segment:
 
     def remove(self) -> None:
         """Give all of it back, with the mapping; slices of it must be gone."""
-        if self.is_in_memory or self.is_unlinked:
+        is_unlinked = self.is_unlinked
+        if self.is_in_memory or self.is_lent or is_unlinked:
             # The process that keeps a descriptor of this segment looks at the segment when it gets the next one.
             self.cursors[SEALED] = 1
             try:
                 self.map.madvise(MADV_REMOVE, HEADER_BYTES, self.size_bytes - HEADER_BYTES)
             except OSError:
                 pass  # a file system without holes
-        else:
+        if not self.is_in_memory and not is_unlinked:
             unlink(self.path)
         self.close()
 

@@ -134,6 +134,8 @@ class Spool:
         self._prepared: dict[int, Prepared] = {}
         """By thread: what the fork that it is in the middle of needs."""
         self._held_at = (0, -1)
+        self.is_shared = False
+        """The extension gets a descriptor of each segment: a line survives its process although the file is gone."""
         self._wake_offset = SEGMENT_BYTES
         self._has_ids = has_ids
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
@@ -259,7 +261,7 @@ class Spool:
         self.partials.detach()
         self._cursors = memoryview(bytearray(ENVELOPE_OFFSET)).cast("Q")
 
-    def append(self, start: str, level: int = INFO) -> None:
+    def append(self, start: str, level: int = INFO) -> int:
         """Commit one line: ``start``, then the line's ``id``, then the brace and the newline.
 
         Never raises, and may be called at any instant: by a signal handler or a finaliser in the middle of another
@@ -270,6 +272,9 @@ class Spool:
             start: A JSON object's text up to and without its closing brace, not empty. Lone surrogates are written as
                 JSON's own escapes (``backslashreplace`` and JSON agree on the form ``\\udc80``).
             level: As in ``logging``. From WARNING on a line may use the room that is reserved for such.
+
+        Returns:
+            Where the line ends; 0 where it is not committed, or not yet.
         """
         # Every line passes here, so this is one piece, and the turn is taken and given back by hand.
         owner = self._owner
@@ -277,7 +282,7 @@ class Spool:
         try:
             if self._left or owner.setdefault("", token) is not token:
                 self._leave(start, level)
-                return
+                return 0
             # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
             self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
             text = f"{start}{self._id}{self._endings[number]}"
@@ -297,6 +302,7 @@ class Spool:
             raise
         if self._left:
             self._settle_quietly()
+        return end
 
     def _leave(self, start: str, level: int) -> None:
         """Leave a line with the thread whose turn it is; in our own turn, commit it behind the lines that were left."""
@@ -330,8 +336,7 @@ class Spool:
 
     def _commit(self, start: str, level: int) -> None:
         """Commit the first line of those that were left; see :meth:`append`."""
-        self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
-        line = f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
+        line = self.numbered(start)
         if end := self._make_way(len(line), level):
             self._map[end - len(line) : end] = line  # type: ignore[index]  # there is room, so there is a map
             self._offset = end
@@ -496,6 +501,21 @@ class Spool:
         self._end_offset = 0 if is_reserved else segment.size_bytes
         self.partials.attach(segment)
         previous[SEALED] = 1
+        if self.is_shared:
+            self.share()
+
+    def share(self) -> None:
+        """Give the extension descriptors of the segments that it does not have, if it is there. In :meth:`run`."""
+        for segment in list(self.segments):
+            if not segment.is_lent and not segment.is_in_memory:
+                try:
+                    descriptor = open_file(segment.path, os.O_RDWR)
+                except OSError:
+                    continue  # its file is gone: the next look at our files lends the map's own descriptor
+                try:
+                    segment.is_lent = self._entrust(segment.path, descriptor)
+                finally:
+                    os.close(descriptor)
 
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
@@ -529,6 +549,11 @@ class Spool:
         path = f"{self.folder}/{self.writer}.{name}"
         is_lendable = len(self.segments) < LENDABLE_MAX
         return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled, is_lendable=is_lendable)
+
+    def numbered(self, start: str) -> bytes:
+        """A line with the next id. In :meth:`run`: for lines that lie beside the spool, whose order is to be told."""
+        self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
+        return f"{start}{self._id}{self._endings[number]}".encode("utf-8", "backslashreplace")
 
     def run(self, work: Callable[..., object], *arguments: object) -> bool:
         """Do something that belongs to this writer; False where its turn does not come in a few milliseconds."""
@@ -602,6 +627,8 @@ class Spool:
                 self._roll(is_urgent=False, size_bytes=0)
             except (OSError, FolderRefusedError):
                 return  # as it was
+        if self.is_shared:
+            self.share()
         is_taken = True  # if not, nothing more is now: each try may take milliseconds
         for segment in [*self.segments, *self.others]:
             if not segment.is_lent and segment.is_unlinked and not segment.map.closed:
@@ -703,6 +730,14 @@ class Spool:
     def appended(self) -> int:
         """How many lines were appended so far, those that were refused among them."""
         return 100 * self._hundreds + self._number
+
+    @property
+    def is_protected(self) -> bool:
+        """Does the segment that is being filled survive this process?"""
+        try:
+            return self.segments[-1].is_kept
+        except IndexError:
+            return False
 
     @property
     def pending_bytes(self) -> int:
