@@ -200,7 +200,7 @@ def test_held_lines_have_the_ids_of_the_copy(tmp_path: Path) -> None:
     recorder.enter_invocation("r-1")
     recorder.line("held")
     pipeline.fail_invocation()
-    assert ids(tmp_path / "spool")["held"][0].startswith(f"{spool.writer}h-")
+    assert ids(tmp_path / "spool")["held"][0].startswith(f"{spool.writer}-")
 
 
 # The shipping thread.
@@ -221,7 +221,10 @@ def shipping(folder: Path, address: str) -> Iterator[tuple[Recorder, Shipper]]:
 
 
 @pytest.mark.parametrize("fault", [ACCEPT, HANG, Fault(status=503), Fault(at=Point.BEFORE_READING)], ids=str)
-def test_no_connection_lies_in_the_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault) -> None:
+@pytest.mark.parametrize("later_s", [0, 86_400], ids=["at once", "a day later"])
+def test_no_connection_lies_in_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, later_s: int
+) -> None:
     """Whatever the source does, within the bound; what it has not taken, each copy sends, under the same id.
 
     A copy asks a source again at once that had not answered before: the breaker was the publishing environment's.
@@ -243,6 +246,8 @@ def test_no_connection_lies_in_the_snapshot(tmp_path: Path, monkeypatch: pytest.
         recorder.spool.stop()
 
         source.default = ACCEPT
+        now_s = time.time
+        monkeypatch.setattr(time, "time", lambda: now_s() + later_s)
         recorder.spool.go_on(COPY)
         shipper.go_on(is_copy=True)
         assert len(source.requests) == before  # nothing is sent between the two

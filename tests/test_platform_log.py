@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sumo_source import SumoSource
+from sumo_source import ACCEPT, Fault, SumoSource
 from test_handoff import let_go
 
 from sumo_internal import diagnostics
@@ -401,6 +401,32 @@ def test_no_connection_lies_in_a_snapshot(
             assert select.select([shipper.descriptor], [], [], 5)[0]
             shipper.hear()
     assert {request.connection for request in source.requests} == connections
+
+
+def test_an_outage_before_the_snapshot_is_not_the_copys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: SumoSource
+) -> None:
+    """The breaker would keep each copy off a source that is up again; so would a secret that has changed meanwhile."""
+    environ = {
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
+        "SUMO_HTTP_ENDPOINT": source.url,
+        "SUMO_NUM_RETRIES": "0",
+    }
+    journal = made(tmp_path / "spool", monkeypatch, **environ, AWS_LAMBDA_FUNCTION_VERSION="3")
+    shipper = Shipper(journal._config, journal)
+
+    def ship(*events: tuple[str, Any]) -> None:
+        journal.take(delivery(*events))
+        shipper.ask(BESIDE, time.time() + 5)
+        while shipper.is_busy:
+            assert select.select([shipper.descriptor], [], [], 5)[0]
+            shipper.hear()
+
+    source.default = Fault(status=503)
+    ship(READY, LINE)
+    source.default = ACCEPT
+    ship(("platform.restoreStart", {}), LINE)
+    assert [record["type"] for record in source.records].count("function") == 2
 
 
 @pytest.mark.parametrize(

@@ -181,11 +181,17 @@ class _Worker:
             self._drained = drainer.drain(until_s, is_shutdown=kind != BESIDE).value
         if kind == BESIDE:
             self._account(drainer)
-            if self._sender is not None and self._platform_log.is_before_snapshot:
-                self._sender.close()  # no copy of the environment has the other end of a connection
+            if self._platform_log.is_before_snapshot:
+                self._forget()
         if kind == LAST and (self._account(drainer, is_shutdown=True) or any(self.reader().left())):
             self._drained = ""
             self._drained = drainer.drain(until_s, is_shutdown=True).value
+
+    def _forget(self) -> None:
+        """Keep no connection, whose other end no copy of the environment has, and nothing that was learned."""
+        if self._sender is not None:
+            self._sender.close()
+        self._shipping = self._sender = None
 
     def _account(self, drainer: Drainer, *, is_shutdown: bool = False) -> bool:
         from sumo_internal.shipping.retry_policy import Drained

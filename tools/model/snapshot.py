@@ -42,6 +42,9 @@ VERSION_MIN = 4
 """CRIU 3.17, Debian 12's, fails on newer kernels."""
 _BOUND_S = 60.0
 _POLL_S = 0.01
+_ATTEMPTS_MAX = 15
+_PORT_FREE_S = 1.0
+"""Another test may have a port meanwhile that was the model's at the snapshot: it is waited for so often."""
 _DRIVER = Path(__file__).with_name("snapshot_driver.py")
 _MOUNTS = """
 for place in $(cut -d' ' -f5 /proc/self/mountinfo | sort -r); do
@@ -180,7 +183,16 @@ class Snapshot:
             'mount --bind / "$0"; exec "$@"',
             root,
         ]
-        self._criu("restore", "--restore-detached", "--root", root, "--pidfile", str(pid_file), before=with_root)
+        for attempt in range(_ATTEMPTS_MAX):
+            try:
+                self._criu(
+                    "restore", "--restore-detached", "--root", root, "--pidfile", str(pid_file), before=with_root
+                )
+                break
+            except ModelStuck as error:
+                if "in use" not in str(error) or attempt == _ATTEMPTS_MAX - 1:
+                    raise
+                time.sleep(_PORT_FREE_S)
         self._tree = int(pid_file.read_text())
         self._await(result)
         told = json.loads(result.read_text())
