@@ -13,7 +13,8 @@ Rules:
 * Only what is committed: the version in the layer's records and in its description has the commit,
   ``0.1.0+1a2b3c4d5e``, and what a release is made of can be checked out again.
 * With bytecode for every supported Python, or not at all: a layer without a function's bytecode costs that function
-  three times as much at a cold start. ``--missing-is-fine`` is for trying this on a machine that lacks some.
+  three times as much at a cold start. A Python that is missing is asked of uv or pyenv, if one of them is on PATH.
+  ``--missing-is-fine`` is for trying this on a machine that lacks some.
 * Without a vulnerability that is known of what the layer carries; where the database cannot be asked, that is said.
 * The same commit and interpreters give the same zip.
 """
@@ -25,6 +26,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 
 from layer import advisories
 from layer.build import ROOT, SIZE_LIMIT_BYTES, bill, build, missing, summary
@@ -34,6 +36,9 @@ from sumo_internal import __version__
 FOLDER = ROOT / "layer/dist/release"
 ZIP, BILL, SUMS = "sumo-internal-extension.zip", "sumo-internal-extension.cdx.json", "SHA256SUMS"
 COMMIT_CHARS = 10
+
+INSTALLERS = {"uv": ("python", "install"), "pyenv": ("install", "--skip-existing")}
+"""Version managers, and how each is told to install a Python; layer/interpreters.py finds it where they put it."""
 
 BUNDLED = ROOT / "sumo_internal/cli" / ZIP
 """The layer beside the commands, while the wheel is built; `publish` finds it there once the wheel is installed."""
@@ -45,6 +50,9 @@ def main() -> None:
     parser.add_argument("--missing-is-fine", action="store_true", help="also without bytecode for some Pythons")
     arguments = parser.parse_args()
     interpreters = find()
+    if missing(interpreters) and not arguments.missing_is_fine:
+        get(missing(interpreters).split(", "))
+        interpreters = find()
     if lacking := missing(interpreters):
         text = f"this machine has no Python {lacking}, and a release has bytecode for each"
         if not arguments.missing_is_fine:
@@ -68,6 +76,17 @@ def main() -> None:
     sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     (FOLDER / SUMS).write_text(sums)
     print(summary(archive, interpreters), sums, f"-> {FOLDER.relative_to(ROOT)} ({version})", sep="\n")
+
+
+def get(versions: Iterable[str]) -> None:
+    """Have a version manager of this machine install Pythons; what it says is on the screen, and what it could not
+    get is missing afterwards as before."""
+    for name, command in INSTALLERS.items():
+        if program := shutil.which(name):
+            for version in versions:
+                print(f"make release: Python {version} is missing; asking {name} for it", flush=True)
+                subprocess.run([program, *command, version], check=False)
+            return
 
 
 def _build_package(archive: bytes) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +14,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # it brings no types
 
 from layer.build import LICENSES, ROOT, bill
+from layer.interpreters import SUPPORTED_VERSIONS
+from layer.release import get
 from sumo_internal import __version__
+from sumo_internal.cli.arguments import parser
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a release is made from a git checkout")
 
@@ -87,3 +93,49 @@ def test_the_bill_names_what_is_carried() -> None:
     assert {each["name"] for each in said["components"]} == LICENSES.keys()
     assert all(len(each["hashes"][0]["content"]) == 64 and each["licenses"] for each in said["components"])
     assert said["dependencies"][0]["dependsOn"] == [each["bom-ref"] for each in said["components"]]
+
+
+@pytest.mark.parametrize(
+    ("manager", "asked"),
+    [("uv", "python install 3.13\npython install 3.14\n"), ("pyenv", "install --skip-existing 3.13\n")],
+)
+def test_a_missing_python_is_asked_of_a_version_manager(
+    manager: str, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the one that is on PATH; without one nothing happens, and the release says what is missing."""
+    versions = ["3.13", "3.14"] if manager == "uv" else ["3.13"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    get(versions)
+    (tmp_path / manager).write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    (tmp_path / manager).chmod(0o755)
+    get(versions)
+    assert (tmp_path / "asked").read_text() == asked
+
+
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")}
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_do_what_people_do_and_may_no_more(name: str) -> None:
+    """They call what is in the repository, set up every Python of the layer, and can by default only read."""
+    workflow = WORKFLOWS[name]
+    assert workflow["permissions"] == {"contents": "read"}
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in (step["run"] for step in steps if "run" in step):
+        program, _, rest = command.partition(" ")
+        assert program != "make" or rest in targets
+        assert not program.startswith((".", "tools/")) or os.access(ROOT / program, os.X_OK)
+    pythons = " ".join(str(step["with"]["python-version"]) for step in steps if "setup-python" in step.get("uses", ""))
+    assert {f"{major}.{minor}" for major, minor in SUPPORTED_VERSIONS} <= set(pythons.split())
+
+
+def test_the_release_workflow_is_the_pages() -> None:
+    """What it signs is what the page checks, what it publishes is what `publish` takes, and it may do little."""
+    build, publish = WORKFLOWS["release"]["jobs"]["build"], WORKFLOWS["release"]["jobs"]["publish"]
+    page = (ROOT / "docs/releasing.md").read_text()
+    signed = next(step["run"] for step in build["steps"] if "cosign sign-blob" in step.get("run", ""))
+    assert "SHA256SUMS.sigstore.json SHA256SUMS" in signed and "--bundle SHA256SUMS.sigstore.json" in page
+    command = next(step["run"] for step in publish["steps"] if step.get("run", "").startswith("sumo-internal"))
+    assert parser().parse_args(command.split()[1:]).public
+    assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "publish"
