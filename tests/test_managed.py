@@ -275,22 +275,6 @@ def test_an_emptied_tmp_loses_nothing(source: SumoSource, layer_folder: Path) ->
     assert [text for text in env.said() if not text.startswith("info: ")] == []
 
 
-def test_more_workers_than_segments(source: SumoSource, layer_folder: Path) -> None:
-    """The segments that living workers fill take none of the spool's room: 3 MB are enough for six workers.
-
-    Each has written, and delivered, enough to have a segment of several hundred kilobytes.
-    """
-    with instance(source, layer_folder, 6, SUMO_SPOOL_MAX_MB="3", SUMO_FLUSH_MAX_AGE_S="0.1") as env:
-        env.all_workers()
-        for _ in range(4):
-            for answer in env.invoke_all(*[{"lines": 100, "length": 1_000, "pause_s": 0.01}] * 6):
-                env.wait_for(f"log 99 of {answer['id']}")
-        found = env.invoke_all(*[{}] * 6)
-    counts = Counter(id for id, _ in ids(source))
-    assert [answer["id"] for answer in found if counts[answer["id"]] != 2] == []
-    assert env.said() == []
-
-
 @pytest.mark.parametrize("mode", ["process", "telemetry"])
 def test_sampling_knows_overlapping_requests(source: SumoSource, layer_folder: Path, mode: str) -> None:
     """All lines of a request that fails or is killed, and none of the others, however they overlap."""

@@ -616,6 +616,27 @@ def test_first_segments_of_others_have_a_bound_of_their_own(tmp_path: Path) -> N
     assert sum(spool.counters.counts().get(SPOOL_FULL, (0, 0))[0] for spool in spools) == 3
 
 
+def test_segments_that_workers_fill_are_not_counted(tmp_path: Path) -> None:
+    """More living workers than the spool has segments, each filling a megabyte: what is delivered takes no room.
+
+    Guards against a spool that is full of segments with nothing unsent in them; 120 workers used up the default.
+    """
+    folder = tmp_path / "spool"
+    workers = [Spool(str(folder), {}, 3 * SEGMENT_BYTES, is_child=True, has_workers=True) for _ in range(8)]
+    reader = SpoolReader(str(folder))
+    for worker in workers:
+        for number in range(1_000):
+            worker.append(start(f"{number:04d}" + "x" * 1_000))
+            if number % 200 == 0:
+                drain(reader)
+        drain(reader)
+    assert {os.stat(path).st_size for path in list_segments(str(folder))} == {SEGMENT_BYTES}
+    for worker in workers:
+        worker.append(start("y" * 300_000))
+    assert len(drain(reader)) == len(workers)
+    assert totals(str(folder)) == {}
+
+
 def test_a_nested_line_of_a_living_writer_is_taken(tmp_path: Path) -> None:
     """Verifying is a look for a byte that is not visible yet: JSON nested 100,000 deep ended the whole drain."""
     spool = make(tmp_path / "spool")
