@@ -7,7 +7,8 @@ through (``web``, ``logs``, ``platform_log``), and what they run in (``processes
 ``cgroups``, ``file_system``); ``configuration`` is the function's.
 
 Source: AWS's documentation, its Runtime Interface Emulator, and what was measured with both. It models one function
-that is invoked on demand, or restored from a snapshot of its own (SnapStart); no Managed Instances.
+that is invoked on demand, or restored from a snapshot of its own (SnapStart), or serves several requests at a time
+(Managed Instances).
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ FRAMES_FD = 62
 _RUNTIME_ONLY = frozenset(
     (
         "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_MAX_CONCURRENCY",
         "AWS_LAMBDA_LOG_GROUP_NAME",
         "AWS_LAMBDA_LOG_STREAM_NAME",
         "LAMBDA_RUNTIME_DIR",
@@ -63,7 +64,9 @@ class Function:
     entry: Literal["managed", "image"]
     log_format: str
     log_level: str | None
-    initialization_type: Literal["on-demand", "snap-start"] = "on-demand"
+    initialization_type: Literal["on-demand", "snap-start", "lambda-managed-instances"] = "on-demand"
+    workers: int = 0
+    """Of a managed instance: how many requests it serves at a time."""
     account_id: str = "123456789012"
     log_stream_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
@@ -121,6 +124,7 @@ def runtime_variables(function: Function, places: Places, api_address: str, is_f
         "LAMBDA_RUNTIME_DIR": str(places.runtime_dir),
         "_HANDLER": function.handler,
         **({FRAMES_VARIABLE: str(FRAMES_FD)} if is_framed else {}),
+        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(function.workers)} if function.workers else {}),
     }
     # What is in a snapshot is in all copies: no names, and credentials only from the container's endpoint.
     if function.initialization_type != "snap-start":

@@ -77,6 +77,7 @@ class Environment:
         name_server: str | None = None,
         telemetry_supported: bool = True,
         snap_start: bool = False,
+        workers: int = 0,
         at_snapshot: Callable[[], None] = lambda: None,
     ) -> None:
         """Configure an environment; nothing runs before it is entered.
@@ -106,6 +107,7 @@ class Environment:
             tmp_size_mb: Isolated only: a /tmp in memory that holds no more than this.
             name_server: Isolated only: the address of the only one that is asked for names.
             telemetry_supported: False answers subscriptions as the Runtime Interface Emulator does.
+            workers: Requests that are served at a time, each by a process of its own, as on Managed Instances.
             snap_start: Whether a snapshot is taken behind the init, and the environment restored from it.
             at_snapshot: Called between the two. Whoever copies this process in there has as many environments.
         """
@@ -118,14 +120,15 @@ class Environment:
             memory_mb=memory_mb,
             timeout_s=timeout_s,
             entry=entry,
-            log_format=log_format,
+            log_format="JSON" if workers else log_format,
             log_level=log_level,
-            initialization_type="snap-start" if snap_start else "on-demand",
+            initialization_type=_initialization_type(snap_start, workers),
+            workers=workers,
         )
         self._task_root = task_root
         self._layer = layer
-        self._is_framed = framed
-        self._freezes = freezes
+        self._is_framed = framed and not workers
+        self._freezes = freezes and not workers
         self._cpu = _cpu(memory_mb, init_limited) if cpu_limited else None
         self._is_memory_limited = memory_limited
         self._is_isolated = isolated
@@ -326,3 +329,11 @@ class Environment:
 def _cpu(memory_mb: int, is_init_limited: bool) -> Cpu:
     cores = share_cores(memory_mb)
     return Cpu(cores if is_init_limited else max(cores, INIT_CORES), cores)
+
+
+def _initialization_type(
+    snap_start: bool, workers: int
+) -> Literal["on-demand", "snap-start", "lambda-managed-instances"]:
+    if workers:
+        return "lambda-managed-instances"
+    return "snap-start" if snap_start else "on-demand"

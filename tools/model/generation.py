@@ -51,6 +51,7 @@ from model.values import (
     ShutdownResult,
     Status,
 )
+from model.workers_api import WorkersApi
 
 RUNTIME = "runtime"
 TIMED_OUT = "Sandbox.Timedout"
@@ -84,7 +85,8 @@ class Generation:
         self._at_snapshot = at_snapshot
         self._extension_names = [file.name for file in extension_files]
         self.extensions = ExtensionsApi(monitor, function, self._extension_names)
-        self.runtime = RuntimeApi(monitor, self.extensions.stop_registration)
+        api = WorkersApi if function.workers else RuntimeApi
+        self.runtime = api(monitor, self.extensions.stop_registration)
         self.telemetry = TelemetryApi(monitor, is_telemetry_supported, function.log_format.upper() == "JSON")
         self.platform = PlatformLog(monitor, self.telemetry, function)
         self.processes = Processes(monitor, sandbox, self.telemetry)
@@ -140,6 +142,18 @@ class Generation:
         if status in ("success", "error"):
             are_ready = self._wait(lambda: self.extensions.are_ready("INVOKE"), deadline_s)
             status, error = self._outcome(work, are_ready)
+        self._monitor.note("done" if status != "timeout" else "timeout", detail=status)
+        return status, error
+
+    def serve(self, work: Work, deadline_s: float, tenant_id: str | None) -> tuple[Status, Failure | None]:
+        """Managed Instances: have one request served, beside others; no extension is told of it."""
+        assert isinstance(self.runtime, WorkersApi)
+        self._monitor.note("invoke", detail=work.request_id)
+        self.platform.start(work.request_id, tenant_id)
+        self.runtime.begin(work)
+        self._wait(lambda: work.responded_s is not None, deadline_s)
+        self.runtime.end(work)
+        status, error = self._outcome(work, work.responded_s is not None)
         self._monitor.note("done" if status != "timeout" else "timeout", detail=status)
         return status, error
 

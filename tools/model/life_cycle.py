@@ -8,6 +8,7 @@ Rules:
   function's clock runs whether or not a test waits.
 * After the init and after each invocation the environment freezes, until the next invocation or the shutdown thaws
   it.
+* On a managed instance requests run beside each other, none freezes, and a timeout ends the request alone.
 * After a timeout, a crash or a failed init the generation is shut down at once; the next invocation begins with an
   init of its own, on its own time and with the function's own share of the CPU.
 """
@@ -115,7 +116,7 @@ class LifeCycle:
         self._freezes = freezes
         self._cpu = cpu
         self._freeze_lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(1, "model-life-cycle")
+        self._executor = ThreadPoolExecutor(max(1, function.workers), "model-life-cycle")
         self._unreported_init_s: float | None = None
         self.generation: Generation | None = None
 
@@ -213,8 +214,9 @@ class LifeCycle:
             generation.platform.start(work.request_id, tenant_id)
             is_usable = False
         else:
-            status, error = generation.invoke(work, deadline_s, tenant_id)
-            is_usable = status in ("success", "error")
+            serve = generation.serve if self._function.workers else generation.invoke
+            status, error = serve(work, deadline_s, tenant_id)
+            is_usable = status in ("success", "error") or (status == "timeout" and self._function.workers > 0)
         duration_s = time.monotonic() - work.started_s
         if is_usable and self._freezes:
             self.freeze()

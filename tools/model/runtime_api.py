@@ -135,12 +135,15 @@ class RuntimeApi:
             work = self._work
             if work is None or request_id != work.request_id or work.responded_s is not None:
                 return refusal(400, "InvalidRequestID", "Invalid request ID")
-            if outcome == "response":
-                work.body = request.body
-            else:
-                work.error = _reported(request)
-            work.responded_s = time.monotonic()
-            self._monitor.note("response", "runtime", outcome)
+            return self._accept(work, outcome, request)
+
+    def _accept(self, work: Work, outcome: str, request: Request) -> Response:
+        if outcome == "response":
+            work.body = request.body
+        else:
+            work.error = _reported(request)
+        work.responded_s = time.monotonic()
+        self._monitor.note("response", "runtime", outcome)
         return _ACCEPTED
 
     def _take_init_error(self, request: Request) -> Response:
