@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
-from demo import copies
+from demo import copies, workers
 from demo.facts import Account, ColdStart, Line, cost_rows
 from demo.run import page_path
 from demo.story import FAULTS
@@ -159,6 +159,26 @@ def test_demo_of_snapstart_shows_copies() -> None:
     assert (facts["lost"], facts["clashes"]) == (0, 0) and facts["written"] > 30
     assert (facts["shared"] > 0) is (unavailable() is None)
     assert [name in document.text for name in ("copy 1", "copy 3", "copy 4")] == [True, True, False]
+    for name, count in facts.items():
+        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
+    if BROWSER is not None:
+        seen = look(page, _WIDTH_PX)
+        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
+        assert seen.tip and seen.lit_up > 1
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(workers.newest() is None, reason=workers.NO_RUNTIME)
+def test_demo_of_managed_instances_shows_workers() -> None:
+    """One lane for each worker, and one for the extension; requests overlap, and each line names its own."""
+    demo = run_demo("MODE=managed")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    page = page_path("managed")
+    document = Document(page.read_text())
+    facts = {name: int(number) for name, number in document.facts.items()}
+    assert (facts["lost"], facts["wrong"], facts["connections"]) == (0, 0, 1)
+    assert facts["written"] > 30 and facts["overlap"] > 1
+    assert [name in document.text for name in ("worker 1", "worker 3", "worker 4")] == [True, True, False]
     for name, count in facts.items():
         assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
     if BROWSER is not None:

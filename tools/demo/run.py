@@ -31,7 +31,7 @@ from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
 
-from demo import copies, lanes
+from demo import copies, lanes, workers
 from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, cost_rows
 from demo.page import LISTED_MAX, Run, ms, page
 from demo.stage import Stage, cold_starts, play, stage
@@ -93,6 +93,19 @@ def _show_copies() -> int:
     return 0 if lives.is_well else 1
 
 
+def _show_workers() -> int:
+    """Managed Instances: one environment and its workers."""
+    runtime = workers.newest()
+    if runtime is None:
+        print(f"make demo: {workers.NO_RUNTIME}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with console.status("building the layer, serving requests several at a time"), stage() as on:
+        lives = workers.play(runtime, on.layer, on.task_root)
+    _print_lives(console, lives, page_path("managed"))
+    return 0 if lives.is_well else 1
+
+
 def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     """Print what a page of lives has, and write the page."""
     console.print(Panel(f"{lives.lead}\n\n{lives.what}", title=lives.title))
@@ -114,7 +127,7 @@ def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     )
 
 
-MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies}
+MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies, "managed": _show_workers}
 """By the name under which they are asked for."""
 
 
