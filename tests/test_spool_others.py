@@ -236,3 +236,48 @@ def test_a_held_segment_is_no_lock(tmp_path: Path) -> None:
     assert drain(reader) == ["two"]
     for descriptor in (hold, told, tell):
         os.close(descriptor)
+
+
+FORKED_BY_C = """
+import ctypes, json, os, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[2], {}, 64_000_000)
+spool.append('{"line":"before"')
+libc = ctypes.CDLL(None)
+children = []
+for number in range(4):
+    child = libc.fork()
+    if child == 0:
+        for line in range(3000):
+            spool.append('{"line":"%d %04d %s"' % (number, line, str(number) * 200))
+        os._exit(0)
+    children.append(child)
+    for line in range(1000):
+        spool.append('{"line":"parent %d %s"' % (number * 1000 + line, "p" * 300))
+for child in children:
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_a_fork_that_python_knows_nothing_of_tears_no_line(tmp_path: Path, interpreter: Interpreter) -> None:
+    """A child that C code has forked shares its parent's map, and its own idea of where that ends.
+
+    Memory that the kernel wipes in a child tells: each line is whole, there once, and with an id of its own.
+    """
+    folder = tmp_path / "spool"
+    subprocess.run([str(interpreter.executable), "-c", FORKED_BY_C, os.getcwd(), str(folder)], check=True)
+
+    reader = SpoolReader(str(folder))
+    assert reader.acquire()
+    records = []
+    while taken := reader.take(1_000_000):
+        for piece in taken:
+            with piece.data() as data:
+                records += [json.loads(line) for line in bytes(data).splitlines()]
+            piece.acknowledge()
+    children = {f"{number} {line:04d} {str(number) * 200}" for number in range(4) for line in range(3000)}
+    parent = {f"parent {number} {'p' * 300}" for number in range(4000)}
+    assert {record["line"] for record in records} == {"before", *children, *parent}
+    assert len({record["id"] for record in records}) == len(records) == 16_001

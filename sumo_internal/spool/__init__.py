@@ -117,4 +117,10 @@ segment mapped dies before that, its lines are lost and counted nowhere.
 
 Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
 another call.
+
+When C code forks
+=================
+
+A child that Python has not forked has its parent's map and offsets. The kernel wipes one page in it
+(``MADV_WIPEONFORK``), whose first byte each line looks at: the child becomes a writer of its own before it writes.
 """

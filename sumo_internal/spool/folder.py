@@ -97,13 +97,14 @@ class LockFile:
 _locks: WeakSet[LockFile] = WeakSet()
 
 
-def _after_fork() -> None:
+def close_locks() -> None:
+    """In a forked child: give back what would keep its parent's locks."""
     for lock in list(_locks):
         lock.close()
 
 
 # A child would share them, and keep what a dead parent has locked.
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=close_locks)
 
 
 def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybodys: bool = False) -> int:

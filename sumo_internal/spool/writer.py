@@ -10,7 +10,7 @@ import os
 import time
 from _thread import get_ident
 from collections import deque
-from mmap import mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from weakref import WeakSet
 
 from sumo_internal import diagnostics
@@ -25,7 +25,15 @@ from sumo_internal.spool.counters import (
     Counters,
 )
 from sumo_internal.spool.envelope import DESTINATION, is_addressed
-from sumo_internal.spool.folder import FolderRefusedError, LockFile, open_file, open_folder, start_of, writer_of
+from sumo_internal.spool.folder import (
+    FolderRefusedError,
+    LockFile,
+    close_locks,
+    open_file,
+    open_folder,
+    start_of,
+    writer_of,
+)
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.partials import Partials
 from sumo_internal.spool.segment import (
@@ -63,6 +71,8 @@ SEGMENTS_MIN = 3
 """One that is full, one that is being filled, one in reserve: with fewer, a spool once full would stay full for
 ever."""
 
+_MADV_WIPEONFORK = 18
+"""The kernel's number; Python has no name for it."""
 _ROLL_ATTEMPTS_MAX = 5
 """Attempts at a new segment while the function keeps emptying the folder; making one takes less than a millisecond."""
 _STOP_ATTEMPTS_MAX = 100
@@ -139,6 +149,8 @@ class Spool:
         self._held_at = (0, -1)
         self.is_shared = False
         """The extension gets a descriptor of each segment: a line survives its process although the file is gone."""
+        self._is_original = _original_page()
+        """Its first byte is 0 in a copy of this process that Python knows nothing of (a ``fork`` by ``ctypes``)."""
         self._wake_offset = SEGMENT_BYTES
         self._has_ids = has_ids
         self._endings = _ENDINGS if has_ids else ("}\n",) * len(_ENDINGS)
@@ -180,6 +192,8 @@ class Spool:
         self.others, self._shared_counts = [], None
         self._prepared.clear()
         self._is_child = is_child
+        self._pid = os.getpid()
+        self._is_original[0] = 1
         self._turn = Turn()
         self._owner = self._turn.owner
         self._stopped: int | None = None
@@ -292,8 +306,8 @@ class Spool:
             line = text.encode() if text.isascii() else text.encode("utf-8", "backslashreplace")
             size_bytes = len(line)
             end = self._offset + size_bytes
-            if end >= self._clear_offset:
-                end = self._make_way(size_bytes, level)
+            if end >= self._clear_offset or not self._is_original[0]:
+                end = self._make_way(size_bytes, level, start)
             if end:
                 self._map[end - size_bytes : end] = line  # type: ignore[index]  # there is room, so there is a map
                 self._offset = end
@@ -340,14 +354,19 @@ class Spool:
     def _commit(self, start: str, level: int) -> None:
         """Commit the first line of those that were left; see :meth:`append`."""
         line = self.numbered(start)
-        if end := self._make_way(len(line), level):
+        left = self._left
+        if end := self._make_way(len(line), level, start):
             self._map[end - len(line) : end] = line  # type: ignore[index]  # there is room, so there is a map
             self._offset = end
             self._cursors[COMMITTED] = end
-        self._left.popleft()
+        left.popleft()
 
-    def _make_way(self, size_bytes: int, level: int) -> int:
+    def _make_way(self, size_bytes: int, level: int, start: str) -> int:
         """Do what a line may need besides being copied; return where it ends, 0 where there is no room for it."""
+        if os.getpid() != self._pid:
+            _after_unknown_fork()
+            self.append(start, level)  # under an id of our own
+            return 0
         if self._offset + size_bytes > self._end_offset and not self._make_room(size_bytes, level):
             return 0
         if self._offset + size_bytes >= self._wake_offset and self.on_backlog is not None:
@@ -527,7 +546,7 @@ class Spool:
         if (
             segment.is_in_memory
             or segment.is_unlinked
-            or sum(each.parked is None for each in self.segments) <= MAPPED_MAX
+            or sum(each.parked is None for each in list(self.segments)) <= MAPPED_MAX
         ):
             return
         if segment.cursors[SENT] == 0 and segment.acknowledged_offset == HEADER_BYTES:
@@ -786,6 +805,22 @@ def _before_fork() -> None:
     for spool in list(_spools):
         with diagnostics.guard("preparing for a child"):
             spool.begin_fork()
+
+
+def _original_page() -> mmap:
+    """Memory that the kernel empties in each forked child, whatever has forked it (Linux 4.14)."""
+    page = mmap(-1, 4096, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    try:
+        page.madvise(_MADV_WIPEONFORK)
+    except OSError:
+        pass  # an older kernel: then such a child may not write
+    return page
+
+
+def _after_unknown_fork() -> None:
+    """Do what Python does after its own forks, in a copy that it does not know of."""
+    close_locks()
+    _after_fork()
 
 
 def _after_fork() -> None:
