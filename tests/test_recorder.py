@@ -28,7 +28,7 @@ from sumo_internal.capture import recorder as recorder_module
 from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder, note_records
-from sumo_internal.capture.reentrancy import current
+from sumo_internal.capture.reentrancy import subjects
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
@@ -227,7 +227,7 @@ def test_a_line_that_is_just_being_printed_is_left_to_its_thread(recording: Reco
         stream: Any = Stream(file, STDOUT, recording.recorder.written)
         worker = threading.Thread(target=print, args=("first", "second"), kwargs={"file": stream})
         worker.start()
-        while recording.recorder._lines._partials[STDOUT].get(worker.ident or 0, [])[2:] != ["first", " "]:
+        while recording.recorder._lines.begun[STDOUT].get(worker.ident or 0, [])[3:] != ["first", " "]:
             time.sleep(0.001)
         recording.recorder.leave_invocation()
         assert recording.messages() == []
@@ -341,7 +341,7 @@ def test_a_handler_that_logs_does_not_mix_up_records(recording: Recording, logge
 
     shown = [(record["message"], record["logger"]) for record in recording.records()]
     assert shown == [("[ERROR]\tinner", "orders.inner"), ("[INFO]\touter", "orders.payment")]
-    assert current.subject is None
+    assert subjects == {}
 
 
 def test_a_text_without_a_line_end_is_recorded_when_its_handler_is_done(

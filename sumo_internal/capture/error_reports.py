@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from _thread import get_ident
 from functools import update_wrapper
 
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.reentrancy import current
+from sumo_internal.capture.reentrancy import leave_subject, subjects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,11 +48,12 @@ class Report:
         self._texts = Texts()
 
     def __enter__(self) -> None:
-        self._outer = current.subject
-        current.subject = self._texts
+        self._thread = get_ident()
+        self._outer = subjects.get(self._thread)
+        subjects[self._thread] = self._texts
 
     def __exit__(self, *_: object) -> None:
-        current.subject = self._outer
+        leave_subject(self._thread, self._outer)
         text, echo, end = "", self._texts.echo, 0
         try:
             text = record_format.legible("".join(self._texts)).removesuffix("\n")
@@ -96,7 +98,7 @@ def follow_tracebacks(recorder: Recorder) -> None:
 
     def joined(function: Callable[..., None]) -> Callable[..., None]:
         def printing(*arguments: Any, **options: Any) -> None:
-            if current.subject is not None:  # of a log record or a report, which is one record anyway
+            if get_ident() in subjects:  # of a log record or a report, which is one record anyway
                 return function(*arguments, **options)
             with Report(recorder):
                 return function(*arguments, **options)

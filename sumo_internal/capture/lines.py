@@ -61,12 +61,12 @@ class Lines:
         self._piece_max_chars = max(partial_max_chars, TOGETHER_MAX_CHARS)
         self._cut = cut
         self._is_joined = is_joined
-        self._partials: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
-        """Text without a line end, by stream (1 and 2) and thread: the slot where it is kept, its size, and its pieces.
-        The call that takes the text out empties the list: an interruption may have done so while another piece was put
-        in."""
+        self.begun: tuple[dict[int, list[Any]], ...] = ({}, {}, {})
+        """Text without a line end, by stream (1 and 2) and thread: the slot where it is kept, its size, the POSIX time
+        if the recorder has begun it itself (:meth:`Recorder.written`; else 0), and its pieces. The call that takes the
+        text out empties the list: an interruption may have done so while another piece was put in."""
 
-        self._waiting: tuple[dict[int, tuple[Waiting, Slot | None]], ...] = ({}, {}, {})
+        self.incomplete: tuple[dict[int, tuple[Waiting, Slot | None]], ...] = ({}, {}, {})
         """Whole lines that are the beginning of a value or a traceback, and the slot where they are kept."""
 
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
@@ -75,31 +75,40 @@ class Lines:
         Raises:
             RecursionError: The stack has no room for this. Nothing has happened; try again later.
         """
-        partials = self._partials[stream]
+        partials = self.begun[stream]
         if "\n" not in text:
             if thread in partials:
                 self._hold_more(partials, thread, text)
                 return
-            begun: list[Any] = [self._keep(text), len(text), text]
-            if partials.setdefault(thread, begun) is not begun or len(text) >= self._piece_max_chars:
-                self._hold_odd(partials, thread, begun)
+            self._hold(partials, thread, text)
             return
-        held = partials.pop(thread, None)
+        self.end(text, stream, thread, created_s)
+
+    def end(
+        self, text: str, stream: int, thread: int, created_s: float | None = None, held: list[Any] | None = None
+    ) -> None:
+        """Record the lines that are whole with a text that has a line end, and keep what follows the last of them.
+
+        Args:
+            text: The text.
+            stream: As in :meth:`add`.
+            thread: The thread.
+            created_s: As in :meth:`add`.
+            held: What the thread has written before, where that is taken out of :attr:`begun` already.
+
+        Raises:
+            RecursionError: The stack has no room for this. Nothing has happened; try again later.
+        """
+        partials = self.begun[stream]
+        if held is None:
+            held = partials.pop(thread, None)
         if held is None:
             lines, _, rest = text.rpartition("\n")
             self._split(lines, created_s, stream, thread, is_ended=not rest)
         else:
             try:
-                if text == "\n" and len(held) == 3:
-                    line, rest = held[2], ""
-                    if line.isascii() and line[-1:] not in ENDINGS and not self._waiting[stream]:
-                        if line and not line.isspace():
-                            self._record(line, created_s)  # nearly always: what ``print`` writes
-                    else:
-                        self._split(line, created_s, stream, thread, is_ended=True)
-                else:
-                    lines, _, rest = ("".join(held[2:]) + text).rpartition("\n")
-                    self._split(lines, created_s, stream, thread, is_ended=not rest)
+                lines, _, rest = ("".join(held[3:]) + text).rpartition("\n")
+                self._split(lines, created_s, stream, thread, is_ended=not rest)
             except RecursionError:
                 partials[thread] = held
                 raise
@@ -113,22 +122,22 @@ class Lines:
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         """The text of a thread that waits here, unless it is all in the map and only such is asked for."""
         texts, is_whole = [], True
-        if waits := self._waiting[stream].get(thread):
+        if waits := self.incomplete[stream].get(thread):
             texts.append("\n".join(waits[0].lines) + "\n")
             is_whole = self._has_whole(waits[1])
-        if held := self._partials[stream].get(thread):
-            slot, _, *pieces = held
+        if held := self.begun[stream].get(thread):
+            slot, _, _, *pieces = held
             texts += pieces
             is_whole = is_whole and self._has_whole(slot)
         return "".join(texts) if is_all or not is_whole else ""
 
     def take(self, stream: int) -> str:
         """Return the line that this thread has begun, and keep nothing of it."""
-        return self._taken(self._partials[stream], get_ident())
+        return self._taken(self.begun[stream], get_ident())
 
     def flush(self, *, is_final: bool) -> None:
         """Record text that waits for its line end, unless its thread is just writing it; at the very end, all of it."""
-        for stream, (partials, waiting) in enumerate(zip(self._partials, self._waiting, strict=True)):
+        for stream, (partials, waiting) in enumerate(zip(self.begun, self.incomplete, strict=True)):
             for thread in [*partials, *waiting]:
                 if is_final or thread == get_ident() or not _is_writing(thread):
                     text = self._taken(partials, thread)
@@ -140,23 +149,23 @@ class Lines:
         held = partials.pop(thread, None)
         if held is None:
             return ""
-        slot, _, *pieces = held
+        slot, _, _, *pieces = held
         held.clear()
         if slot is not None:
             self._keep_no_more(slot)
         return "".join(pieces)
 
     def _hold(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
-        begun: list[Any] = [self._keep(text), len(text), text]
+        begun: list[Any] = [self._keep(text), len(text), 0.0, text]
         if partials.setdefault(thread, begun) is not begun or len(text) >= self._piece_max_chars:
-            self._hold_odd(partials, thread, begun)
+            self.hold_odd(partials, thread, begun)
 
-    def _hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
+    def hold_odd(self, partials: dict[int, list[Any]], thread: int, held: list[Any]) -> None:
         """Go on with a line that begins with a long text, or where an interruption has just begun another line."""
         if partials.get(thread) is held:
             self._bound(partials, thread)
         elif held:
-            slot, _, text = held
+            slot, _, _, text = held
             if slot is not None:
                 self._keep_no_more(slot)
             self._hold_more(partials, thread, text)
@@ -188,7 +197,7 @@ class Lines:
         if held is None:
             return
         try:
-            text = "".join(held[2:])
+            text = "".join(held[3:])
             end = self._cut(text)
             self._record_line(legible(text[:end]), None)
         except RecursionError:
@@ -205,7 +214,7 @@ class Lines:
         """Record whole lines: each on its own, but lines that belong together as one record."""
         if not text.isascii():
             text = legible(text)
-        waiting = self._waiting[stream]
+        waiting = self.incomplete[stream]
         if "\n" not in text and is_ended and text[-1:] not in ENDINGS and thread not in waiting:
             self._record_line(text, created_s)  # nearly always
             return

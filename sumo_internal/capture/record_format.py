@@ -87,18 +87,23 @@ _kept_time = (0.0, 0.0, 0, "1970-01-01T00:00:00.", "")
 
 def time_text(epoch_s: float) -> str:
     """``2026-11-21T08:22:03.123Z`` of a POSIX time in seconds: the one of Sumo's formats that JSON people expect."""
+    begin_s, end_s, _, _, text = _kept_time
+    return text if begin_s <= epoch_s < end_s else millisecond(epoch_s)[2]
+
+
+def millisecond(epoch_s: float) -> tuple[float, float, str]:
+    """The millisecond that a POSIX time lies in: its begin, which may be the time itself, its end, and its text."""
     global _kept_time
-    begin_s, end_s, second, start, text = _kept_time
-    if begin_s <= epoch_s < end_s:
-        return text
+    _, _, second, start, _ = _kept_time
     epoch_ms = int(epoch_s * 1000)
     if epoch_ms // 1000 != second:
         second = epoch_ms // 1000
         start = strftime("%Y-%m-%dT%H:%M:%S.", gmtime(second))
     rest_ms = epoch_ms % 1000
     text = f"{start}{TWO_DIGITS[rest_ms // 10]}{rest_ms % 10}Z"
-    _kept_time = (epoch_s, (epoch_ms + 1) / 1000 - 0.000_001, second, start, text)  # less what floats are off by
-    return text
+    end_s = (epoch_ms + 1) / 1000 - 0.000_001  # less what floats are off by
+    _kept_time = (epoch_s, end_s, second, start, text)
+    return epoch_s, end_s, text
 
 
 def context_text(keys: Mapping[str, str | bool | None]) -> str:

@@ -27,9 +27,19 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import bounds, log_records, record_format
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
+from sumo_internal.capture.multiline import ENDINGS
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
-from sumo_internal.capture.reentrancy import current, is_recorded, need_room, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import (
+    current,
+    is_recorded,
+    leave_subject,
+    need_room,
+    not_recorded,
+    subjects,
+    too_deep,
+)
 from sumo_internal.spool.counters import CUT, EXCLUDED, LOSSES, UNRECORDED
+from sumo_internal.spool.partials import CREATED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +85,12 @@ _LOGGERS_MAX = 1_000
 _SHORT_CHARS = 5_000
 """A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
 
+_PRINTED_CHARS = 2_000
+"""A text up to here fits where text without a line end is kept."""
+
+_ODD_ENDS = frozenset((*ENDINGS, *" \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0", ""))
+"""What a line ends with that is blank, perhaps, or the beginning of a value of several lines, perhaps."""
+
 _NAME_MAX_CHARS = 1_000
 """Length of a logger's name whose text is kept."""
 
@@ -104,13 +120,14 @@ def note_records() -> None:
         if passed is not record and isinstance(passed, LogRecord):
             record = passed
         if passed:
+            thread = get_ident()
             self.acquire()
-            outer = current.subject  # a handler that logs: its own record comes in between
-            current.subject = record
+            outer = subjects.get(thread)  # a handler that logs: its own record comes in between
             try:
+                subjects[thread] = record
                 self.emit(record)
             finally:
-                current.subject = outer
+                leave_subject(thread, outer)
                 self.release()
             if unended and record in unended:
                 recorder, pieces = unended.pop(record)
@@ -182,13 +199,14 @@ def _note_own_handles() -> None:
 
 def _noting(own: Any) -> Any:
     def handle(self: logging.Handler, record: LogRecord) -> Any:
-        outer = current.subject
-        if isinstance(record, LogRecord):
-            current.subject = record
+        thread = get_ident()
+        outer = subjects.get(thread)
         try:
+            if isinstance(record, LogRecord):
+                subjects[thread] = record
             return own(self, record)
         finally:
-            current.subject = outer
+            leave_subject(thread, outer)
             if unended and record in unended:
                 recorder, pieces = unended.pop(record)
                 with diagnostics.guard("recording a log record"):
@@ -249,6 +267,9 @@ class Recorder:
         self.loggers: dict[int, dict[str, str]] = {}
         self._is_cold = True
         self._tracing: Any = None
+        self._start_of = (0.0, 0.0, "")
+        """How records of a millisecond begin: its begin and end, and the text."""
+        self._partials = spool.partials
         self.takes_short_way = False
         """Is a record what :meth:`record` makes of it, without anything that :meth:`_put` might add or take away?"""
         spool.partials.is_wiped = processing is not None
@@ -368,6 +389,9 @@ class Recorder:
     def _forget_unwritten(self) -> None:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
         too_deep.clear()
+        for thread in [*subjects]:
+            if thread != get_ident():  # the parent's, whose number a thread of the child's may get
+                subjects.pop(thread, None)
         self._lines = self._new_lines()
 
     # What was written.
@@ -385,15 +409,95 @@ class Recorder:
         Raises:
             RecursionError: Here is too little room. Let it pass: the text is recorded later.
         """
+        try:
+            if type(text) is not str or subjects or too_deep or is_recorded or not self.takes_short_way:
+                self._written(text, stream)
+                return
+            # What ``print`` writes, a text and its line end, is recorded from here: this is what ``_written`` does,
+            # without the calls and questions that such a text does not need.
+            lines, thread = self._lines, get_ident()
+            all_begun = lines.begun[stream]
+            if text == "\n":
+                begun = all_begun.pop(thread, None)
+                try:
+                    if begun is None or len(begun) != 4 or not begun[2] or lines.incomplete[stream]:
+                        lines.end(text, stream, thread, held=begun)
+                        return
+                    slot, _, created_s, line = begun
+                    if line < "{":
+                        begin_s, end_s, start = self._start_of
+                        if not begin_s <= created_s < end_s:
+                            start = self._begin_record(created_s)
+                        self.append(f"{start}{quote(line)}{self.context}", 20)
+                    else:
+                        self.line(line, created_s)
+                except RecursionError:
+                    if begun is not None:
+                        all_begun[thread] = begun
+                    raise
+                if slot is not None:
+                    partials = self._partials
+                    try:
+                        partials.words[slot[1]] = 0
+                        partials.free.append(slot)
+                    except ValueError:
+                        partials.end(slot)  # the segment is just changing
+            elif text < "|" and "\n" not in text and text[-1:] not in _ODD_ENDS and text.isascii():
+                partials = self._partials
+                size = len(text)
+                if thread in all_begun or size > _PRINTED_CHARS or not partials.is_mapped:
+                    lines.add(text, stream, thread)
+                    return
+                slot = None
+                created_s = time()
+                try:
+                    begin, word = slot = partials.free.pop()
+                    partials.header[begin : begin + size] = text.encode()
+                    partials.times[word + CREATED] = created_s
+                    partials.words[word] = size
+                except (IndexError, ValueError, RecursionError):
+                    pass  # no slot is free; the segment is just changing
+                begun = [slot, size, created_s, text]
+                if all_begun.setdefault(thread, begun) is not begun:
+                    lines.hold_odd(all_begun, thread, begun)
+            else:
+                line = text[:-1]
+                if (
+                    text[-1:] == "\n"
+                    and line[-1:] not in _ODD_ENDS
+                    and "\n" not in line
+                    and thread not in all_begun
+                    and text < "|"
+                    and text.isascii()
+                    and not lines.incomplete[stream]
+                ):
+                    self.line(line, time())
+                else:
+                    lines.add(text, stream, thread)
+        except RecursionError:
+            raise
+        except Exception as error:
+            self.not_recorded(text, error)
+
+    def _begin_record(self, created_s: float) -> str:
+        """How records of a millisecond begin: a function that prints writes many in one."""
+        begin_s, end_s, text = record_format.millisecond(created_s)
+        start = f'{{"time":"{text}","type":"function","message":'
+        self._start_of = begin_s, end_s, start
+        return start
+
+    def _written(self, text: str, stream: int) -> None:
+        """Record what was written to a stream, whatever it is and whatever it is about."""
         if is_recorded and is_recorded[0]():
             return
+        thread = get_ident()
         if too_deep:
-            self.catch_up(get_ident())
-        subject = current.subject
+            self.catch_up(thread)
+        subject = subjects.get(thread)
         try:
             if subject is None:
                 if type(text) is str or not self._of_loguru(text):
-                    self._lines.add(text, stream, get_ident())
+                    self._lines.add(text, stream, thread)
             elif isinstance(subject, list):
                 subject += [self._lines.take(stream) + text]
             else:

@@ -32,7 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder, execution_of
-from sumo_internal.capture.reentrancy import current, is_recorded, too_deep
+from sumo_internal.capture.reentrancy import is_recorded, subjects, too_deep
 from sumo_internal.capture.runtime_functions import functions_of
 
 TYPE_CHECKING = False
@@ -318,10 +318,11 @@ class Sink:
             if record is not None:
                 self._record(message, record)
             else:
-                self._hear(message.removesuffix("\n"), current.subject)
+                self._hear(message.removesuffix("\n"), subjects.get(get_ident()))
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
-            too_deep.setdefault(get_ident(), []).append((time.time(), line, 1, self.record or current.subject))
+            thread = get_ident()
+            too_deep.setdefault(thread, []).append((time.time(), line, 1, self.record or subjects.get(thread)))
         except Exception as error:
             self._recorder.not_recorded(message, error)
 
@@ -340,7 +341,7 @@ class Sink:
     def log_error(self, message_lines: list[str]) -> None:
         self.inner.log_error(message_lines)
         try:
-            self._hear("\n".join(message_lines), current.subject)
+            self._hear("\n".join(message_lines), subjects.get(get_ident()))
         except Exception as error:
             self._recorder.not_recorded("\n".join(message_lines), error)
 

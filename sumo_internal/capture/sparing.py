@@ -33,7 +33,7 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Texts
 from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.recorder import Recorder, unended
-from sumo_internal.capture.reentrancy import SPARED, current, is_recorded, need_room, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import SPARED, is_recorded, need_room, not_recorded, subjects, too_deep
 from sumo_internal.capture.runtime_client import Sink
 from sumo_internal.capture.streams import Buffer, Stream, unheard
 from sumo_internal.spool.held import Unended
@@ -184,7 +184,7 @@ class SparingRecorder(Recorder):
             return
         if too_deep:
             self.catch_up(get_ident())
-        subject = current.subject
+        subject = subjects.get(get_ident())
         try:
             if subject is None:
                 if type(text) is str or not self._hear_loguru(text, stream):
@@ -372,7 +372,7 @@ def _postpone(error: BaseException, text: str, number: int) -> None:
         BaseException: The error of a signal handler. Let it pass.
     """
     if isinstance(error, RecursionError):
-        too_deep.setdefault(get_ident(), []).append((time(), text, number, current.subject))
+        too_deep.setdefault(get_ident(), []).append((time(), text, number, subjects.get(get_ident())))
     elif isinstance(error, Exception):
         not_recorded(error)
     else:
@@ -403,7 +403,7 @@ class SparingSink(Sink):
             is_spared = is_spared and not recorder.cloudwatch.is_kept(message)
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
-            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or current.subject))
+            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or subjects.get(get_ident())))
         except Exception as error:
             recorder.not_recorded(message, error)
         finally:
@@ -411,7 +411,7 @@ class SparingSink(Sink):
                 self.inner.log(message, frame_type)
 
     def log_error(self, message_lines: list[str]) -> None:
-        text, subject = "\n".join(message_lines), current.subject
+        text, subject = "\n".join(message_lines), subjects.get(get_ident())
         if isinstance(subject, Texts):
             subject.append(text)
             subject.echo = partial(self._echo_error, message_lines)
@@ -420,7 +420,7 @@ class SparingSink(Sink):
 
     def _heard(self, message: str, frame_type: Any) -> bool:
         """Record a text; returns whether it need not be written, or not yet."""
-        subject = self.record or current.subject
+        subject = self.record or subjects.get(get_ident())
         if isinstance(subject, Texts):
             subject.append(message.removesuffix("\n"))
             subject.echo = partial(self._echo_text, frame_type)

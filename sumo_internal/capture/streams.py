@@ -18,7 +18,7 @@ from _thread import get_ident
 from functools import update_wrapper
 from time import time
 
-from sumo_internal.capture.reentrancy import current, need_room, not_recorded, too_deep
+from sumo_internal.capture.reentrancy import need_room, not_recorded, subjects, too_deep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class Stream:
         try:
             self._listener(text if text.isascii() else self._as_sent(text), self._number)
         except RecursionError:
-            too_deep.setdefault(get_ident(), []).append((time(), text, self._number, current.subject))
+            thread = get_ident()
+            too_deep.setdefault(thread, []).append((time(), text, self._number, subjects.get(thread)))
         except Exception as error:
             not_recorded(error)
         return count
@@ -100,7 +101,8 @@ class Buffer:
         try:
             self._listener(text, self._number)
         except RecursionError:
-            too_deep.setdefault(get_ident(), []).append((time(), text, self._number, current.subject))
+            thread = get_ident()
+            too_deep.setdefault(thread, []).append((time(), text, self._number, subjects.get(thread)))
         except Exception as error:
             not_recorded(error)
         return count

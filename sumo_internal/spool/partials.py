@@ -35,7 +35,7 @@ _AREA = slice(PARTIALS_OFFSET, PARTIALS_OFFSET + PARTIALS_BYTES)
 _CONTINUED = bytes(range(0x80, 0xC0))
 """Bytes of UTF-8 that no character begins with."""
 
-_LENGTH, _CREATED, _CUT = 0, 1, 2
+_LENGTH, CREATED, _CUT = 0, 1, 2
 _FORM = 1
 BARE, ENHANCED, RUNNING = 1, 2, 4
 """Forms of a record: its message alone, or with the keys of ours (and an id). With RUNNING added, an invocation is
@@ -71,34 +71,36 @@ class Partials:
 
     def forget(self) -> None:
         """In a forked child: the texts are the parent's, and so are its segment and its invocation."""
-        self._is_mapped = False
+        self.is_mapped = False
+        """Do texts survive this process now?"""
         self._form &= ~RUNNING
         self._use(bytearray(HEADER_BYTES))
-        self._free = list(reversed(_SLOTS))
+        self.free = list(reversed(_SLOTS))
+        """Slots without a text. One is taken, and given back, by a single step of the list's."""
         self._cut: set[Slot] = set()
 
     def _use(self, header: mmap | bytearray) -> None:
         view = memoryview(header)[:HEADER_BYTES]
-        self._words, self._times, self._header = view.cast("Q"), view.cast("d"), header
+        self.words, self.times, self.header = view.cast("Q"), view.cast("d"), header
         self._write_context()
 
     def attach(self, segment: Segment) -> None:
         """Go on in another segment, with the texts that there are. The segment before keeps none."""
-        before = self._header, self._words, self._times, self._is_mapped
+        before = self.header, self.words, self.times, self.is_mapped
         if segment.free_offset <= PARTIALS_OFFSET:
-            segment.map[_AREA] = self._header[_AREA]
+            segment.map[_AREA] = self.header[_AREA]
             self._use(segment.map)
-            self._is_mapped = True
+            self.is_mapped = True
         else:
-            self._use(bytearray(self._header[:HEADER_BYTES]))  # the request headers need the room
+            self._use(bytearray(self.header[:HEADER_BYTES]))  # the request headers need the room
         self._leave(*before)
 
     def detach(self) -> None:
         """There is no segment for now: the texts stay in memory."""
-        if self._is_mapped:
-            before = self._header, self._words, self._times, self._is_mapped
-            self._is_mapped = False
-            self._use(bytearray(self._header[:HEADER_BYTES]))
+        if self.is_mapped:
+            before = self.header, self.words, self.times, self.is_mapped
+            self.is_mapped = False
+            self._use(bytearray(self.header[:HEADER_BYTES]))
             self._leave(*before)
 
     def _leave(
@@ -119,32 +121,38 @@ class Partials:
         """
         self._context = context.encode("utf-8", "backslashreplace") if is_enhanced or is_running else b""
         self._form = (ENHANCED if is_enhanced else BARE) | (RUNNING if is_running else 0)
-        if is_running and not self._is_mapped:
+        if is_running and not self.is_mapped:
             self._prepare()
         self._write_context()
 
     def _write_context(self) -> None:
-        words, size_bytes = self._words, len(self._context)
+        words, size_bytes = self.words, len(self._context)
         words[_CONTEXT + _LENGTH] = words[_CONTEXT + _FORM] = 0
         if size_bytes <= CONTEXT_MAX_BYTES:
-            self._header[PARTIALS_OFFSET + 16 : PARTIALS_OFFSET + 16 + size_bytes] = self._context
+            self.header[PARTIALS_OFFSET + 16 : PARTIALS_OFFSET + 16 + size_bytes] = self._context
             words[_CONTEXT + _LENGTH] = size_bytes
         words[_CONTEXT + _FORM] = self._form
 
-    def begin(self, text: str) -> Slot | None:
-        """Keep the beginning of a line; return the slot that it has, None where there is none for it."""
-        # Each ``print`` passes here.
-        if not self._is_mapped:
+    def begin(self, text: str, created_s: float = 0.0) -> Slot | None:
+        """Keep the beginning of a line; return the slot that it has, None where there is none for it.
+
+        :meth:`Recorder.written` does by hand what is done here and in :meth:`end`.
+
+        Args:
+            text: The beginning.
+            created_s: POSIX time at which it was written; 0 for now.
+        """
+        if not self.is_mapped:
             self._prepare()
         slot = None
         try:
             data = text.encode() if text.isascii() else text.encode("utf-8", "surrogateescape")
-            begin, word = slot = self._free.pop()
+            begin, word = slot = self.free.pop()
             size_bytes = len(data)
             if size_bytes <= TEXT_MAX_BYTES:
-                self._header[begin : begin + size_bytes] = data
-                self._times[word + _CREATED] = time()
-                self._words[word] = size_bytes
+                self.header[begin : begin + size_bytes] = data
+                self.times[word + CREATED] = created_s or time()
+                self.words[word] = size_bytes
             else:
                 self._rewrite(slot, data, 0)
         except (IndexError, ValueError, RecursionError):
@@ -156,13 +164,13 @@ class Partials:
         begin, word = slot
         try:
             data = text.encode("utf-8", "surrogateescape")
-            before = self._words[word]
+            before = self.words[word]
             size_bytes = before + len(data)
             if size_bytes <= TEXT_MAX_BYTES:
-                self._header[begin + before : begin + size_bytes] = data
-                self._words[word] = size_bytes
+                self.header[begin + before : begin + size_bytes] = data
+                self.words[word] = size_bytes
             else:
-                self._rewrite(slot, self._header[begin : begin + before] + data, self._words[word + _CUT])
+                self._rewrite(slot, self.header[begin : begin + before] + data, self.words[word + _CUT])
         except (ValueError, RecursionError):
             pass
 
@@ -171,17 +179,17 @@ class Partials:
         begin, word = slot
         kept = data[-(TEXT_MAX_BYTES // 2) :].lstrip(_CONTINUED)
         self._cut.add(slot)
-        self._words[word] = 0
-        self._header[begin : begin + len(kept)] = kept
+        self.words[word] = 0
+        self.header[begin : begin + len(kept)] = kept
         if not cut_bytes:
-            self._times[word + _CREATED] = time()
-        self._words[word + _CUT] = cut_bytes + len(data) - len(kept)
-        self._words[word] = len(kept)
+            self.times[word + CREATED] = time()
+        self.words[word + _CUT] = cut_bytes + len(data) - len(kept)
+        self.words[word] = len(kept)
 
     def has_whole(self, slot: Slot | None) -> bool:
         """Is all of a text where another process finds it?"""
         try:
-            return slot is not None and self._is_mapped and slot not in self._cut and self._words[slot[1]] > 0
+            return slot is not None and self.is_mapped and slot not in self._cut and self.words[slot[1]] > 0
         except ValueError:
             return False  # the segment is just changing
 
@@ -189,15 +197,15 @@ class Partials:
         """The line is whole, and recorded."""
         word = slot[1]
         try:
-            self._words[word] = 0
+            self.words[word] = 0
         except ValueError:
-            self._words[word] = 0  # the segment has just changed, and the text has come along
+            self.words[word] = 0  # the segment has just changed, and the text has come along
         if self.is_wiped:
-            self._header[slot[0] : slot[0] + TEXT_MAX_BYTES] = bytes(TEXT_MAX_BYTES)
+            self.header[slot[0] : slot[0] + TEXT_MAX_BYTES] = bytes(TEXT_MAX_BYTES)
         if self._cut and slot in self._cut:
-            self._words[word + _CUT] = 0
+            self.words[word + _CUT] = 0
             self._cut.discard(slot)
-        self._free.append(slot)
+        self.free.append(slot)
 
 
 class Partial:
@@ -234,7 +242,7 @@ def read(segment: Segment) -> list[Partial]:
             _SLOTS.index((begin, word)) + 1,
             header[begin : begin + words[word]].decode("utf-8", "surrogateescape"),
             words[word + _CUT],
-            times[word + _CREATED],
+            times[word + CREATED],
             None if is_bare else context,
         )
         for begin, word in _used(segment)
