@@ -70,6 +70,9 @@ _BUNYAN_LEVELS = {10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARNING", 50: "ERRO
 _LEVEL_KEYS = ("level", "severity", "log.level", "lvl", "levelname")
 """Where a printed object may have its level; ``log.level`` is the Elastic Common Schema's, as a key or as two."""
 
+_KEPT_MAX_CHARS = 200
+"""Length of a logger's name for which the keys of objects that are printed are kept."""
+
 _LEVEL_MAX_CHARS = 50
 """Length of a level that a program has made up; a longer word is no level."""
 
@@ -152,6 +155,9 @@ def logger_text(level: str, logger: str) -> str:
     return piece((key, value) for key, value in (("level", level), ("logger", logger)) if value)
 
 
+_kept_logger_text = lru_cache(maxsize=100)(logger_text)
+
+
 @lru_cache(maxsize=100)
 def level_text(word: str) -> str:
     """A level as records have it: one of :data:`LEVELS`, or the word in capitals; empty where it is no level's.
@@ -186,13 +192,17 @@ def message_text(text: str) -> tuple[str, str]:
     """
     if text[:1] == "{" and text.rstrip()[-1:] == "}":
         try:
-            content = decode(text)
-        except (ValueError, RecursionError):
+            content, end = _scan(text, 0)  # ``decode`` without its search for white space, which takes as long
+        except (ValueError, StopIteration, RecursionError):
+            return quote(text), ""
+        if end != len(text) and text[end:].strip(" \t\n\r"):
             return quote(text), ""
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
         logger = content.get("logger")
-        details = logger_text(object_level(content), logger if type(logger) is str else "")
+        logger = logger if type(logger) is str else ""
+        level = object_level(content)
+        details = _kept_logger_text(level, logger) if len(logger) <= _KEPT_MAX_CHARS else logger_text(level, logger)
         keys = multiline.object_keys(content) if "exception" in content or "exc_info" in content else None
         return flat, details + ("" if keys is None else failure_text(*keys))
     return quote(text), ""
@@ -217,7 +227,9 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan = _decoder.scan_once  # type: ignore[attr-defined]  # what ``raw_decode`` calls
+decode = _decoder.decode
 
 
 def legible(text: str) -> str:

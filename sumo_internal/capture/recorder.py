@@ -86,7 +86,7 @@ _SHORT_CHARS = 5_000
 """A text up to here is a record that fits: six bytes a character at most, and as much again for the other keys."""
 
 _PRINTED_CHARS = 2_000
-"""A text up to here fits where text without a line end is kept."""
+"""A text up to here fits where text without a line end is kept, and into a record, whatever the text says of itself."""
 
 _ODD_ENDS = frozenset((*ENDINGS, *" \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0", ""))
 """What a line ends with that is blank, perhaps, or the beginning of a value of several lines, perhaps."""
@@ -637,7 +637,14 @@ class Recorder:
         """Record one line of text."""
         is_plain = text[:1] != "{" and "\n" not in text
         message, details = (quote(text), "") if is_plain else record_format.line_text(text)
-        return self._put(created_s or time(), text, message, details, log_records.level_in(details))
+        level = log_records.level_in(details) if details else logging.INFO
+        created_s = created_s or time()
+        if self.takes_short_way and len(text) < _PRINTED_CHARS:
+            begin_s, end_s, start = self._start_of
+            if not begin_s <= created_s < end_s:
+                start = self._begin_record(created_s)
+            return self.append(f"{start}{message}{details}{self.context}", level)
+        return self._put(created_s, text, message, details, level)
 
     def failed(self, text: str, details: str) -> int:
         """Record the report of an error.
