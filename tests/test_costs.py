@@ -68,13 +68,14 @@ RECORD_OVERHEAD_BYTES = 448
 LINES = 150
 """Fewer than wake the shipping thread, whose business the system calls of the function's thread are not."""
 
-CALLS_PER_LINE = {("log", "Text"): 0, ("log", "JSON"): 0, ("print", "Text"): 48}
+CALLS_PER_LINE = {("log", "Text"): -7, ("log", "JSON"): -21, ("print", "Text"): 25}
 """Calls of Python's functions and of C's that the layer may add to a line: a log record is rendered with fewer than the
 runtime needs alone, and a print is two writes to the stream."""
 
 SYSCALLS_PER_LINE = 0.2
 """That the layer may add: seven in a hundred and fifty lines, for the interpreter's own memory, and a dozen for the
-file of counts, which the function's thread makes or the shipping thread, whoever comes first; a line makes none."""
+file of counts, which the function's thread makes or the shipping thread, whoever comes first; a line makes none, also
+while the shipping thread is being started, for which a machine with other things to do may take a hundred lines."""
 
 BLOCKS_MAX = 100
 """Of memory that 8,000 lines may leave behind: a segment and its batch have a dozen objects, and lines have none."""

@@ -411,10 +411,10 @@ class Recorder:
         """
         try:
             if type(text) is not str or subjects or too_deep or is_recorded or not self.takes_short_way:
-                self._written(text, stream)
+                self._written_otherwise(text, stream)
                 return
-            # What ``print`` writes, a text and its line end, is recorded from here: this is what ``_written`` does,
-            # without the calls and questions that such a text does not need.
+            # What ``print`` writes, a text and its line end, is recorded from here. This is what ``_written_otherwise``
+            # does, without the calls and questions that such a text does not need.
             lines, thread = self._lines, get_ident()
             all_begun = lines.begun[stream]
             if text == "\n":
@@ -486,7 +486,7 @@ class Recorder:
         self._start_of = begin_s, end_s, start
         return start
 
-    def _written(self, text: str, stream: int) -> None:
+    def _written_otherwise(self, text: str, stream: int) -> None:
         """Record what was written to a stream, whatever it is and whatever it is about."""
         if is_recorded and is_recorded[0]():
             return

@@ -207,11 +207,11 @@ class Shipper:
 
         Where the thread cannot be started (no more processes, no memory) a later line tries again.
         """
-        if os.getpid() != self._pid:
-            self._spool.wake_offset = WAKE_BYTES
-            return
         now_s = time.monotonic()
         if self._has_begun.locked() or now_s < self._begin_again_at_s:
+            return  # first, because all lines come by until the thread runs, and this asks the system for nothing
+        if os.getpid() != self._pid:
+            self._spool.wake_offset = WAKE_BYTES
             return
         self._begin_again_at_s = now_s + BEGIN_AGAIN_S
         self._spool.wake_offset = 0  # until the thread is there: whatever is raised here, the next line comes by
