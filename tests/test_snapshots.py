@@ -224,6 +224,9 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "emptied after": {"variables": {"EMPTIES": "after"}},
     "Telemetry": {"variables": {"AWS_LAMBDA_EXEC_WRAPPER": None, "SUMO_FUNCTION_LOGS": "telemetry"}},
     "held Telemetry": {"variables": {"SUMO_FUNCTION_LOGS": "telemetry", "SUMO_FLUSH": "end"}},
+    "in memory": {"variables": {"SUMO_SPOOL_DIR": "/dev/null/spool"}},
+    "spared CloudWatch": {"variables": {"SUMO_CLOUDWATCH": "none"}},
+    "summaries": {"variables": {"SUMO_INVOCATION_SUMMARY": "true"}},
     "JSON": {"log_format": "JSON"},
     "stdout": {"framed": False},
 }
