@@ -13,7 +13,7 @@ VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-short soak-guest fuzz audit bench bench-check soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-python test-short soak-guest fuzz audit bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -37,6 +37,14 @@ test: $(VENV_READY) ## Run the whole test suite, and its in-process part on ever
 
 test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every other Python of this machine
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
+
+# The newest Pythons are in no stable distribution: their packages are unpacked into .cache, where the build finds them too.
+ON_ONE := $(addprefix tests/test_,$(addsuffix .py,main_path kills modes costs encoding capture durable_path))
+
+test-python: $(VENV_READY) ## Run the in-process tests and the main path on one Python, fetched if need be (VERSION=3.14)
+	@PYTHONPATH=.:tools "$(VENV_PYTHON)" -m debian_python --unless-found $(or $(VERSION),$(error VERSION=3.14, for example))
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python --only $(VERSION)
+	$(PYTEST) $(PARALLEL) -k "py$(VERSION)- or zstd" $(ON_ONE) || $(ALONE)
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.
 SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path modes floors fleet examples readme demo))

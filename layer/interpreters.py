@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import glob
 import os
+import platform
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SUPPORTED_VERSIONS = ((3, 10), (3, 11), (3, 12), (3, 13), (3, 14))
+SUPPORTED_VERSIONS = ((3, 10), (3, 11), (3, 12), (3, 13), (3, 14), (3, 15))
 """The versions of Lambda's Python runtimes."""
 
 ANSWER_TIMEOUT_S = 10.0
@@ -36,6 +37,7 @@ print(sys.implementation.name + sys.abiflags, *sys.version_info[:4], os.path.rea
 _ANSWER = re.compile(r"cpython (\d+) (\d+) (\d+) final (.+)\n")
 
 _USUAL_FOLDERS = (
+    f"{Path(__file__).resolve().parent.parent}/.cache/debian/*-{platform.machine()}/usr/bin",
     "~/.pyenv/versions/*/bin",
     "~/.asdf/installs/python/*/bin",
     "~/.local/share/mise/installs/python/*/bin",
@@ -45,7 +47,8 @@ _USUAL_FOLDERS = (
     "/var/lang/bin",
     "/usr/bin",
 )
-"""Where interpreters lie that need not be on PATH: version managers, builds from source, Lambda's images, Debian."""
+"""Where interpreters lie that need not be on PATH: those that ``make test-python`` has fetched into this checkout,
+version managers, builds from source, Lambda's images, Debian."""
 
 
 @dataclass(frozen=True)

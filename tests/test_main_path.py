@@ -69,6 +69,23 @@ def assert_each_once(source: SumoSource) -> None:
     assert {identity: count for identity, count in source.ids().items() if count != 1} == {}
 
 
+@pytest.mark.parametrize(
+    "runtime", [each for each in runtimes([4]) if each.version >= (3, 14)], ids=lambda each: each.id
+)
+def test_lines_travel_as_zstd(source: SumoSource, layer_folder: Path, runtime: Runtime) -> None:
+    """The interpreter's own, from Python 3.14 on: of the function's process and of the extension."""
+    variables = {"SUMO_COMPRESSION": "zstd", "SUMO_LOG_TYPES": "function,platform"}
+    with environment(source, layer_folder, runtime, variables=variables) as env:
+        assert env.start().error is None
+        for number in range(2):
+            assert env.invoke(steps({"log": f"log {number}"})).status == "success"
+        env.shutdown()
+        assert said(env) == []
+    assert {request.headers.get("content-encoding") for request in source.requests} == {"zstd"}
+    assert {"log 0", "log 1"} <= {text.rpartition("\t")[2] for text in messages(source)}
+    assert_each_once(source)
+
+
 @each_runtime
 @both_entries
 def test_every_line_of_three_invocations_arrives_once(

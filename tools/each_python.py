@@ -1,6 +1,7 @@
 """Runs the in-process part of the tests on every CPython of this machine, besides the one that runs all of them.
 
     make test-pythons
+    make test-python VERSION=3.14
 
 In process are the test files that neither start a runtime themselves nor look for interpreters: they try the package's
 own code, and a fault that only one version of Python has (an attribute more, a warning, a parser's new node) shows only
@@ -35,7 +36,7 @@ ELSEWHERE = {
 }
 """A test that imports one of these modules, directly or not, is about more than this process."""
 
-WHOLE = ("layer_", '"-m", "build"', "layer.release", "test_the_oldest_version")
+WHOLE = ("layer_", "layer.advisories", '"-m", "build"', "layer.release", "test_the_oldest_version")
 """What tests have in them that take the built layer, or build or install something: no matter of one interpreter's."""
 
 EXTRA = "inprocess"
@@ -46,10 +47,14 @@ def main() -> int:
     """Run them one interpreter after the other; return how many of them have failed."""
     files = in_process_tests()
     own = (sys.version_info.major, sys.version_info.minor)
-    others = [interpreter for interpreter in find() if interpreter.version != own]
+    wanted, options = (sys.argv[2], sys.argv[3:]) if sys.argv[1:2] == ["--only"] else ("", sys.argv[1:])
+    others = [each for each in find() if (str(each) == wanted if wanted else each.version != own)]
+    if not others and wanted:
+        print(f"this machine has no Python {wanted} that Lambda has")
+        return 1
     if not others:
         print(f"in-process tests: this machine has no Python but {own[0]}.{own[1]}, on which they have been run")
-    return sum(_run(interpreter, files) for interpreter in others)
+    return sum(_run(interpreter, files, options) for interpreter in others)
 
 
 def in_process_tests() -> list[Path]:
@@ -83,13 +88,13 @@ def _imports(file: Path) -> Iterator[str]:
             yield from ast.literal_eval(node.value)
 
 
-def _run(interpreter: Interpreter, files: list[Path]) -> bool:
+def _run(interpreter: Interpreter, files: list[Path], options: list[str]) -> bool:
     """Run the files on an interpreter; return whether something has failed."""
     print(f"in-process tests on Python {interpreter}", flush=True)
     python = _environment(interpreter)
     cache = ["-o", f"cache_dir=.cache/pytest-{interpreter}"]
     parallel = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
-    pytest = [str(python), "-m", "pytest", "-q", *cache, *sys.argv[1:], *map(str, files)]
+    pytest = [str(python), "-m", "pytest", "-q", *cache, *options, *map(str, files)]
     # As in the Makefile: what has failed beside others is run once more, alone, and has to pass.
     alone = ["--last-failed", "--last-failed-no-failures", "none"]
     return bool(subprocess.run([*pytest, *parallel], cwd=ROOT).returncode) and bool(
@@ -102,9 +107,12 @@ def _environment(interpreter: Interpreter) -> Path:
     folder = ROOT / f".cache/pythons/{interpreter}"
     python, ready = folder / "bin/python", folder / ".ready"
     if not ready.exists() or ready.stat().st_mtime < (ROOT / "setup.cfg").stat().st_mtime:
-        subprocess.run([str(interpreter.executable), "-m", "venv", "--clear", str(folder)], check=True)
-        install = ["install", "--quiet", "--disable-pip-version-check", "--editable", f"{ROOT}[{EXTRA}]"]
-        subprocess.run([str(python), "-m", "pip", *install], check=True)
+        # Debian's interpreters come without pip's wheel, and an old pip does not run on the newest of them.
+        subprocess.run([str(interpreter.executable), "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        packages = f"{folder}/lib/python{interpreter}/site-packages"
+        subprocess.run([sys.executable, *install, "--target", packages, "pip"], check=True)
+        subprocess.run([str(python), *install, "--editable", f"{ROOT}[{EXTRA}]"], check=True)
         ready.touch()
     return python
 

@@ -37,6 +37,10 @@ _PART_MAX_BYTES = 48 * 1024
 _FIELDS_MAX_BYTES = 7 * 1024
 """Bound on the fields that every part of a split message repeats; fields beyond it are sent behind the text."""
 
+OBJECT_DEPTH_MAX = 500
+"""Depth of a printed object that is sent as one; a deeper one stays the text that it is, because who reads it may not
+read so deep. Python up to 3.13 does not, and later ones only stop where their own stack ends."""
+
 _DEPTH_MAX = 20
 """Depth of lists and dicts in a value that has to be walked through; what lies deeper is sent as its text."""
 
@@ -197,6 +201,8 @@ def message_text(text: str) -> tuple[str, str]:
             return quote(text), ""
         if end != len(text) and text[end:].strip(" \t\n\r"):
             return quote(text), ""
+        if len(text) > 2 * OBJECT_DEPTH_MAX and _is_deeper(content, OBJECT_DEPTH_MAX):
+            return quote(text), ""
         # Line breaks can only stand between the tokens here (inside a string they are no JSON); a record is one line.
         flat = text.replace("\r", " ").replace("\n", " ")
         logger = content.get("logger")
@@ -206,6 +212,17 @@ def message_text(text: str) -> tuple[str, str]:
         keys = multiline.object_keys(content) if "exception" in content or "exc_info" in content else None
         return flat, details + ("" if keys is None else failure_text(*keys))
     return quote(text), ""
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    """Do lists and objects lie in each other more than so deep?"""
+    level = [value]
+    for _ in range(depth):
+        inner = [each.values() if type(each) is dict else each for each in level if isinstance(each, (dict, list))]
+        level = [value for values in inner for value in values]
+        if not level:
+            return False
+    return any(isinstance(each, (dict, list)) for each in level)
 
 
 def without_ansi(text: str) -> str:

@@ -37,7 +37,7 @@ ATTACHED = "SUMO_ATTACHED"
 ENDPOINT = "SUMO_HTTP_ENDPOINT"
 TOKEN = "SUMO_HTTP_TOKEN"
 
-RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14", "python3.15")
 """What the layer runs on."""
 
 LAYERS_MAX = 5
