@@ -251,7 +251,7 @@ import sumo_internal.spool.writer as spool, sumo_internal.imports
 folder = sys.argv[1] + "/sumo_internal"
 assert ([*sys.meta_path], [*sys.path_hooks]) == hooks[:2]
 own = {folder + ending for ending in ("", "/__pycache__", "/spool")}
-assert set(sys.path_importer_cache) - hooks[2] <= {sys.argv[1], *own}
+assert set(sys.path_importer_cache) - hooks[2] <= {*sys.path, *own}
 assert spool.__file__ == spool.Spool.append.__code__.co_filename == spool.__spec__.origin == folder + "/spool/writer.py"
 assert inspect.getsource(spool.Spool).startswith("class Spool:")
 assert importlib.reload(spool) is spool
