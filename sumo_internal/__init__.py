@@ -57,11 +57,12 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as in typing, without its import (2 ms); type checkers know the name
 if TYPE_CHECKING:
+    from sumo_internal.api.debug import keep_debug as keep_debug
     from sumo_internal.api.handler import SumoHandler as SumoHandler
     from sumo_internal.api.structured import SumoProcessor as SumoProcessor
     from sumo_internal.api.structured import configure_structlog as configure_structlog
 
-__all__ = ["SumoHandler", "SumoProcessor", "__version__", "configure_structlog"]
+__all__ = ["SumoHandler", "SumoProcessor", "__version__", "configure_structlog", "keep_debug"]
 
 
 def __getattr__(name: str) -> object:
@@ -69,6 +70,10 @@ def __getattr__(name: str) -> object:
         from sumo_internal.api.handler import SumoHandler
 
         return SumoHandler
+    if name == "keep_debug":
+        from sumo_internal.api.debug import keep_debug
+
+        return keep_debug
     if name in ("SumoProcessor", "configure_structlog"):
         from sumo_internal.api import structured
 

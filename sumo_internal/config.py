@@ -219,6 +219,17 @@ def _least_level(text: str) -> int:
     return _LEVELS[text.lower()]
 
 
+def _loggers(text: str) -> tuple[tuple[str, int], ...]:
+    """Names of loggers, and the level from which each is recorded."""
+    found = []
+    for word in _words(text):
+        name, _, level = (each.strip() for each in word.partition(":"))
+        if not name or (level and level.lower() not in _LEVELS):
+            raise InvalidSettingError(f"has {word[:40]!r}, which is not NAME or NAME:LEVEL ({', '.join(_LEVELS)})")
+        found.append((name, _LEVELS[level.lower() or "debug"]))
+    return tuple(found)
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
@@ -411,6 +422,28 @@ class Config:
         _bool,
         False,
         "One record of type sumo.invocation at each invocation's end: duration, outcome, lines by level.",
+    )
+    debug_loggers: tuple[tuple[str, int], ...] = _setting(
+        "SUMO_DEBUG_ON_FAILURE",
+        _loggers,
+        (),
+        "Loggers (NAME[:LEVEL], comma separated, * for all) whose lines below the function's own level are kept until "
+        "the invocation's end, and shipped if it fails.",
+    )
+    debug_slower_ms: int = _setting(
+        "SUMO_DEBUG_SLOWER_MS",
+        _number(0, 900_000, "milliseconds"),
+        0,
+        "They, and what SUMO_SAMPLE holds back, are also shipped of an invocation that takes longer; 0: of none.",
+    )
+    debug_max_mb: int = _setting(
+        "SUMO_DEBUG_MAX_MB",
+        _number(1, 1_024, "megabytes"),
+        8,
+        "Bound on what such lines take in /tmp, beside SUMO_SPOOL_MAX_MB; the oldest beyond are forgotten.",
+    )
+    is_5xx_failure: bool = _setting(
+        "SUMO_FAILURE_5XX", _bool, False, "An answer with a statusCode of 500 to 599 counts as a failure."
     )
     cloudwatch: str = _setting(
         "SUMO_CLOUDWATCH",

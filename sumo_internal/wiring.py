@@ -163,6 +163,16 @@ def find_recorder() -> Recorder | None:
     return _recorder if _is_wrapped else start_dropin()
 
 
+def keep_debug() -> bool:
+    """Have everything that is held back of this invocation go out; returns whether there was anything."""
+    recorder = _recorder
+    if recorder is None or recorder.flight is None or recorder.endings is None:
+        return False
+    had_any = recorder.flight.has_any or (_pipeline is not None and _pipeline.has_held)
+    recorder.endings.free()
+    return had_any
+
+
 def reach_structlog() -> None:
     """Let the function import structlog, with the layer's own where it has none: behind all else that it may have."""
     folder = f"{os.path.dirname(__file__)}/_structlog"
@@ -198,6 +208,8 @@ def _is_heard(config: Config) -> bool:
     if "function" in config.log_types and config.function_logs != "telemetry":
         return True
     say_all_written(config, "the function's lines are not taken from its own process")
+    if config.debug_loggers:
+        diagnostics.say_once("warn", "SUMO_DEBUG_ON_FAILURE is not heeded: it needs the function's own process")
     return False
 
 
@@ -220,7 +232,13 @@ def _assemble(
 def _make_worker(recorder: Recorder, make_shipper: Callable[[], Shipper] | None) -> Worker:
     from sumo_internal.shipping.worker import Worker
 
-    return Worker(recorder, _pipeline.begin_again if _pipeline else lambda: None, make_shipper)
+    def renew() -> None:
+        if _pipeline is not None:
+            _pipeline.begin_again()
+        if recorder.flight is not None:
+            recorder.flight.begin_again()
+
+    return Worker(recorder, renew, make_shipper)
 
 
 def _make_recorder(
@@ -261,7 +279,7 @@ def _make_recorder(
         replays="dropped" if config.drops_replays else "marked" if config.marks_replays else "kept",
         processing=_pipeline,
     )
-    if not is_child and (config.sample_rate < 1 or config.has_summaries):
+    if not is_child and (config.sample_rate < 1 or config.has_summaries or config.debug_loggers):
         _follow_endings(config, _recorder)
     return _recorder
 
@@ -336,15 +354,27 @@ def _follow_endings(config: Config, recorder: Recorder) -> None:
     """Know how invocations end, and do what settings ask for then."""
     from sumo_internal.capture.endings import Endings
 
-    endings = Endings()
+    endings = Endings(slower_s=config.debug_slower_ms / 1000, is_5xx_failure=config.is_5xx_failure)
     recorder.endings = endings
-    pipeline = _pipeline
+    pipeline, flight = _pipeline, None
     if pipeline is not None:
         endings.on_failure.append(pipeline.fail_invocation)
+    if config.debug_loggers and _is_wrapped:
+        from sumo_internal.capture.flight import Flight, follow
+
+        is_json = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        max_bytes = config.debug_max_mb * 1_000_000
+        recorder.flight = flight = Flight(recorder, config.debug_loggers, max_bytes, is_json=is_json)
+        endings.on_failure.append(flight.free)
+        follow(flight)
+    elif config.debug_loggers:
+        diagnostics.say_once("warn", "SUMO_DEBUG_ON_FAILURE is not heeded: it needs the wrapper")
     if config.has_summaries:
         from sumo_internal.capture.summary import Summary
 
-        held = (lambda: pipeline.held_lines) if pipeline else int
+        def held() -> int:
+            return (pipeline.held_lines if pipeline else 0) + (flight.lines if flight else 0)
+
         recorder.summary = summary = Summary(recorder.spool, recorder.append, endings, held)
         recorder.append = summary.append
     runtime_client.when_loaded(lambda bootstrap: runtime_client.follow_endings(bootstrap, endings))

@@ -50,7 +50,7 @@ _INTEGER_MAX = 1 << 63
 _OWN_KEYS = frozenset(
     "time type message requestID logGroup logStream IsColdStart LayerVersion runtimeVersion level logger errorType"
     " errorMessage stackTrace traceId otelTraceID otelSpanID tenantId part parts id record sampleRate withheld"
-    " accounting invokedFunctionArn executionArn replay".split()
+    " accounting invokedFunctionArn executionArn replay held".split()
 )
 """Keys of a record that a field of the user's cannot take; it is sent as ``extra_<name>`` then."""
 

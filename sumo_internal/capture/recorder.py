@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from sumo_internal.capture.endings import Endings
+    from sumo_internal.capture.flight import Flight
     from sumo_internal.capture.summary import Append, Summary
     from sumo_internal.spool.writer import Spool
 
@@ -59,7 +60,9 @@ if TYPE_CHECKING:
         partial_max_chars: int
         """Bound on text without a line end that is held back."""
 
-        def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
+        def passed(
+            self, text: str, details: str, level: int, said: Said, *, is_held: bool = False
+        ) -> tuple[str, str, int] | None:
             """Text, fields (as a piece) and level of a record as it may leave; None where a setting keeps it back."""
 
         def append(self, start: str, level: int) -> int:
@@ -220,6 +223,8 @@ class Recorder:
     """Turns what was written into records and appends them to a spool."""
 
     make_stream: Callable[..., Any] | None = None
+    is_flight = False
+    """What is recorded here is below the function's own level."""
     make_sink: Callable[..., Any] | None = None
     """What hears the two streams, and the runtime's log sink, for this recorder; None for what does so usually."""
 
@@ -256,6 +261,8 @@ class Recorder:
         """Lines below this level, which rules keep back, need not go to CloudWatch either."""
         self.endings: Endings | None = None
         """Knows how invocations end, where a setting asks for that."""
+        self.flight: Flight | None = None
+        """Holds what the function does not show (SUMO_DEBUG_ON_FAILURE)."""
         self.summary: Summary | None = None
         """Says at each invocation's end what it has logged (SUMO_INVOCATION_SUMMARY)."""
         self._keys = dict(keys)
@@ -324,6 +331,8 @@ class Recorder:
         self.context = record_format.context_text({**keys, **more})
         if self.endings is not None:
             self.endings.begin(is_durable=execution_arn is not None)
+        if self.flight is not None:
+            self.flight.begin()
         if self.summary is not None:
             self.summary.begin()
         self._note_context(is_running=self.summary is not None and request_id is not None)
@@ -337,6 +346,11 @@ class Recorder:
     def _note_context(self, *, is_running: bool) -> None:
         """Leave what all records share, for whoever records what this process has begun and not finished."""
         self.spool.partials.set_context(self.context, is_enhanced=self._is_enhanced, is_running=is_running)
+
+    @property
+    def has_keys(self) -> bool:
+        """Do records have keys of ours?"""
+        return self._is_enhanced
 
     def state(self) -> tuple[str | None, str, bool, str | None]:
         """What another process has to know, to record for the same invocation."""
@@ -353,6 +367,8 @@ class Recorder:
         """The init phase is over, and the function's module has been imported."""
         if self._processing is not None:
             self._processing.leave_init()
+        if self.flight is not None:
+            self.flight.end()
 
     def pause(self) -> None:
         """Text without a line end will not get one soon: a snapshot is about to be taken."""
@@ -365,6 +381,8 @@ class Recorder:
         self._is_cold = True
         if self._processing is not None:
             self._processing.begin_again()
+        if self.flight is not None:
+            self.flight.begin_again()
         self.enter_invocation(None)
 
     def leave_invocation(self) -> None:
@@ -375,6 +393,10 @@ class Recorder:
         """
         self._is_cold = False
         self.pause()
+        if self.endings is not None:
+            self.endings.end()
+        if self.flight is not None:
+            self.flight.end()
         if self.summary is not None:
             self.summary.end(self.context)
             self._note_context(is_running=False)
@@ -692,7 +714,7 @@ class Recorder:
                 message, own = record_format.line_text(text)
                 details = details or own
             if self._processing is not None:
-                passed = self._processing.passed(text, details, level, said)
+                passed = self._processing.passed(text, details, level, said, is_held=self.is_flight)
                 if passed is None:
                     return level < self.spared_below
                 text, details, level = passed

@@ -85,6 +85,11 @@ class Pipeline:
         """Lines that have had to wait for the end of their invocation, since the process began."""
         return self._sampling.held_lines
 
+    @property
+    def has_held(self) -> bool:
+        """Is anything held back now?"""
+        return self._sampling.has_held
+
     def cut(self, text: str) -> int:
         """See the recorder's; no place of a rule is cut, nor a secret of ours."""
         masking = self._rules.masking
@@ -121,7 +126,9 @@ class Pipeline:
 
         return hear
 
-    def passed(self, text: str, details: str, level: int, said: Said) -> tuple[str, str, int] | None:
+    def passed(
+        self, text: str, details: str, level: int, said: Said, *, is_held: bool = False
+    ) -> tuple[str, str, int] | None:
         """Text, fields (as a piece) and level of a record as it may leave; None where it is not wanted.
 
         Args:
@@ -129,14 +136,16 @@ class Pipeline:
             details: What the record has besides, as a piece.
             level: As in ``logging``.
             said: The exception of the record, and how it reads at the end of the text.
+            is_held: It is below the function's own level: SUMO_LEVEL is for what the function shows.
         """
+        least_level = 0 if is_held else self._rules.least_level
         budget = Budget(self._max_ms)
         process = partial(self._through_chain, said=said, budget=budget) if self.chain else None
         try:
             hidden = self._current.hidden
             if hidden is None:
                 raise OverBudgetError
-            kept = self._rules.applied(text, details, process, budget.spend, hidden, level)
+            kept = self._rules.applied(text, details, process, budget.spend, hidden, level, least_level)
         except WithheldError as problem:
             kept = self._without_message(str(problem), details)
         except OverBudgetError:
@@ -144,7 +153,7 @@ class Pipeline:
         except Exception as error:
             diagnostics.pass_on(error)
             kept = self._without_message(f"masking failed: {type(error).__name__}", details)
-        if not isinstance(kept, str) and (kept[2] or level) < self._rules.least_level:
+        if not isinstance(kept, str) and (kept[2] or level) < least_level:
             kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))

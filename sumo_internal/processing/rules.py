@@ -65,6 +65,7 @@ class Rules:
         spend: Spend = no_limit,
         hidden: Collection[str] = (),
         level: int = INFO,
+        least_level: int | None = None,
     ) -> tuple[str, str, int] | str:
         """A record as it may leave.
 
@@ -75,6 +76,7 @@ class Rules:
             spend: Is told of characters before they are searched; what it raises is raised.
             hidden: What masked keys hide in the text that was written together with the message.
             level: As in ``logging``, of a record that names none.
+            least_level: Below it a record is not wanted; None for SUMO_LEVEL.
 
         Returns:
             Text, fields and level; or why it is not wanted, as the counters have it.
@@ -93,7 +95,7 @@ class Rules:
             text, details = passed
         fields = fields_of(details)
         own_level = severity(text, fields)
-        if (own_level or level) < self.least_level:
+        if (own_level or level) < (self.least_level if least_level is None else least_level):
             return BELOW_LEVEL
         if self.masking is not None:
             text, masked = self.masking.applied(text, fields, spend, hidden)

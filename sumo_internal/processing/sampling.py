@@ -57,6 +57,11 @@ class Sampling:
         self._fate = _Fate.SENT
 
     @property
+    def has_held(self) -> bool:
+        """Is anything held back now?"""
+        return self._held.has_any
+
+    @property
     def held_lines(self) -> int:
         """Lines that have had to wait for the end of their invocation, since the process began."""
         return self._held.lines

@@ -61,10 +61,13 @@ UNPROTECTED = "unprotected"
 
 BELOW_LEVEL, CAPPED = "belowLevel", "capped"
 
+DEBUG_FORGOTTEN = "debugForgotten"
+"""Lines below the function's level for which there was no room until their invocation failed."""
+
 CUT = "cut"
 """Records whose fields are cut, and how many characters of them."""
 
-ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED)
+ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED, DEBUG_FORGOTTEN)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
 DRAINER = "-drainer"
@@ -79,6 +82,7 @@ REASONS = (
     *(EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD),
     *(BLOCKED, UNRECORDED, BELOW_LEVEL, CAPPED),
     *(CUT, NO_FILE, UNPROTECTED),
+    DEBUG_FORGOTTEN,
 )
 """In the order in which they have their places in a file."""
 _FIRST = 2

@@ -22,7 +22,7 @@ _TAKEN = (fcntl.F_WRLCK).to_bytes(2, sys.byteorder) + bytes(30)
 """``struct flock``: the kind, and zeros for the whole file and, with locks of open files, no process."""
 
 
-BESIDE = ("held", "unended")
+BESIDE = ("held", "unended", "debug")
 """Ends of the names of segments that are not the spool's unless their writer dies (:mod:`sumo_internal.spool.held`)."""
 
 

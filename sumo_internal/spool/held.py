@@ -4,6 +4,7 @@ They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), whic
 
     <environment>-p<pid>.<number>.held     of the same writer, under the same lock: SUMO_SAMPLE
     <environment>-p<pid>.<number>.unended  text that waits for its line end, as records (SUMO_CLOUDWATCH)
+    <environment>-p<pid>.<number>.debug    below the function's level (SUMO_DEBUG_ON_FAILURE)
 
 1. As long as the writer lives, such a segment is the writer's alone, and its committed offset goes back when its lines
    are forgotten: that is the one difference from the spool's invariants. All is done in the spool's turn, and ids are
@@ -11,14 +12,15 @@ They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), whic
 2. A segment whose writer is dead is taken like any other: the invocation did not end, so it failed.
 3. When the invocation fails otherwise, its segments are renamed to segments of the spool, each at once and whole.
 4. A held line that does not fit goes out, and so does a line whose turn does not come in a few milliseconds: a bound
-   must not lose a line, and it is not known yet whether the line is wanted.
+   must not lose a line, and it is not known yet whether the line is wanted. One below the function's level is forgotten
+   then, and counted: the function itself would not have shown it.
 
 A forked child holds nothing back: the parent does not tell it how the invocation has ended.
 """
 
 from __future__ import annotations
 
-from sumo_internal.spool.counters import SAMPLED_OUT
+from sumo_internal.spool.counters import DEBUG_FORGOTTEN, SAMPLED_OUT
 from sumo_internal.spool.folder import FolderRefusedError, unlink
 from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from sumo_internal.spool.writer import Spool
 
+DEBUG_SEGMENT_BYTES = 262_144
+"""So many bytes of the oldest lines are forgotten at once where there is no room."""
 UNENDED_TRIES_MAX = 4
 """How often a text without a line end is kept anew as it grows; what comes in still more pieces is no print."""
 
@@ -55,6 +59,39 @@ class Beside:
         """Lines that were put here so far."""
         self._lying = (0, 0)
         """Lines and bytes that lie here now."""
+        self._verdict: Callable[[], None] | None = None
+        """What is to become of them, where it could not be done yet."""
+
+    @property
+    def has_any(self) -> bool:
+        """Do lines lie here?"""
+        return self._lying[0] > 0
+
+    def forget(self) -> None:
+        """The invocation has succeeded: its lines are not wanted."""
+        self._decide(self._in_turn_forget)
+
+    def release(self) -> None:
+        """The lines are wanted: they go out."""
+        self._decide(self._in_turn_release)
+
+    def _decide(self, verdict: Callable[[], None]) -> None:
+        """Carry a verdict out, or leave it to a later line. While one is left, no line is put here."""
+        if self._verdict is None:
+            self._verdict = verdict
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._verdict is not None and self._spool.run(self._in_turn_decide):
+            pass
+
+    def _in_turn_decide(self) -> None:
+        if self._verdict is not None:
+            self._verdict()
+            self._verdict = None
+
+    def _in_turn_forget(self) -> None:
+        self._in_turn_clear()
 
     @property
     def is_own(self) -> bool:
@@ -118,8 +155,6 @@ class Held(Beside):
             spool: Where they go when they are wanted, or when there is no room for them here.
         """
         super().__init__(spool, "held", spool.held_segments_max)
-        self._verdict: Callable[[], None] | None = None
-        """What is to become of the held lines, where it could not be done yet."""
 
     def append(self, start: str, level: int) -> int:
         """Hold a line back, or let it go where that is not possible. Like :meth:`Spool.append`."""
@@ -130,34 +165,45 @@ class Held(Beside):
             self._settle()
         return 1 if held else self._spool.append(start, level)
 
-    def forget(self) -> None:
-        """The invocation has succeeded: its lines are dropped, and counted as sampled out."""
-        self._decide(self._in_turn_forget)
-
-    def release(self) -> None:
-        """The invocation has failed: its lines go out."""
-        self._decide(self._in_turn_release)
-
-    def _decide(self, verdict: Callable[[], None]) -> None:
-        """Carry a verdict out, or leave it to a later line. While one is left, no line is held back."""
-        if self._verdict is None:
-            self._verdict = verdict
-        self._settle()
-
-    def _settle(self) -> None:
-        while self._verdict is not None and self._spool.run(self._in_turn_decide):
-            pass
-
-    def _in_turn_decide(self) -> None:
-        if self._verdict is not None:
-            self._verdict()
-            self._verdict = None
-
     def _in_turn_forget(self) -> None:
         lines, size_bytes = self._lying
         self._in_turn_clear()
-        if lines:
+        if lines:  # dropped, and counted
             self._spool.count(SAMPLED_OUT, lines, size_bytes)
+
+
+class Debug(Beside):
+    """The latest lines below the function's level, of one invocation (SUMO_DEBUG_ON_FAILURE)."""
+
+    def __init__(self, spool: Spool, max_bytes: int) -> None:
+        super().__init__(spool, "debug", max(2, max_bytes // DEBUG_SEGMENT_BYTES), DEBUG_SEGMENT_BYTES)
+
+    def append(self, start: str, level: int) -> int:
+        """Put a line here, or forget it where that is not possible. Like :meth:`Spool.append`."""
+        put: list[bool] = []
+        if self._verdict is not None:
+            self._settle()
+        if self._verdict is None and self.is_own:
+            self._spool.run(self._in_turn_put, start, put)
+        if not put:
+            self._spool.count(DEBUG_FORGOTTEN, 1, len(start))
+        return 1
+
+    def _go_on(self) -> bool:
+        """Go on to a new segment, or to the one with the oldest lines, which are forgotten."""
+        if super()._go_on():
+            return True
+        if not self._segments:
+            return False
+        oldest = self._segments.pop(0)
+        size_bytes = oldest.committed_offset - HEADER_BYTES
+        piece = oldest.take(self._size_bytes)
+        lines = 0 if piece is None else piece.count()
+        oldest.committed_offset = HEADER_BYTES
+        self._segments.append(oldest)
+        self._lying = (self._lying[0] - lines, self._lying[1] - size_bytes)
+        self._spool.count(DEBUG_FORGOTTEN, lines, size_bytes)
+        return True
 
 
 class Unended(Beside):

@@ -1,0 +1,373 @@
+"""SUMO_DEBUG_ON_FAILURE: what the function does not show is there when its invocation fails, and only then."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runtimes import Runtime, runtimes
+from sumo_source import SumoSource
+from test_capture import FORMATS
+from test_cloudwatch import own
+from test_main_path import said
+from test_processing_path import environment
+from test_summary import summaries
+
+from sumo_internal.capture.endings import Endings, is_5xx
+from sumo_internal.capture.flight import Flight, Levels, follow
+from sumo_internal.capture.recorder import Recorder
+from sumo_internal.spool.held import DEBUG_SEGMENT_BYTES
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.segment import SEGMENT_BYTES
+from sumo_internal.spool.writer import Spool
+
+APP = """
+import json, logging, os, signal, sys, time
+import sumo_internal
+
+log = logging.getLogger("orders.db")
+logging.getLogger("orders").setLevel(logging.INFO)
+log.debug("loading")
+log.info("loaded")
+
+
+def handler(event, context):
+    answer = None
+    for step in event:
+        answer = STEPS[step]() or answer
+    return answer
+
+
+def lines():
+    log.debug("before %d", 1, extra={"password": "hunter2", "order": 17})
+    log.info("shown")
+    log.debug("after, card 4111111111111111")
+    logging.getLogger("botocore").debug("credentials")
+    logging.getLogger("other").debug("another's")
+
+
+def fail():
+    raise KeyError("price")
+
+
+def caught():
+    try:
+        fail()
+    except KeyError:
+        log.debug("it failed", exc_info=True)
+
+
+def later():
+    logging.getLogger("orders").setLevel(logging.WARNING)
+    log.info("below by now")
+
+
+def told():
+    other = logging.getLogger("x")
+    return [log.isEnabledFor(logging.DEBUG), log.getEffectiveLevel(), other.isEnabledFor(logging.DEBUG)]
+
+
+STEPS = {
+    "lines": lines,
+    "fail": fail,
+    "caught": caught,
+    "later": later,
+    "told": told,
+    "misfit": lambda: log.debug("%d", "no number"),
+    "500": lambda: {"statusCode": 502, "body": "{}"},
+    "200": lambda: {"statusCode": 200, "body": json.dumps({"statusCode": 500})},
+    "keep": lambda: {"kept": sumo_internal.keep_debug()},
+    "many": lambda: [log.debug("line %d %s", number, "x" * 200) for number in range(20000)] and None,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: sys.exit(3),
+    "sleep": lambda: time.sleep(60),
+    "slow": lambda: time.sleep(0.3),
+    "fork": lambda: os.fork() or (log.debug("of a child"), os._exit(0)),
+}
+"""
+DEBUG = {"SUMO_DEBUG_ON_FAILURE": "orders"}
+each_format = pytest.mark.parametrize("form", FORMATS)
+Record = dict[str, Any]
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def text(record: Record) -> str:
+    message = record["message"]
+    return str(message.get("message") if isinstance(message, dict) else message.rpartition("\t")[2])
+
+
+def function_records(source: SumoSource) -> list[Record]:
+    records = {record["id"]: record for record in source.records if record["type"] == "function"}
+    return list(records.values())
+
+
+def held(source: SumoSource) -> list[Record]:
+    return sorted((each for each in function_records(source) if each.get("held")), key=lambda each: each["id"])
+
+
+ENDS: dict[str, tuple[list[str], dict[str, str]]] = {
+    "exception": (["fail"], {}),
+    "timeout": (["sleep"], {}),
+    "kill": (["kill"], {}),
+    "exit": (["exit"], {}),
+    "5xx": (["500"], {"SUMO_FAILURE_5XX": "true"}),
+    "slow": (["slow"], {"SUMO_DEBUG_SLOWER_MS": "200"}),
+    "kept": (["keep"], {}),
+}
+
+
+def form_of(form: str) -> dict[str, Any]:
+    """A form in which the function shows INFO and above."""
+    options = dict(FORMATS[form])
+    if "log_level" in options:
+        options["log_level"] = "INFO"
+    return options
+
+
+@each_format
+@pytest.mark.parametrize("end", ENDS)
+def test_lines_of_what_fails_are_there(source: SumoSource, layer_folder: Path, task: Path, end: str, form: str) -> None:
+    """By whatever it fails; with their fields and ids in order; what succeeds leaves none, CloudWatch has none."""
+    steps, variables = ENDS[end]
+    with environment(source, layer_folder, task, variables={**DEBUG, **variables}, timeout_s=2, **form_of(form)) as env:
+        assert env.start().error is None
+        env.invoke(["lines", "200"])
+        failed = env.invoke(["lines", *steps])
+        env.invoke(["lines"])
+        env.shutdown()
+        written = "".join(own(env.cloudwatch))
+        assert said(env) == []
+
+    records = held(source)
+    assert [text(record) for record in records] == ["before 1", "after, card 4111111111111111"]
+    assert {(record["requestID"], record["level"], record["logger"]) for record in records} == {
+        (failed.request_id, "DEBUG", "orders.db")
+    }
+    assert records[0]["order"] == 17
+    (shown,) = [
+        each
+        for each in function_records(source)
+        if each.get("requestID") == failed.request_id and text(each) == "shown"
+    ]
+    writer = shown["id"].rpartition("-")[0]
+    assert {record["id"].rpartition("-")[0] for record in records} == {writer}
+    assert records[0]["id"] < shown["id"] < records[1]["id"]
+    assert "before" not in written and written.count("shown") == 3
+    if "json" in form:
+        assert records[0]["message"]["level"] == "DEBUG" and records[0]["message"]["requestId"] == failed.request_id
+    else:
+        assert records[0]["message"].startswith(f"[DEBUG]\t{records[0]['time']}\t{failed.request_id}\t")
+
+
+@pytest.mark.parametrize("runtime", runtimes([2, 4]), ids=lambda runtime: runtime.id)
+def test_each_python_holds_and_shows(source: SumoSource, layer_folder: Path, task: Path, runtime: Runtime) -> None:
+    """``logging`` is not the same in all versions: levels, a later one, a traceback, a misfit."""
+    with environment(source, layer_folder, task, runtime, variables=DEBUG, timeout_s=10) as env:
+        env.start()
+        assert env.invoke(["told"]).payload == [True, 10, False]
+        env.invoke(["lines", "caught", "misfit", "later", "fail"])
+        env.shutdown()
+        assert said(env) == [] and "Logging error" not in "".join(own(env.cloudwatch))
+    records = held(source)
+    assert [text(record).partition("\n")[0] for record in records] == [
+        *("before 1", "after, card 4111111111111111", "it failed", "%d", "below by now")
+    ]
+    assert records[2]["errorType"] == "KeyError" and "in fail" in records[2]["message"]
+    assert records[4]["level"] == "INFO"
+
+
+def test_masks_sampling_and_exclusion(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """Rules run before a line is held; one store frees the other, and the lines stand for no others then."""
+    variables = {
+        **DEBUG,
+        "SUMO_SAMPLE": "0",
+        "SUMO_MASK_KEYS": "password",
+        "SUMO_MASK_PATTERNS": r"\d{16}",
+        "SUMO_EXCLUDE": "another|before 2",
+        "SUMO_LEVEL": "INFO",
+        "SUMO_INVOCATION_SUMMARY": "true",
+        "SUMO_FLUSH": "next",
+    }
+    with environment(source, layer_folder, task, variables=variables, timeout_s=10) as env:
+        env.start()
+        env.invoke(["lines"])
+        spooled = b"".join(path.read_bytes() for path in (env.tmp / "sumo-internal").glob("*.debug"))
+        assert b"4111111111111111" not in spooled and b"hunter2" not in spooled
+        kept = env.invoke(["lines", "keep"])
+        assert kept.payload == {"kept": True}
+        assert env.invoke(["keep"]).payload == {"kept": False}
+        env.shutdown()
+    records = [each for each in function_records(source) if each.get("requestID") == kept.request_id]
+    assert {text(each) for each in records} == {"before 1", "shown", "after, card ***"}
+    assert not [each for each in records if "sampleRate" in each]
+    assert [each.get("password") for each in held(source)] == ["***", None]
+    assert [each["held"] for each in summaries(source)] == [3, 3, 0]
+
+
+def test_a_line_of_the_init_phase_waits_for_its_end(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """An init that fails has its lines, one that succeeds has not, whatever its first invocation does."""
+    with environment(source, layer_folder, task, variables=DEBUG, timeout_s=10) as env:
+        env.start()
+        env.invoke(["fail"])
+        env.shutdown()
+    assert held(source) == []
+    (task / "app.py").write_text(APP + "\nraise ValueError\n")
+    with environment(source, layer_folder, task, variables=DEBUG, timeout_s=10) as env:
+        assert env.start().error is not None
+        env.shutdown()
+    assert {text(each) for each in held(source)} == {"loading"}
+
+
+def test_the_latest_lines_are_kept_and_the_rest_is_counted(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """SUMO_DEBUG_MAX_MB: the oldest are forgotten; no other line is lost for them."""
+    variables = {**DEBUG, "SUMO_DEBUG_MAX_MB": "1", "SUMO_LOG_TYPES": "function"}
+    with environment(source, layer_folder, task, variables=variables, timeout_s=20) as env:
+        env.start()
+        env.invoke(["many", "lines", "fail"])
+        env.shutdown()
+    records = [each for each in held(source) if text(each).startswith("line")]
+    numbers = [int(text(each).split()[1]) for each in records]
+    assert 500 < len(numbers) < 5_000 and numbers == list(range(20_000 - len(numbers), 20_000))
+    (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
+    assert account["debugForgotten"]["lines"] == 20_000 - len(numbers) and account["lost"] == {}
+
+
+def test_without_the_wrapper_nothing_happens(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """keep_debug is there and says no: in Telemetry mode, and where the setting is not set."""
+    for variables in ({**DEBUG, "AWS_LAMBDA_EXEC_WRAPPER": ""}, {**DEBUG, "SUMO_FUNCTION_LOGS": "telemetry"}, {}):
+        with environment(source, layer_folder, task, variables=variables, timeout_s=10) as env:
+            env.start()
+            assert env.invoke(["lines", "keep"]).payload == {"kept": False}
+            assert env.invoke(["told"]).payload == [False, 20, False]
+            env.shutdown()
+    assert held(source) == []
+
+
+def test_no_line_goes_to_cloudwatch(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """Not by SUMO_CLOUDWATCH's fallback, nor when nobody takes it until SHUTDOWN; a child's is not held."""
+    from sumo_source import Fault
+
+    source.default = Fault(403)
+    variables = {**DEBUG, "SUMO_CLOUDWATCH": "none", "SUMO_NUM_RETRIES": "0", "SUMO_FLUSH": "end"}
+    with environment(source, layer_folder, task, variables=variables, timeout_s=10) as env:
+        env.start()
+        env.invoke([])
+        env.invoke(["lines", "fork", "fail"])
+        env.shutdown()
+        everything = "\n".join(line.text for line in env.cloudwatch)
+    assert "shown" in everything and "before" not in everything and "of a child" not in everything
+
+
+class Holding:
+    """A flight recorder in a process of its own, and ``logging`` as it was afterwards."""
+
+    def __init__(self, folder: Path, loggers: str = "orders", max_bytes: int = 4 * DEBUG_SEGMENT_BYTES) -> None:
+        self.spool = Spool(str(folder), {}, 10 * SEGMENT_BYTES)
+        self.recorder = Recorder(self.spool, {"logStream": "s"})
+        self.recorder.endings = Endings()
+        named = [(name, 10) for name in loggers.split(",")]
+        self.recorder.flight = self.flight = Flight(self.recorder, named, max_bytes, is_json=False)
+        self.recorder.endings.on_failure.append(self.flight.free)
+        follow(self.flight)
+        self.recorder.leave_init()
+        self.recorder.enter_invocation("one")
+
+    def messages(self) -> list[str]:
+        reader, found = SpoolReader(self.spool.folder, self.spool), []
+        while slices := reader.take(SEGMENT_BYTES):
+            for piece in slices:
+                with piece.data() as lines:
+                    found += [json.loads(line)["message"].rpartition("\t")[2] for line in bytes(lines).splitlines()]
+                piece.acknowledge()
+        return found
+
+
+@pytest.fixture
+def clean_logging() -> Iterator[None]:
+    kind: Any = logging.Logger
+    own_level, own_log = kind.getEffectiveLevel, kind._log
+    yield
+    kind.getEffectiveLevel, kind._log = own_level, own_log
+    logging.root.manager._clear_cache()  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_no_handler_gets_what_it_did_not_get(tmp_path: Path) -> None:
+    """Levels of loggers and of handlers decide what is shown; all else of a named logger is held, and nothing twice."""
+    holding = Holding(tmp_path / "spool", "shop")
+    seen: list[str] = []
+
+    class Seeing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(f"{record.getMessage()} {record.funcName}")
+
+    logger, handler = logging.getLogger("shop.orders"), Seeing(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        logger.info("its handler does not take it")
+        logger.warning("shown")
+        logger.setLevel(logging.ERROR)
+        logger.warning("its logger does not let it pass")
+        logger.log(5, "below what is recorded")
+        logger.addFilter(lambda record: "filtered" not in record.getMessage())
+        logger.debug("filtered")
+        logging.disable(logging.CRITICAL)
+        logger.error("disabled")
+        logging.disable(logging.NOTSET)
+        holding.recorder.endings.fail()  # type: ignore[union-attr]  # set above
+        logger.debug("after it has failed")
+        holding.recorder.leave_invocation()
+        logger.debug("after the end")
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+        logger.filters.clear()
+    assert seen == ["shown test_no_handler_gets_what_it_did_not_get"]
+    assert sorted(holding.messages()) == [
+        "after it has failed",
+        "its handler does not take it",
+        "its logger does not let it pass",
+    ]
+
+
+def test_which_logger_is_recorded_from_which_level() -> None:
+    """The nearest name counts; a star leaves out what logs credentials, unless that is named."""
+    levels = Levels([("*", 10), ("orders", 20), ("orders.db", 5), ("botocore.retries", 10)])
+    assert [levels.of(name) for name in ("x", "root", "orders", "orders.api", "orders.db.sql")] == [10, 10, 20, 20, 5]
+    assert levels.of("botocore.retries.standard") == 10
+    assert {levels.of(name) > 100 for name in ("botocore", "botocore.auth", "boto3", "urllib3.connectionpool")} == {
+        True
+    }
+    assert Levels([("orders", 10)]).of("ordersx") > 100
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('{"statusCode": 500}', True),
+        ('{"statusCode": "503", "body": ""}', True),
+        (b'{"statusCode":599}', True),
+        ('{"statusCode": 499}', False),
+        ('{"statusCode": 5000}', False),
+        ('{"body": {"statusCode": 500}}', False),
+        ('{"body": "\\"statusCode\\": 500"}', False),
+        ('[{"statusCode": 500}]', False),
+        ('{"statusCode": 500', False),
+        (None, False),
+    ],
+)
+def test_which_answers_are_failures(answer: object, expected: bool) -> None:
+    """Only an object's own statusCode; nothing that is no answer raises."""
+    assert is_5xx(answer) is expected
