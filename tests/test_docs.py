@@ -98,3 +98,21 @@ def test_what_the_security_page_claims_is_tested() -> None:
         for file, test in named:
             source = (ROOT / "tests" / file).read_text()
             assert not test or f"def {test}(" in source, (file, test)
+
+
+HOUSE_WORDS = re.compile(
+    r"beside (?:the next|a later|another) (?:invocation|one)|left alone|the caller has the answer|\bpeers\b"
+    r"|\bsidecars?\b"
+)
+"""The house's words for what users know under others: during the next invocation, skipped, response, alternatives,
+background threads. docs/contributing.md maps one to the other."""
+
+FOR_USERS = [page for page in PAGES if page.name not in ("contributing.md", "CHANGELOG.md", "bench.md")]
+
+
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_users_read_their_own_words(page: Path) -> None:
+    """In README and before each page's first heading; a sidecar is a container to most readers."""
+    text = page.read_text()
+    opening = text if page.name == "README.md" else text.split("\n## ")[0]
+    assert HOUSE_WORDS.findall(re.sub(r"`[^`]*`|\([^()]*\)", "", opening)) == []

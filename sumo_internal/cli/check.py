@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             "It has written no line, so there was nothing to send: check it with an event for which it logs (--event)."
         )
     else:
-        print(f"What became of its lines is not known: {_why_unknown(variables, arguments.timeout_s)}.")
+        print(f"What became of its lines is not known: {_why_unknown(configuration, arguments.timeout_s)}.")
     return EXIT_FAILED
 
 
@@ -107,9 +107,12 @@ def _await(
         time.sleep(POLL_S)
 
 
-def _why_unknown(variables: Mapping[str, str], timeout_s: float) -> str:
+def _why_unknown(configuration: Mapping[str, Any], timeout_s: float) -> str:
     """What keeps the layer from saying it, or its word from the log."""
+    variables = changes.state(configuration).variables
     config, _ = settings.read(variables)
+    if configuration.get("CapacityProviderConfig"):
+        return "on Managed Instances the extension ships for all workers, and tells of no single request"
     if variables.get(changes.WRAPPER) != changes.WRAPPER_PATH:
         return "the wrapper is not in AWS_LAMBDA_EXEC_WRAPPER, and only behind it an invocation can be followed"
     if LEVELS.index(config.log_level) > LEVELS.index("info"):

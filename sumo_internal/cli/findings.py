@@ -73,7 +73,7 @@ WORDS = {
     "endpoint-missing": Words(
         "error",
         "SUMO_HTTP_ENDPOINT is not set",
-        "Nobody knows where to send lines; none are shipped.",
+        "The layer does not know where to send lines; it ships none.",
         "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address ("
         + SHOW_URL
         + ").",
@@ -81,7 +81,7 @@ WORDS = {
     "endpoint-value": Words(
         "error",
         "{problem}",
-        "Nobody knows where to send lines; none are shipped.",
+        "The layer does not know where to send lines; it ships none.",
         "Set SUMO_HTTP_ENDPOINT to the ARN of a secret with the HTTP source's address, or to the address ("
         + SHOW_URL
         + ").",
@@ -101,7 +101,7 @@ WORDS = {
     "endpoint-path": Words(
         "warning",
         "SUMO_HTTP_ENDPOINT has no /receiver/v1/http in it",
-        "Addresses of HTTP sources do; the address of an API, or of the web application, takes no lines.",
+        "Addresses of HTTP sources do; the address of an API, or of the web application, accepts no lines.",
         "Copy the HTTP source's address (" + SHOW_URL + ").",
     ),
     "endpoint-plain": Words(
@@ -144,13 +144,13 @@ WORDS = {
     "failover-incomplete": Words(
         "error",
         "{problem}",
-        "Lines that Sumo Logic does not take are lost with the environment, although a bucket was asked for.",
+        "Lines that Sumo Logic does not accept are lost with the environment, although a bucket was asked for.",
         "Set {missing}.",
     ),
     "failover-off": Words(
         "warning",
         "a failover bucket is named, and SUMO_ENABLE_FAILOVER is not true",
-        "Lines that Sumo Logic does not take wait in /tmp, and are lost with the environment.",
+        "Lines that Sumo Logic does not accept wait in /tmp, and are lost with the environment.",
         "Set SUMO_ENABLE_FAILOVER=true, or remove the SUMO_S3_… variables.",
     ),
     "failover-none": Words(
@@ -322,20 +322,20 @@ WORDS = {
     ),
     "source": Words(
         "note",
-        "the source takes requests: {answer} after {duration_s:.2f} s",
+        "the source accepts requests: {answer} after {duration_s:.2f} s",
         "The address is right, and can be reached from here. A source whose ingest budget is used up answers the same, "
         "and drops lines.",
         "Nothing to do.",
     ),
     "source-refuses": Words(
         "error",
-        "the source refuses requests: {problem}",
+        "the source rejects requests: {problem}",
         "The token in the address is wrong, or the source was deleted. Lines go to the failover bucket, or are lost.",
         "Copy the address anew (" + SHOW_URL + ").",
     ),
     "source-busy": Words(
         "warning",
-        "the source does not take requests now: {problem}",
+        "the source does not accept requests now: {problem}",
         "The account is throttled, or Sumo Logic has a problem; the address may be right.",
         "Try again later; https://status.sumologic.com says more.",
     ),
@@ -354,7 +354,7 @@ WORDS = {
     ),
     "bucket": Words(
         "note",
-        "the bucket {bucket} takes objects, from {who}",
+        "the bucket {bucket} accepts objects, from {who}",
         "Name, region, bucket policy and encryption are right. The function's role is somebody else.",
         "See that the role has the permissions below.",
     ),
@@ -366,8 +366,8 @@ WORDS = {
     ),
     "bucket-refuses": Words(
         "error",
-        "the bucket {bucket} does not take objects, from {who}: {code}",
-        "Lines that Sumo Logic does not take would be lost with the environment.",
+        "the bucket {bucket} does not accept objects, from {who}: {code}",
+        "Lines that Sumo Logic does not accept would be lost with the environment.",
         "{fix}",
     ),
 }

@@ -28,7 +28,7 @@ LISTED_MAX = 10
 """Of what is wrong; everything is counted."""
 
 WAYS: dict[Way, tuple[str, str]] = {
-    "sidecar": ("to Sumo Logic by the sidecar", "after the response, or beside the next invocation"),
+    "sidecar": ("to Sumo Logic by the sidecar", "after the response, or during the next invocation"),
     "extension": ("to Sumo Logic by the extension", "the runtime was gone: killed, timed out or shut down"),
     "s3": ("to S3", "Sumo Logic did not take them, and there is a failover bucket"),
     "lost": ("lost", "nobody has them"),
@@ -97,7 +97,7 @@ def page(run: Run) -> str:
 def _header(run: Run) -> Iterator[Element]:
     yield element("h1", "The life of an environment, and of its lines")
     lead = (
-        "A small order service on a model of AWS Lambda, with the real layer: its wrapper, its sidecar inside of the "
+        "A small order service on a model of AWS Lambda, with the real layer: its wrapper, its threads inside the "
         "runtime process, its extension beside it. Everything below was recorded while it ran."
     )
     yield element("p", lead)

@@ -323,7 +323,7 @@ def _held(account: Account) -> Text:
     how_long = f" ({ms(median(held_s))} in the median, {ms(max(held_s))} at most)" if held_s else ""
     rest = (
         f"; after {len(free)} it froze before: invocations had become dense, or Sumo Logic did not answer in time. "
-        "Such lines leave beside a later one, or at SHUTDOWN"
+        "Such lines leave during a later one, or at SHUTDOWN"
     )
     return Text(
         f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}"
