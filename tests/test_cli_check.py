@@ -69,6 +69,22 @@ def test_lines_that_were_not_accepted_are_no_success(fleet: Fleet, layer_zip: by
     assert re.search(r"has not accepted its lines \(they wait in the spool; HTTP 401", ended.stdout)
 
 
+def test_a_managed_instance_is_not_checked(fleet: Fleet) -> None:
+    """Its extension ships the lines of all requests together: said at once, and nothing is invoked."""
+    fleet.function(
+        "orders",
+        Runtime="python3.13",
+        CapacityProviderConfig={
+            "LambdaManagedInstancesCapacityProviderConfig": {
+                "CapacityProviderArn": "arn:aws:lambda:us-east-1:123456789012:capacity-provider:shop"
+            }
+        },
+    )
+    ended = fleet.run("check", "orders")
+    assert ended.returncode != 0 and "runs on Managed Instances" in ended.stderr
+    assert "was invoked" not in ended.stdout
+
+
 def test_a_function_without_lines_proves_nothing(fleet: Fleet, layer_zip: bytes, source: SumoSource) -> None:
     """Nothing was sent, so nothing was accepted: said, and no success."""
     function(fleet, layer_zip, source, SILENT)

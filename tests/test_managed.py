@@ -5,6 +5,7 @@ The workers only write, and the extension ships. Nothing of the environment is o
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import threading
@@ -12,13 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from emulator import Answer, Emulator
 from runtimes import Runtime, runtimes
-from sumo_source import HANG, SumoSource
+from scripted_http import ScriptedServer
+from scripted_http import answer as scripted_answer
+from sumo_source import HANG, Fault, SumoSource
 
 WORKERS = Path(__file__).parent / "functions" / "workers"
 RUNTIMES = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 13)]
@@ -195,6 +199,69 @@ def test_an_end_loses_nothing(source: SumoSource, layer_folder: Path, end: str) 
     lines = sum(found[id, id] for id in ended)
     assert lines == 6 + (1 if end in ("late", "orphan") else 0) + (1 if end == "fail" else 0)
     assert set(source.ids().values()) == {1}
+
+
+FORK_SERVER = """
+import multiprocessing
+multiprocessing.set_start_method("forkserver")
+"""
+"""Python 3.14's default, which clients before 4.2.2 take."""
+
+
+@pytest.mark.parametrize(
+    ("version", "start"),
+    [("4.0.0", "fork"), ("4.0.4", "fork"), ("4.1.0", "fork"), ("4.2.1", "fork"), ("4.2.1", "forkserver")],
+)
+def test_each_client_is_followed(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, version: str, start: str
+) -> None:
+    """Whatever starts the workers: a fork of the runtime's process, or of a server's that has nothing of ours."""
+    task = tmp_path / "task"
+    shutil.copytree(WORKERS, task)
+    path: Any = {}
+    if start == "forkserver":
+        (task / "sitecustomize.py").write_text(FORK_SERVER)
+        path = {"PYTHONPATH": "/var/task:/var/runtime"}
+    runtime = replace(RUNTIMES[0], ric_version=version)
+    with instance(source, layer_folder, 2, runtime=runtime, task_root=task, **path) as env:
+        first = env.all_workers()
+        answers = env.invoke_all(*[{"lines": 3, "pause_s": 0.01}] * 8)
+    found = ids(source)
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    counts = Counter(id for id, _ in found)
+    assert {counts[answer["id"]] for answer in answers} == {6}
+    assert {("multiprocessing.forkserver" in answer["modules"]) for answer in first} == {start == "forkserver"}
+    assert len([text for text in texts(source) if text.startswith("loaded by")]) == (1 if version == "4.1.0" else 2)
+    assert env.said() == []
+
+
+def test_deliveries_are_acknowledged_while_sumo_hangs(layer_folder: Path) -> None:
+    """Lambda keeps its events until they are acknowledged: AWS's emulator stood still after 17 requests."""
+    with SumoSource(connections=9) as source:
+        source.default = HANG
+        with instance(source, layer_folder) as env:
+            answers = env.invoke_all(*[{}] * 60)
+    assert len({answer["id"] for answer in answers}) == 60
+
+
+@pytest.mark.parametrize("fault", [503, 429, 401])
+def test_what_sumo_refuses_goes_to_the_bucket(source: SumoSource, layer_folder: Path, fault: int) -> None:
+    """As anywhere: the extension's drainer is the one that the function's process has elsewhere."""
+    source.default = Fault(fault)
+    with ScriptedServer(scripted_answer(200)) as bucket:
+        failover: Any = {
+            "SUMO_ENABLE_FAILOVER": "true",
+            "SUMO_S3_BUCKET_NAME": "failover",
+            "SUMO_S3_BUCKET_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL_S3": bucket.url,
+            "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "secret-of-an-example",
+            "SUMO_RETRY_SLEEP_TIME_MS": "10",
+        }
+        with instance(source, layer_folder, SUMO_FLUSH_MAX_AGE_S="0.2", **failover) as env:
+            answers = env.invoke_all(*[{}] * 9)
+        stored = "".join(gzip.decompress(put.body).decode() for put in bucket.requests)
+    assert [answer["id"] for answer in answers if stored.count(f"of {answer['id']}") < 2] == []
 
 
 def test_shutdown_comes_amid_a_burst(source: SumoSource, layer_folder: Path) -> None:

@@ -48,11 +48,13 @@ class Runtime:
 
     interpreter: Interpreter
     ric_major: int
+    ric_version: str = ""
+    """The exact version of the client, where it is not the newest of its major version."""
 
     @property
     def id(self) -> str:
         """A short name for test ids and tables, such as ``py3.12-ric4``."""
-        return f"py{self.interpreter}-ric{self.ric_major}"
+        return f"py{self.interpreter}-ric{self.ric_version or self.ric_major}"
 
     @property
     def version(self) -> tuple[int, int]:
@@ -62,7 +64,7 @@ class Runtime:
     @property
     def ric(self) -> Path:
         """The folder that holds awslambdaric; installed when it is asked for the first time."""
-        return ric(self.interpreter, self.ric_major)
+        return ric(self.interpreter, self.ric_version or RIC_VERSIONS[self.ric_major])
 
 
 @cache
@@ -95,13 +97,12 @@ def typical() -> Runtime:
 
 
 @cache
-def ric(interpreter: Interpreter, major: int) -> Path:
-    """Return the folder with awslambdaric of this major version for this interpreter; install it when it is not there.
+def ric(interpreter: Interpreter, version: str) -> Path:
+    """Return the folder with awslambdaric of this version for this interpreter; install it when it is not there.
 
     Raises:
         subprocess.CalledProcessError: pip could not install it; its own words are on stderr.
     """
-    version = RIC_VERSIONS[major]
     cache_folder = ROOT / ".cache" / "ric"
     folder = cache_folder / f"{interpreter}-{version}"
     cache_folder.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     place, configuration = selection.one(arguments.function, arguments.region or "")
     name = configuration["FunctionName"]
     variables = changes.state(configuration).variables
-    for finding in checks.check(Subject(variables, configuration)):
+    subject = Subject(variables, configuration)
+    if subject.mode == settings.MANAGED:
+        raise CommandError(
+            f"{name} runs on Managed Instances, where the lines of all requests leave together: one cannot be checked"
+        )
+    for finding in checks.check(subject):
         if finding.level == "error":
             print(f"{finding.name}: {finding.what}. {finding.fix}", file=sys.stderr)
     since_ms = int(time.time() * 1000) - CLOCKS_APART_MS
