@@ -34,6 +34,9 @@ CHUNK_BYTES = 64 * 1024
 TAIL_CHARS = 4 * 1024
 """Characters at a text's end, among which the cut is made; more than a session token has."""
 
+PIECE_MIN_CHARS = 6
+"""A shorter piece of a secret tells nothing, and would be found in many words."""
+
 _PATH = "/receiver/v1/http"
 """Of a source's address. Behind it is a code, unless a token goes in a header."""
 
@@ -106,6 +109,24 @@ def hidden_text(text: str) -> str:
     for secret in _longest_first(found):
         data = _pattern(secret).sub(MASK, data)
     return data.decode("utf-8", "surrogatepass") if found else text
+
+
+def without_pieces(text: str, *, begins: bool, ends: bool) -> str:
+    """A text that another process has cut, without the piece of a secret that the cut may have left at its edge.
+
+    Args:
+        text: The text.
+        begins: There was text before it.
+        ends: There is text behind it.
+    """
+    _learn_late()
+    for secret in _longest_first(list(_secrets)):
+        sizes = range(min(len(secret) - 1, len(text)), PIECE_MIN_CHARS - 1, -1)
+        size = next((size for size in sizes if begins and text.startswith(secret[-size:])), 0)
+        text = MASK.decode() + text[size:] if size else text
+        size = next((size for size in sizes if ends and text.endswith(secret[:size])), 0)
+        text = text[:-size] + MASK.decode() if size else text
+    return text
 
 
 def cut(text: str) -> int:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sumo_internal import own_secrets
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.extension.platform_events import _REQUESTS_MAX, PlatformEvents
+from sumo_internal.own_secrets import PIECE_MIN_CHARS
 
 TIME = "2026-11-21T08:22:03.123Z"
 NOW = "2026-11-21T09:00:00.000Z"
@@ -211,6 +213,28 @@ def test_a_long_line_is_sent_in_parts() -> None:
     assert "".join(record["message"] for record in got) == text
     assert [(record["part"], record["parts"]) for record in got] == [(n, len(got)) for n in range(1, len(got) + 1)]
     assert all(len(json.dumps(record, ensure_ascii=False).encode()) < RECORD_MAX_BYTES for record in got)
+
+
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY="
+
+
+@given(st.integers(1, len(SECRET) - 1), st.sampled_from(["", "ä", "€"]))
+def test_a_secret_of_ours_that_lambda_has_cut_is_hidden(place: int, filler: str) -> None:
+    """Lambda cuts a line at 256 KB wherever that is: neither piece is the secret, and together they are.
+
+    What is as short as a word by chance stays; the event behind the pieces is not touched.
+    """
+    own_secrets.forget()
+    own_secrets.learn({"AWS_SECRET_ACCESS_KEY": SECRET})
+    before = (filler or "x") * (256 * 1024 // len((filler or "x").encode()) - place) + "AWS_SECRET_ACCESS_KEY="
+    texts = (before + SECRET[:place], SECRET[place:] + " and more", SECRET[place:])
+    got = records(made(), start("r1"), *(event("function", text) for text in texts))[1:]
+    first, second, third = "".join(record["message"] for record in got[:-2]), got[-2]["message"], got[-1]["message"]
+
+    assert first.startswith(before) and third == SECRET[place:]
+    assert SECRET[: max(place, PIECE_MIN_CHARS)] not in first
+    if len(SECRET) - place >= PIECE_MIN_CHARS:
+        assert second == "*** and more"
 
 
 def test_drops_are_counted() -> None:

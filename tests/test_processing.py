@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from layer.build import ROOT
 from sumo_internal import config, diagnostics
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder
+from sumo_internal.capture.reentrancy import too_deep
 from sumo_internal.config import read
 from sumo_internal.processing import cap
 from sumo_internal.processing.masking import MASK
@@ -444,6 +446,18 @@ def test_what_a_key_hides_is_hidden_in_all_lines_of_a_write(
     shown = json.dumps([{name: value for name, value in record.items() if name != "id"} for record in whole])
     assert whole and "a1" not in shown and MASK in shown
     assert other["message"] == "another Bearer a1"
+
+
+def test_what_had_to_wait_for_room_is_one_write_as_well(recording: Callable[..., Recording]) -> None:
+    """At the end of the function's stack a text waits for the next one; its lines are together all the same."""
+    made = recording(SUMO_MASK_KEYS="password")
+    text = "{'password': 'Bearer a1'}\nlogin with Bearer a1\n"
+    too_deep[threading.get_ident()] = [(1e9, text, STDOUT, None)]
+
+    made.pipeline.hearing(made.recorder.written)("the next\n", STDOUT)
+
+    assert [record["message"] for record in made.records()] == ["{'password': '***'}", "login with ***", "the next"]
+    assert not too_deep
 
 
 def test_a_write_that_takes_too_long_is_withheld(recording: Callable[..., Recording]) -> None:

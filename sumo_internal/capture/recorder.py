@@ -71,6 +71,9 @@ if TYPE_CHECKING:
         def cut(self, text: str) -> int:
             """How much of a text that has no line end yet may be recorded now."""
 
+        def together(self, text: str, work: Callable[..., None], *arguments: object) -> None:
+            """Do something with a text that was written at once."""
+
         def enter_invocation(self, request_id: str | None, execution_arn: str | None = None) -> None: ...
 
         def leave_invocation(self) -> None: ...
@@ -563,8 +566,10 @@ class Recorder:
             try:
                 if isinstance(subject, LogRecord):
                     self.record(legible(text), subject)
-                else:
+                elif self._processing is None:
                     self._lines.add(text, stream, thread, created_s)
+                else:
+                    self._processing.together(text, self._lines.add, text, stream, thread, created_s)
             except RecursionError:
                 too_deep[thread] = late[number:]
                 raise

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from math import isfinite
 
+from sumo_internal import own_secrets
 from sumo_internal.capture import record_format
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, quote, value_text
 
@@ -41,6 +42,8 @@ INFO, WARNING, ERROR = 20, 30, 40
 
 _SECONDS_LENGTH = len("2026-11-21T08:22:03")
 _TIME_CHARACTERS = frozenset("0123456789-:.TZ")
+_CUT_MIN_BYTES = 250_000
+"""A line of at least so many bytes may have been cut by Lambda, which takes 256 KB, and go on in the next event."""
 _REQUESTS_MAX = 1_000
 """Requests of which something is known at a time; 16 run beside each other on a processor."""
 _ENDING_BYTES = 100
@@ -103,6 +106,8 @@ class PlatformEvents:
         self._first_id: str | None = None
         self._is_timed_out = False
         self._is_concurrent = is_concurrent
+        self._is_cut = False
+        """The function's next event goes on with the text of its last one."""
         self._contexts: dict[str, tuple[str | None, str | None]] = {}
         """Trace and tenant of requests."""
 
@@ -174,6 +179,8 @@ class PlatformEvents:
 
     def _function(self, content: object, time: str) -> Iterator[Line]:
         """A line of the function's; without a request id it gets that of the invocation announced last, if alone."""
+        if self._is_cut or (isinstance(content, str) and len(content) >= _CUT_MIN_BYTES // 4):
+            content = self._without_pieces(content)
         if isinstance(content, str):
             text = content.rstrip("\r\n")
             if not text.strip():
@@ -196,6 +203,14 @@ class PlatformEvents:
             details = ""
         self.line_request_id, self.is_functions = request_id, True
         yield from self._fitted("function", time, ("message", message, text), details, request_id, level)
+
+    def _without_pieces(self, content: object) -> object:
+        """A text without the pieces of our own secrets that Lambda's cut has left: neither of them is the secret."""
+        if not isinstance(content, str):
+            self._is_cut = False
+            return content
+        begins, self._is_cut = self._is_cut, len(content.encode("utf-8", "replace")) >= _CUT_MIN_BYTES
+        return own_secrets.without_pieces(content, begins=begins, ends=self._is_cut)
 
     def _other(self, kind: str, content: object, time: str) -> Iterator[Line]:
         """An event of the platform's or of an extension's."""

@@ -21,7 +21,7 @@ from time import thread_time
 
 from sumo_internal import diagnostics, own_secrets
 from sumo_internal.capture import record_format
-from sumo_internal.capture.reentrancy import subjects
+from sumo_internal.capture.reentrancy import need_room, subjects
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import WithheldError
@@ -112,19 +112,31 @@ class Pipeline:
         def hear(text: str, stream: int) -> None:
             if "\n" not in text[:-1] or get_ident() in subjects:
                 written(text, stream)
-                return
-            outer = self._current.hidden
-            try:
-                self._current.hidden = masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
-            except Exception as error:
-                diagnostics.pass_on(error)
-                self._current.hidden = None
-            try:
-                written(text, stream)
-            finally:
-                self._current.hidden = outer
+            else:
+                self.together(text, written, text, stream)
 
         return hear
+
+    def together(self, text: str, work: Callable[..., None], *arguments: object) -> None:
+        """Do something with a text that was written at once: what keys hide in it is hidden in all its lines.
+
+        Raises:
+            RecursionError: Here is too little room. Let it pass: the text is recorded later.
+        """
+        masking, outer = self._rules.masking, self._current.hidden
+        if masking is None or not masking.has_keys or "\n" not in text[:-1]:
+            work(*arguments)
+            return
+        try:
+            self._current.hidden = masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
+        except Exception as error:
+            diagnostics.pass_on(error)
+            need_room()  # where there is little, the text waits; else it is the text itself that is nested so deep
+            self._current.hidden = None
+        try:
+            work(*arguments)
+        finally:
+            self._current.hidden = outer
 
     def passed(
         self, text: str, details: str, level: int, said: Said, *, is_held: bool = False
