@@ -31,6 +31,7 @@ from sumo_internal.processing.pipeline import Pipeline
 from sumo_internal.shipping import drainer as drainer_module
 from sumo_internal.shipping import shipper as shipper_module
 from sumo_internal.shipping.shipper import Shipper
+from sumo_internal.spool import writer as writer_module
 from sumo_internal.spool.counters import DROPPED, totals
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import Segment
@@ -56,6 +57,8 @@ def in_copy(body: Callable[[], object]) -> None:
     """Do something in a copy of this process of which its own code is not told, as after a restore."""
     pid = ctypes.CDLL(None).fork()  # not Python's, which runs the hooks of a fork
     if pid == 0:
+        for spool in list(writer_module._spools):  # a restored process has its number, and no page of it was emptied
+            spool._is_original[0], spool._pid = 1, os.getpid()
         try:
             body()
         finally:
