@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
-from demo import copies, workers
+from demo import copies, resumes, workers
 from demo.facts import Account, ColdStart, Line, cost_rows
 from demo.run import page_path
 from demo.story import FAULTS
@@ -179,6 +179,26 @@ def test_demo_of_managed_instances_shows_workers() -> None:
     assert (facts["lost"], facts["wrong"], facts["connections"]) == (0, 0, 1)
     assert facts["written"] > 30 and facts["overlap"] > 1
     assert [name in document.text for name in ("worker 1", "worker 3", "worker 4")] == [True, True, False]
+    for name, count in facts.items():
+        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
+    if BROWSER is not None:
+        seen = look(page, _WIDTH_PX)
+        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
+        assert seen.tip and seen.lit_up > 1
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(resumes.newest() is None, reason=resumes.NO_RUNTIME)
+def test_demo_of_durable_functions_shows_resumes() -> None:
+    """One lane for each invocation; what a resume writes again is marked, and nothing else comes twice."""
+    demo = run_demo("MODE=durable")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    page = page_path("durable")
+    document = Document(page.read_text())
+    facts = {name: int(number) for name, number in document.facts.items()}
+    assert (facts["lost"], facts["twice"]) == (0, 0) and facts["repeated"] > 10
+    assert facts["written"] == facts["once"] + facts["repeated"]
+    assert [name in document.text for name in ("invocation 1", "invocation 5", "a resume")] == [True] * 3
     for name, count in facts.items():
         assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
     if BROWSER is not None:

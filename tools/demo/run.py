@@ -31,7 +31,7 @@ from rich.text import Text
 from runtimes import RIC_VERSIONS, ROOT
 from sumo_rules import Record
 
-from demo import copies, lanes, workers
+from demo import copies, lanes, resumes, workers
 from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, cost_rows
 from demo.page import LISTED_MAX, Run, ms, page
 from demo.stage import Stage, cold_starts, play, stage
@@ -106,6 +106,19 @@ def _show_workers() -> int:
     return 0 if lives.is_well else 1
 
 
+def _show_resumes() -> int:
+    """Durable functions: the invocations of one execution."""
+    runtime = resumes.newest()
+    if runtime is None:
+        print(f"make demo: {resumes.NO_RUNTIME}", file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    with console.status("building the layer, installing AWS's SDK and runner, running an execution"), stage() as on:
+        lives = resumes.play(runtime, on.layer)
+    _print_lives(console, lives, page_path("durable"))
+    return 0 if lives.is_well else 1
+
+
 def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     """Print what a page of lives has, and write the page."""
     console.print(Panel(f"{lives.lead}\n\n{lives.what}", title=lives.title))
@@ -127,7 +140,7 @@ def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     )
 
 
-MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies, "managed": _show_workers}
+MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies, "managed": _show_workers, "durable": _show_resumes}
 """By the name under which they are asked for."""
 
 
