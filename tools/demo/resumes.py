@@ -177,7 +177,7 @@ def _lane(part: Part, requests: Sequence[SumoRequest]) -> Lane:
     for line in part.lines:
         kind = "lost" if line.text not in carriers else "again" if again[line.text] else "sidecar"
         lines.append(Mark(line.at_s - start_s, line.text, kind, "", carriers.get(line.text, "")))
-    hint = "the first one" if part.number == 1 else "a resume"
+    hint = "begins the execution" if part.number == 1 else "a resume of the execution"
     return Lane(f"invocation {part.number}", hint, blocks, lines, circles)
 
 
