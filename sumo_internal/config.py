@@ -291,7 +291,7 @@ class Config:
         "SUMO_FLUSH",
         _choice("auto", "end", "next"),
         "auto",
-        "When lines are shipped: after the response and before the freeze (end), during the next invocation (next). "
+        "When lines are shipped: after the response and before the freeze (end), during a later invocation (next). "
         "Not on Managed Instances, where nothing freezes.",
     )
     flush_max_age_s: float = _setting(

@@ -10,6 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal.shipping.flush_strategy import (
+    BESIDE_AGE_S,
+    BESIDE_BYTES,
+    BESIDE_DUE_S,
+    BESIDE_S,
     DEADLINE_MARGIN_S,
     DENSE_GAP_S,
     EVIDENCE_LENGTH,
@@ -20,6 +24,7 @@ from sumo_internal.shipping.flush_strategy import (
     Patience,
     hold_until_s,
     is_held,
+    pause_beside_s,
 )
 
 GAPS = st.lists(st.floats(0, 1e6))
@@ -131,3 +136,47 @@ def test_impatience_is_bounded(holds: list[bool]) -> None:
     for is_slow in holds:
         patience = patience.after_slow_hold() if is_slow else patience.after_unheld_invocation()
         assert 0 <= patience.unheld_left <= UNHELD_MAX
+
+
+@pytest.mark.parametrize(
+    ("waiting_s", "max_age_s", "waiting_bytes", "has_missed", "expected"),
+    [
+        (0.0, 5.0, 0, False, BESIDE_S),
+        (BESIDE_AGE_S - 0.01, 5.0, BESIDE_BYTES - 1, False, BESIDE_S),
+        (BESIDE_AGE_S - 0.01, 5.0, BESIDE_BYTES - 1, True, BESIDE_S),
+        (BESIDE_AGE_S, 5.0, 1, False, BESIDE_DUE_S),
+        (0.1, 0.1, 1, False, BESIDE_DUE_S),
+        (0.0, 5.0, BESIDE_BYTES, False, BESIDE_DUE_S),
+        (-3600.0, 5.0, 1, False, BESIDE_DUE_S),
+        (BESIDE_AGE_S, 5.0, 1, True, 0.0),
+        (0.0, 5.0, BESIDE_BYTES, True, 0.0),
+    ],
+)
+def test_a_short_invocation_has_nothing_shipped_beside_it(
+    waiting_s: float, max_age_s: float, waiting_bytes: int, has_missed: bool, expected: float
+) -> None:
+    """Unless lines are old or many; then its first milliseconds are the handler's all the same, and the second short
+    one in a row is not waited for. Guards against lines that wait for ever where each invocation takes a millisecond,
+    and against a clock that was set back."""
+    assert pause_beside_s(waiting_s, max_age_s, waiting_bytes, has_missed=has_missed) == expected
+
+
+@given(st.lists(st.tuples(st.floats(0.0005, 0.2), st.floats(0.0, 2.0)), min_size=1, max_size=200), st.floats(0.1, 5.0))
+def test_no_line_waits_for_more_than_two_short_invocations_once_it_is_old(
+    visits: list[tuple[float, float]], max_age_s: float
+) -> None:
+    """Whatever the invocations' lengths and the gaps between them: it leaves beside the second that begins when it is
+    old, if not before."""
+    at_s, emptied_s, has_missed = 0.0, 0.0, False
+    old_in_a_row = 0
+    for run_s, gap_s in visits:
+        at_s += gap_s
+        is_old = at_s - emptied_s >= min(max_age_s, BESIDE_AGE_S)
+        pause_s = pause_beside_s(at_s - emptied_s, max_age_s, 1, has_missed=has_missed)
+        if pause_s < run_s:
+            emptied_s, has_missed, old_in_a_row = at_s + pause_s, False, 0
+        else:
+            has_missed |= pause_s == BESIDE_DUE_S
+            old_in_a_row = old_in_a_row + 1 if is_old else 0
+        assert old_in_a_row < 2
+        at_s += run_s

@@ -18,6 +18,7 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
+from sumo_internal.shipping.flush_strategy import BESIDE_S
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
 from sumo_internal.spool.writer import Spool
@@ -171,6 +172,55 @@ def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: l
 def test_what_the_shipping_thread_waits_for(wait: dict[str, bool], expected: str) -> None:
     """Guards against a REPORT that is waited for while an invocation is held, and against shipping before SHUTDOWN."""
     assert next_state(**wait) == expected
+
+
+def requests_beside(
+    source: SumoSource, layer_folder: Path, steps: list[list[Any]], **variables: str
+) -> list[tuple[float, set[str]]]:
+    """Invoke under ``next``; return what each request carried of the function's lines, and how long after the start of
+    the invocation in which it came."""
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url, **variables}
+    begun_s = []
+    with Environment(typical(), PROBE, layer=layer_folder, variables={"SUMO_FLUSH": "next", **variables}) as env:
+        env.start()
+        for each in steps:
+            begun_s.append(time.time())
+            assert env.invoke({"steps": each}).status == "success"
+        requests = [*source.requests]
+    return [
+        (
+            request.received_at_s - max(at_s for at_s in begun_s if at_s <= request.received_at_s),
+            {record["message"].rpartition("\t")[2] for record in request.records if record["type"] == "function"},
+        )
+        for request in requests
+    ]
+
+
+def test_nothing_is_shipped_beside_short_invocations(source: SumoSource, layer_folder: Path) -> None:
+    """The lines of all of them leave in one request, beside the first that lasts, and not in its first milliseconds.
+
+    Guards against a request for each invocation, which takes the interpreter lock from the handler, and which a freeze
+    cuts off.
+    """
+    short = [[{"log": f"short {number}"}] for number in range(10)]
+    requests = requests_beside(source, layer_folder, [*short, [{"sleep": 1.0}]])
+    assert set.union(*(lines for _, lines in requests)) >= {f"short {number}" for number in range(10)}
+    [since_s] = [since_s for since_s, lines in requests if "short 9" in lines]
+    assert len(requests) <= 3, "ten on a slow machine, and the REPORT of the last"
+    assert since_s > BESIDE_S
+
+
+def test_old_lines_leave_beside_short_invocations(source: SumoSource, layer_folder: Path) -> None:
+    """However short each is: no line waits for a long one, or for ever."""
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_HTTP_ENDPOINT": source.url}
+    variables |= {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "0.1"}
+    until_s = time.monotonic() + 10
+    with Environment(typical(), PROBE, layer=layer_folder, variables=variables) as env:
+        env.start()
+        while len(source.requests) < 3 and time.monotonic() < until_s:
+            env.invoke({"steps": [{"log": "short"}]})
+        count = len(source.requests)
+    assert count >= 3
 
 
 DOINGS = {

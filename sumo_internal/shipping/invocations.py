@@ -91,6 +91,7 @@ class Invocations:
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
             self._ended.set()
+            self._shipper.stop_beside()
         if self._spool.is_unprotected and self._shipper.is_worth_waiting() and not self._is_held():
             # Not even the extension has these lines. This invocation is held here: it began without them.
             self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), self._deadline_s))
@@ -123,7 +124,7 @@ class Invocations:
         """The runtime has an event: an invocation begins."""
         if self._is_quiet:
             # The REPORT of the last invocation leaves beside this one: a silent function is not held for it.
-            self._shipper.look()
+            self._shipper.ship_beside()
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
@@ -191,13 +192,10 @@ class Invocations:
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         if not self._is_held():
-            # Ask only for lines that are there now, or have been lost: a thread that finds nothing would take what this
-            # invocation logs meanwhile, and be caught by the freeze with it.
             self._shipper.count_unheld()
-            if self._shipper.has_news():
-                self._shipper.ship()
-            else:
-                self._shipper.look()  # the REPORT of the last invocation comes in a moment
+            self._shipper.ship_beside()
+            if self._ended_id == event.request_id:
+                self._shipper.stop_beside()  # this thread has heard late of a short invocation
             return
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):

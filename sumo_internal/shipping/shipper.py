@@ -9,12 +9,14 @@ The function's threads only ever set a :class:`Signal`, which takes no lock. The
 instruction of the shipping thread, for any time: every wait of the thread is for an event or a time, and a socket that
 did not survive is the source's business.
 
-Between two drains the thread is in one of three states, each a wait with an end of its own (:func:`next_state`):
+Between two drains the thread is in one of four states, each a wait with an end of its own (:func:`next_state`):
 
 ===============  =========================================  =======================================================
 state            ends                                       and then it ships
 ===============  =========================================  =======================================================
 AGEING           when what was written since is old         what there is
+BESIDE           some time after an invocation has begun    what there is, unless the invocation is over
+                 that is not held
 REPORT_COMING    LOOK_AGAIN_S after a drain beside an       what others have left: the extension has the REPORT of
                  invocation                                 the invocation before
 THAWED           LOOK_AGAIN_S after a wait that was frozen  what there is, unless this was SHUTDOWN and the process
@@ -63,7 +65,7 @@ EXIT_MAX_S = 5.0
 """Outside Lambda: for how long a process that ends may be kept for the last lines."""
 _NEVER_S = float("inf")
 
-AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
+AGEING, BESIDE, REPORT_COMING, THAWED = "ageing", "beside", "report coming", "thawed"
 
 
 class Signal:
@@ -135,6 +137,14 @@ class Shipper:
         self._is_refused = False
         """The last drain has left lines in the spool, because the source did not take them."""
         self._patience = flush_strategy.Patience()
+        self._beside_s: float | None = None
+        """How long after now to ship beside the invocation that runs; None where nothing is to be."""
+        self._is_news_beside = False
+        """There was something to ship when the invocation began."""
+        self._has_missed = False
+        """An invocation was over before what was due could be shipped beside it."""
+        self._emptied_at_s = time.time()
+        """The wall clock, which goes on in a freeze, when the drain began that last has left nothing in the spool."""
         self._begun_check: Check | None = None
         self._check: Check | None = None
         """A checked invocation that is over: the next drain that begins tells of it."""
@@ -190,9 +200,27 @@ class Shipper:
         self._is_asked = True
         self._wake.set()
 
-    def look(self) -> None:
-        """Have the spool drained soon if others have lines in it; this process's own lines wait for their time."""
-        self._wake.set()
+    def ship_beside(self) -> None:
+        """An invocation has begun that is not held: have what waits now shipped beside it, if it lasts.
+
+        What only this invocation logs is not asked for: the freeze would catch it on its way. Where nothing waits yet,
+        the REPORT of the invocation before may come in a moment.
+        """
+        self._is_news_beside = self.has_news()
+        waiting_s = time.time() - self._emptied_at_s
+        pause_s = flush_strategy.pause_beside_s(
+            waiting_s, self._config.flush_max_age_s, self._spool.pending_bytes, has_missed=self._has_missed
+        )
+        if pause_s == 0.0:
+            self.ship()
+        else:
+            self._beside_s = pause_s
+            self._wake.set()
+
+    def stop_beside(self) -> None:
+        """The invocation is over: what has not begun beside it waits for another one."""
+        pause_s, self._beside_s = self._beside_s, None
+        self._has_missed |= pause_s == flush_strategy.BESIDE_DUE_S
 
     def _backlog(self) -> None:
         """There is the first line, or another :data:`WAKE_BYTES` of them."""
@@ -260,13 +288,13 @@ class Shipper:
         """An invocation is not held."""
         self._patience = self._patience.after_unheld_invocation()
 
-    def has_news(self) -> bool:
-        """Is there anything to ship, or to tell: lines of ours or of others, or lines that have been lost?"""
-        return bool(self._spool.pending_bytes or self.has_others() or self._spool.counters.counts())
-
     def has_others(self) -> bool:
         """Has another writer lines in the spool's folder?"""
         return has_others(self._spool) if self._drainer is None else self._drainer.has_others()
+
+    def has_news(self) -> bool:
+        """Is there anything to ship, or to tell: lines of ours or of others, or lines that have been lost?"""
+        return bool(self._spool.pending_bytes or self.has_others() or self._spool.counters.counts())
 
     # The shipping thread.
 
@@ -277,15 +305,24 @@ class Shipper:
         with diagnostics.guard("looking after the spool"):
             self._spool.check_folder()
         state = AGEING
+        pause_s = LOOK_AGAIN_S
         old_at_s = time.monotonic() + self._config.flush_max_age_s
         while True:
-            over_at_s = old_at_s if state is AGEING else time.monotonic() + LOOK_AGAIN_S
+            over_at_s = old_at_s if state is AGEING else time.monotonic() + pause_s
             is_woken = self._wake.wait(over_at_s - time.monotonic())
             is_late = not is_woken and time.monotonic() > over_at_s + FROZEN_S
-            waiting = self._waiting
+            waiting, beside_s, pause_s = self._waiting, self._beside_s, LOOK_AGAIN_S
+            if is_woken and beside_s is not None and not self._is_asked:
+                state, pause_s = BESIDE, beside_s
+                continue
+            if state is BESIDE and not is_woken and beside_s is None:
+                state = AGEING  # the invocation was over before
+                continue
+            self._beside_s = None
             if not is_late:
+                self._is_asked |= state is BESIDE and self._is_news_beside
                 with diagnostics.guard("shipping"):
-                    self._ship(is_everything_due=not is_woken and state is not REPORT_COMING)
+                    self._ship(is_everything_due=not is_woken and state in (AGEING, THAWED))
                 if is_woken or state is not REPORT_COMING:
                     old_at_s = time.monotonic() + self._config.flush_max_age_s
             state = next_state(is_woken=is_woken, is_late=is_late, is_held=waiting is not None)
@@ -295,10 +332,12 @@ class Shipper:
     def _ship(self, *, is_everything_due: bool) -> None:
         """Drain if a thread has asked for it, if lines have become old, or if others have left something."""
         is_due = is_everything_due and self._spool.pending_bytes > 0
-        is_stopped = self._stop_at_s <= time.time()
+        begun_s = time.time()  # the wall clock, which goes on in a freeze: so long the lines were on their way
+        is_stopped = self._stop_at_s <= begun_s
         if is_stopped or not (self._is_asked or is_due or self.has_others()):
+            self._emptied_at_s = begun_s if not self._spool.pending_bytes else self._emptied_at_s
             return
-        self._is_asked = False
+        self._is_asked = self._has_missed = False
         check, self._check = self._check, None
         from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
 
@@ -306,9 +345,10 @@ class Shipper:
             if self._stop_at_s <= time.time():
                 return
             drainer = self._own_drainer()
-            begun_s = time.time()  # the wall clock, which goes on in a freeze: so long the lines were on their way
             outcome = drainer.drain(min(self._stop_at_s, begun_s + self._drain_max_s))
             self._is_refused = outcome is Drained.KEPT
+            if outcome is Drained.EMPTY:
+                self._emptied_at_s = begun_s
             if outcome is Drained.EMPTY and drainer.has_delivered:
                 self._patience = self._patience.after_delivery(time.time() - begun_s)
             drainer.account(self._spool.counters, is_recorded=outcome is Drained.EMPTY)

@@ -25,6 +25,7 @@ CASES: Mapping[str, Case] = {
     "memory": costs.memory,
     "goodbye": waits.goodbye,
     "next": waits.flush_next,
+    "beside": waits.beside,
     "end": waits.flush_end,
     "first_held": waits.first_held,
     "burst": waits.burst,
@@ -36,7 +37,7 @@ NAMES = [*pay.BLOCKS, *CASES]
 PIECES: Mapping[str, Sequence[str]] = {
     "readme": [*pay.BLOCKS, "cold_start", "memory", "goodbye"],
     "lines": ["log_info", "print", "structured", "masks", "shipping", "zip"],
-    "waits": ["next", "end", "first_held", "burst", "busy"],
+    "waits": ["next", "beside", "end", "first_held", "burst", "busy"],
 }
 """All cases in pieces of a few minutes each, to be kept one after the other; ``readme`` has README's rows."""
 

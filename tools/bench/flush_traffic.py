@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, quantiles
 
-from sumo_internal.shipping.flush_strategy import HISTORY_LENGTH, is_held
+from sumo_internal.shipping.flush_strategy import BESIDE_DUE_S, HISTORY_LENGTH, is_held, pause_beside_s
 
 FILE = Path(__file__).resolve().parents[2] / "docs/flush.md"
 STRATEGIES = ("auto", "end", "next")
@@ -122,25 +122,31 @@ def play(traffic: Iterable[Visit], holds: Callable[[Sequence[float]], bool]) -> 
     outcome = Outcome()
     gaps_s: list[float] = []
     waiting_s: list[float] = []
-    ended_s = free_s = float("-inf")
+    ended_s = free_s = emptied_s = float("-inf")
+    has_missed = False
     for at_s, run_s in traffic:
         outcome.met_held += at_s < free_s
         if at_s - ended_s > IDLE_S:
             outcome.late_s += (ended_s + IDLE_S + SHIP_S - line_s for line_s in waiting_s)
-            gaps_s, waiting_s = [], []
+            gaps_s, waiting_s, emptied_s, has_missed = [], [], at_s, False
         else:
-            outcome.late_s += (at_s + SHIP_S - line_s for line_s in waiting_s)
-            gaps_s, waiting_s = [*gaps_s[1 - HISTORY_LENGTH :], at_s - ended_s], []
+            gaps_s = [*gaps_s[1 - HISTORY_LENGTH :], at_s - ended_s]
+            pause_s = pause_beside_s(at_s - emptied_s, MAX_AGE_S, 0, has_missed=has_missed)
+            if pause_s < run_s:
+                outcome.late_s += (at_s + pause_s + SHIP_S - line_s for line_s in waiting_s)
+                waiting_s, emptied_s, has_missed = [], at_s + pause_s, False
+            has_missed |= pause_s == BESIDE_DUE_S and pause_s >= run_s
         ended_s = at_s + run_s
         outcome.invocations += 1
-        early_s, waiting_s = _lines(at_s, ended_s)
+        early_s, last_s = _lines(at_s, ended_s)
+        waiting_s += last_s
         outcome.late_s += early_s
         free_s = ended_s
         if holds(gaps_s):
             outcome.held += 1
             free_s = ended_s + SHIP_S
             outcome.late_s += (free_s - line_s for line_s in waiting_s)
-            waiting_s = []
+            waiting_s, emptied_s = [], ended_s
     outcome.late_s += (ended_s + IDLE_S + SHIP_S - line_s for line_s in waiting_s)
     return outcome
 

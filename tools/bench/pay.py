@@ -8,7 +8,7 @@ Rules:
 
 * Both times begin when the runtime is handed the event: what the model does before that (it thaws the environment) is
   no cost of a function's. Billed is until the runtime and all extensions have asked for the next event.
-* Every invocation finds the lines of the one before: under ``next`` they are shipped beside it.
+* Every invocation finds the lines of those before: under ``next`` they are shipped beside one of them.
 * The source is a process of its own, and takes its time for each answer.
 * Prices are list prices; only a difference is priced, so that neither requests nor the free tier matter.
 """

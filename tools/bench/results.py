@@ -145,8 +145,9 @@ begin when the runtime is handed the event.
 One core at {CORE_MB:,} MB, 7 % of it at {pay.SMALLEST_MB} MB. Prices of us-east-1: Lambda ${pay.LAMBDA_DOLLARS:.10f} a
 GB-second (x86, first tier, May 2026), CloudWatch ${pay.CLOUDWATCH_DOLLARS:.2f} a GB of ingestion (first tier, February
 2026); the last column is for the text of the same lines, {pay.LINE_BYTES} bytes each. With `end` an invocation is held,
-and billed, until Sumo Logic has answered; with `next` never, and the lines of the last one leave beside it. What was
-measured is [below](#all-that-was-measured), the function without the layer twice.
+and billed, until Sumo Logic has answered; with `next` never, and lines leave beside a later one: of short ones, beside
+one in a second, which then waits for what the table of goals has. What was measured is
+[below](#all-that-was-measured), the function without the layer twice.
 """
 
 

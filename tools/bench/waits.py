@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from model import Environment
 from sumo_source import HANG, Fault, SumoSource
 
 from bench.compare import (
+    AGAIN,
     BURST_LINES,
     MIB_LINES,
     WITHOUT,
@@ -29,9 +31,11 @@ from bench.compare import (
     invoke,
     lines_at,
     open_pair,
+    response_ms,
     started,
 )
 from bench.goals import Figure
+from bench.sink import Sink
 from bench.stage import Contender, Stage
 
 SLOW_S = 0.08
@@ -42,6 +46,8 @@ NAMED = "https://collectors.test/receiver/v1/http/token"
 """Whose name it is asked for."""
 NAMELESS = f"https://{'n' * 64}.invalid/receiver/v1/http/token"
 """Too long a name for any name server to be asked, where the model has no name server of its own."""
+DUE_S = 0.1
+"""The least of SUMO_FLUSH_MAX_AGE_S."""
 NEVER = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "60"}
 """What leaves as little as can be to the sidecar."""
 
@@ -92,6 +98,30 @@ def _longer_ms(stage: Stage, what: str, source: SumoSource | str, name_server: s
             for name, environment in pair.items():
                 times_ms[name].append(invoke(environment, {"log": 3}).duration_s * 1000)
     return added(times_ms, median).value
+
+
+def beside(stage: Stage) -> Figures:
+    """Invoke with ``next`` and lines that are always due: what do those wait that have them shipped beside them?"""
+    times_ms = Samples(list)
+    variables = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": str(DUE_S)}
+    with ExitStack() as stack:
+        sink = stack.enter_context(Sink(SLOW_S))
+        environments = {}
+        for each in (WITHOUT, AGAIN, stage.with_layer):
+            log = stack.enter_context(stage.read_log(each))
+            environment = stage.environment(each, sink, variables=variables, has_share=True, log=log)
+            environments[each.name] = stack.enter_context(environment)
+            started(environment)
+        for _ in stage.rounds(60, "beside"):
+            time.sleep(1.2 * DUE_S)
+            for name, environment in environments.items():
+                before = sink.posts()
+                took_ms = response_ms(invoke(environment, {"log": 100}))
+                if name != "with" or sink.posts() > before:
+                    times_ms[name].append(took_ms)
+    without, again, with_it = (median(times_ms[name]) for name in environments)
+    detail = f"{without:.2f} and {again:.2f} without, {with_it:.2f} with; {len(times_ms['with'])} such"
+    return {"response_beside": Figure(with_it - without, detail, abs(again - without))}
 
 
 def flush_end(stage: Stage) -> Figures:
