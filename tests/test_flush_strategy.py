@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from sumo_internal.shipping.flush_strategy import (
     BESIDE_AGE_S,
-    BESIDE_BYTES,
     BESIDE_DUE_S,
     BESIDE_S,
     DEADLINE_MARGIN_S,
@@ -139,26 +138,24 @@ def test_impatience_is_bounded(holds: list[bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("waiting_s", "max_age_s", "waiting_bytes", "has_missed", "expected"),
+    ("waiting_s", "max_age_s", "has_missed", "expected"),
     [
-        (0.0, 5.0, 0, False, BESIDE_S),
-        (BESIDE_AGE_S - 0.01, 5.0, BESIDE_BYTES - 1, False, BESIDE_S),
-        (BESIDE_AGE_S - 0.01, 5.0, BESIDE_BYTES - 1, True, BESIDE_S),
-        (BESIDE_AGE_S, 5.0, 1, False, BESIDE_DUE_S),
-        (0.1, 0.1, 1, False, BESIDE_DUE_S),
-        (0.0, 5.0, BESIDE_BYTES, False, BESIDE_DUE_S),
-        (-3600.0, 5.0, 1, False, BESIDE_DUE_S),
-        (BESIDE_AGE_S, 5.0, 1, True, 0.0),
-        (0.0, 5.0, BESIDE_BYTES, True, 0.0),
+        (0.0, 5.0, False, BESIDE_S),
+        (BESIDE_AGE_S - 0.01, 5.0, False, BESIDE_S),
+        (BESIDE_AGE_S - 0.01, 5.0, True, BESIDE_S),
+        (BESIDE_AGE_S, 5.0, False, BESIDE_DUE_S),
+        (0.1, 0.1, False, BESIDE_DUE_S),
+        (-3600.0, 5.0, False, BESIDE_DUE_S),
+        (BESIDE_AGE_S, 5.0, True, 0.0),
     ],
 )
 def test_a_short_invocation_has_nothing_shipped_beside_it(
-    waiting_s: float, max_age_s: float, waiting_bytes: int, has_missed: bool, expected: float
+    waiting_s: float, max_age_s: float, has_missed: bool, expected: float
 ) -> None:
-    """Unless lines are old or many; then its first milliseconds are the handler's all the same, and the second short
-    one in a row is not waited for. Guards against lines that wait for ever where each invocation takes a millisecond,
-    and against a clock that was set back."""
-    assert pause_beside_s(waiting_s, max_age_s, waiting_bytes, has_missed=has_missed) == expected
+    """Unless lines are old; then its first milliseconds are the handler's all the same, and the second short one in a
+    row is not waited for. Guards against lines that wait for ever where each invocation takes a millisecond, and
+    against a clock that was set back."""
+    assert pause_beside_s(waiting_s, max_age_s, has_missed=has_missed) == expected
 
 
 @given(st.lists(st.tuples(st.floats(0.0005, 0.2), st.floats(0.0, 2.0)), min_size=1, max_size=200), st.floats(0.1, 5.0))
@@ -172,7 +169,7 @@ def test_no_line_waits_for_more_than_two_short_invocations_once_it_is_old(
     for run_s, gap_s in visits:
         at_s += gap_s
         is_old = at_s - emptied_s >= min(max_age_s, BESIDE_AGE_S)
-        pause_s = pause_beside_s(at_s - emptied_s, max_age_s, 1, has_missed=has_missed)
+        pause_s = pause_beside_s(at_s - emptied_s, max_age_s, has_missed=has_missed)
         if pause_s < run_s:
             emptied_s, has_missed, old_in_a_row = at_s + pause_s, False, 0
         else:

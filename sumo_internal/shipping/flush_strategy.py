@@ -42,14 +42,13 @@ HOLD_MAX_S = 2.0
 DEADLINE_MARGIN_S = 0.5
 """... nor beyond this much before the invocation's deadline: a hold must not become a timeout."""
 BESIDE_S = 0.05
-"""An invocation that is over sooner has nothing shipped beside it, while what waits is neither old nor much."""
+"""An invocation that is over sooner has nothing shipped beside it, while what waits is not old, nor so much that the
+shipping thread is woken for it (``WAKE_BYTES`` in :mod:`sumo_internal.shipping.shipper`)."""
 BESIDE_DUE_S = 0.005
-"""Where it is, the handler's first milliseconds are its own all the same: most handlers need no more."""
+"""Where it is old, the handler's first milliseconds are its own all the same: most handlers need no more."""
 BESIDE_AGE_S = 1.0
 """Old, if SUMO_FLUSH_MAX_AGE_S is not less. Where short invocations come in bursts, the lines of a burst's last second
 wait for the next burst, so this is not much."""
-BESIDE_BYTES = 1_000_000
-"""Much: what one request may carry."""
 UNHELD_FIRST, UNHELD_MAX = 4, 256
 """Invocations that are not held after a hold that ran out: four times as many after each further one, up to this. With
 a source that is slow for good one invocation in 257 is held in vain."""
@@ -73,16 +72,15 @@ def hold_until_s(now_s: float, deadline_s: float) -> float:
     return min(now_s + HOLD_MAX_S, deadline_s - DEADLINE_MARGIN_S)
 
 
-def pause_beside_s(waiting_s: float, max_age_s: float, waiting_bytes: int, *, has_missed: bool) -> float:
+def pause_beside_s(waiting_s: float, max_age_s: float, *, has_missed: bool) -> float:
     """Seconds from the beginning of an invocation that is not held until lines are shipped beside it, if it lasts.
 
     Args:
         waiting_s: Since when lines may have been waiting, at most: since the last drain began.
         max_age_s: SUMO_FLUSH_MAX_AGE_S.
-        waiting_bytes: How much waits.
         has_missed: An invocation before was over too soon, although its lines were due.
     """
-    if 0 <= waiting_s < min(max_age_s, BESIDE_AGE_S) and waiting_bytes < BESIDE_BYTES:
+    if 0 <= waiting_s < min(max_age_s, BESIDE_AGE_S):
         return BESIDE_S
     return 0.0 if has_missed else BESIDE_DUE_S
 

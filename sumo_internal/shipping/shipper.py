@@ -208,9 +208,8 @@ class Shipper:
         """
         self._is_news_beside = self.has_news()
         waiting_s = time.time() - self._emptied_at_s
-        pause_s = flush_strategy.pause_beside_s(
-            waiting_s, self._config.flush_max_age_s, self._spool.pending_bytes, has_missed=self._has_missed
-        )
+        max_age_s = self._config.flush_max_age_s
+        pause_s = flush_strategy.pause_beside_s(waiting_s, max_age_s, has_missed=self._has_missed)
         if pause_s == 0.0:
             self.ship()
         else:

@@ -131,7 +131,7 @@ def play(traffic: Iterable[Visit], holds: Callable[[Sequence[float]], bool]) -> 
             gaps_s, waiting_s, emptied_s, has_missed = [], [], at_s, False
         else:
             gaps_s = [*gaps_s[1 - HISTORY_LENGTH :], at_s - ended_s]
-            pause_s = pause_beside_s(at_s - emptied_s, MAX_AGE_S, 0, has_missed=has_missed)
+            pause_s = pause_beside_s(at_s - emptied_s, MAX_AGE_S, has_missed=has_missed)
             if pause_s < run_s:
                 outcome.late_s += (at_s + pause_s + SHIP_S - line_s for line_s in waiting_s)
                 waiting_s, emptied_s, has_missed = [], at_s + pause_s, False
