@@ -185,11 +185,11 @@ What profiles show behind the figures that are over their goals:
   time is an interpreter that imports nothing. The rest is the function's process: callgrind counts 28 million
   instructions there beside the 116 million of an interpreter that imports `logging` and `json`, a quarter of them for
   reading bytecode and an eighth for making classes; strace counts 107 system calls beside 804. In CPU time, best of 40
-  starts: the package's importer 0.6 ms, three shared objects 0.7, settings and APIs 1.2, the spool 1.5, capture 1.3, the
-  sidecar and the rest 0.5, setting up 0.7.
-* **Beside a handler.** A drain gives the interpreter lock away fifteen times, once for each system call, and the handler
-  waits for as long as the shipping thread then has it: that is the millisecond of the row where lines are shipped
-  beside the invocation. One of 100 lines a second has that; the others read an event and arm a timer.
+  starts: the package's importer 0.6 ms, three shared objects 0.7, settings and APIs 1.2, the spool 1.5, capture 1.3,
+  the background threads and the rest 0.5, setting up 0.7.
+* **Beside a handler.** A drain gives the interpreter lock away fifteen times, once for each system call, and the
+  handler waits for as long as the shipping thread then has it: that is the millisecond of the row where lines are
+  shipped beside the invocation. Of short invocations one in a second has that.
 * **Shipping.** Of the shipping thread's time half is zlib, a twelfth the check sum that gzip wants, a fifth the kernel
   (sockets, memory, a segment that is removed), a fifth the interpreter. A mebibyte is two requests, because one may
   carry a megabyte; a request with one line takes 0.5 ms of CPU when the environment was frozen before it, and 0.15 ms
