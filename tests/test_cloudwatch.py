@@ -59,20 +59,22 @@ def plain(text: str) -> str:
 
 @each_format
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_no_source_of_lines_writes_what_is_safe(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, case: Case, form: str
-) -> None:
+def test_no_source_of_lines_writes_what_is_safe(layer_folder: Path, tmp_path: Path, case: Case, form: str) -> None:
     """Sumo Logic has what it has without the setting, CloudWatch what by-passes us, and nothing else."""
     with SumoSource() as other:
         expected = run(other, layer_folder, tmp_path, case, form)
         other.problems.clear()
-    got = run(source, layer_folder, tmp_path, case, form, variables={"SUMO_CLOUDWATCH": "none"})
-
-    written = flat(own(got.cloudwatch))
-    # Where the shipping thread has just looked at the spool's files, a line has waited, and is in both places.
-    waited = [line for line in written if not line.startswith(BYPASSING.get(case.function, ()))]
-    assert len(waited) <= (len(got.records) / 5 if case.function in WAITING else 1)
-    assert [line for line in waited if line not in set(flat(texts(got.records)))] == []
+    # Where the shipping thread was just looking at the spool's files, a line has waited, and is in both places. Of
+    # three runs one at least is without such an accident.
+    for attempt in range(3):
+        with SumoSource() as other:
+            got = run(other, layer_folder, tmp_path, case, form, variables={"SUMO_CLOUDWATCH": "none"})
+        written = flat(own(got.cloudwatch))
+        waited = [line for line in written if not line.startswith(BYPASSING.get(case.function, ()))]
+        assert [line for line in waited if line not in set(flat(texts(got.records)))] == []
+        if len(waited) <= (len(got.records) / 5 if case.function in WAITING else 0):
+            break
+        assert attempt < 2, waited
     assert [each.status for each in got.invocations] == [each.status for each in expected.invocations]
     if case.function not in OF_TIMING:
         assert Counter(map(plain, texts(got.records))) == Counter(map(plain, texts(expected.records)))

@@ -109,6 +109,8 @@ class Joint:
         """
         self._handler = handler
         self._recorder = recorder
+        self._append = recorder.append
+        """Takes a record when its line is written."""
         self._bootstrap = bootstrap
         self._globals = bootstrap.__dict__
         self._functions = functions[type(handler)]
@@ -126,7 +128,7 @@ class Joint:
         Args:
             otherwise: Has the runtime write the line itself. Until it is called, nothing has happened.
         """
-        recorder, append, names, pack_head = self._recorder, self._recorder.append, self._globals, _HEAD.pack
+        recorder, append, names, pack_head = self._recorder, self._append, self._globals, _HEAD.pack
         usual_order = _USUAL
 
         # One function, because its time is what a line costs: a call less saves a fiftieth of that.

@@ -331,12 +331,15 @@ class Sink:
         self.lines_left -= 1
         if self.lines_left == 0:
             with diagnostics.guard("preparing for the runtime's log handler"):
-                from sumo_internal.capture.joint_rendering import Joint
-
-                self.joint = joint = Joint(handler, self._recorder, self._bootstrap, self._functions)
+                self.joint = joint = self._make_joint(handler)
                 kind: Any = type(handler)
                 if kind.handle is _handle:
                     kind.handle = joint.handle(_handle)
+
+    def _make_joint(self, handler: logging.Handler) -> Joint:
+        from sumo_internal.capture.joint_rendering import Joint
+
+        return Joint(handler, self._recorder, self._bootstrap, self._functions)
 
     def log_error(self, message_lines: list[str]) -> None:
         self.inner.log_error(message_lines)

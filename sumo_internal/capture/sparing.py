@@ -23,6 +23,7 @@ yet (a log record's, a report's) is promised no more than that call.
 
 from __future__ import annotations
 
+import logging
 from _thread import get_ident
 from copy import copy
 from functools import partial
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from sumo_internal.capture.joint_rendering import Joint
     from sumo_internal.capture.lines import Lines
     from sumo_internal.expressions.search import Expression
     from sumo_internal.spool.outage import Outage
@@ -71,6 +73,7 @@ class CloudWatch:
         self._spool = spool
         self.least_level = LEAST_LEVELS[setting]
         self._keep = list(keep)
+        self.has_expressions = bool(self._keep)
         self._outage = outage
 
     def is_kept(self, text: str) -> bool:
@@ -383,13 +386,18 @@ class SparingSink(Sink):
     """The runtime's framed log sink, behind the recorder."""
 
     _recorder: SparingRecorder
+    _real: Any = None
+    """The runtime's own sink, where lines that are written jointly do not go to it at once."""
 
-    def count_down(self, handler: Any) -> None:
-        """Leave the runtime's handler as it is."""
+    def _make_joint(self, handler: logging.Handler) -> Joint:
+        from sumo_internal.capture.sparing_joint import SparingJoint, deferring
+
+        self._real, self.inner = self.inner, deferring(self.inner)
+        return SparingJoint(handler, self._recorder, self._bootstrap, self._functions, self._real)
 
     def log(self, message: str, frame_type: Any = None) -> None:
         if type(message) is not str or not _is_encodable(message):
-            self.inner.log(message, frame_type)  # raises what it raises without us
+            (self._real or self.inner).log(message, frame_type)  # raises what it raises without us
             return
         self.said = message, frame_type
         recorder, is_spared = self._recorder, False
@@ -408,7 +416,7 @@ class SparingSink(Sink):
             recorder.not_recorded(message, error)
         finally:
             if not is_spared:
-                self.inner.log(message, frame_type)
+                (self._real or self.inner).log(message, frame_type)
 
     def log_error(self, message_lines: list[str]) -> None:
         text, subject = "\n".join(message_lines), subjects.get(get_ident())
@@ -431,11 +439,11 @@ class SparingSink(Sink):
 
     def _echo_error(self, message_lines: list[str], text: str, end: int) -> None:
         if not end or self._recorder.cloudwatch.is_kept(text):
-            self.inner.log_error(message_lines)
+            (self._real or self.inner).log_error(message_lines)
 
     def _echo_text(self, frame_type: Any, text: str, end: int) -> None:
         if not end or self._recorder.cloudwatch.is_kept(text):
-            self.inner.log(text, frame_type)
+            (self._real or self.inner).log(text, frame_type)
 
 
 def _is_encodable(text: str) -> bool:
