@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,18 @@ TABLE = {
     "a mask that cannot be read": (subject({"SUMO_MASK_PATTERNS": "("}), ["variable-unsafe"]),
     "none of the function's lines": (subject({"SUMO_LOG_TYPES": "platform"}), ["log-types"]),
     "switched off": (subject({"SUMO_DISABLED": "true"}), ["disabled"]),
+    "CloudWatch spared": (
+        replace(subject({"SUMO_CLOUDWATCH": "none"}), filters=("errors", "to-kinesis")),
+        ["cloudwatch-filters", "cloudwatch-platform"],
+    ),
+    "CloudWatch spared, with masks": (
+        subject({"SUMO_CLOUDWATCH": "errors", "SUMO_MASK_KEYS": "password"}),
+        ["cloudwatch-platform", "cloudwatch-unmasked"],
+    ),
+    "CloudWatch not spared": (
+        subject({"SUMO_CLOUDWATCH": "none", "SUMO_FUNCTION_LOGS": "telemetry"}),
+        ["cloudwatch-idle"],
+    ),
     "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
     "an endpoint that is none": (subject({"SUMO_HTTP_ENDPOINT": "endpoint4"}), ["endpoint-value"]),
     "an ARN of something else": (subject({"SUMO_HTTP_ENDPOINT": "arn:aws:s3:::bucket:secret"}), ["endpoint-arn"]),

@@ -267,3 +267,21 @@ def test_the_current_environment_is_checked(env: pytest.MonkeyPatch, capsys: pyt
     env.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
     main(["doctor", "--offline"])
     assert "/opt/sumo_wrapper is missing" in capsys.readouterr().out
+
+
+def test_filters_of_the_log_group(env: pytest.MonkeyPatch, aws_server: AwsServer) -> None:
+    """What would starve of SUMO_CLOUDWATCH is found by name; a group that is not there has none."""
+    from sumo_internal.cli.account import Region
+
+    env.setenv("AWS_ENDPOINT_URL", aws_server.url)
+    logs = aws_server.client("logs")
+    logs.create_log_group(logGroupName="/aws/lambda/filtered")
+    transformation = {"metricName": "errors", "metricNamespace": "orders", "metricValue": "1"}
+    logs.put_metric_filter(
+        logGroupName="/aws/lambda/filtered",
+        filterName="errors",
+        filterPattern="ERROR",
+        metricTransformations=[transformation],
+    )
+    assert Region(REGION).filters("/aws/lambda/filtered") == ("errors",)
+    assert Region(REGION).filters("/aws/lambda/absent") == ()

@@ -184,6 +184,18 @@ class Region:
         except logs.exceptions.ResourceNotFoundException:
             return []
 
+    def filters(self, group: str) -> tuple[str, ...]:
+        """Names of the metric and subscription filters on a log group; none where they may not be listed."""
+        logs = session().client("logs", self.name, config=RETRIES)
+        names: list[str] = []
+        for operation, key in (("metric_filters", "metricFilters"), ("subscription_filters", "subscriptionFilters")):
+            try:
+                pages = logs.get_paginator(f"describe_{operation}").paginate(logGroupName=group)
+                names += [str(each["filterName"]) for page in pages for each in page[key]]
+            except ClientError:
+                pass  # there is no such group yet, or the person who asks may not know
+        return tuple(names)
+
     def apply(self, function: str, change: Change) -> None:
         """Carry out a change, and wait until Lambda says that it is done.
 

@@ -69,12 +69,14 @@ class Subject:
             variables are known.
         modes: permission bits of :data:`FILES`, None for one that is missing; empty where the files were not looked at.
         bytecode: the runtimes whose bytecode the layer brings; None where that is not known.
+        filters: names of the metric and subscription filters on its log group; empty where that is not known.
     """
 
     variables: Mapping[str, str]
     function: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, int | None] = field(default_factory=dict)
     bytecode: frozenset[str] | None = None
+    filters: tuple[str, ...] = ()
 
     @property
     def config(self) -> configuration.Config:
@@ -291,6 +293,25 @@ def check_resources(subject: Subject) -> Iterator[Finding]:
         yield find("vpc")
 
 
+def check_cloudwatch(subject: Subject) -> Iterator[Finding]:
+    """SUMO_CLOUDWATCH acts, nothing starves of it, and what the platform writes agrees with it."""
+    config = subject.config
+    value = config.cloudwatch
+    if value == "all":
+        return
+    is_heard = configuration.is_in_process(config, subject.variables) and "function" in config.log_types
+    if config.is_disabled or not is_heard or subject.mode == configuration.MANAGED:
+        yield find("cloudwatch-idle", value=value)
+        return
+    if config.mask_keys or config.mask_patterns or config.hash_patterns or config.processors:
+        yield find("cloudwatch-unmasked", value=value)
+    if subject.filters:
+        yield find("cloudwatch-filters", value=value, filters=", ".join(subject.filters))
+    logging = subject.function.get("LoggingConfig") or {}
+    if subject.function and logging.get("SystemLogLevel") != "WARN":
+        yield find("cloudwatch-platform", value=value, function=subject.name)
+
+
 def check_layers(subject: Subject) -> Iterator[Finding]:
     """Our layer is there, once, and Sumo's other one is not."""
     if not subject.function or subject.is_image:
@@ -321,6 +342,7 @@ CHECKS = (
     check_runtime,
     check_durable,
     check_resources,
+    check_cloudwatch,
     check_layers,
 )
 

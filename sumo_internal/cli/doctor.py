@@ -93,6 +93,9 @@ def _of_function(function: str, region: str, modes: Mapping[str, int | None]) ->
     place, configuration = selection.one(function, region)
     subject = _of_configuration(configuration, modes)
     layers = [layer for layer in changes.state(configuration).layers if changes.is_ours(layer)]
+    if subject.config.cloudwatch != "all":
+        group = (configuration.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{subject.name}"
+        subject = replace(subject, filters=place.filters(group))
     return replace(subject, bytecode=place.product(layers[0]).bytecode) if layers else subject
 
 

@@ -284,6 +284,31 @@ WORDS = {
         "With 7 % of a core the first request over TLS takes about 0.3 s, billed after the response.",
         "Give it 256 MB, or set SUMO_FLUSH=next.",
     ),
+    "cloudwatch-idle": Words(
+        "warning",
+        "SUMO_CLOUDWATCH={value} is not heeded",
+        "It acts where the function's own process hears its lines, under the wrapper; CloudWatch gets all of them.",
+        "Remove it, or set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper and leave SUMO_FUNCTION_LOGS at auto.",
+    ),
+    "cloudwatch-unmasked": Words(
+        "note",
+        "SUMO_CLOUDWATCH={value} spares CloudWatch most lines; those that go there are not masked",
+        "Masks and processors are for what is sent to Sumo Logic. What falls back to CloudWatch is as it was written.",
+        "Nothing, if CloudWatch may have it; else hide it where it is written.",
+    ),
+    "cloudwatch-filters": Words(
+        "warning",
+        "SUMO_CLOUDWATCH={value}, and filters are on the function's log group: {filters}",
+        "A metric or subscription filter, and the alarm behind it, gets only the lines that still go to CloudWatch.",
+        "Name what they look for in SUMO_CLOUDWATCH_KEEP, or remove the filters.",
+    ),
+    "cloudwatch-platform": Words(
+        "note",
+        "SUMO_CLOUDWATCH={value}, and Lambda still writes START, END and REPORT of each invocation to CloudWatch",
+        "These lines are Lambda's own, and paid for as any others.",
+        "aws lambda update-function-configuration --function-name {function} "
+        "--logging-config LogFormat=JSON,SystemLogLevel=WARN",
+    ),
     "vpc": Words(
         "note",
         "the function is in a VPC",
