@@ -237,10 +237,13 @@ def test_a_marker_that_stays_is_said(
             "SUMO_ENABLE_FAILOVER": "true",
             "SUMO_S3_BUCKET_NAME": "b",
             "SUMO_S3_BUCKET_REGION": REGION,
+            "SUMO_S3_BUCKET_OWNER": "123456789012",
         }
         code, found = examine(capsys, tmp_path / "f.json", configuration(**variables), "--offline", "--try-bucket")
         assert code == 0 and server.requests[0].path.split("?")[0].endswith(".gz")
         assert "could not be deleted: AccessDenied" in found["bucket-marker"]["what"]
+        headers = [{name.lower(): value for name, value in each.headers.items()} for each in server.requests]
+        assert [each["x-amz-expected-bucket-owner"] for each in headers] == ["123456789012"] * len(headers)
 
 
 def test_the_layers_files_are_looked_at(capsys: pytest.CaptureFixture[str], tmp_path: Path, layer_folder: Path) -> None:

@@ -178,9 +178,12 @@ def _try_bucket(subject: Subject) -> Iterator[Finding]:
     client = session.client("s3", region_name=config.bucket_region)
     credentials = session.get_credentials()
     who = f"the credentials found here ({credentials.method})" if credentials else "nobody (no credentials)"
-    code = _code(lambda: client.put_object(Bucket=config.bucket_name, Key=key, Body=gzip.compress(b"")))
+    place = {"Bucket": config.bucket_name, "Key": key}
+    if config.bucket_owner:
+        place["ExpectedBucketOwner"] = config.bucket_owner
+    code = _code(lambda: client.put_object(**place, Body=gzip.compress(b"")))
     yield answers.judge_bucket(code, config.bucket_name, config.bucket_region, who)
-    if not code and (code := _code(lambda: client.delete_object(Bucket=config.bucket_name, Key=key))):
+    if not code and (code := _code(lambda: client.delete_object(**place))):
         yield find("bucket-marker", bucket=config.bucket_name, key=key, code=code)
 
 

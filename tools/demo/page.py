@@ -28,7 +28,10 @@ LISTED_MAX = 10
 """Of what is wrong; everything is counted."""
 
 WAYS: dict[Way, tuple[str, str]] = {
-    "sidecar": ("to Sumo Logic by the sidecar", "after the response, or during the next invocation"),
+    "sidecar": (
+        "to Sumo Logic by the sidecar (the layer's threads in the function's process)",
+        "after the response, or during the next invocation",
+    ),
     "extension": ("to Sumo Logic by the extension", "the runtime was gone: killed, timed out or shut down"),
     "s3": ("to S3", "Sumo Logic did not take them, and there is a failover bucket"),
     "lost": ("lost", "nobody has them"),
@@ -39,7 +42,7 @@ LEGEND = {
     "init": ("cold start", "Lambda starts the extension, then the runtime, and loads your code."),
     "run": ("invocation", "Your function runs; the number is the invocation's. Its caller waits."),
     "answer": ("answer", "The caller has its answer and waits no longer."),
-    "hold": ("held", "The sidecar keeps the environment awake until the lines are out, for 2 s at most."),
+    "hold": ("held", "A thread of the layer keeps the environment awake until the lines are out, for 2 s at most."),
     "frozen": ("frozen", "Between invocations Lambda stops every process; nothing runs and nothing is billed."),
     "shutdown": ("shutdown", "Lambda ends the environment; the extension has up to two seconds for what is left."),
     "cross": ("killed", "A process is ended from outside, without a word to it."),

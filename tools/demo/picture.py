@@ -34,7 +34,7 @@ LANES = {
     "scale": (14, "", "the same to scale"),
     "marks": (34, "", ""),
     "environment": (58, "Environment", "what Lambda does"),
-    "runtime": (110, "Runtime process", "your function + sidecar"),
+    "runtime": (110, "Runtime process", "your function, our threads"),
     "extension": (142, "Extension process", "waits for SHUTDOWN"),
     "lines": (226, "Lines written", "each block is a line"),
     "spool": (292, "Spool", "lines waiting in /tmp"),
