@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 
 import pytest
 from hypothesis import example, given
@@ -128,3 +129,35 @@ def test_a_closed_stderr_is_no_error() -> None:
     code = "import os; from sumo_internal.diagnostics import say; os.close(2); say('error', 'text'); print('alive')"
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environ, text=True) == "alive\n"
+
+
+def test_forked_processes_say_a_line_once_together(production: None) -> None:
+    """Workers of Managed Instances do the same work and find the same wrong with it, all at the same moment."""
+    script = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from sumo_internal import diagnostics\n"
+        f"diagnostics.share('127.0.0.1:{uuid.uuid4().hex[:8]}')\n"
+        "done, tell = os.pipe()\n"
+        "wait, go = os.pipe()\n"
+        "children = []\n"
+        "for _ in range(8):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        os.close(go)\n"
+        "        diagnostics.say_once('warn', 'the same')\n"
+        "        diagnostics.say_once('warn', 'the same')\n"
+        "        diagnostics.say_once('warn', f'of {os.getpid()}')\n"
+        "        os.write(tell, b'.')\n"
+        "        os.read(wait, 1)\n"  # until all have said it: a process that is gone claims nothing
+        "        os._exit(0)\n"
+        "    children.append(child)\n"
+        "for _ in children:\n"
+        "    os.read(done, 1)\n"
+        "os.close(go)\n"
+        "for child in children:\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    said = [line.rpartition(": ")[2] for line in ended.stderr.splitlines()]
+    assert said.count("the same") == 1 and len(said) == 9

@@ -15,6 +15,7 @@ import pytest
 from sumo_internal import config
 from sumo_internal.extension.function_note import FunctionNote
 from sumo_internal.extension.hearing import observe
+from sumo_internal.extension.workers import Workers
 from sumo_internal.spool import handoff
 
 NOTE = ("/orders/logs", "stream ä", {"X-Sumo-Host": "/aws/lambda/orders"})
@@ -157,3 +158,22 @@ def test_without_a_folder_there_are_no_notes(tmp_path: Path) -> None:
     handoff.tell_timeout(str(tmp_path), "r1")
     assert handoff.timed_out(str(tmp_path)) is None
     assert (tmp_path / "elsewhere").read_text() == "r2"
+
+
+def test_a_ring_waits_for_nothing(address: str) -> None:
+    """No extension, one that hears, one whose socket is full because it is busy: the worker goes on at once."""
+    handoff.ring(address)
+    with contextlib.closing(Workers(address, 5.0)) as workers:
+        for _ in range(2_000):  # the kernel keeps a few hundred at most
+            handoff.ring(address)
+        assert select.select([workers.descriptor], [], [], 5)[0]
+        workers.hear()
+        assert not select.select([workers.descriptor], [], [], 0)[0]
+        handoff.ring(address)
+        assert select.select([workers.descriptor], [], [], 5)[0]
+        assert not workers.is_due()
+        workers.due_at_s = 0.0
+        assert workers.is_due()
+        workers.shipped()
+        workers.due_at_s += 3_600  # the clock was set back by an hour meanwhile
+        assert workers.is_due()

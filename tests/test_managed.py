@@ -295,14 +295,22 @@ def _until_gone(env: Instance, event: Any) -> None:
         pass  # the emulator has ended
 
 
-def test_shutdown_takes_over_from_a_stuck_request(layer_folder: Path) -> None:
+@pytest.mark.parametrize("has_tls", [True, False])
+def test_shutdown_takes_over_from_a_stuck_request(layer_folder: Path, tmp_path: Path, has_tls: bool) -> None:
     """A request that was begun before and has no answer holds the drain lock: the lines leave with another thread.
 
-    Guards against a wait for it until Lambda kills, and against a second thread that the first one's lock turns away.
+    Guards against a wait for it until Lambda kills, against a second thread that the first one's lock turns away, and
+    against a second connection beside the first.
     """
-    with SumoSource(connections=2) as source:
+    with SumoSource(tls=has_tls) as source:
         source.script([HANG])
-        with instance(source, layer_folder, SUMO_FLUSH_MAX_AGE_S="0.2") as env:
+        task, trusted = tmp_path / "task", {}
+        shutil.copytree(WORKERS, task)
+        if has_tls:
+            shutil.copy(str(source.ca_file), task / "ca.pem")
+            trusted = {"SSL_CERT_FILE": "/var/task/ca.pem"}
+        settings: Any = {"SUMO_FLUSH_MAX_AGE_S": "0.2", **trusted}
+        with instance(source, layer_folder, task_root=task, **settings) as env:
             env.all_workers()
             until_s = time.monotonic() + WAIT_S
             while not source.requests:
@@ -312,7 +320,7 @@ def test_shutdown_takes_over_from_a_stuck_request(layer_folder: Path) -> None:
         assert source.requests[0].status is None
         assert {count for id, count in Counter(id for id, _ in ids(source)).items()} == {2, 6}
         assert set(source.ids().values()) == {1}
-        assert env.said() == []
+        assert env.said() == source.problems == []
 
 
 def test_a_ring_brings_much_at_once(source: SumoSource, layer_folder: Path) -> None:

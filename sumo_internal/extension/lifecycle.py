@@ -56,6 +56,8 @@ BESIDE_MAX_S = 1.5
 """For shipping one delivery beside the function: SHUTDOWN may come meanwhile, and leaves 2 s for all."""
 STUCK_S = 0.7
 """At SHUTDOWN a request that was begun before is given up when it has had no answer for this long."""
+LEAVE_MAX_S = 0.1
+"""Then the thread has as long to end it; one that looks a name up stays in that."""
 SETTLE_MAX_S = 0.3
 """How long the note of the function's process is waited for, where the wrapper should bring one. Without a note Lambda
 is then asked for the function's lines, and it takes such a request during the init only. A 128 MB function starts a
@@ -356,6 +358,10 @@ class Extension:
             if self._shipper.attempts != attempts:
                 attempts, stuck_at_s = self._shipper.attempts, time.time() + STUCK_S
         if self._shipper.is_busy:
+            self._shipper.leave()
+            left_at_s = min(time.time() + LEAVE_MAX_S, until_s)
+            while self._shipper.is_busy and time.time() < left_at_s:
+                self._serve(left_at_s)
             self._shipper.renew()
 
 

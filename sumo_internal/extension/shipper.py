@@ -82,9 +82,12 @@ class Shipper:
 
     def renew(self) -> None:
         """Leave a stuck thread alone, and ship with another one: what the stuck one has sent may be sent again."""
+        self._worker = None
+
+    def leave(self) -> None:
+        """End the request that the thread is stuck in, and let it send nothing more."""
         if self._worker is not None:
             self._worker.leave()
-        self._worker = None
 
     def hurry(self, until_s: float) -> None:
         """Have a drain that is under way stop by then (POSIX time); a request that is under way goes on."""
@@ -157,9 +160,11 @@ class _Worker:
             self._shipping[1].hurry(until_s)
 
     def leave(self) -> None:
-        """Send nothing more, and let another thread drain."""
+        """Send nothing more, and let another thread drain: over a connection of its own, so this one's ends."""
         if self._shipping:
             self._shipping[1].leave()
+        if self._sender is not None:
+            self._sender.break_off()
 
     def reader(self) -> SpoolReader:
         """The view of all spools; it always knows which spool is our own."""

@@ -33,6 +33,10 @@ class Workers:
         except OSError as error:
             diagnostics.say("debug", f"the workers cannot ring ({error})")
 
+    def close(self) -> None:
+        """Listen no more."""
+        self._bell.close()
+
     @property
     def descriptor(self) -> int:
         """Has something to read when a worker has rung."""

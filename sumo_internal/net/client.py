@@ -13,6 +13,7 @@ Nothing here follows redirects, retries or logs.
 from __future__ import annotations
 
 import os
+from _socket import SHUT_RDWR
 
 from sumo_internal.net import connection, http1, tls
 from sumo_internal.net.connection import Call, Target
@@ -99,6 +100,15 @@ class PlainSender:
         except BaseException:
             dialled.close()
             raise
+
+    def break_off(self) -> None:
+        """End the request that another thread is waiting for, and its connection with it. Any thread may call."""
+        waiting = self._connection
+        if waiting is not None:
+            try:
+                waiting.shutdown(SHUT_RDWR)
+            except OSError:
+                pass  # it has just ended by itself
 
     def close(self) -> None:
         if self._connection is not None:

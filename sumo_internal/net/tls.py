@@ -109,6 +109,10 @@ class Tls:
             return b""
         return data
 
+    def shutdown(self, how: int) -> None:
+        """As of a socket's: whoever waits for it wakes."""
+        self._socket.shutdown(how)
+
     def close(self) -> None:
         self._socket.close()
 

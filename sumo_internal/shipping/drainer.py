@@ -284,7 +284,7 @@ class Drainer:
                 return verdict, attempt
             diagnostics.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
             wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, _chance())
-            if time.time() + wait_s + _ATTEMPT_MIN_S > until_s:
+            if time.time() + wait_s + _ATTEMPT_MIN_S > min(until_s, self._latest_s):
                 break
             self._count(counters.RETRIED, batch)
             pause(wait_s)
