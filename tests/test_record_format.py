@@ -399,3 +399,16 @@ def test_parts_are_few() -> None:
 def test_trace_ids_under_other_names(details: str, more: str) -> None:
     """Beside OpenTelemetry's; a field of the user's that has such a name stays the only one."""
     assert record_format.trace_keys_text(details) == more
+
+
+FIELD_NAMES = st.sampled_from(["order", "id", "extra_id", "time", "größe", 'a"b', "n" * 501])
+FIELD_VALUES = st.text(max_size=5) | st.integers() | st.sampled_from(
+    ["x" * 500, "x" * 501, 1 << 63, -(1 << 63), True, None, 1.5, float("nan"), [1], {"a": 1}, b"x", "\ud800"]
+)  # fmt: skip
+
+
+@given(st.dictionaries(FIELD_NAMES, FIELD_VALUES))
+def test_plain_fields_are_rendered_as_any_others(fields: dict[str, Any]) -> None:
+    """Texts and integers have a short way. Guards against a key of ours, or a bound, that it does not know."""
+    expected = record_format.piece((record_format.free_key(name), value) for name, value in fields.items())
+    assert record_format.fields_text(fields) == expected

@@ -48,7 +48,7 @@ processor prints, logging reports an error."""
 _LEVELS = {"msg": "info", "log": "info"}
 """Names of structlog's methods that are no levels."""
 
-_IN_TEXT = ("event", "exc_info", "exception", "stack", "timestamp", "level", "logger")
+_IN_TEXT = frozenset(("event", "exc_info", "exception", "stack", "timestamp", "level", "logger"))
 """Keys of an event that are in the record's text, or that it has anyway."""
 
 
@@ -92,18 +92,23 @@ class SumoProcessor:
 
 
 def _record(recorder: Recorder, logger: Any, name: str, event: MutableMapping[str, Any]) -> int:
-    level, number = _level(text_of(event.get("level") or name))
+    said_level = event.get("level") or name
+    level, number = _level(said_level if type(said_level) is str else text_of(said_level))
     if isinstance(logger, logging.Logger) and not logger.isEnabledFor(number):
         return 1  # the event does not reach CloudWatch either
     logger_name = event.get("logger") or getattr(logger, "name", None) or ""
-    error = log_records.error_of_event(event.get("exc_info"))
+    exc_info = event.get("exc_info")
+    error = None if exc_info is None else log_records.error_of_event(exc_info)
     trace = "".join(traceback.format_exception(*error)).rstrip("\n") if error else ""
     created_s = time.time()
-    texts = [event.get("event", ""), trace or event.get("exception"), event.get("stack")]
-    fields = {text_of(key): value for key, value in event.items() if key not in _IN_TEXT}
-    details = record_format.logger_text(level, text_of(logger_name)) + log_records.error_text(error)
+    said, *more = event.get("event", ""), trace or event.get("exception"), event.get("stack")
+    if type(said) is not str or more != [None, None]:
+        said = "\n".join(text_of(text) for text in (said, *more) if text)
+    fields = {key if type(key) is str else text_of(key): value for key, value in event.items() if key not in _IN_TEXT}
+    details = record_format.kept_logger_text(level, text_of(logger_name))
+    if error:
+        details += log_records.error_text(error)
     details += record_format.fields_text(fields)
-    said = "\n".join(text_of(text) for text in texts if text)
     text = log_records.text_line(level, created_s, recorder.request_id, said)
     return recorder.event(created_s, text, details, number, (error, trace))
 

@@ -693,6 +693,17 @@ class Recorder:
             level: As in ``logging``.
             said: Its exception and the traceback as it stands in the text.
         """
+        if (
+            text < "{"
+            and self.takes_short_way
+            and len(text) < _PRINTED_CHARS
+            and len(details) < _SHORT_CHARS
+            and bounds.MARK not in details
+        ):
+            begin_s, end_s, start = self._start_of
+            if not begin_s <= created_s < end_s:
+                start = self._begin_record(created_s)
+            return self.append(f"{start}{quote(text)}{details}{self.context}", level)
         return self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
 
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
