@@ -13,7 +13,7 @@ VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-python test-short soak-guest fuzz audit bench bench-check soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-python test-arm64 test-short soak-guest fuzz audit bench bench-check soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -45,6 +45,10 @@ test-python: $(VENV_READY) ## Run the in-process tests and the main path on one 
 	@PYTHONPATH=.:tools "$(VENV_PYTHON)" -m debian_python --unless-found $(or $(VERSION),$(error VERSION=3.14, for example))
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python --only $(VERSION)
 	$(PYTEST) $(PARALLEL) -k "py$(VERSION)- or zstd" $(ON_ONE) || $(ALONE)
+
+test-arm64: $(VENV_READY) ## Run the main path, a kill and SHUTDOWN on an aarch64 Python, under emulation
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m arm64
+	$(PYTEST) tests/test_arm64.py
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.
 SHORT := $(addprefix tests/test_,$(addsuffix .py,structure config launch next_wrapper main_path modes floors fleet examples readme demo))

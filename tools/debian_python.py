@@ -43,8 +43,9 @@ MACHINES = {
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _SOURCES = ("/etc/apt/sources.list", *map(str, Path("/etc/apt").glob("sources.list.d/*")))
-_BESIDES = ("tzdata", "libgcc-s1")
-"""What an interpreter needs and no package of its says: the zones, and the library that ends its threads."""
+_BESIDES = ("tzdata", "libgcc-s1", "libstdc++6")
+"""What an interpreter needs and no package of its says: zones, the library that ends its threads, and C++'s, for the
+runtime client."""
 _UPDATE_TRIES = 3
 
 
@@ -77,6 +78,21 @@ def interpreter(version: str, architecture: str = "amd64") -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     return executable
+
+
+def fetched_program(package: str, path: str) -> Path:
+    """Return a statically linked program of a package, for this machine; fetch it where it is not there.
+
+    Raises:
+        NotToBeHadError: There is none to be had here.
+    """
+    folder = FOLDER / package
+    if not (folder / path).exists():
+        packages = _Packages(_run("dpkg", "--print-architecture").strip())
+        for file in packages.fetched(package):
+            if file.name.startswith(f"{package}_"):
+                _run("dpkg-deb", "--extract", str(file), str(folder))
+    return folder / path
 
 
 class _Packages:

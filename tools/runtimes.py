@@ -109,15 +109,14 @@ def ric(interpreter: Interpreter, version: str) -> Path:
     with open(cache_folder / f"{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second test process waits here rather than downloading the same wheels
         if not folder.exists():
-            _install(interpreter, version, folder)
+            install_ric(interpreter, version, folder, platform.machine())
         _put_bootstrap(folder)
     return folder
 
 
-def _install(interpreter: Interpreter, version: str, folder: Path) -> None:
+def install_ric(interpreter: Interpreter, version: str, folder: Path, machine: str) -> None:
     """Install awslambdaric and what it depends on into ``folder``, which appears only when it is complete."""
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    machine = platform.machine()
     # Named twice, because 2.x is published for manylinux2014 alone, and pip does not take one name for the other.
     platforms = [f"--platform=manylinux2014_{machine}", f"--platform=manylinux_2_17_{machine}"]
     target = [f"--target={unfinished}", f"--python-version={interpreter}", "--implementation=cp", "--only-binary=:all:"]
@@ -127,6 +126,7 @@ def _install(interpreter: Interpreter, version: str, folder: Path) -> None:
         subprocess.run(pip, check=True, stdin=subprocess.DEVNULL)
         compile_all = [str(interpreter.executable), "-I", "-m", "compileall", "-q", str(unfinished)]
         subprocess.run(compile_all, check=True, stdin=subprocess.DEVNULL)
+        _put_bootstrap(unfinished)
         unfinished.chmod(0o755)  # mkdtemp's 0700 would keep out the user without rights
         unfinished.rename(folder)
     finally:
