@@ -279,7 +279,7 @@ def test_every_setting_of_the_go_extension_is_taken_or_answered(variable: str) -
                 "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
                 "AWS_LAMBDA_INITIALIZATION_TYPE": "lambda-managed-instances",
             },
-            False,
+            True,
         ),
         ({"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand"}, True),
     ],
