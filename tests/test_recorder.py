@@ -29,6 +29,7 @@ from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.capture.reentrancy import subjects
+from sumo_internal.capture.runtime_client import Sink, _handle
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
@@ -739,3 +740,34 @@ def test_a_level_is_what_the_record_had(recording: Recording, logger: logging.Lo
     logger.warning("paid")
     logger.error("not paid")
     assert [record["level"] for record in recording.records()] == ["WARNING", "ERROR"]
+
+
+def test_what_the_runtime_writes_past_its_handler_is_of_no_log_record(recording: Recording) -> None:
+    """The runtime's own words on a failure come while another thread logs: that thread's fields are not theirs."""
+    is_logging, may_go_on = threading.Event(), threading.Event()
+
+    class Frames:
+        def log(self, message: str, frame_type: object = None) -> None:
+            if message == "a line of the function's\n":
+                is_logging.set()
+                assert may_go_on.wait(10)
+
+    class FramesHandler(logging.Handler):
+        log_sink = Sink(Frames(), recording.recorder)
+        handle = _handle
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.log_sink.log(f"{record.getMessage()}\n")
+
+    own = logging.Logger("orders")
+    own.addHandler(FramesHandler())
+    thread = threading.Thread(target=own.info, args=("a line of the function's",), kwargs={"extra": {"order": 7}})
+    thread.start()
+    assert is_logging.wait(10)
+    FramesHandler.log_sink.log("LAMBDA_WARNING: Unhandled exception.\n")
+    may_go_on.set()
+    thread.join()
+
+    warning, line = recording.records()
+    assert warning["message"] == "LAMBDA_WARNING: Unhandled exception." and "order" not in warning
+    assert (line["message"], line["order"]) == ("a line of the function's", 7)

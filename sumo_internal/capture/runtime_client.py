@@ -263,12 +263,12 @@ def _handle(self: Any, record: LogRecord) -> Any:
         record = passed
     if passed:
         self.acquire()
-        outer = sink.record  # a value that logs when it is asked for its text
-        sink.record = record
+        outer = sink.record, sink.thread  # a value that logs when it is asked for its text
+        sink.record, sink.thread = record, get_ident()
         try:
             self.emit(record)
         finally:
-            sink.record = outer
+            sink.record, sink.thread = outer
             self.release()
         if sink.joint is not None:
             with diagnostics.guard("watching the runtime's log handler"):
@@ -290,7 +290,8 @@ class Sink:
         self._bootstrap = bootstrap
         self._functions = functions or {}
         self.record: LogRecord | None = None
-        """What is being logged."""
+        """What is being logged, by the handler's thread; the runtime itself writes past its handler's lock."""
+        self.thread = 0
         self.said: tuple[str, Any] = ("", None)
         """The last text, and its frame type."""
         self.lines_left = _JOINT_AFTER_LINES if functions else 0
@@ -315,16 +316,20 @@ class Sink:
             if too_deep:
                 self._recorder.catch_up(get_ident())
             record = self.record
-            if record is not None:
+            if record is not None and self.thread == get_ident():
                 self._record(message, record)
             else:
                 self._hear(message.removesuffix("\n"), subjects.get(get_ident()))
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
             thread = get_ident()
-            too_deep.setdefault(thread, []).append((time.time(), line, 1, self.record or subjects.get(thread)))
+            too_deep.setdefault(thread, []).append((time.time(), line, 1, self.subject(thread)))
         except Exception as error:
             self._recorder.not_recorded(message, error)
+
+    def subject(self, thread: int) -> Any:
+        """What a thread is in the middle of, if anything."""
+        return (self.record if self.thread == thread else None) or subjects.get(thread)
 
     def count_down(self, handler: logging.Handler) -> None:
         """Count a line of a handler's: after some lines it is worth while to write them jointly."""

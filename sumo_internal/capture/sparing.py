@@ -411,7 +411,7 @@ class SparingSink(Sink):
             is_spared = is_spared and not recorder.cloudwatch.is_kept(message)
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
-            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.record or subjects.get(get_ident())))
+            too_deep.setdefault(get_ident(), []).append((time(), line, 1, self.subject(get_ident())))
         except Exception as error:
             recorder.not_recorded(message, error)
         finally:
@@ -428,7 +428,7 @@ class SparingSink(Sink):
 
     def _heard(self, message: str, frame_type: Any) -> bool:
         """Record a text; returns whether it need not be written, or not yet."""
-        subject = self.record or subjects.get(get_ident())
+        subject = self.subject(get_ident())
         if isinstance(subject, Texts):
             subject.append(message.removesuffix("\n"))
             subject.echo = partial(self._echo_text, frame_type)

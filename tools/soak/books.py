@@ -39,8 +39,12 @@ READ_LATE_S = 1.0
 _REFUSED = (counters.REFUSED, counters.TOO_LARGE)
 _FULL = (*(reason for reason in counters.LOSSES if reason not in _REFUSED), counters.UNPROTECTED)
 """Lines that were unprotected at the end of an invocation may have gone with their process."""
-_LOST_SAID = re.compile(r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment")
-_REFUSED_SAID = re.compile(r"sumo-internal-extension: error: Sumo Logic refuses (\d+) lines for good")
+_SAID = (
+    re.compile(r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment"),
+    re.compile(r"sumo-internal-extension: error: Sumo Logic refuses (\d+) lines for good"),
+)
+_PARTS_MAX = 3
+"""Records that a line becomes at most; a line that could not be recorded is one count."""
 
 _UNFINISHED = re.compile(r"u-\d{10}$")
 
@@ -103,7 +107,7 @@ def balance(
         interrupted_at_s: When a drainer was stopped by something else than the source's answer (POSIX time).
         puts_unanswered: How many answers of the bucket were lost at most.
         said: The log stream, where lines or counts may have had no room in files, so that what was lost is only said.
-        are_counts_whole: The function has removed none of the counters.
+        are_counts_whole: Each process had room for a file of counts, and the function has removed none.
     """
     kept = [record for request in requests if request.is_kept for record in request.records]
     saved = [record for records in stored for record in records]
@@ -124,12 +128,14 @@ def balance(
             for place in places:
                 if place in missing:
                     missing[place].append(f"{line.mark} ({line.how}, {len(line.text)} characters, {place.name})")
-    for place, reasons, words in (
-        (Place.REFUSED, _REFUSED, _REFUSED_SAID),
-        (Place.NOWHERE, _FULL, _LOST_SAID),
-    ):
-        told = sum(int(match[1]) for text in said for match in words.finditer(text))
-        uncounted = len(missing[place]) - sum(books.counts[reason] for reason in reasons) - told
+    told = sum(int(match[1]) for text in said for words in _SAID for match in words.finditer(text))
+    if told:  # a batch that was refused, and that no bucket took either, may have been lost in memory later
+        missing = {Place.NOWHERE: [*missing[Place.NOWHERE], *missing[Place.REFUSED]]}
+    for place, reasons in ((Place.REFUSED, _REFUSED), (Place.NOWHERE, (*_FULL, *(_REFUSED if told else ())))):
+        if place not in missing:
+            continue
+        unrecorded = (_PARTS_MAX - 1) * books.counts[counters.UNRECORDED] if place is Place.NOWHERE else 0
+        uncounted = len(missing[place]) - sum(books.counts[reason] for reason in reasons) - told - unrecorded
         books.unexplained += max(0, uncounted)
         if uncounted > 0:
             books.wrong += [f"{uncounted} records are {place.name} and not counted, among:", *missing[place]]
@@ -192,17 +198,21 @@ def _places(records: Mapping[Place, Iterable[Record]]) -> dict[tuple[str, int, i
 def _mangled(records: Iterable[Record]) -> list[str]:
     """Lines that have arrived whole and are not what the function has logged."""
     texts: dict[Mark, dict[int, str]] = {}
+    begun: set[Mark] = set()
     for record in records:
         mark = _mark(record)
         if mark is not None:
             texts.setdefault(mark, {})[record.get("part", 1)] = str(record["message"])
+            if _UNFINISHED.search(record["id"]):
+                begun.add(mark)
     wrong = []
     for (writer, number), parts in texts.items():
         line = _app.make_line(writer, number)
         text = "".join(parts[part] for part in sorted(parts))
         ending = f"\t{line.text}" if line.how == "log" else line.text
         is_same = ending in text if line.how == "odd" else text.endswith(ending)  # a traceback may stand behind it
-        if len(parts) == line.parts and not is_same:
+        is_begun = (writer, number) in begun and line.text.startswith(text)  # its process died in the middle
+        if len(parts) == line.parts and not is_same and not is_begun:
             wrong.append(f"{line.mark} is not what was logged: {text[:80]!r}")
         if len(parts) > line.parts:
             wrong.append(f"{line.mark} has {len(parts)} parts instead of {line.parts}")

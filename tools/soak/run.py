@@ -176,7 +176,7 @@ class Run:
             interrupted_at_s=self._interrupted_at_s,
             puts_unanswered=self._door.answers_lost,
             said=[line.text for line in env.cloudwatch] if self._is_small or self._is_emptied else [],
-            are_counts_whole=not self._is_emptied,
+            are_counts_whole=not (self._is_emptied or self._is_small),
         )
         books.wrong += [f"the source complains: {problem}" for problem in self._source.problems]
         return books
@@ -228,6 +228,7 @@ class Run:
         event = self._event(number)
         is_safe = "empty" not in event["acts"] and not event["starves"] and self._dropin != "call"
         is_killed = draw.random() < 0.15 and is_safe
+        event["starves"] &= not self._is_emptied
         if not is_safe:
             event["sleep_s"] = min(1.0, event["sleep_s"])
         handle: Handle = env.begin_invoke(event)
