@@ -22,7 +22,7 @@ help: ## Show this list
 OWN := $(if $(FUNCTION),--function '$(FUNCTION)' $(if $(HANDLER),--handler '$(HANDLER)') $(if $(EVENT),--event '$(EVENT)'))
 STORY := $(FAULT) $(addprefix --mode=,$(MODE))
 
-demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout, MODE=snapstart|managed|durable), or your own (FUNCTION=app.py HANDLER=handler EVENT=event.json)
+demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout|debug, MODE=snapstart|managed|durable), or your own (FUNCTION=app.py HANDLER=handler EVENT=event.json)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m $(if $(OWN),demo.own $(OWN),demo.run $(STORY))
 
 # The tests start many processes: more workers than this slow each other down. Some of what they try is a race with the

@@ -284,3 +284,16 @@ def account_of(lines: Sequence[Line], at_sumo: Sequence[dict[str, str]], stored:
         lines=lines,
         unseen=[],
     )
+
+
+@pytest.mark.timeout(180)
+def test_demo_shows_the_debug_lines_of_the_order_that_fails() -> None:
+    """And of no other: they are on the page, and count as no line that the function shows."""
+    demo = run_demo("FAULT=debug")
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
+    written, at_sumo, in_s3, _, lost = books(demo.stdout)
+    assert (at_sumo, in_s3, lost) == (written, 0, 0)
+    page = page_path("debug").read_text()
+    assert (
+        set(re.findall(r"order (\d+) pays", page)) == {"1003"} == set(re.findall(r"order (\d+) has the basket", page))
+    )

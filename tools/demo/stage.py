@@ -123,7 +123,7 @@ class Bank:
 def play(on: Stage, story: Story = ORDINARY) -> Iterator[Happening]:
     """Run a story; the last thing that happens is the account."""
     with SumoSource() as source, Bank() as bank, ScriptedServer(answer(200)) as bucket:
-        variables = _settings(source, bucket if story.has_bucket else None)
+        variables = {**_settings(source, bucket if story.has_bucket else None), **story.variables}
         with on.environment(bank, variables, story.timeout_s) as environment:
             reel = _Reel(environment, source, bucket)
             yield Next("cold start")

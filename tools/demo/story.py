@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sumo_source import ACCEPT, Fault
@@ -46,6 +46,8 @@ class Story:
     what: str
     visits: Callable[[], Iterator[Visit]]
     has_bucket: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the function, beside those of every story."""
     timeout_s: float = TIMEOUT_S
 
 
@@ -128,8 +130,22 @@ def _timeout() -> Iterator[Visit]:
     yield visit(items=3)
 
 
+def _debug() -> Iterator[Visit]:
+    visit = _visits()
+    yield visit(", the first one")
+    yield visit(items=3)
+    yield visit(", card expired: its DEBUG", payment="expired card")
+    yield visit(items=4)
+    yield visit(items=2)
+
+
 ORDINARY = Story("no fault but one crash: the runtime is killed once (SIGKILL)", _ordinary)
 FAULTS = {
+    "debug": Story(
+        "one order fails; DEBUG lines are kept for that (SUMO_DEBUG_ON_FAILURE)",
+        _debug,
+        variables={"SUMO_DEBUG_ON_FAILURE": "orders"},
+    ),
     "outage": Story("Sumo Logic answers 503 for a while; there is a failover bucket", _outage, has_bucket=True),
     "throttle": Story("Sumo Logic answers 429 three times, and asks for a second's pause", _throttle),
     "kill": Story("the runtime is killed three times (SIGKILL), once in its first invocation", _kill),

@@ -51,6 +51,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take an order: reserve its articles, have it paid, print the label of its parcel."""
     order = Order(event)
     log.info("%s order received", order.line(), extra={"order": order.number, "customer": event["customer"]})
+    log.debug("order %d has the basket %s", order.number, order.items)
     total = sum(reserve(order, article, quantity) for article, quantity in order.items)
     time.sleep(event["seconds"])  # the database's share
     pay(order, total)
@@ -70,6 +71,7 @@ def pay(order: Order, total: float) -> None:
     Raises:
         PaymentDeclined: The caller has to choose another way to pay.
     """
+    log.debug("order %d pays %.2f by %s", order.number, total, order.payment)
     if order.payment == "expired card":
         log.warning("%s the bank answers: card expired", order.line(), extra={"order": order.number})
         raise PaymentDeclined(f"order {order.number}: card expired")
