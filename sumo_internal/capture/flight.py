@@ -160,12 +160,8 @@ class Flight:
         """Hold a log record that the function does not show. Nothing is raised but what a signal handler raises."""
         if not self._is_on:
             return
-        start = ""
         try:
-            try:
-                start = self._usual_start(record)
-            except Exception as error:  # a message and arguments that do not fit, or a record that logging has not made
-                diagnostics.pass_on(error)
+            start = self._usual_start(record)
             if start:
                 self._store.append(start, record.levelno)
             else:
@@ -187,9 +183,17 @@ class Flight:
             or record.stack_info
         ):
             return ""
-        message = record.getMessage()
-        if len(message) > _MESSAGE_MAX_CHARS:
+        message: Any = record.msg
+        if type(message) is not str or len(message) > _MESSAGE_MAX_CHARS:
             return ""
+        if record.args:
+            try:
+                message %= record.args
+            except Exception as error:  # a message and arguments that do not fit
+                diagnostics.pass_on(error)
+                return ""
+            if len(message) > _MESSAGE_MAX_CHARS:
+                return ""
         stamp, request = time_text(record.created), recorder.request_id or ""
         if self._is_json:
             text = _json_text(record, stamp, quote(message), request)

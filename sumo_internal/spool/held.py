@@ -20,9 +20,11 @@ A forked child holds nothing back: the parent does not tell it how the invocatio
 
 from __future__ import annotations
 
+from _thread import get_ident
+
 from sumo_internal.spool.counters import DEBUG_FORGOTTEN, SAMPLED_OUT
 from sumo_internal.spool.folder import FolderRefusedError, unlink
-from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment
+from sumo_internal.spool.segment import COMMITTED, HEADER_BYTES, SEGMENT_BYTES, Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,6 +182,32 @@ class Debug(Beside):
 
     def append(self, start: str, level: int) -> int:
         """Put a line here, or forget it where that is not possible. Like :meth:`Spool.append`."""
+        # The turn is taken by hand where it is free, which saves each line half of its time in here.
+        owner, token, is_put = self._spool.owner, get_ident(), False
+        if self._verdict is None and self._segments and self._writer == self._spool.writer:
+            try:
+                if owner.setdefault("", token) is token:
+                    line = self._spool.numbered(start)
+                    cursors = self._segments[-1].cursors
+                    begin = cursors[COMMITTED]
+                    end = begin + len(line)
+                    if end <= self._size_bytes:
+                        self._segments[-1].map[begin:end] = line
+                        cursors[COMMITTED] = end
+                        lines, size_bytes = self._lying
+                        self._lying = (lines + 1, size_bytes + len(line))
+                        self.lines += 1
+                        is_put = True
+            finally:
+                if owner.get("") is token:
+                    del owner[""]
+        if is_put:
+            self._spool.settle_left()
+        else:
+            self._append_slowly(start)
+        return 1
+
+    def _append_slowly(self, start: str) -> None:
         put: list[bool] = []
         if self._verdict is not None:
             self._settle()
@@ -187,7 +215,6 @@ class Debug(Beside):
             self._spool.run(self._in_turn_put, start, put)
         if not put:
             self._spool.count(DEBUG_FORGOTTEN, 1, len(start))
-        return 1
 
     def _go_on(self) -> bool:
         """Go on to a new segment, or to the one with the oldest lines, which are forgotten."""

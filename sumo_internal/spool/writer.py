@@ -585,6 +585,16 @@ class Spool:
         is_lendable = len(self.segments) < LENDABLE_MAX
         return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled, is_lendable=is_lendable)
 
+    @property
+    def owner(self) -> dict[str, int]:
+        """Whose turn it is; see :class:`~sumo_internal.spool.turn.Turn`."""
+        return self._owner
+
+    def settle_left(self) -> None:
+        """Commit what was left while the caller had the turn."""
+        if self._left or self._uncounted:
+            self._settle_quietly()
+
     def numbered(self, start: str) -> bytes:
         """A line with the next id. In :meth:`run`: for lines that lie beside the spool, whose order is to be told."""
         self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
