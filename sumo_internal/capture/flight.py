@@ -156,12 +156,17 @@ class Flight:
 
     # Lines.
 
-    def hold(self, record: LogRecord) -> None:
-        """Hold a log record that the function does not show. Nothing is raised but what a signal handler raises."""
+    def hold(self, record: LogRecord, *, is_plain: bool = False) -> None:
+        """Hold a log record that the function does not show. Nothing is raised but what a signal handler raises.
+
+        Args:
+            record: The log record.
+            is_plain: It is known to have no fields, no exception and no stack.
+        """
         if not self._is_on:
             return
         try:
-            start = self._usual_start(record)
+            start = self._usual_start(record, is_plain=is_plain)
             if start:
                 self._store.append(start, record.levelno)
             else:
@@ -171,16 +176,14 @@ class Flight:
         except Exception as error:
             self._recorder.not_recorded("", error)
 
-    def _usual_start(self, record: LogRecord) -> str:
+    def _usual_start(self, record: LogRecord, *, is_plain: bool) -> str:
         """A plain record up to its closing brace; empty for any other."""
-        recorder, attributes = self._recorder, record.__dict__
+        recorder = self._recorder
         details = recorder.loggers.get(record.levelno, {}).get(record.name)
         if (
             details is None
             or not recorder.takes_short_way
-            or not usual.issuperset(attributes)
-            or record.exc_info
-            or record.stack_info
+            or not (is_plain or (usual.issuperset(record.__dict__) and not record.exc_info and not record.stack_info))
         ):
             return ""
         message: Any = record.msg
@@ -246,6 +249,7 @@ def follow(flight: Flight) -> None:
     """Have ``logging`` make the lines, and hold those that the function does not show."""
     own_level = logging.Logger.getEffectiveLevel
     level_of = flight.levels.of
+    make_record = logging.Logger.makeRecord
     source_file: Any = logging._srcfile
 
     def getEffectiveLevel(self: logging.Logger) -> int:
@@ -288,7 +292,15 @@ def follow(flight: Flight) -> None:
         record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
         if is_shown(self, level):
             self.handle(record)
-        elif not self.disabled:
+        elif self.disabled:
+            return
+        elif (
+            not (self.filters or extra or exc_info or sinfo)
+            and logging.getLogRecordFactory() is logging.LogRecord
+            and self.__class__.makeRecord is make_record
+        ):
+            flight.hold(record, is_plain=True)  # nearly always: it has what the library gives it, and nothing else
+        else:
             passed: Any = self.filter(record)
             if passed:
                 flight.hold(passed if isinstance(passed, logging.LogRecord) else record)
