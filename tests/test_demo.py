@@ -143,7 +143,7 @@ def test_unknown_fault_is_refused_in_one_line() -> None:
     assert demo.returncode == 2
     assert demo.stdout == ""
     assert demo.stderr.splitlines()[0] == (
-        "make demo: there is no FAULT=outrage; choose one of: outage, throttle, kill, timeout"
+        "make demo: there is no FAULT=outrage; choose one of: outage, throttle, kill, timeout, debug"
     )
 
 
