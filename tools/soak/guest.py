@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -96,7 +96,9 @@ def play(
             counts = counters.totals(str(env.tmp / "sumo-internal")) if layer is not None else {}
         kept = [record for request in source.requests if request.is_kept for record in request.records]
     found = {(mark[1], int(mark[2])) for record in kept for mark in MARK.finditer(str(record.get("message")))}
-    noted = {(note.name, number) for note in notes.iterdir() for number in range(int(note.read_text() or "0"))}
+    named = {f"i{number}": own for number, own in enumerate(acts)}
+    kept_notes = [note for note in notes.iterdir() if _is_promised(note.name, named)]
+    noted = {(note.name, number) for note in kept_notes for number in range(int(note.read_text() or "0"))}
     _books.append((len(noted), len(noted & found), {name: lines for name, (lines, _) in counts.items()}))
     lost = sum(lines for reason, (lines, _) in counts.items() if reason in counters.LOSSES)
     missing = sorted(noted - found)
@@ -106,6 +108,17 @@ def play(
 
 
 _books: list[tuple[int, int, dict[str, int]]] = []
+
+
+def _is_promised(writer: str, acts: Mapping[str, Sequence[str]]) -> bool:
+    """Is anything promised of a writer's lines? Not where their files are removed before anything could look at them.
+
+    That is where the function empties /tmp and its process dies in the same invocation, or where it removes what its
+    children have left in that very invocation.
+    """
+    own = acts[re.split("[-st]", writer)[0]]
+    is_child = "-" in writer
+    return "empties" not in own or (own[-1] not in ENDS and not is_child)
 
 
 def outcome(invocation: Invocation) -> str:
