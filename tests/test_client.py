@@ -501,14 +501,16 @@ def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
                     accepted.recv(65_536)
                     accepted.sendall(OK)
                     go_silent(accepted)
+                    is_silent.set()
                     is_over.wait(60)
 
-        is_over = threading.Event()
+        is_silent, is_over = threading.Event(), threading.Event()
         serving = threading.Thread(target=serve)
         serving.start()
         sender = make_sender({})
         url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         assert post(sender, url).status == 200
+        assert is_silent.wait(PATIENT_S)
         begun_s = monotonic()
         with pytest.raises(NotSentError) as error:
             post(sender, url, timeout_s=60)
