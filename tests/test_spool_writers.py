@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import mmap
 import os
 import resource
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spool_functions import ENVELOPE, drain, empty, lines, make, start
 
-from layer.interpreters import Interpreter, find
+from layer.interpreters import find
 from sumo_internal.config import read
 from sumo_internal.spool import reader as reader_module
 from sumo_internal.spool import segment as segment_module
@@ -229,64 +228,6 @@ def test_who_writes_a_backlog_takes_few_descriptors_where_python_can_do_without(
         run = [str(interpreter.executable), "-c", FAR_BEHIND, str(tmp_path / str(interpreter)), os.getcwd()]
         taken = int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
         assert taken <= (LENDABLE_MAX + 3 if interpreter.version >= (3, 13) else 30)
-
-
-FAR_BEHIND_AND_DRAINED = """
-import json, os, shutil, sys
-sys.path.insert(0, sys.argv[2])
-from sumo_internal.spool import segment
-from sumo_internal.spool.reader import SpoolReader
-from sumo_internal.spool.writer import Spool
-spool = Spool(sys.argv[1], {}, 400_000_000)
-reader = SpoolReader(spool.folder, spool)
-before = len(os.listdir("/proc/self/fd"))
-written = 0
-def write(count):
-    global written
-    for _ in range(count):
-        spool.append('{"line":%d,"x":"%s"' % (written, "x" * 450_000))
-        written += 1
-write(200)
-most = len(os.listdir("/proc/self/fd")) - before
-if sys.argv[3] == "emptied":
-    shutil.rmtree(spool.folder)
-    spool.mend()
-assert reader.acquire() and spool.pending_bytes > 200 * 450_000
-got = []
-reader.mark()
-write(20)
-for _ in range(2):
-    while taken := reader.take(1_000_000):
-        for piece in taken:
-            with piece.data() as data:
-                got += [json.loads(line)["line"] for line in bytes(data).splitlines()]
-            piece.acknowledge()
-        most = max(most, len(os.listdir("/proc/self/fd")) - before)
-    reader.release()
-    assert reader.acquire()
-    reader.mark()
-print(json.dumps([most, got, written, spool.counters.counts(), len(spool.segments)]))
-"""
-
-
-@pytest.mark.parametrize("how", ["as ever", "emptied"])
-@pytest.mark.parametrize("interpreter", find(), ids=str)
-def test_a_backlog_of_hundreds_of_megabytes_leaves_the_function_its_descriptors(
-    tmp_path: Path, interpreter: Interpreter, how: str
-) -> None:
-    """Before Python 3.13 a map has one. With more than so many segments the newest are mapped when their turn comes.
-
-    In order, each line once, whatever is written meanwhile. Where the function removes the files of these, what was in
-    them is counted.
-    """
-    command = [str(interpreter.executable), "-c", FAR_BEHIND_AND_DRAINED, str(tmp_path / "spool"), os.getcwd(), how]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    most, got, written, counts, segments = json.loads(done.stdout)
-    assert most <= 64 + 5
-    assert segments == 1
-    assert got == sorted(got) and len(set(got)) == len(got)
-    assert written - len(got) == counts.get("damaged", [0])[0]
-    assert (len(got) < written) == (how == "emptied" and interpreter.version < (3, 13))
 
 
 def test_what_is_addressed_elsewhere_is_left_alone(tmp_path: Path) -> None:

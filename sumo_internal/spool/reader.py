@@ -15,7 +15,7 @@ from errno import EMFILE, ENFILE
 
 from sumo_internal import diagnostics
 from sumo_internal.spool import partials
-from sumo_internal.spool.counters import DAMAGED, DRAINER, UNPROTECTED, is_empty
+from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
 from sumo_internal.spool.envelope import SPARED, is_addressed
 from sumo_internal.spool.folder import BESIDE, FolderRefusedError, LockFile, open_folder, start_of, writer_of
 from sumo_internal.spool.segment import (
@@ -318,18 +318,7 @@ class SpoolReader:
         return new
 
     def _own_segments(self, own: Spool) -> Iterator[tuple[Segment, bool]]:
-        mapped = sum(segment.parked is None for segment in list(own.segments))
         for segment in list(own.segments):
-            if segment.parked is not None:
-                if mapped > MAPPED_MAX:
-                    return  # the oldest first: the room of those that are delivered comes to this one
-                if not segment.wake():
-                    own.segments.remove(segment)
-                    own.count(DAMAGED, *segment.parked)
-                    continue
-                mapped += 1
-                if self._marks is not None:
-                    self._marks[segment.path] = segment.committed_offset
             is_final = segment.is_sealed  # read before the offsets: it must hold for them
             if segment.pending_bytes:
                 yield segment, False

@@ -43,9 +43,8 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 MAPPED_MAX = 64
-"""Segments of others that a drainer has mapped at a time, and of its own that a process has: before Python 3.13 each
-takes a descriptor, of which there are 1,024, and a backlog of a gigabyte has a thousand."""
-TAKES_DESCRIPTORS = sys.version_info < (3, 13)
+"""Segments of others that a drainer has mapped at a time: before Python 3.13 each takes a descriptor, of which there
+are 1,024, and a backlog of a gigabyte has a thousand."""
 
 
 def _map(descriptor: int, size_bytes: int, *, is_lendable: bool = False) -> mmap:
@@ -77,7 +76,6 @@ class Segment:
         "is_kept",
         "is_lent",
         "unprotected_offset",
-        "_parked",
         "_inode",
     )
 
@@ -95,7 +93,6 @@ class Segment:
         """The extension has it although it had a file."""
         self.unprotected_offset = HEADER_BYTES
         """Lines up to here are counted as unprotected, if the segment is not kept."""
-        self._parked: tuple[int, int] | None = None
         self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
         self.map = _map(descriptor, size_bytes, is_lendable=is_lendable)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
@@ -232,29 +229,6 @@ class Segment:
             process = 0
         return f"{self._writer.removesuffix('-p0')}-p{process}" if process else self._writer
 
-    def park(self) -> None:
-        """Give back the map, and so the descriptor, of a full segment of which nothing was sent; its file stays."""
-        lines = Slice(self, HEADER_BYTES, self.cursors[COMMITTED])
-        self._parked = lines.count(), lines.size_bytes
-        self.close()
-
-    def wake(self) -> bool:
-        """Map what was parked; False where its file is gone, and its lines with it."""
-        try:
-            segment = Segment.open(self.path)
-        except (OSError, SegmentDamagedError):
-            return False
-        if segment._inode != self._inode:
-            return False
-        self.map, self.cursors, self.envelope = segment.map, segment.cursors, segment.envelope
-        self._parked = None
-        return True
-
-    @property
-    def parked(self) -> tuple[int, int] | None:
-        """Lines and bytes that are pending in a segment that is parked; None where it is mapped."""
-        return self._parked
-
     @property
     def committed_offset(self) -> int:
         """Lines are whole and final up to here."""
@@ -272,8 +246,6 @@ class Segment:
     @property
     def pending_bytes(self) -> int:
         """Bytes committed and not acknowledged."""
-        if self._parked is not None:
-            return self._parked[1]
         return self.cursors[COMMITTED] - self.cursors[ACKNOWLEDGED]
 
     @property

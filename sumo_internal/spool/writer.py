@@ -44,13 +44,10 @@ from sumo_internal.spool.segment import (
     HEADER_BYTES,
     INFO,
     LINE_MAX_BYTES,
-    MAPPED_MAX,
     NO_ROOM,
     PROCESS,
     SEALED,
     SEGMENT_BYTES,
-    SENT,
-    TAKES_DESCRIPTORS,
     WARNING,
     Segment,
 )
@@ -525,8 +522,6 @@ class Spool:
         previous[SEALED] = 1
         if self.is_shared:
             self.share()
-        if TAKES_DESCRIPTORS and len(self.segments) > MAPPED_MAX:
-            self._park(self.segments[-2])
 
     def share(self) -> None:
         """Give the extension descriptors of the segments that it does not have, if it is there. In :meth:`run`."""
@@ -540,17 +535,6 @@ class Spool:
                     segment.is_lent = self._entrust(segment.path, descriptor)
                 finally:
                     os.close(descriptor)
-
-    def _park(self, segment: Segment) -> None:
-        """Unmap the segment that was just filled, behind so many others, until the drainer has come that far."""
-        if (
-            segment.is_in_memory
-            or segment.is_unlinked
-            or sum(each.parked is None for each in list(self.segments)) <= MAPPED_MAX
-        ):
-            return
-        if segment.cursors[SENT] == 0 and segment.acknowledged_offset == HEADER_BYTES:
-            segment.park()
 
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
