@@ -50,8 +50,9 @@ def invoke(
 
     from layer.build import unpack
 
-    version = tuple(map(int, configuration["Runtime"].removeprefix("python").split(".")))
-    runtime = next(each for each in runtimes([4]) if each.version == version)
+    minor = int(configuration["Runtime"].rpartition(".")[2])
+    # The function's Python, or the nearest that this machine has.
+    runtime = min(runtimes([4]), key=lambda each: abs(each.version[1] - minor))
     context = {name.lower(): value for name, value in headers.items()}.get("x-amz-client-context")
     with tempfile.TemporaryDirectory(prefix="invocation-") as folder:
         task, opt = Path(folder, "task"), Path(folder, "opt")
