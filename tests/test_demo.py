@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
-from demo import copies, resumes, workers
 from demo.facts import Account, ColdStart, Line, cost_rows
-from demo.run import page_path
+from demo.run import MODES, page_path
 from demo.story import FAULTS
 from markup import Document
 from model.snapshot import unavailable
@@ -147,64 +146,49 @@ def test_unknown_fault_is_refused_in_one_line() -> None:
     )
 
 
+def shown(word: str) -> tuple[Document, dict[str, int]]:
+    """Run the demo of a mode; return its page, and the page's facts, after a look at both."""
+    missing = MODES[word].missing()
+    if missing is not None:
+        pytest.skip(missing)
+    demo = run_demo(f"MODE={word}")
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    page = page_path(word)
+    document = Document(page.read_text())
+    for name, count in document.facts.items():
+        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
+    if BROWSER is not None:
+        seen = look(page, _WIDTH_PX)
+        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
+        assert seen.tip and seen.lit_up > 1
+    return document, {name: int(number) for name, number in document.facts.items()}
+
+
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(copies.newest() is None, reason=copies.NO_RUNTIME)
 def test_demo_of_snapstart_shows_copies() -> None:
     """One lane for each copy; no id has two contents. With real snapshots there are ids that all copies have."""
-    demo = run_demo("MODE=snapstart")
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    page = page_path("snapstart")
-    document = Document(page.read_text())
-    facts = {name: int(number) for name, number in document.facts.items()}
+    document, facts = shown("snapstart")
     assert (facts["lost"], facts["clashes"]) == (0, 0) and facts["written"] > 30
     assert (facts["shared"] > 0) is (unavailable() is None)
     assert [name in document.text for name in ("copy 1", "copy 3", "copy 4")] == [True, True, False]
-    for name, count in facts.items():
-        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
-    if BROWSER is not None:
-        seen = look(page, _WIDTH_PX)
-        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
-        assert seen.tip and seen.lit_up > 1
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(workers.newest() is None, reason=workers.NO_RUNTIME)
 def test_demo_of_managed_instances_shows_workers() -> None:
     """One lane for each worker, and one for the extension; requests overlap, and each line names its own."""
-    demo = run_demo("MODE=managed")
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    page = page_path("managed")
-    document = Document(page.read_text())
-    facts = {name: int(number) for name, number in document.facts.items()}
+    document, facts = shown("managed")
     assert (facts["lost"], facts["wrong"], facts["connections"]) == (0, 0, 1)
     assert facts["written"] > 30 and facts["overlap"] > 1
     assert [name in document.text for name in ("worker 1", "worker 3", "worker 4")] == [True, True, False]
-    for name, count in facts.items():
-        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
-    if BROWSER is not None:
-        seen = look(page, _WIDTH_PX)
-        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
-        assert seen.tip and seen.lit_up > 1
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.skipif(resumes.newest() is None, reason=resumes.NO_RUNTIME)
 def test_demo_of_durable_functions_shows_resumes() -> None:
     """One lane for each invocation; what a resume writes again is marked, and nothing else comes twice."""
-    demo = run_demo("MODE=durable")
-    assert demo.returncode == 0, demo.stdout + demo.stderr
-    page = page_path("durable")
-    document = Document(page.read_text())
-    facts = {name: int(number) for name, number in document.facts.items()}
+    document, facts = shown("durable")
     assert (facts["lost"], facts["twice"]) == (0, 0) and facts["repeated"] > 10
     assert facts["written"] == facts["once"] + facts["repeated"]
     assert [name in document.text for name in ("invocation 1", "invocation 5", "a resume")] == [True] * 3
-    for name, count in facts.items():
-        assert re.search(rf"^{name} +{count} ", demo.stdout, re.MULTILINE)
-    if BROWSER is not None:
-        seen = look(page, _WIDTH_PX)
-        assert (seen.errors, seen.overlaps, seen.cut_off) == ([], [], [])
-        assert seen.tip and seen.lit_up > 1
 
 
 def test_unknown_mode_is_refused_in_one_line() -> None:

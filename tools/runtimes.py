@@ -89,6 +89,12 @@ def oldest_and_newest() -> list[Runtime]:
     return [found[0], *found[-1:]] if len(found) > 1 else found
 
 
+def newest_from(oldest: tuple[int, int]) -> Runtime | None:
+    """Return the newest client on the newest interpreter; None where none is as new as what a mode of Lambda needs."""
+    found = [runtime for runtime in runtimes([max(RIC_VERSIONS)]) if runtime.version >= oldest]
+    return found[-1] if found else None
+
+
 def typical() -> Runtime:
     """Return the runtime for what need not be tried on each: the newest client on Python 3.12, or the nearest there
     is."""

@@ -17,13 +17,14 @@ from typing import Any
 
 from model import CloudWatchLine, Environment, Event
 from model.snapshot import Snapshot, unavailable
-from runtimes import Runtime, runtimes
+from runtimes import Runtime
 from sumo_rules import Record
 from sumo_source import SumoRequest, SumoSource
 
 from demo.counts import function_lines
 from demo.facts import is_line, known_as
 from demo.lanes import Block, Lane, Lives, Mark
+from demo.stage import Stage
 from demo.story import ORDINARY
 from demo.timeline import phases
 
@@ -31,8 +32,6 @@ COPIES = 3
 _VISITS = 2
 """Orders that each copy serves."""
 _MEMORY_MB = 1769
-
-NO_RUNTIME = "SnapStart needs Python 3.12 or later, and this machine has none"
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,7 @@ class Life:
         return [record for request in self.requests if request.is_kept for record in request.records]
 
 
-def newest() -> Runtime | None:
-    """Return what SnapStart would run the service on, as far as this machine has it."""
-    found = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 12)]
-    return found[-1] if found else None
-
-
-def play(runtime: Runtime, layer: Path, task_root: Path) -> tuple[Lives, list[Life]]:
+def play(runtime: Runtime, on: Stage) -> Lives:
     """Run the init once, and then copies of it; return what to show."""
     with SumoSource() as source, tempfile.TemporaryDirectory(prefix="sumo-demo-copies-") as folder:
         variables = {
@@ -68,12 +61,12 @@ def play(runtime: Runtime, layer: Path, task_root: Path) -> tuple[Lives, list[Li
             "SUMO_HTTP_ENDPOINT": source.url,
             "PAYMENT_SERVICE": "127.0.0.1:9",  # nobody pays by card here
         }
-        options: dict[str, Any] = {"layer": layer, "variables": variables, "memory_mb": _MEMORY_MB, "version": "3"}
+        options: dict[str, Any] = {"layer": on.layer, "variables": variables, "memory_mb": _MEMORY_MB, "version": "3"}
         if unavailable() is None:
-            lives = list(_restored(Path(folder), runtime, task_root, source, options))
+            lives = list(_restored(Path(folder), runtime, on.task_root, source, options))
         else:
-            lives = list(_each_by_itself(runtime, task_root, source, options))
-        return _shown(lives, source), lives
+            lives = list(_each_by_itself(runtime, on.task_root, source, options))
+        return _shown(lives, source)
 
 
 def _events() -> Iterator[Any]:

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from durable_service import OLDEST_PYTHON, SDKS, DurableService, put_sdk
+from durable_service import SDKS, DurableService, put_sdk
 from model import Environment, Invocation
-from runtimes import ROOT, Runtime, runtimes
+from runtimes import ROOT, Runtime
 from sumo_rules import Record
 from sumo_source import SumoRequest, SumoSource
 
 from demo.counts import function_lines
 from demo.facts import Line, is_line, known_as
 from demo.lanes import Block, Lane, Lives, Mark
+from demo.stage import Stage
 from demo.timeline import Phase, phases
 
 FUNCTION = ROOT / "tools/functions/durable"
@@ -32,8 +33,6 @@ PARTS: Sequence[Any] = ("wait", "child", ["retry", 1], ["step", "ship"], "wait")
 """What the execution consists of; each but a step suspends it at least once."""
 _MEMORY_MB = 1769
 _TIMEOUT_S = 20.0
-
-NO_RUNTIME = "durable functions need Python 3.11 or later, and this machine has none"
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,7 @@ class Part:
         return Counter(known_as(record["message"]) for record in self.records if record.get("replay"))
 
 
-def newest() -> Runtime | None:
-    """Return what the execution would run on, as far as this machine has it."""
-    found = [runtime for runtime in runtimes([4]) if runtime.version >= OLDEST_PYTHON]
-    return found[-1] if found else None
-
-
-def play(runtime: Runtime, layer: Path) -> Lives:
+def play(runtime: Runtime, on: Stage) -> Lives:
     """Run one execution to its end; return what to show."""
     with (
         SumoSource() as source,
@@ -79,7 +72,7 @@ def play(runtime: Runtime, layer: Path) -> Lives:
             "SUMO_FLUSH": "end",
             **service.variables,
         }
-        options: dict[str, Any] = {"layer": layer, "variables": variables, "memory_mb": _MEMORY_MB}
+        options: dict[str, Any] = {"layer": on.layer, "variables": variables, "memory_mb": _MEMORY_MB}
         with Environment(runtime, task_root, timeout_s=_TIMEOUT_S, **options) as environment:
             environment.start()
             service.serve(environment)

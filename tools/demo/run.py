@@ -15,10 +15,12 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
+from durable_service import OLDEST_PYTHON
 from model import Invocation
 from rich.console import Console, RenderableType
 from rich.json import JSON
@@ -28,7 +30,7 @@ from rich.rule import Rule
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
-from runtimes import RIC_VERSIONS, ROOT
+from runtimes import RIC_VERSIONS, ROOT, Runtime, newest_from
 from sumo_rules import Record
 
 from demo import copies, lanes, resumes, workers
@@ -72,50 +74,49 @@ def main() -> int:
     return 0 if run.account.is_well else 1
 
 
-def _show_mode(mode: str) -> int:
+@dataclass(frozen=True)
+class Mode:
+    """One of Lambda's other modes, and how it is shown."""
+
+    name: str
+    oldest_python: tuple[int, int]
+    """The oldest version that Lambda offers the mode with."""
+    doing: str
+    """What is said while it is played."""
+    play: Callable[[Runtime, Stage], lanes.Lives]
+
+    def missing(self) -> str | None:
+        """Why it cannot be shown on this machine, or None."""
+        if newest_from(self.oldest_python):
+            return None
+        major, minor = self.oldest_python
+        return f"{self.name} needs Python {major}.{minor} or later, and this machine has none"
+
+
+MODES = {
+    "snapstart": Mode("SnapStart", (3, 12), "taking a snapshot and restoring copies of it", copies.play),
+    "managed": Mode("a managed instance", (3, 13), "serving requests several at a time", workers.play),
+    "durable": Mode(
+        "a durable function", OLDEST_PYTHON, "installing AWS's SDK and runner, running an execution", resumes.play
+    ),
+}
+"""By the word by which they are asked for."""
+
+
+def _show_mode(word: str) -> int:
     """Run the demo of another of Lambda's modes, and return its exit code."""
-    if mode not in MODES:
-        print(f"make demo: there is no MODE={shlex.quote(mode)}; choose one of: {', '.join(MODES)}", file=sys.stderr)
+    mode = MODES.get(word)
+    if mode is None:
+        print(f"make demo: there is no MODE={shlex.quote(word)}; choose one of: {', '.join(MODES)}", file=sys.stderr)
         return 2
-    return MODES[mode]()
-
-
-def _show_copies() -> int:
-    """SnapStart: one snapshot and its copies."""
-    runtime = copies.newest()
+    runtime = newest_from(mode.oldest_python)
     if runtime is None:
-        print(f"make demo: {copies.NO_RUNTIME}", file=sys.stderr)
+        print(f"make demo: {mode.missing()}", file=sys.stderr)
         return 2
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    with console.status("building the layer, taking a snapshot and restoring copies of it"), stage() as on:
-        lives, _ = copies.play(runtime, on.layer, on.task_root)
-    _print_lives(console, lives, page_path("snapstart"))
-    return 0 if lives.is_well else 1
-
-
-def _show_workers() -> int:
-    """Managed Instances: one environment and its workers."""
-    runtime = workers.newest()
-    if runtime is None:
-        print(f"make demo: {workers.NO_RUNTIME}", file=sys.stderr)
-        return 2
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    with console.status("building the layer, serving requests several at a time"), stage() as on:
-        lives = workers.play(runtime, on.layer, on.task_root)
-    _print_lives(console, lives, page_path("managed"))
-    return 0 if lives.is_well else 1
-
-
-def _show_resumes() -> int:
-    """Durable functions: the invocations of one execution."""
-    runtime = resumes.newest()
-    if runtime is None:
-        print(f"make demo: {resumes.NO_RUNTIME}", file=sys.stderr)
-        return 2
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    with console.status("building the layer, installing AWS's SDK and runner, running an execution"), stage() as on:
-        lives = resumes.play(runtime, on.layer)
-    _print_lives(console, lives, page_path("durable"))
+    with console.status(f"building the layer, {mode.doing}"), stage() as on:
+        lives = mode.play(runtime, on)
+    _print_lives(console, lives, page_path(word))
     return 0 if lives.is_well else 1
 
 
@@ -138,10 +139,6 @@ def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     console.print(
         Text.assemble("\nThe same as a picture, for your browser: ", (str(_short(written)), "bold")), soft_wrap=True
     )
-
-
-MODES: dict[str, Callable[[], int]] = {"snapstart": _show_copies, "managed": _show_workers, "durable": _show_resumes}
-"""By the name under which they are asked for."""
 
 
 def _show(console: Console, status: Status, fault: str) -> Run:

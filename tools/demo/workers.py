@@ -14,16 +14,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from model import Environment, InitResult
-from runtimes import Runtime, runtimes
+from runtimes import Runtime
 from sumo_rules import Record
 from sumo_source import SumoRequest, SumoSource
 
 from demo.counts import is_layers
 from demo.lanes import Block, Lane, Lives, Mark
+from demo.stage import Stage
 from demo.story import ORDINARY
 
 WORKERS = 3
@@ -32,8 +32,6 @@ _MEMORY_MB = 2048
 """The least that a managed instance has."""
 _SHUTDOWN_S = 0.2
 """Room for it on the axis, where it took less."""
-
-NO_RUNTIME = "Managed Instances need Python 3.13 or later, and this machine has none"
 
 _LINE = re.compile(r"\b(\d{4})/(\d+)\b")
 
@@ -50,13 +48,7 @@ class Order:
     """That the function says it has written."""
 
 
-def newest() -> Runtime | None:
-    """Return what a managed instance would run the service on, as far as this machine has it."""
-    found = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 13)]
-    return found[-1] if found else None
-
-
-def play(runtime: Runtime, layer: Path, task_root: Path) -> Lives:
+def play(runtime: Runtime, on: Stage) -> Lives:
     """Have orders served, as many at a time as there are workers; return what to show."""
     with SumoSource() as source:
         variables = {
@@ -65,7 +57,13 @@ def play(runtime: Runtime, layer: Path, task_root: Path) -> Lives:
             "PAYMENT_SERVICE": "127.0.0.1:9",  # nobody pays by card here
         }
         with Environment(
-            runtime, task_root, layer=layer, variables=variables, memory_mb=_MEMORY_MB, workers=WORKERS, timeout_s=30.0
+            runtime,
+            on.task_root,
+            layer=on.layer,
+            variables=variables,
+            memory_mb=_MEMORY_MB,
+            workers=WORKERS,
+            timeout_s=30.0,
         ) as environment:
             begun_s = time.time()
             init = environment.start()
