@@ -331,23 +331,24 @@ class Extension:
             Whether it was said.
         """
         if kind == BESIDE:
-            while self._shipper.is_busy and time.time() < until_s - SHIP_RESERVE_S:
-                self._serve(until_s - SHIP_RESERVE_S)
+            self._serve_while_busy(until_s - SHIP_RESERVE_S)
         else:
             self._take_over(until_s)
         self._shipper.ask(kind, until_s)
-        say_at_s = until_s - SAY_RESERVE_S if is_last else until_s
-        while self._shipper.is_busy and time.time() < say_at_s:
-            self._serve(say_at_s)
+        self._serve_while_busy(until_s - SAY_RESERVE_S if is_last else until_s)
         is_said = False
         if is_last and self._shipper.is_busy:
             lines, size_bytes = self._shipper.left()
             is_said = lines > 0
             if is_said:
                 _say_lost(lines, size_bytes, "no answer yet at SHUTDOWN")
+        self._serve_while_busy(until_s)
+        return is_said
+
+    def _serve_while_busy(self, until_s: float) -> None:
+        """Take deliveries until the drain is done that is under way, or until then (POSIX time)."""
         while self._shipper.is_busy and time.time() < until_s:
             self._serve(until_s)
-        return is_said
 
     def _take_over(self, until_s: float) -> None:
         """Wait for a drain that was begun before the environment's end; leave a thread alone that is stuck in one."""
@@ -359,9 +360,7 @@ class Extension:
                 attempts, stuck_at_s = self._shipper.attempts, time.time() + STUCK_S
         if self._shipper.is_busy:
             self._shipper.leave()
-            left_at_s = min(time.time() + LEAVE_MAX_S, until_s)
-            while self._shipper.is_busy and time.time() < left_at_s:
-                self._serve(left_at_s)
+            self._serve_while_busy(min(time.time() + LEAVE_MAX_S, until_s))
             self._shipper.renew()
 
 
