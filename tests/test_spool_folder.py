@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 from spool_functions import _BOUND_S, ENVELOPE, drain, empty, make, small_segments, start
 
-from sumo_internal.extension.keeper import KEPT_MAX, Keeper
+from sumo_internal.extension.keeper import KEPT_MAX, WAITING_MAX, Keeper
 from sumo_internal.spool import handoff
 from sumo_internal.spool import writer as spool_module
 from sumo_internal.spool.counters import (
@@ -34,7 +36,7 @@ from sumo_internal.spool.counters import (
 from sumo_internal.spool.folder import FolderRefusedError
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.reader import SpoolReader
-from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEGMENT_BYTES, Segment
+from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEALED, SEGMENT_BYTES, Segment
 from sumo_internal.spool.writer import (
     Spool,
     has_others,
@@ -411,12 +413,46 @@ def test_the_keeper_takes_no_more_than_it_may_and_nothing_that_may_change_its_si
         for descriptor in (file.fileno(), unsealed, 0):
             assert entrust(address, "name", descriptor)
             assert keeper.segments() == []
-        for number in range(KEPT_MAX + 5):
-            Segment.create_in_memory(f"p.{number}.memory", b"{}", lambda name, fd: entrust(address, name, fd)).close()
-            keeper.look()
-        assert len(keeper.segments()) == KEPT_MAX
+
+        def send() -> bool:
+            segment = Segment.create_in_memory("p.1.memory", b"{}", lambda name, fd: entrust(address, name, fd))
+            segment.close()
+            return segment.is_kept
+
+        for number in range(KEPT_MAX + WAITING_MAX):
+            assert send()
+            if number < KEPT_MAX:
+                keeper.look()
+        assert not send() and not send()  # the sender is told, so that no line is thought safe that is not
+        assert len(keeper.segments()) == KEPT_MAX and keeper.is_full
         assert len(os.listdir("/proc/self/fd")) <= before + KEPT_MAX  # those of earlier tests may go meanwhile
+        for segment in keeper.segments():
+            segment.cursors[SEALED] = 1  # and nothing is in it: delivered
+        assert len(keeper.segments()) == WAITING_MAX
+        assert send()
         os.close(unsealed)
+
+
+def test_a_sender_that_is_stopped_before_it_has_sent_anything_holds_nothing_up(
+    tmp_path: Path, address: str, keeper: Keeper
+) -> None:
+    """A freeze, or a kill, comes at any instruction; what the others send is taken, and its own when it comes."""
+    kept = Segment.create_in_memory("p.1.memory", b"{}", lambda *_: True)
+    descriptor = os.memfd_create("p.2.memory", os.MFD_ALLOW_SEALING)
+    os.write(descriptor, kept.map[:])
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stopped, socket.socket(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET
+    ) as killed:
+        for each in (stopped, killed):
+            each.connect(address)
+        assert keeper.segments() == []
+        assert entrust(address, "p.3.memory", descriptor)
+        assert [segment.path for segment in keeper.segments()] == ["p.3.memory"]
+        killed.close()
+        socket.send_fds(stopped, [b"p.2.memory"], [descriptor])
+    assert [segment.path for segment in keeper.segments()] == ["p.3.memory", "p.2.memory"]
+    os.close(descriptor)
 
 
 def test_without_any_descriptor_lines_wait_in_memory_too(tmp_path: Path) -> None:

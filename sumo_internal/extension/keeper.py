@@ -10,7 +10,17 @@ from __future__ import annotations
 
 import os
 import sys
-from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
+from _socket import (
+    AF_UNIX,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOCK_SEQPACKET,
+    socket,
+)
 from _thread import allocate_lock
 
 TYPE_CHECKING = False
@@ -20,6 +30,9 @@ if TYPE_CHECKING:
 KEPT_MAX = 256
 """Segments that are kept at a time, each with a descriptor of 1,024: eight of each process, or the small ones of a
 hundred children."""
+WAITING_MAX = 256
+"""Segments that wait in the kernel besides, while the extension is not awake or keeps as many as it may. Whoever sends
+one more is told that it is not kept. A user may have 1,024 descriptors on their way."""
 _NAME_MAX_BYTES = 1024
 
 
@@ -35,14 +48,22 @@ class Keeper:
         Raises:
             OSError: Another process listens there. Do without.
         """
-        self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        self._socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self._socket.bind(address)
+        self._socket.listen(WAITING_MAX - 1)  # the kernel takes one more than that
+        self._connections: list[socket] = []
+        """Whose sender was stopped before it sent anything."""
         self._segments: list[Segment] = []
         self._lock = allocate_lock()
 
     def fileno(self) -> int:
         """Has something to read when there is something for :meth:`look`."""
         return self._socket.fileno()
+
+    @property
+    def is_full(self) -> bool:
+        """Is nothing taken before something that is kept was delivered?"""
+        return len(self._segments) + len(self._connections) >= KEPT_MAX
 
     def close(self) -> None:
         """Listen no more."""
@@ -52,21 +73,36 @@ class Keeper:
         """Take what has been sent, and let go of what has been delivered meanwhile."""
         with self._lock:
             self._segments = [segment for segment in self._segments if not _is_finished(segment)]
-            while True:
+            connections, self._connections = self._connections, []
+            for connection in connections:
+                self._receive(connection)
+            while not self.is_full:
                 try:
-                    name, rights, _, _ = self._socket.recvmsg(_NAME_MAX_BYTES, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+                    descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
                 except OSError:
                     return
-                for _, kind, data in rights:
-                    if kind == SCM_RIGHTS:
-                        self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
+                self._receive(socket(fileno=descriptor))
+
+    def _receive(self, connection: socket) -> None:
+        """Take the one message of a connection."""
+        try:
+            size, flags = CMSG_SPACE(4), MSG_CMSG_CLOEXEC | MSG_DONTWAIT
+            name, rights, _, _ = connection.recvmsg(_NAME_MAX_BYTES, size, flags)
+        except BlockingIOError:
+            self._connections.append(connection)
+            return
+        except OSError:
+            rights = []
+        connection.close()
+        for _, kind, data in rights:
+            if kind == SCM_RIGHTS:
+                self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
 
     def _keep(self, name: str, descriptor: int) -> None:
         from sumo_internal.spool.segment import Segment, SegmentDamagedError
 
         try:
-            if len(self._segments) < KEPT_MAX:
-                self._segments.append(Segment.mapped(name, descriptor, is_in_memory=True))
+            self._segments.append(Segment.mapped(name, descriptor, is_in_memory=True))
         except (OSError, SegmentDamagedError):
             pass  # nothing of ours
         finally:

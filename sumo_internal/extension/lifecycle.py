@@ -242,7 +242,10 @@ class Extension:
         poller = select.poll()
         poller.register(self._shipper.descriptor, select.POLLIN)
         if self._keeper is not None:
-            poller.register(self._keeper, select.POLLIN)
+            if self._keeper.is_full:
+                self._keeper.look()
+            if not self._keeper.is_full:  # else there is no end to its having something
+                poller.register(self._keeper, select.POLLIN)
         if request is not None:
             poller.register(request, select.POLLIN)
         notes = self._hearing.descriptors()

@@ -128,6 +128,7 @@ class Invocations:
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
+        self._spool.protect()  # by now the extension is up, which it need not have been during the init
         self._is_checked = CHECK_MARK in (getattr(request, "client_context", None) or "")
         if self._is_checked:
             self._shipper.begin_check(request.invoke_id)

@@ -330,6 +330,7 @@ class Shipper:
 
     def _ship(self, *, is_everything_due: bool) -> None:
         """Drain if a thread has asked for it, if lines have become old, or if others have left something."""
+        self._spool.protect()  # before a request that may take long
         is_due = is_everything_due and self._spool.pending_bytes > 0
         begun_s = time.time()  # the wall clock, which goes on in a freeze: so long the lines were on their way
         is_stopped = self._stop_at_s <= begun_s

@@ -14,8 +14,9 @@ On Managed Instances a worker rings when it has written much (:func:`ring`), whi
 third abstract socket. Where none is heard, the extension ships by age all the same.
 
 Where a segment can have no file, the function's process sends a descriptor of its memory to the extension's socket
-(:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. The kernel keeps a sent descriptor until
-the extension takes it: the extension need not be awake, and the sender may be dead by then.
+(:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. Each descriptor goes through a connection
+of its own, because the kernel keeps hundreds of connections for a process that accepts none, but only ten datagrams.
+The extension need not be awake, and the sender may be dead by the time the extension takes the descriptor.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _socket import AF_UNIX, MSG_DONTWAIT, SCM_RIGHTS, SO_SNDTIMEO, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, socket
+from _socket import (
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+)
 
 from sumo_internal.spool.folder import read_file, write_file
 
@@ -34,9 +45,6 @@ if TYPE_CHECKING:
     process is a copy, restored from a snapshot."""
 
 _FUNCTION, _TIMED_OUT = "function.json", "timed-out"
-_SEND_MAX = (0).to_bytes(8, sys.byteorder) + (5_000).to_bytes(8, sys.byteorder)
-"""``struct timeval``, 5 ms: for the extension to take what waits in its socket, where the kernel keeps no more than ten
-messages. A function that forks a hundred children sends more than that."""
 NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
 _presence = -1
@@ -144,7 +152,7 @@ def made_up_stream(version: str) -> str:
 
 
 def entrust(address: str, name: str, descriptor: int) -> bool:
-    """Send a descriptor of a segment in memory to the extension.
+    """Send a descriptor of a segment in memory to the extension; never waits.
 
     Args:
         address: As :func:`sumo_internal.config.keeper_address` has it.
@@ -152,17 +160,16 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
         descriptor: Stays the caller's.
 
     Returns:
-        Whether the extension has it, or will have it when it looks. If not, there is no extension, or it has too many
-        to look at and has taken none for some milliseconds.
+        Whether the extension has it, or will have it when it looks. If not, there is no extension (yet), it keeps as
+        much as it may, or this process has no descriptor left. Try again later.
     """
     if not address:
         return False
     try:
-        sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        sender = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)
         try:
-            rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
-            sender.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _SEND_MAX)
-            sender.sendmsg([name.encode()], [rights], 0, address)
+            sender.connect(address)
+            sender.sendmsg([name.encode()], [(SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))])
         finally:
             sender.close()
     except OSError:

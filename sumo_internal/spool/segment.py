@@ -48,7 +48,7 @@ are 1,024, and a backlog of a gigabyte has a thousand."""
 
 
 def _map(descriptor: int, size_bytes: int, *, is_lendable: bool = False) -> mmap:
-    """Map a file. An open descriptor is the price of :meth:`Segment.lend`; before Python 3.13 every map pays it."""
+    """Map a file. An open descriptor is the price of :func:`nameless`; before Python 3.13 every map pays it."""
     if sys.version_info >= (3, 13) and descriptor >= 0 and not is_lendable:
         return mmap(descriptor, size_bytes, trackfd=False)
     return mmap(descriptor, size_bytes)
@@ -76,7 +76,7 @@ class Segment:
         "is_kept",
         "is_lent",
         "unprotected_offset",
-        "_inode",
+        "place",
     )
 
     def __init__(
@@ -93,7 +93,8 @@ class Segment:
         """The extension has it although it had a file."""
         self.unprotected_offset = HEADER_BYTES
         """Lines up to here are counted as unprotected, if the segment is not kept."""
-        self._inode = -1 if is_in_memory else os.fstat(descriptor).st_ino
+        self.place = _place(descriptor)
+        """Device and inode, by which :func:`nameless` finds its descriptor."""
         self.map = _map(descriptor, size_bytes, is_lendable=is_lendable)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
         size = int.from_bytes(self.map[ENVELOPE_OFFSET : ENVELOPE_OFFSET + 4], "little")
@@ -113,7 +114,7 @@ class Segment:
             size_bytes: Its size; :data:`SEGMENT_BYTES` where it is 0.
             is_filled: Write all of it once. That takes 0.2 ms, and saves each line to come a tenth of its cost: the
                 first store into a page whose block is only reserved takes 2 µs.
-            is_lendable: Keep a descriptor, for :meth:`lend`.
+            is_lendable: Keep a descriptor, for :func:`nameless`.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
@@ -151,29 +152,37 @@ class Segment:
         Raises:
             OSError: There is no memory.
         """
-        segment = None
         try:
-            descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            try:
-                os.posix_fallocate(descriptor, 0, size_bytes)
-                fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-                segment = cls(path, descriptor, size_bytes, is_in_memory=True)
-                segment._begin(envelope)
-                segment.is_kept = entrust(path, descriptor)
-            finally:
-                os.close(descriptor)
+            return cls._create_memfd(path, envelope, entrust, size_bytes)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise
-            # No descriptor is left: a map that has none is this process's alone, and its forked children's.
-        if segment is None:
-            segment = cls(path, -1, size_bytes, is_in_memory=True)
-            segment._begin(envelope)
-            segment.is_kept = False
+        # No descriptor is left: a map that has none is this process's alone, and its forked children's.
+        segment = cls(path, -1, size_bytes, is_in_memory=True)
+        segment._begin(envelope)
+        segment.is_kept = False
+        return segment
+
+    @classmethod
+    def _create_memfd(
+        cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool], size_bytes: int
+    ) -> Segment:
+        descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            os.pwrite(descriptor, _header(envelope, size_bytes), 0)
+            segment = cls(path, descriptor, size_bytes, is_in_memory=True)
+            if not entrust(path, descriptor):
+                segment.close()
+                segment = cls(path, descriptor, size_bytes, is_in_memory=True, is_lendable=True)
+                segment.is_kept = False
+        finally:
+            os.close(descriptor)
         return segment
 
     def _begin(self, envelope: bytes) -> None:
-        """Write the header of a segment in memory."""
+        """Write the header of a segment that has no descriptor."""
         header = _header(envelope, self.size_bytes)
         self.map[: len(header)] = header
         self.envelope = envelope
@@ -184,7 +193,7 @@ class Segment:
 
         Args:
             path: Its path.
-            is_lendable: Keep a descriptor, for :meth:`lend`.
+            is_lendable: Keep a descriptor, for :func:`nameless`.
 
         Raises:
             SegmentDamagedError: It is not one of ours, or not of this version. Set it aside.
@@ -255,7 +264,14 @@ class Segment:
     @property
     def is_unlinked(self) -> bool:
         """Has a function that empties /tmp, or the drainer, removed the file under us?"""
-        return not self.is_in_memory and not is_at(self.path, self._inode)
+        return not self.is_in_memory and not is_at(self.path, self.place[1])
+
+    @property
+    def is_alone(self) -> bool:
+        """Would no process find it if those that have it mapped were killed?"""
+        if self.map.closed:
+            return False  # it is delivered
+        return not self.is_kept if self.is_in_memory else not self.is_lent and self.is_unlinked
 
     def take(self, limit_bytes: int, *, end: int | None = None, is_verified: bool = False) -> Slice | None:
         """Take the oldest lines that are not acknowledged: at least one, else as many as fit the limit.
@@ -298,23 +314,6 @@ class Segment:
         if not self.is_in_memory and not is_unlinked:
             unlink(self.path)
         self.close()
-
-    def lend(self, entrust: Callable[[str, int], bool]) -> bool:
-        """Give the map's own descriptor of a removed file, found in /proc, to a process that keeps it.
-
-        Returns whether it keeps it; False also where the segment is not lendable.
-        """
-        try:
-            for name in os.listdir("/proc/self/fd"):
-                try:
-                    status = os.stat(f"/proc/self/fd/{name}")
-                except OSError:
-                    continue
-                if status.st_ino == self._inode and status.st_nlink == 0:
-                    return entrust(self.path, int(name))
-        except OSError:
-            pass
-        return False
 
     def save(self, folder: str) -> tuple[int, int]:
         """Make a file of what has none, when no process writes to it any more and none drains it.
@@ -389,6 +388,28 @@ class Slice:
         """These lines are delivered now (or dropped, and counted): they are not taken again."""
         cursors = self.segment.cursors
         cursors[ACKNOWLEDGED] = max(cursors[ACKNOWLEDGED], self.end)  # another thread may have taken over from this one
+
+
+def nameless() -> dict[tuple[int, int], int]:
+    """By device and inode: descriptors of this process's, of memory and of removed files, those of maps among them."""
+    found = {}
+    try:
+        for name in os.listdir("/proc/self/fd"):
+            try:
+                status = os.stat(f"/proc/self/fd/{name}")
+            except OSError:
+                continue
+            if status.st_nlink == 0:
+                found[status.st_dev, status.st_ino] = int(name)
+    except OSError:
+        pass
+    return found
+
+
+def _place(descriptor: int) -> tuple[int, int]:
+    """Device and inode of an open file; -1 where there is none."""
+    status = os.fstat(descriptor) if descriptor >= 0 else None
+    return (-1, -1) if status is None else (status.st_dev, status.st_ino)
 
 
 def _header(envelope: bytes, size_bytes: int) -> bytes:

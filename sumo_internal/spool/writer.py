@@ -50,6 +50,7 @@ from sumo_internal.spool.segment import (
     SEGMENT_BYTES,
     WARNING,
     Segment,
+    nameless,
 )
 from sumo_internal.spool.turn import Turn
 
@@ -420,6 +421,7 @@ class Spool:
         taken_bytes = sum(segment.size_bytes for segment in list(self.segments) if segment.is_in_memory)
         if taken_bytes + new_bytes > self._memory_max_bytes:
             return False
+        self._protect()
         self._segment_number = number = self._segment_number + 1
         try:
             path = f"{self.folder}/{self.writer}.{number:06d}.memory"
@@ -650,6 +652,7 @@ class Spool:
 
     def _mend(self) -> None:
         self._hold_others()
+        self._protect()
         self._count_unprotected()
         if self._map is not None and self.segments[-1].is_in_memory:
             try:
@@ -658,10 +661,7 @@ class Spool:
                 return  # as it was
         if self.is_shared:
             self.share()
-        is_taken = True  # if not, nothing more is now: each try may take milliseconds
-        for segment in [*self.segments, *self.others]:
-            if not segment.is_lent and segment.is_unlinked and not segment.map.closed:
-                is_taken = segment.is_lent = segment.is_kept = is_taken and segment.lend(self._entrust)
+        self._protect()
         self._count_unprotected()
         is_removed = self._map is not None and self.segments[-1].is_unlinked
         if is_removed:
@@ -672,6 +672,25 @@ class Spool:
         if is_removed or not self.counters.is_kept:
             open_folder(self.folder)
             self.counters.keep()
+
+    def protect(self) -> None:
+        """Give the extension what it could not have before: it was not up yet, or kept as much as it may."""
+        if self._keeper and any(not segment.is_kept for segment in [*self.segments, *self.others]):
+            self.run(self._protect)
+
+    def _protect(self) -> None:
+        """Give the extension every segment that no process would find if this one were killed."""
+        alone = [segment for segment in [*self.segments, *self.others] if segment.is_alone]
+        if not alone:
+            return
+        descriptors, is_taken = nameless(), True  # where one is not taken, nothing more is now
+        for segment in alone:
+            if segment.place in descriptors:
+                is_taken = is_taken and self._entrust(segment.path, descriptors[segment.place])
+                segment.is_kept = is_taken
+                segment.is_lent = is_taken and not segment.is_in_memory
+            else:
+                segment.is_kept = False
 
     def _count_unprotected(self) -> None:
         """Count what a kill would lose from now on: the count is in a file, and survives it."""
@@ -719,6 +738,7 @@ class Spool:
     def begin_fork(self) -> None:
         """A child is about to be forked by this thread."""
         self._prepared.pop(get_ident(), None)
+        self.protect()
         if not self._is_child and self._memory_max_bytes and self.is_short_of_room():
             from sumo_internal.spool import others
 

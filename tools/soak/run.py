@@ -13,9 +13,8 @@ code is 1 if a line is missing that no counter has, if one was changed on its wa
 as sent again or was under way when an answer did not come, or if the source has something to complain about.
 
 What is promised nowhere is not tried: a kill in the very invocation in which /tmp was emptied or no descriptor was
-left, or of a process whose lines Lambda alone has; and a function without a descriptor while /tmp is full. Nor are
-counts looked for that the function itself has removed: where /tmp is emptied, nothing happens that would have to be
-counted.
+left, or of a process whose lines Lambda alone has. Nor are counts looked for that the function itself has removed: where
+/tmp is emptied, nothing happens that would have to be counted.
 """
 
 from __future__ import annotations
@@ -229,7 +228,6 @@ class Run:
         event = self._event(number)
         is_safe = "empty" not in event["acts"] and not event["starves"] and self._dropin != "call"
         is_killed = draw.random() < 0.15 and is_safe
-        event["starves"] &= not (self._is_emptied or self._is_small)
         if not is_safe:
             event["sleep_s"] = min(1.0, event["sleep_s"])
         handle: Handle = env.begin_invoke(event)
@@ -265,7 +263,7 @@ class Run:
             "forks": draw.choice((0, 0, 0, 1, 2)),
             "crowd": draw.randint(20, 150) if draw.random() < 0.1 else 0,
             "is_queue": draw.random() < 0.5,
-            "starves": draw.random() < 0.1,
+            "starves": draw.random() < 0.1 and not self._is_emptied,
             "leaves_text": draw.random() < 0.3 and not self._dropin,
             "frees": draw.random() < 0.5,
             "sleep_s": draw.choice((0, 0, 0.05, 0.3, 0.8)) if draw.random() < 0.95 else 60.0,
