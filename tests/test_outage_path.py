@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import threading
@@ -14,7 +15,7 @@ import pytest
 from faulty_http import End
 from model import Environment
 from runtimes import typical
-from sumo_source import HANG, Fault, Point, SumoSource
+from sumo_source import ACCEPT, HANG, Fault, Point, SumoSource
 
 from sumo_internal.net.connection import BODY_MAX_S
 from sumo_internal.spool import counters
@@ -392,3 +393,37 @@ def test_lines_that_nobody_keeps_hold_their_invocation(source: SumoSource, layer
         said = [line.text for line in env.cloudwatch if "sumo-internal" in line.text]
     assert sum("no extension keeps it" in text for text in said) == 1
     assert [text for text in texts(source) if text[:1] == "<"] == ["<0>", "<1>", "<2>"]
+
+
+@needs_small_tmp
+def test_children_of_a_full_disk_are_kept_by_an_extension_that_does_not_run(
+    source: SumoSource, layer_folder: Path
+) -> None:
+    """A busy machine lets the extension run seldom, here not at all: a timeout's SIGKILL still loses no child's line.
+
+    The extension had the memory of ten children, and of as many more as it looked for in time.
+    """
+    source.default = Fault(503)
+    options = {"isolated": True, "tmp_size_mb": 4}
+    with environment(source, layer_folder, options, SUMO_FLUSH="next") as env:
+        env.start()
+        fill(env.tmp)
+        extension = _extension(env)
+        os.kill(extension, signal.SIGSTOP)
+        children = [{"fork": f"<{number}>"} for number in range(60)]
+        handle = env.begin_invoke({"steps": [*children, {"log": "forked"}, {"sleep": 60}]})
+        env.wait_for_line("forked")
+        env.kill_runtime(signal.SIGKILL)
+        source.default = ACCEPT
+        os.kill(extension, signal.SIGCONT)
+        handle.finish()
+        env.shutdown()
+
+    assert {f"<{number}>" for number in range(60)} <= set(texts(source))
+
+
+def _extension(env: Environment) -> int:
+    """The number of the extension's process."""
+    others = [pid for pid in env.pids() if pid != env.runtime_pid]
+    (found,) = [pid for pid in others if b"sumo-internal-extension" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found

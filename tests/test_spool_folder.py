@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from spool_functions import _BOUND_S, ENVELOPE, drain, empty, make, small_segments, start
 
+from layer.interpreters import Interpreter, find
 from sumo_internal.extension.keeper import KEPT_MAX, WAITING_MAX, Keeper
 from sumo_internal.spool import handoff
 from sumo_internal.spool import writer as spool_module
@@ -33,7 +34,7 @@ from sumo_internal.spool.counters import (
     set_reported,
     totals,
 )
-from sumo_internal.spool.folder import FolderRefusedError
+from sumo_internal.spool.folder import SPARE_DESCRIPTORS, FolderRefusedError, SpareDescriptors
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEALED, SEGMENT_BYTES, Segment
@@ -473,6 +474,79 @@ def test_without_any_descriptor_lines_wait_in_memory_too(tmp_path: Path) -> None
     command = [sys.executable, "-c", code, os.getcwd(), str(tmp_path / "spool")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"2 {NO_FILE}\n"
+
+
+STARVED = """
+import os, resource, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[2], {}, 64_000_000, memory_max_bytes=8_000_000, keeper="\\0" + sys.argv[3][1:])
+spool.check_folder()
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+taken = []
+try:
+    while True: taken.append(os.dup(0))
+except OSError: pass
+for number in range(7000): spool.append('{"line":"%04d %s"' % (number, "x" * 1000))
+child = os.fork()
+if child == 0:
+    spool.append('{"line":"child"')
+    os._exit(0)
+os.waitpid(child, 0)
+assert not spool.is_unprotected
+spool.check_folder()
+assert not spool.counters.counts(), spool.counters.counts()
+try:
+    os.dup(0)
+except OSError:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("where", ["in files", "in memory"])
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_a_function_that_has_used_up_its_descriptors_loses_nothing(
+    tmp_path: Path, address: str, keeper: Keeper, interpreter: Interpreter, where: str
+) -> None:
+    """Some are set aside for files, and where there is no room for any, for memory that the extension keeps.
+
+    Else what it wrote was in its own memory alone, and gone with a kill in the same invocation, uncounted.
+    """
+    folder = tmp_path / "spool"
+    if where == "in memory":
+        folder.write_text("a file is in the folder's place")
+    command = [str(interpreter.executable), "-c", STARVED, os.getcwd(), str(folder), address.replace("\0", "@")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    got = drain(SpoolReader(str(folder), keeper=keeper))
+    assert sorted(got) == [*(f"{number:04d} {'x' * 1000}" for number in range(7000)), "child"]
+
+
+def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_closed(tmp_path: Path) -> None:
+    """A function that closes all descriptors gets the numbers of ours for its own files."""
+    folder = "/proc/self/fd"
+
+    def spare() -> set[int]:
+        names = [name for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}")]
+        return {int(name) for name in names if "memfd:spare" in os.readlink(f"{folder}/{name}")}
+
+    others = spare()
+    spares = SpareDescriptors()
+    assert spares.take() and spares.take()
+    mine = sorted(spare() - others)
+    assert len(mine) == SPARE_DESCRIPTORS
+    with spares:
+        assert not any(os.path.exists(f"{folder}/{descriptor}") for descriptor in mine)
+    theirs = os.open("/dev/null", os.O_RDONLY)
+    for descriptor in mine[:3]:
+        os.dup2(theirs, descriptor)
+    os.close(mine[3])
+    del spares
+    for descriptor in mine[:3]:
+        os.close(descriptor)
+    os.close(theirs)
+    assert not any(os.path.exists(f"{folder}/{descriptor}") for descriptor in mine)
 
 
 def test_the_extension_keeps_what_was_removed_under_a_process(tmp_path: Path, address: str, keeper: Keeper) -> None:

@@ -26,6 +26,11 @@ BESIDE = ("held", "unended", "debug")
 """Ends of the names of segments that are not the spool's unless their writer dies (:mod:`sumo_internal.spool.held`)."""
 
 
+SPARE_DESCRIPTORS = 10
+"""Set aside in each process: before Python 3.13 eight segments in memory keep one each, and making one takes two
+besides."""
+
+
 class FolderRefusedError(Exception):
     """The spool's folder cannot be trusted or made. Ship nothing through it; say why."""
 
@@ -105,6 +110,65 @@ def close_locks() -> None:
 
 # A child would share them, and keep what a dead parent has locked.
 os.register_at_fork(after_in_child=close_locks)
+
+
+class SpareDescriptors:
+    """Descriptors that are set aside, for files and memory of ours when the function has used up all others.
+
+    Used as a context: inside it they are free, if no other thread is faster. Each is a copy of one descriptor of memory
+    that no other code has: so one that the function has closed, and whose number is now another file's, is told from
+    ours.
+    """
+
+    __slots__ = ("_descriptors", "_place")
+
+    def __init__(self) -> None:
+        self._descriptors: list[int] = []
+        self._place = (-1, -1)
+
+    def take(self) -> bool:
+        """Set aside what is missing; returns whether there is another one for whoever needs it."""
+        try:
+            if not self._descriptors:
+                first = os.memfd_create("spare")
+                self._descriptors.append(first)
+                self._place = place_of(first)
+            while len(self._descriptors) < SPARE_DESCRIPTORS:
+                self._descriptors.append(os.dup(self._descriptors[0]))
+            os.close(os.dup(self._descriptors[0]))
+        except (OSError, IndexError):  # all are used up; or another thread has just given these free
+            return False
+        return True
+
+    def __enter__(self) -> None:
+        self._close()
+
+    def __exit__(self, *error: object) -> None:
+        if self._place != (-1, -1):
+            self.take()
+
+    def _close(
+        self, fstat: Callable[[int], os.stat_result] = os.fstat, close: Callable[[int], None] = os.close
+    ) -> None:
+        descriptors, self._descriptors = self._descriptors, []
+        for descriptor in descriptors:
+            try:
+                status = fstat(descriptor)
+                if (status.st_dev, status.st_ino) == self._place:
+                    close(descriptor)
+            except OSError:
+                pass  # the function has closed it
+
+    __del__ = _close
+
+
+def place_of(descriptor: int) -> tuple[int, int]:
+    """Device and inode of an open file; -1 where there is none."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybodys: bool = False) -> int:

@@ -12,7 +12,7 @@ import stat
 import sys
 from mmap import MADV_REMOVE, mmap
 
-from sumo_internal.spool.folder import FolderRefusedError, is_at, open_file, open_folder, unlink
+from sumo_internal.spool.folder import FolderRefusedError, is_at, open_file, open_folder, place_of, unlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Segment:
         """The extension has it although it had a file."""
         self.unprotected_offset = HEADER_BYTES
         """Lines up to here are counted as unprotected, if the segment is not kept."""
-        self.place = _place(descriptor)
+        self.place = place_of(descriptor)
         """Device and inode, by which :func:`nameless` finds its descriptor."""
         self.map = _map(descriptor, size_bytes, is_lendable=is_lendable)
         self.cursors = memoryview(self.map)[:ENVELOPE_OFFSET].cast("Q")
@@ -404,12 +404,6 @@ def nameless() -> dict[tuple[int, int], int]:
     except OSError:
         pass
     return found
-
-
-def _place(descriptor: int) -> tuple[int, int]:
-    """Device and inode of an open file; -1 where there is none."""
-    status = os.fstat(descriptor) if descriptor >= 0 else None
-    return (-1, -1) if status is None else (status.st_dev, status.st_ino)
 
 
 def _header(envelope: bytes, size_bytes: int) -> bytes:

@@ -28,6 +28,7 @@ from sumo_internal.spool.envelope import DESTINATION, is_addressed
 from sumo_internal.spool.folder import (
     FolderRefusedError,
     LockFile,
+    SpareDescriptors,
     close_locks,
     open_file,
     open_folder,
@@ -163,6 +164,7 @@ class Spool:
         self._keeper = keeper
         self.destination = envelope.get(DESTINATION, "")
         self._envelope = _packed(envelope)
+        self._spares = SpareDescriptors()
         self._problem = f"no file can be made in {folder}"
         self._is_folder_refused = False
         try:
@@ -399,10 +401,20 @@ class Spool:
         now_s = time.monotonic()
         if now_s < self._retry_at_s and not (is_urgent and self._is_reserve_left):
             return self._refuse(self._refusal, size_bytes)
+        with self._spares:
+            reason = self._roll_somewhere(is_urgent, size_bytes)
+        if not reason:
+            return True
+        if reason is not SPOOL_FULL:
+            self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, reason, False
+        return self._refuse(reason, size_bytes)
+
+    def _roll_somewhere(self, is_urgent: bool, size_bytes: int) -> str:
+        """Go on to a new segment with room for a line, in a file or in memory; return why there is none."""
         reason = NO_FILE
         for _ in range(_ROLL_ATTEMPTS_MAX):
             try:
-                return self._roll(is_urgent, size_bytes) or self._refuse(SPOOL_FULL, size_bytes)
+                return "" if self._roll(is_urgent, size_bytes) else SPOOL_FULL
             except FileNotFoundError:
                 continue  # the function is just emptying /tmp
             except FolderRefusedError:
@@ -410,10 +422,7 @@ class Spool:
             except OSError as error:
                 reason = DISK_FULL if error.errno in NO_ROOM else NO_FILE
                 break
-        if self._roll_in_memory(size_bytes):
-            return True
-        self._retry_at_s, self._refusal, self._is_reserve_left = now_s + _RETRY_AFTER_S, reason, False
-        return self._refuse(reason, size_bytes)
+        return "" if self._roll_in_memory(size_bytes) else reason
 
     def _roll_in_memory(self, size_bytes: int) -> bool:
         """Go on to a new segment without a file, within the bound. Returns whether there is one."""
@@ -541,7 +550,8 @@ class Spool:
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
         if time.monotonic() >= self._retry_at_s:
-            self.run(self._begin_segment)
+            with self._spares:
+                self.run(self._begin_segment)
 
     def _begin_segment(self) -> None:
         try:
@@ -651,6 +661,13 @@ class Spool:
             diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
     def _mend(self) -> None:
+        if self._spares.take():
+            self._mend_files()
+        else:
+            with self._spares:
+                self._mend_files()
+
+    def _mend_files(self) -> None:
         self._hold_others()
         self._protect()
         self._count_unprotected()
@@ -676,7 +693,8 @@ class Spool:
     def protect(self) -> None:
         """Give the extension what it could not have before: it was not up yet, or kept as much as it may."""
         if self._keeper and any(not segment.is_kept for segment in [*self.segments, *self.others]):
-            self.run(self._protect)
+            with self._spares:
+                self.run(self._protect)
 
     def _protect(self) -> None:
         """Give the extension every segment that no process would find if this one were killed."""
@@ -747,7 +765,8 @@ class Spool:
             self.others = others.unfinished(self.others)
             identity = os.urandom(6).hex()
             path = f"{self.folder}/{identity}-p0.000001.memory"
-            segment = others.prepare(self.others, path, self._envelope, self._entrust, self._memory_max_bytes)
+            with self._spares:
+                segment = others.prepare(self.others, path, self._envelope, self._entrust, self._memory_max_bytes)
             self._prepared[get_ident()] = segment, identity, self._shared_counts.next_place()
 
     def end_fork(self, *, is_child: bool) -> None:
