@@ -497,6 +497,13 @@ class Config:
         "auto",
         "Where the function's lines are taken from: in its process, or from Lambda's Telemetry API.",
     )
+    has_programs: bool = _setting(
+        "SUMO_CHILDREN",
+        _bool,
+        False,
+        "Other programs in Python that the function starts (subprocess) are heard too, where they inherit PYTHONPATH "
+        "and write to the function's own stdout or stderr. Children of fork and multiprocessing always are.",
+    )
     is_enhanced: bool = _setting(
         "SUMO_ENHANCE_JSON_LOGS",
         _bool,

@@ -27,7 +27,8 @@ def set_up() -> None:
     with diagnostics.guard("setting up"):
         from sumo_internal import wiring
 
-        wiring.install()
+        if not wiring.install_program():
+            wiring.install()
     gc.enable()
 
 

@@ -59,6 +59,8 @@ def install() -> None:
         return
     parts = recorder, _, _ = _assemble(config)
     _listen(recorder)
+    if config.has_programs:
+        children.follow_programs(recorder, streams.places())
 
     def patch(bootstrap: Any) -> None:
         runtime_client.capture(bootstrap, recorder, recorder.make_sink)
@@ -68,20 +70,38 @@ def install() -> None:
     imports.seal()
 
 
-def install_child(state: tuple[Any, ...]) -> None:
+def install_program() -> bool:
+    """Listen to a program that the function has started (SUMO_CHILDREN); False where this is none."""
+    told = children.parent()
+    if told is None:
+        return False
+    state, places = told
+    own = streams.places()
+    if any(place in places for place in own):
+        install_child(state, places)
+    return True
+
+
+def install_child(state: tuple[Any, ...], places: list[list[int]] | None = None) -> None:
     """Listen to everything that a child writes, and leave it to its parent to ship that.
 
     Args:
         state: The parent's recorder's.
+        places: Where the function's streams lead, of a program that may have others.
     """
     global _is_wrapped
+    if _recorder is not None:  # one of multiprocessing's, and a program as well
+        _recorder.adopt(state)
+        return
     _is_wrapped = True
     config = _read_config(is_child=True)
     if config is None or not _is_heard(config):
         return
     recorder = _make_recorder(config, os.environ, is_child=True)
     recorder.adopt(state)
-    _listen(recorder)
+    _listen(recorder, places)
+    if config.has_programs:
+        children.follow_programs(recorder, places or streams.places())
     error_reports.follow_errors(recorder)
     import atexit
 
@@ -98,9 +118,9 @@ def install_child(state: tuple[Any, ...]) -> None:
     imports.seal()
 
 
-def _listen(recorder: Recorder) -> None:
+def _listen(recorder: Recorder, places: list[list[int]] | None = None) -> None:
     listener = _pipeline.hearing(recorder.written) if _pipeline else recorder.written
-    streams.listen(listener, recorder.make_stream)
+    streams.listen(listener, recorder.make_stream, places)
     note_records()
     children.follow(recorder)
 
@@ -124,6 +144,8 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     config = _read_config()
     if config is None or not _is_heard(config):
         return None
+    if config.has_programs:
+        diagnostics.say_once("warn", "SUMO_CHILDREN is not heeded: it needs the wrapper")
     parts = recorder, followed, shipper = _assemble(config, processors)
     if runtime_client.BOOTSTRAP in sys.modules:
         _follow(sys.modules[runtime_client.BOOTSTRAP], config, *parts)

@@ -34,6 +34,7 @@ ROWS = {
     "forks at any instant, and the children import": WELL + "; every child ends",
     "forks with warnings on": "no warning of our threads; of its own as without the layer",
     "starts children by `spawn`, `forkserver`, `fork`": WELL + ", the children's too",
+    "starts Python programs by `subprocess`, with `SUMO_CHILDREN=true`": WELL[WELL.index("every") :] + ", the programs' too",
 }
 """What is tried here, and what follows, as the page says it."""
 
@@ -406,3 +407,68 @@ def test_children_that_multiprocessing_starts_are_heard(
     got = {record["message"].rpartition("\t")[2]: record["requestID"] for record in records}
     assert len(records) == len(got)
     assert got == {text: ids[text.split()[-2]] for text in texts} | {f"parent {n}": ids[n] for n in ids}
+
+
+PROGRAMS = """
+import json, multiprocessing, os, signal, subprocess
+PROGRAM = '''
+import logging, os, signal, subprocess, sys
+n = sys.argv[1]
+if sys.argv[2:] == ["again"]:
+    print("grandchild", n)
+    sys.exit()
+logging.basicConfig(level="INFO")
+print("printed", n)
+logging.info("logged %s", n)
+subprocess.run([sys.executable, __file__, n, "again"], check=True)
+sys.stderr.write("without an end " + n)
+sys.stderr.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+'''
+open("/tmp/program.py", "w").write(PROGRAM)
+def work(n):
+    print("spawned", n)
+def handler(event, context):
+    n = str(event["n"])
+    print("parent", n)
+    command = [sys.executable, "/tmp/program.py", n]
+    ended = subprocess.run(command).returncode
+    taken = subprocess.run([*command, "again"], capture_output=True, text=True).stdout
+    print("taken: " + taken.strip())
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([sys.executable, "-c", "print('unheard')"], env=bare, check=True)
+    child = multiprocessing.get_context("spawn").Process(target=work, args=(n,))
+    child.start()
+    child.join()
+    return [ended, "PYTHONPATH" in os.environ and "sumo" in os.environ["PYTHONPATH"], sys.path]
+"""
+
+
+@each_python
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_other_programs_in_python_are_heard_where_a_setting_asks_for_it(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, is_asked_for: bool
+) -> None:
+    """Each line once, with the request in which the program was started, and the last words before a SIGKILL.
+
+    What a program writes to a pipe reaches CloudWatch when the function writes it. Without the setting (the default)
+    such programs, and the function's environment, are as without us.
+    """
+    variables = {"SUMO_CHILDREN": "true"} if is_asked_for else {}
+    with environment(runtime, layer_folder, source, tmp_path, BEGIN + PROGRAMS, variables=variables) as env:
+        assert env.start().error is None
+        invocations = [env.invoke({"n": n}) for n in (0, 1)]
+        env.shutdown()
+    for invocation in invocations:
+        ended, is_seen, path = invocation.payload
+        assert (ended, is_seen) == (-9, is_asked_for)
+        assert not [entry for entry in path if "sumo" in entry]
+    kinds = ["parent", "taken: grandchild", "spawned"]
+    if is_asked_for:
+        kinds += ["printed", "INFO:root:logged", "grandchild", "without an end"]
+    records = [record for record in source.records if record["type"] == "function"]
+    got = {record["message"]: record["requestID"] for record in records}
+    assert len(records) == len(got)
+    assert got == {f"{kind} {n}": invocations[n].request_id for kind in kinds for n in (0, 1)}
+    if is_asked_for:
+        assert {record["level"] for record in records if "logged" in record["message"]} == {"INFO"}

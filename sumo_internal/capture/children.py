@@ -6,8 +6,12 @@ a writer of its own in the same spool, and they belong to the invocation in whic
 ships them.
 
 Nothing is imported for this. A finder stands in for the one of the library's folder, patches the module that makes the
-pickle when the function imports that module, and then leaves. Children that ``multiprocessing`` did not start are not
-heard.
+pickle when the function imports that module, and then leaves.
+
+Other programs in Python are heard only where a setting asks for it (SUMO_CHILDREN), because the function then sees it
+in its environment: PYTHONPATH begins with the wrapper's door, and :data:`PARENT` says which invocation runs. Such a
+program may write to a pipe of the function's, which then writes the text itself: so a stream is heard only where it is
+the function's own.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from sumo_internal.capture.recorder import Recorder
 
 SPAWN = "multiprocessing.spawn"
+PARENT = "SUMO_INTERNAL_PARENT"
+"""The variable in which programs find what they have to know of the function's process; as JSON."""
 _LAYER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 _BEGIN = """
@@ -62,6 +68,41 @@ def follow(recorder: Recorder) -> None:
     else:
         folder = f"{os.path.dirname(os.__file__)}/multiprocessing"
         sys.path_importer_cache[folder] = _Finder(folder, patch)
+
+
+def follow_programs(recorder: Recorder, places: list[list[int]]) -> None:
+    """Record what programs in Python write that this process will start (SUMO_CHILDREN).
+
+    Args:
+        recorder: For the invocation that runs.
+        places: Device and inode of the function's stdout and stderr.
+    """
+    import json
+
+    before = os.environ.get("PYTHONPATH")
+    door = f"{_LAYER}/sumo_internal/door"
+    os.environ["PYTHONPATH"] = door if before is None else f"{door}{os.pathsep}{before or door}"
+    recorder.spool.forks += 1  # whose lines they are this process is not told
+
+    def tell() -> None:
+        os.environ[PARENT] = json.dumps([recorder.state(), places])
+
+    recorder.on_invocation = tell
+    tell()
+
+
+def parent() -> tuple[tuple[Any, ...], list[list[int]]] | None:
+    """What :func:`follow_programs` has told this program; None where it is none that a function has started.
+
+    Raises:
+        ValueError: That cannot be read.
+    """
+    if PARENT not in os.environ:
+        return None
+    import json
+
+    state, places = json.loads(os.environ[PARENT])
+    return tuple(state), places
 
 
 class _Beginning:

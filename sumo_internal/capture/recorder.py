@@ -291,6 +291,8 @@ class Recorder:
         self._is_replay: Callable[[], bool] | None = None
         """Asked for each line of a durable execution; None where no line is a repetition, or none is to be known."""
         self.context = ""
+        self.on_invocation: Callable[[], None] | None = None
+        """Called when lines belong to another invocation."""
         self.enter_invocation(None)
         spool.on_fork = self._forget_unwritten
 
@@ -345,6 +347,8 @@ class Recorder:
         self.takes_short_way = is_plain and self._tracing is None and self._is_replay is None
         if self._processing is not None:
             self._processing.enter_invocation(request_id, execution_arn)
+        if self.on_invocation is not None:
+            self.on_invocation()
 
     def _note_context(self, *, is_running: bool) -> None:
         """Leave what all records share, for whoever records what this process has begun and not finished."""

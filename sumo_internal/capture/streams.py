@@ -129,16 +129,28 @@ class Buffer:
         return getattr(self._buffer, name)
 
 
-def listen(listener: Callable[[str, int], None], make: Callable[..., Stream] | None = None) -> None:
+def places() -> list[list[int]]:
+    """Where this process's stdout and stderr lead: device and inode of each."""
+    return [[*_place(number)] for number in (1, 2)]
+
+
+def listen(
+    listener: Callable[[str, int], None],
+    make: Callable[..., Stream] | None = None,
+    only: list[list[int]] | None = None,
+) -> None:
     """Put a listener on the process's two streams, and on the names under which Python keeps the originals.
 
     Args:
         listener: As :class:`Stream` has it.
         make: Makes what stands in a stream's place; None for a :class:`Stream`.
+        only: Leave a stream alone that leads to none of these :func:`places`.
     """
     listened: dict[int, Stream] = {}
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
+        if only is not None and [*_place(number)] not in only:
+            continue  # a pipe of the function's, which writes the text itself if it is to reach CloudWatch
         if stream is None or not hasattr(stream, "buffer"):
             continue  # closed at start: there is nothing that could reach CloudWatch
         heard = listened[number] = (make or Stream)(stream, number, listener)

@@ -97,9 +97,11 @@ When no file can be made
 (SUMO_MEMORY_MAX_MB) that is the process's own. The process's own drainer sees the segment, and so does the extension,
 which gets a descriptor of it before its first line (:mod:`sumo_internal.extension.keeper`): SHUTDOWN and a kill lose
 nothing. The segment's size is sealed, so that no process can cut it. The memory of delivered segments is given back at
-once. A segment that the extension does not have, or for which no descriptor is left to send, is *unprotected*: the
-invocation is held until it is delivered, and its lines are counted as unprotected. Each new segment is a file again as
-soon as one can be made; a full segment that was delivered has just given back the room for one.
+once. Where a function uses up its descriptors, some that are set aside are used. A segment that the extension does not
+have (it is not up yet, it keeps as many as it may, or not even a spare descriptor was left) is *unprotected*: the
+segment is offered again whenever there is a chance, the invocation is held until it is delivered, and its lines are
+counted as unprotected. Each new segment is a file again as soon as one can be made; a full segment that was delivered
+has just given back the room for one.
 
 A forked child has no drainer for what is in its memory. So, where /tmp has little room left, the parent makes the
 child's first segment before the fork, in memory that both have (:mod:`sumo_internal.spool.others`). Its name has no
