@@ -34,7 +34,7 @@ ROWS = {
     "forks at any instant, and the children import": WELL + "; every child ends",
     "forks with warnings on": "no warning of our threads; of its own as without the layer",
     "starts children by `spawn`, `forkserver`, `fork`": WELL + ", the children's too",
-    "starts Python programs by `subprocess`, with `SUMO_CHILDREN=true`": WELL[WELL.index("every") :] + ", the programs' too",
+    "starts programs in Python, with `SUMO_CHILDREN=true`": WELL[WELL.index("every") :] + ", the programs' too",
 }
 """What is tried here, and what follows, as the page says it."""
 

@@ -442,9 +442,10 @@ def test_a_sender_that_is_stopped_before_it_has_sent_anything_holds_nothing_up(
     descriptor = os.memfd_create("p.2.memory", os.MFD_ALLOW_SEALING)
     os.write(descriptor, kept.map[:])
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stopped, socket.socket(
-        socket.AF_UNIX, socket.SOCK_SEQPACKET
-    ) as killed:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stopped,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as killed,
+    ):
         for each in (stopped, killed):
             each.connect(address)
         assert keeper.segments() == []

@@ -164,9 +164,7 @@ class Segment:
         return segment
 
     @classmethod
-    def _create_memfd(
-        cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool], size_bytes: int
-    ) -> Segment:
+    def _create_memfd(cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool], size_bytes: int) -> Segment:
         descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.posix_fallocate(descriptor, 0, size_bytes)
