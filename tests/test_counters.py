@@ -52,6 +52,24 @@ def test_all_tallies_count_together(tmp_path: Path) -> None:
     assert other.counts() == {RETRIED: (1, 50), REFUSED: (2, 20)}
 
 
+def test_counts_of_another_destination_are_not_ours_to_tell(tmp_path: Path) -> None:
+    """Two programs of one user share the folder: each sums up, and notes as told, what its own source is to know."""
+    folder = str(tmp_path / "spool")
+    Counters(folder, "one", destination="00000000000000aa").add(RETRIED, 3, 700)
+    Counters(folder, "other", destination="fedcba9876543210").add(REFUSED, 2, 20)
+    Counters(folder, "any").add(DISK_FULL, 1, 5)
+
+    of_one, of_other = ({RETRIED: (3, 700), DISK_FULL: (1, 5)}, {REFUSED: (2, 20), DISK_FULL: (1, 5)})
+    assert totals(folder, destination="00000000000000aa") == of_one
+    assert totals(folder, destination="fedcba9876543210") == of_other
+    assert totals(folder) == of_one | of_other
+    set_reported(folder, of_one, "00000000000000aa")
+    assert reported(folder, "00000000000000aa") == of_one
+    assert reported(folder, "fedcba9876543210") == reported(folder) == {}
+    Counters(folder, "empty", destination="fedcba9876543210").keep()
+    assert is_empty(f"{folder}/empty.tally")
+
+
 def test_counts_without_room_get_their_file_later(tmp_path: Path) -> None:
     """Counted in memory while nothing can be made, and kept, all of it, as soon as something can."""
     folder = tmp_path / "missing" / "spool"

@@ -12,6 +12,7 @@ from model import Environment
 from runtimes import typical
 from sumo_source import SumoSource
 from test_main_path import said
+from test_outage_path import fill
 
 from sumo_internal.extension.lifecycle import SETTLE_MAX_S
 
@@ -145,15 +146,20 @@ def test_under_the_wrapper_nothing_is_told_twice(
     assert {record["logStream"] for record in source.records} == {stream}
 
 
-def test_a_slow_extension_is_told_too(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
-    """At 128 MB it may be up after the function's process, which has nobody to send its note to."""
-    slow = tmp_path / "opt"
-    shutil.copytree(layer_folder, slow)
-    script = slow / "extensions" / EXTENSION
+def slow(layer: Path, folder: Path) -> Path:
+    """The layer, with an extension that is up later than the function's process."""
+    copy = folder / "opt"
+    shutil.copytree(layer, copy)
+    script = copy / "extensions" / EXTENSION
     text = script.read_text()
     assert 'exec "$python"' in text
     script.write_text(text.replace('    exec "$python" -I', '    sleep 0.5; exec "$python" -I'))
-    with environment(source, slow, FUNCTIONS / "probe", **WRAPPED) as env:
+    return copy
+
+
+def test_a_slow_extension_is_told_too(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """At 128 MB it may be up after the function's process, which has nobody to send its note to."""
+    with environment(source, slow(layer_folder, tmp_path), FUNCTIONS / "probe", **WRAPPED) as env:
         assert env.start().error is None
         env.invoke({"steps": [{"log": "one"}]})
         env.shutdown()
@@ -162,6 +168,48 @@ def test_a_slow_extension_is_told_too(source: SumoSource, layer_folder: Path, tm
         stream = env.log_stream
     assert messages(source) == Counter(["loaded", "one"])
     assert {record["logStream"] for record in source.records} == {stream}
+
+
+@pytest.mark.skipif(Environment.isolation_available() is not None, reason="a file system of its own needs root")
+@pytest.mark.parametrize("extension", ["at once", "slow"])
+@pytest.mark.parametrize("disk", ["full", "read-only", "refused"])
+def test_the_note_needs_no_disk(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, disk: str, extension: str
+) -> None:
+    """/tmp without a byte of room, a folder that cannot be made, one that belongs to another user: each line once.
+
+    Whichever of the two processes is up first, Lambda is never asked for the function's lines.
+    """
+    layer = slow(layer_folder, tmp_path) if extension == "slow" else layer_folder
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "TELEMETRY_TIMEOUT_MS": "25", **WRAPPED}
+    if disk == "read-only":
+        variables["SUMO_SPOOL_DIR"] = "/opt/spool"
+    options = {"isolated": True, "tmp_size_mb": 4}
+    with Environment(typical(), FUNCTIONS / "probe", layer=layer, variables=variables, **options) as env:
+        if disk == "full":
+            fill(env.tmp)
+        elif disk == "refused":
+            (env.tmp / "sumo-internal").mkdir(mode=0o755)  # root's, and the processes are another user's
+        assert env.start().error is None
+        for text in ("one", "two"):
+            env.invoke({"steps": [{"log": text}]})
+        env.shutdown()
+
+        assert subscribed(env) == ["platform"]
+        stream = env.log_stream
+        notes = [line for line in said(env) if "lines wait in memory" in line]
+    assert messages(source) == Counter(["loaded", "one", "two"])
+    assert set(source.ids().values()) == {1}
+    # What Lambda tells of the init comes before a slow extension has read which stream it is.
+    told = [record for record in source.records if extension == "at once" or record["type"] == "function"]
+    assert {record["logStream"] for record in told} == {stream}
+    assert notes and all("which the extension keeps" in note for note in notes)
+    reason = {
+        "full": "no file can be made",
+        "read-only": "Read-only file system",
+        "refused": "belongs to somebody else",
+    }
+    assert reason[disk] in notes[0]
 
 
 @pytest.mark.parametrize("flush", ["auto", "end"])

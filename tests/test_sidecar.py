@@ -317,6 +317,24 @@ def test_two_programs_with_one_spool_folder_and_two_sources_keep_their_lines_apa
     assert seen == [["first", "later"], ["other"]]
 
 
+def test_what_was_lost_on_the_way_to_one_source_is_told_to_that_one_only(tmp_path: Path) -> None:
+    """Two programs of one user, one folder: neither tells of the other's losses, nor takes them for told."""
+    script = SCRIPT + "time.sleep(1)\n"
+    with SumoSource() as one, SumoSource() as other:
+        one.script([Fault(400)])
+        assert "refuses 1 lines" in run(script, one, tmp_path)[1]
+        other.script([Fault(503)])
+        run(script, other, tmp_path)
+        for source in (one, other):
+            run(script, source, tmp_path)
+        told = [
+            [record["accounting"] for record in source.records if record["type"] == "sumo.accounting"]
+            for source in (one, other)
+        ]
+    assert [(list(account), list(account["lost"])) for account in told[0]] == [(["lost"], ["refused"])]
+    assert [(list(account), account["lost"]) for account in told[1]] == [(["retried", "lost"], {})]
+
+
 def test_a_hanging_source_does_not_keep_another_ones_lines(tmp_path: Path) -> None:
     """Whoever drains to one source keeps nobody from draining to another."""
     with SumoSource() as one, SumoSource() as other:

@@ -255,6 +255,26 @@ def test_what_is_in_memory_outlives_its_generation(tmp_path: Path, nowhere: Path
         assert lines == len(of_children(8)) and size_bytes > 20 * lines
 
 
+def test_the_keepers_own_process_drains_its_own_lines_once_and_saves_them_too(
+    tmp_path: Path, nowhere: Path, keeper: Keeper
+) -> None:
+    """The extension's own records (START, REPORT) of an invocation that ends it, on a disk that had no room for them."""
+    spool = Spool(
+        str(nowhere), ENVELOPE, 64_000_000, memory_max_bytes=8_000_000, keeper=f"\0sumo-internal-test/{tmp_path}"
+    )
+    spool.append(start("delivered"))
+    assert not spool.is_unprotected
+    reader = SpoolReader(str(nowhere), spool, keeper=keeper)
+    assert reader.left()[0] == 1
+    assert drain(reader) == ["delivered"]
+    spool.append(start("not delivered"))
+    nowhere.unlink()
+    assert keeper.save(str(nowhere)) == (0, 0)
+    assert drain(reader) == []
+    os.rename(nowhere, tmp_path / "next")
+    assert drain(SpoolReader(str(tmp_path / "next"))) == ["not delivered"]
+
+
 LEFT = """
 import os, shutil, signal, sys
 sys.path.insert(0, sys.argv[1])

@@ -225,9 +225,10 @@ class _Worker:
             return Unfinished(self._config, counts.add, self._platform_log.is_timeout).record(partial)
 
         self._sender = sender = PlainSender()
-        reader = SpoolReader(self._config.spool_dir, destination=destination(self._config), keeper=self._keeper)
+        where = destination(self._config)
+        reader = SpoolReader(self._config.spool_dir, destination=where, keeper=self._keeper)
         reader.complete = complete
-        counts = Counters(self._config.spool_dir, self._name)
+        counts = Counters(self._config.spool_dir, self._name, destination=where)
         account = self._platform_log.account
         return reader, factory.make_drainer(
             self._config, os.environ, reader, counts, lambda: sender, account, _account_id

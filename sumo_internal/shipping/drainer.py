@@ -105,7 +105,9 @@ class Drainer:
         self._accounted_at_s = 0.0
         self._accounts = 0
         """Records of accounts that may be on their way: 0 or 1."""
-        self._said = {reason: lines for reason, (lines, _) in counters.reported(reader.folder).items()}
+        self._said = {
+            reason: lines for reason, (lines, _) in counters.reported(reader.folder, reader.destination).items()
+        }
         self._latest_s = inf
         """POSIX time at which every drain stops; see :meth:`hurry`."""
         self.attempts = 0
@@ -210,7 +212,8 @@ class Drainer:
         self._accounted, self._accounted_at_s = own, time.time()
         if self._counts.counts():
             self._counts.keep()
-        counts = counters.totals(self._reader.folder, self._counts, *own_counters)
+        folder, destination = self._reader.folder, self._reader.destination
+        counts = counters.totals(folder, self._counts, *own_counters, destination=destination)
         for reason in (counters.SPOOL_FULL, counters.DISK_FULL, counters.TOO_LONG):
             lines = counts.get(reason, (0, 0))[0]
             if lines > self._said.get(reason, 0):
@@ -218,7 +221,7 @@ class Drainer:
                     "error", f"{lines - self._said.get(reason, 0)} lines are lost: {counters.LOSSES[reason]}"
                 )
                 self._said[reason] = lines
-        before = counters.reported(self._reader.folder)
+        before = counters.reported(folder, destination)
         if counts == before:
             self._accounts = 0  # no count has changed, so nothing has happened to the last account
         if not is_recorded or not counters.has_news(counts, before, accounts=self._accounts, is_shutdown=is_shutdown):
@@ -229,7 +232,7 @@ class Drainer:
         except FolderRefusedError as error:  # the counts are in their files; what there is to send is sent all the same
             diagnostics.say_once("warn", f"what was lost and retried is not recorded: {error}")
             return False
-        counters.set_reported(self._reader.folder, counts)
+        counters.set_reported(folder, counts, destination)
         return True
 
     def _deliver(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> Verdict:

@@ -92,7 +92,10 @@ class Invocations:
             self._ended_at_s = time.time()
             self._ended.set()
             self._shipper.stop_beside()
-        if self._spool.is_unprotected and self._shipper.is_worth_waiting() and not self._is_held():
+        if not self._spool.is_unprotected:
+            return
+        self._spool.say_unprotected()
+        if self._shipper.is_worth_waiting() and not self._is_held():
             # Not even the extension has these lines. This invocation is held here: it began without them.
             self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), self._deadline_s))
 

@@ -381,4 +381,4 @@ class Shipper:
 
 def _drainer_counters(spool: Spool) -> Counters:
     """The counts of this process's drainer, beside those of its writer; no file has them before they are kept."""
-    return Counters(spool.folder, spool.writer + DRAINER)
+    return Counters(spool.folder, spool.writer + DRAINER, destination=spool.destination)

@@ -5,8 +5,12 @@ in the spool's folder, ``<name>.tally``. What the environment has lost or gone t
 those of dead processes included: of dead writers, only files without any count are removed. A writer makes its file
 with its first segment; where the disk has no room for one, the counts live as long as the process.
 
-Layout: 8 bytes ``SUMOTAL1``, 8 unused, then for each reason lines and bytes as unsigned 8-byte integers in the
-machine's order, each stored at once. Reasons are only ever added at the end: that is the format's version.
+Processes with different destinations may share the folder: each tells its own destination what was lost on the way
+there, and notes for itself which totals it has told.
+
+Layout: 8 bytes ``SUMOTAL1``, 8 for the destination (0: any), then for each reason lines and bytes as unsigned 8-byte
+integers in the machine's order, each stored at once. Reasons are only ever added at the end: that is the format's
+version.
 """
 
 from __future__ import annotations
@@ -91,14 +95,16 @@ _FIRST = 2
 class Counters:
     """One writer's counts. Not for two threads."""
 
-    def __init__(self, folder: str, name: str, spare: memoryview | None = None) -> None:
+    def __init__(self, folder: str, name: str, spare: memoryview | None = None, *, destination: str = "") -> None:
         """Count under a name.
 
         Args:
             folder: Path of the spool's folder.
             name: Whose counts these are.
             spare: :data:`SPARE_BYTES` of memory for the counts where they can have no file, which another process sees.
+            destination: Where the lines were to go, as :func:`sumo_internal.spool.envelope.destination` has it.
         """
+        self._destination = destination
         self._path = f"{folder}/{name}.tally"
         self._spare = spare
         self._counts: memoryview | None = None
@@ -118,12 +124,12 @@ class Counters:
         """Have the counts in a file, if there is room: what is counted without one would not survive the process."""
         if self.is_kept:
             return
-        page, self._inode = _make(self._path)
+        page, self._inode = _make(self._path, self._destination)
         if self._inode < 0 and self._spare is not None:
             page = self._spare
         before = self._counts
         if before is not None and before is not page:
-            page[: len(before)] = before[: len(page)]
+            page[_FIRST : len(before)] = before[_FIRST : len(page)]
             if before is self._spare:
                 before[:] = memoryview(bytes(SPARE_BYTES)).cast("Q")  # or they would count twice
         self._counts = page
@@ -142,12 +148,13 @@ class Counters:
         return {} if self._counts is None else read(self._counts)
 
 
-def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
+def totals(folder: str, *own: Counters, destination: str = "") -> dict[str, tuple[int, int]]:
     """The sums of all counts in the folder, lines and bytes by reason; damaged files are left out.
 
     Args:
         folder: The spool's folder.
         own: This process's counters, which count here too where they have no file.
+        destination: Of lines that were to go elsewhere nothing is counted; empty: of all.
     """
     sums: dict[str, tuple[int, int]] = {}
     for counters in own:
@@ -160,14 +167,20 @@ def totals(folder: str, *own: Counters) -> dict[str, tuple[int, int]]:
     for name in names:
         page = read_file(f"{folder}/{name}", PAGE_BYTES, is_anybodys=True)  # root may look at a user's
         if len(page) == PAGE_BYTES and page[:8] == MAGIC.to_bytes(8, "little"):
-            sum_up(sums, read(memoryview(page).cast("Q")))
+            counts = memoryview(page).cast("Q")
+            if not destination or counts[1] in (0, int(destination, 16)):
+                sum_up(sums, read(counts))
     return sums
 
 
-def reported(folder: str) -> dict[str, tuple[int, int]]:
-    """The totals when they were last reported."""
+def _reported(folder: str, destination: str) -> str:
+    return f"{folder}/reported-{destination}.json" if destination else f"{folder}/reported.json"
+
+
+def reported(folder: str, destination: str = "") -> dict[str, tuple[int, int]]:
+    """The totals when they were last reported to the destination."""
     try:
-        pairs = json.loads(read_file(f"{folder}/reported.json", PAGE_BYTES))
+        pairs = json.loads(read_file(_reported(folder, destination), PAGE_BYTES))
         return {reason: (lines, size_bytes) for reason, (lines, size_bytes) in pairs.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}  # never reported; or damaged: then they are reported once more
@@ -202,9 +215,9 @@ def _lines(counts: Mapping[str, tuple[int, int]], reason: str) -> int:
     return counts.get(reason, (0, 0))[0]
 
 
-def set_reported(folder: str, counts: dict[str, tuple[int, int]]) -> None:
-    """Remember that these totals were reported."""
-    write_file(f"{folder}/reported.json", json.dumps(counts).encode())  # else they are reported again
+def set_reported(folder: str, counts: dict[str, tuple[int, int]], destination: str = "") -> None:
+    """Remember that these totals were reported to the destination."""
+    write_file(_reported(folder, destination), json.dumps(counts).encode())  # else they are reported again
 
 
 def is_empty(path: str) -> bool:
@@ -213,7 +226,7 @@ def is_empty(path: str) -> bool:
         os.close(open_file(path, os.O_RDONLY, max_bytes=PAGE_BYTES))
     except OSError:
         return False
-    return not any(read_file(path, PAGE_BYTES)[8:])
+    return not any(read_file(path, PAGE_BYTES)[8 * _FIRST :])
 
 
 def sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]]) -> None:
@@ -223,7 +236,7 @@ def sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]])
         sums[reason] = (had[0] + lines, had[1] + size_bytes)
 
 
-def _make(path: str) -> tuple[memoryview, int]:
+def _make(path: str, destination: str) -> tuple[memoryview, int]:
     """A page for counts, and the inode of its file; -1 where there is no room for one."""
     inode = -1
     page: mmap | bytearray
@@ -240,7 +253,7 @@ def _make(path: str) -> tuple[memoryview, int]:
         diagnostics.pass_on(error)
         page = bytearray(PAGE_BYTES)
     counts = memoryview(page).cast("Q")
-    counts[0] = MAGIC
+    counts[0], counts[1] = MAGIC, int(destination or "0", 16)
     return counts, inode
 
 

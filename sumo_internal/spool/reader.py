@@ -69,7 +69,8 @@ class SpoolReader:
         self.folder = folder
         self.own = own
         self._keeper = keeper
-        self._destination = destination if own is None else own.destination
+        self.destination = destination if own is None else own.destination
+        """What is addressed elsewhere is left alone; empty: nothing is."""
         self._waiting: list[str] = []
         """Paths of segments that are mapped when there is room for them."""
         self._strange: set[str] = set()
@@ -104,7 +105,7 @@ class SpoolReader:
             if self._lock is None or self._lock.is_unlinked:
                 self._lock, self._is_refused = None, False
                 open_folder(self.folder)
-                name = f"drain-{self._destination}" if self._destination else "drain"
+                name = f"drain-{self.destination}" if self.destination else "drain"
                 self._lock = LockFile(f"{self.folder}/{name}.lock")
         except FolderRefusedError:
             self._is_refused = True  # what is mapped already is drained all the same
@@ -197,7 +198,7 @@ class SpoolReader:
                 segment = Segment.open(path)
             except (OSError, SegmentDamagedError):
                 continue
-            if is_addressed(segment.envelope, self._destination):
+            if is_addressed(segment.envelope, self.destination):
                 piece = Slice(segment, segment.acknowledged_offset, segment.committed_offset)
                 lines += piece.count()
                 size_bytes += piece.size_bytes
@@ -286,8 +287,10 @@ class SpoolReader:
                 kind.endswith(".spool") or (kind.endswith(BESIDE) and not is_alive(self.folder, writer))
             ):
                 self._waiting.append(f"{self.folder}/{name}")
+        own = () if self.own is None else self.own.writers
         for segment in self._keeper.segments() if self._keeper is not None else ():
-            self._foreign.setdefault(segment.path, segment)
+            if segment.writer not in own:
+                self._foreign.setdefault(segment.path, segment)
         for segment in self.own.others if self.own is not None else ():
             is_alone = segment.is_in_memory or os.path.basename(segment.path) not in names
             if is_alone and not segment.map.closed:
@@ -336,7 +339,7 @@ class SpoolReader:
             return
         try:
             segment = Segment.open(path)
-            if not is_addressed(segment.envelope, self._destination):
+            if not is_addressed(segment.envelope, self.destination):
                 segment.close()
                 self._strange.add(path)
                 return

@@ -221,7 +221,7 @@ class Spool:
         self._retry_at_s = 0.0
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
-        self.counters = Counters(self.folder, self.writer, spare)
+        self.counters = Counters(self.folder, self.writer, spare, destination=self.destination)
 
     def stop(self) -> None:
         """Give no line an id until :meth:`go_on`: lines wait in memory, within the bounds of those left out of turn.
@@ -440,17 +440,24 @@ class Spool:
         if not segment.is_kept and self._is_child:
             return False  # a child has no drainer, and ends without saying that lines are lost
         if segment.is_kept:
-            diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
-        else:
-            diagnostics.say_once(
-                "warn",
-                f"{self._problem}; lines wait in memory, and no extension keeps it: "
-                "invocations are held until their lines are shipped",
-            )
+            self._say_kept()
+        elif not self._keeper:
+            self.say_unprotected()
         self._go_on(segment, is_reserved=False)
         if self.on_backlog is not None:
             self.on_backlog()  # however little is unsent: it is in memory
         return True
+
+    def _say_kept(self) -> None:
+        diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
+
+    def say_unprotected(self) -> None:
+        """Say once that a kill would lose lines: not before an invocation is over, when the extension is up for sure."""
+        diagnostics.say_once(
+            "warn",
+            f"{self._problem}; lines wait in memory, and no extension keeps it: "
+            "invocations are held until their lines are shipped",
+        )
 
     def _entrust(self, name: str, descriptor: int) -> bool:
         """Give a descriptor of a segment to the extension; returns whether the extension has it."""
@@ -707,6 +714,8 @@ class Spool:
                 is_taken = is_taken and self._entrust(segment.path, descriptors[segment.place])
                 segment.is_kept = is_taken
                 segment.is_lent = is_taken and not segment.is_in_memory
+                if is_taken and segment.is_in_memory:
+                    self._say_kept()
             else:
                 segment.is_kept = False
 
