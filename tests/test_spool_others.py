@@ -258,7 +258,7 @@ def test_what_is_in_memory_outlives_its_generation(tmp_path: Path, nowhere: Path
 def test_the_keepers_own_process_drains_its_own_lines_once_and_saves_them_too(
     tmp_path: Path, nowhere: Path, keeper: Keeper
 ) -> None:
-    """The extension's own records (START, REPORT) of an invocation that ends it, on a disk that had no room for them."""
+    """The extension's own records (START, REPORT) of an invocation that ends it, on a disk that had no room."""
     spool = Spool(
         str(nowhere), ENVELOPE, 64_000_000, memory_max_bytes=8_000_000, keeper=f"\0sumo-internal-test/{tmp_path}"
     )
