@@ -452,7 +452,7 @@ class Spool:
         diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
 
     def say_unprotected(self) -> None:
-        """Say once that a kill would lose lines: not before an invocation is over, since the extension is up by then."""
+        """Say once that a kill would lose lines: not before an invocation's end, when the extension is up."""
         diagnostics.say_once(
             "warn",
             f"{self._problem}; lines wait in memory, and no extension keeps it: "
