@@ -6,6 +6,7 @@ import shutil
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model import Environment
@@ -184,7 +185,7 @@ def test_the_note_needs_no_disk(
     variables = {"SUMO_HTTP_ENDPOINT": source.url, "TELEMETRY_TIMEOUT_MS": "25", **WRAPPED}
     if disk == "read-only":
         variables["SUMO_SPOOL_DIR"] = "/opt/spool"
-    options = {"isolated": True, "tmp_size_mb": 4}
+    options: dict[str, Any] = {"isolated": True, "tmp_size_mb": 4}
     with Environment(typical(), FUNCTIONS / "probe", layer=layer, variables=variables, **options) as env:
         if disk == "full":
             fill(env.tmp)
