@@ -43,9 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Check; print what became of the lines, and the query that finds them."""
     event = _event(arguments.event)
     place, configuration = selection.one(arguments.function, arguments.region or "")
-    name = configuration["FunctionName"]
-    variables = changes.state(configuration).variables
-    subject = Subject(variables, configuration)
+    subject = Subject(changes.state(configuration).variables, configuration)
+    name = subject.name
     if subject.mode == settings.MANAGED:
         raise CommandError(
             f"{name} runs on Managed Instances, where the lines of all requests leave together: one cannot be checked"
@@ -56,11 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     since_ms = int(time.time() * 1000) - CLOCKS_APART_MS
     answer = place.invoke(arguments.function, event, CLIENT_CONTEXT)
     print(f"{name} in {place.name} was invoked: request {answer.request_id}, {_outcome(answer.error)}", flush=True)
-    said = _await(place, configuration, answer.request_id, since_ms, arguments.timeout_s)
+    said = _await(place, subject.log_group, answer.request_id, since_ms, arguments.timeout_s)
     what, more = (said[1], legible(said[2], SHOWN_MAX_CHARACTERS)) if said else ("", "")
     if what == ACCEPTED:
         print(f"Sumo Logic has accepted its lines ({more}). A search finds them in a minute:")
-        print(f"\n{_query(variables, name, answer.request_id)}\n")
+        print(f"\n{_query(subject, answer.request_id)}\n")
         return EXIT_DONE
     if what == NOT_ACCEPTED:
         print(f"Sumo Logic has not accepted its lines ({more}). `sumo-internal doctor {name}` tells more.")
@@ -69,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             "It has written no line, so there was nothing to send: check it with an event for which it logs (--event)."
         )
     else:
-        print(f"What became of its lines is not known: {_why_unknown(configuration, arguments.timeout_s)}.")
+        print(f"What became of its lines is not known: {_why_unknown(subject, arguments.timeout_s)}.")
     return EXIT_FAILED
 
 
@@ -94,12 +93,8 @@ def _outcome(error: Mapping[str, Any] | None) -> str:
     return f"it has failed ({legible(': '.join(filter(None, texts)), SHOWN_MAX_CHARACTERS)})"
 
 
-def _await(
-    place: Region, configuration: Mapping[str, Any], request_id: str, since_ms: int, timeout_s: float
-) -> re.Match[str] | None:
+def _await(place: Region, group: str, request_id: str, since_ms: int, timeout_s: float) -> re.Match[str] | None:
     """What the layer says of the invocation; None where it says nothing in time."""
-    group = (configuration.get("LoggingConfig") or {}).get("LogGroup")
-    group = group or f"/aws/lambda/{configuration['FunctionName']}"
     phrase = f"check of {request_id}: "
     sentence = re.compile(rf"{re.escape(phrase)}({NOT_ACCEPTED}|{ACCEPTED}|{SILENT}) \((.*)\)")
     until_s = time.monotonic() + timeout_s
@@ -112,25 +107,22 @@ def _await(
         time.sleep(POLL_S)
 
 
-def _why_unknown(configuration: Mapping[str, Any], timeout_s: float) -> str:
+def _why_unknown(subject: Subject, timeout_s: float) -> str:
     """What keeps the layer from saying it, or its word from the log."""
-    variables = changes.state(configuration).variables
-    config, _ = settings.read(variables)
-    if configuration.get("CapacityProviderConfig"):
-        return "on Managed Instances the extension ships for all workers, and tells of no single request"
-    if variables.get(changes.WRAPPER) != changes.WRAPPER_PATH:
+    level = subject.config.log_level
+    if subject.variables.get(changes.WRAPPER) != changes.WRAPPER_PATH:
         return "the wrapper is not in AWS_LAMBDA_EXEC_WRAPPER, and only behind it an invocation can be followed"
-    if LEVELS.index(config.log_level) > LEVELS.index("info"):
-        return f"SUMO_LOG_LEVEL={config.log_level} keeps the layer from saying it"
+    if LEVELS.index(level) > LEVELS.index("info"):
+        return f"SUMO_LOG_LEVEL={level} keeps the layer from saying it"
     return (
         f"its log has said nothing of it for {timeout_s:g} s. Either Sumo Logic is slow, or the function may not write "
         "to CloudWatch Logs, or its layer is older than this command"
     )
 
 
-def _query(variables: Mapping[str, str], name: str, request_id: str) -> str:
+def _query(subject: Subject, request_id: str) -> str:
     """What finds the lines of an invocation."""
-    config, _ = settings.read(variables)
-    headers, _ = filled(request_headers(config, name, "", "$LATEST"), values(variables, ""))
+    headers = request_headers(subject.config, subject.name, "", "$LATEST")
+    headers, _ = filled(headers, values(subject.variables, ""))
     host = next((value for header, value in headers.items() if header.lower() == "x-sumo-host"), "*")
     return f'_sourceHost="{host}" "{request_id}"'

@@ -88,6 +88,11 @@ class Subject:
         return str(self.function.get("FunctionName") or self.variables.get("AWS_LAMBDA_FUNCTION_NAME") or "FUNCTION")
 
     @property
+    def log_group(self) -> str:
+        """Where its lines are at CloudWatch."""
+        return str((self.function.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{self.name}")
+
+    @property
     def mode(self) -> str:
         """Which of Lambda's modes the function runs in."""
         if self.function.get("CapacityProviderConfig"):

@@ -94,8 +94,7 @@ def _of_function(function: str, region: str, modes: Mapping[str, int | None]) ->
     subject = _of_configuration(configuration, modes)
     layers = [layer for layer in changes.state(configuration).layers if changes.is_ours(layer)]
     if subject.config.cloudwatch != "all":
-        group = (configuration.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{subject.name}"
-        subject = replace(subject, filters=place.filters(group))
+        subject = replace(subject, filters=place.filters(subject.log_group))
     return replace(subject, bytecode=place.product(layers[0]).bytecode) if layers else subject
 
 
