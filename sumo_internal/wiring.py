@@ -252,6 +252,7 @@ def _assemble(
 
 
 def _make_worker(recorder: Recorder, make_shipper: Callable[[], Shipper] | None) -> Worker:
+    from sumo_internal.capture import joint_rendering  # noqa: F401  # what each worker would load is loaded once
     from sumo_internal.shipping.worker import Worker
 
     def renew() -> None:

@@ -57,7 +57,8 @@ def in_copy(body: Callable[[], object]) -> None:
     """Do something in a copy of this process of which its own code is not told, as after a restore."""
     pid = ctypes.CDLL(None).fork()  # not Python's, which runs the hooks of a fork
     if pid == 0:
-        for spool in list(writer_module._spools):  # a restored process has its number, and no page of it was emptied
+        for spool in filter(None, [each() for each in writer_module._spools]):
+            # A restored process has its number, and no page of it was emptied.
             spool._is_original[0], spool._pid = 1, os.getpid()
         try:
             body()

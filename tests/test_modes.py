@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import shutil
+import subprocess
+import time
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from model import Environment
+from model import Environment, generation, life_cycle
 from runtimes import Runtime, runtimes
-from sumo_source import SumoSource
+from scripted_http import ScriptedServer, answer
+from sumo_source import ACCEPT, Fault, SumoSource
 from test_main_path import said
+
+from sumo_internal.destinations.endpoint import CIPHERTEXT_MIN_BYTES
 
 FUNCTIONS = Path(__file__).parent / "functions"
 SIDECAR = "sumo-internal-sidecar"
@@ -138,3 +147,98 @@ def test_the_wrapper_is_in_the_process_of_a_copy(runtime: Runtime, source: SumoS
     (line,) = [record for record in source.records if "a line" in str(record.get("message"))]
     assert line["requestID"] == invocation.request_id and line["level"] == "INFO" and line["logger"] == "orders"
     assert set(source.ids().values()) == {1}
+
+
+DAY_S = 86_400
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    static int (*kernels)(clockid_t, struct timespec *);
+    if (!kernels) kernels = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = kernels(clock, now), file = clock == CLOCK_REALTIME ? open(getenv("CLOCK_AHEAD"), O_RDONLY) : -1;
+    char seconds[16] = "";
+    if (file >= 0) {
+        if (read(file, seconds, sizeof seconds - 1) > 0) now->tv_sec += atol(seconds);
+        close(file);
+    }
+    return result;
+}
+"""
+"""The time of day as a copy finds it: so many seconds ahead as a file says."""
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, str]]:
+    """The file with the seconds by which the environment's clock is ahead, Lambda's with it, and its variables."""
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler, and no time of day can be put in a process's way without one")
+    (tmp_path / "clock.c").write_text(CLOCK)
+    build = ["cc", "-shared", "-fPIC", "-o", str(tmp_path / "clock.so"), str(tmp_path / "clock.c"), "-ldl"]
+    subprocess.run(build, check=True)
+    ahead = tmp_path / "ahead"
+    ahead.write_text("0")
+    shifted = SimpleNamespace(**{**vars(time), "time": lambda: time.time() + int(ahead.read_text())})
+    for module in (life_cycle, generation):
+        monkeypatch.setattr(module, "time", shifted)  # the deadlines of events are by the same clock
+    return ahead, {"LD_PRELOAD": str(tmp_path / "clock.so"), "CLOCK_AHEAD": str(ahead)}
+
+
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
+def test_a_copy_is_restored_a_day_later(
+    runtime: Runtime, source: SumoSource, layer_folder: Path, clock: tuple[Path, dict[str, str]]
+) -> None:
+    """An address under KMS is asked for with the day's credentials, and what was down a day ago is not left alone.
+
+    The traps: a secret or a token that is kept by the clock of the snapshot, a breaker or a bound that counts the day.
+    """
+    ahead, shifted = clock
+    now_s = int(time.time())
+    with ScriptedServer(answer(200, {"Plaintext": base64.b64encode(source.url.encode()).decode()})) as kms:
+        with ScriptedServer() as container:
+            for number in range(2):
+                until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s + 3600 + number * DAY_S))
+                keys = {"AccessKeyId": f"AKID{number}", "SecretAccessKey": "key", "Token": f"token {number}"}
+                container.default = answer(200, {**keys, "Expiration": until})
+                if number == 0:
+                    container.script(container.default)
+            variables = {
+                "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
+                "SUMO_HTTP_ENDPOINT": base64.b64encode(bytes(CIPHERTEXT_MIN_BYTES)).decode(),
+                "KMS_KEY_ID": "arn:aws:kms:us-east-1:123456789012:key/k",
+                "SUMO_LOG_TYPES": "function",
+                "AWS_ENDPOINT_URL_KMS": kms.url,
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{container.url}/credentials",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": "of all copies",
+                **shifted,
+            }
+            source.default = Fault(status=503)
+
+            def at_snapshot() -> None:
+                ahead.write_text(str(DAY_S))
+                source.default = ACCEPT
+
+            options: dict[str, Any] = {"snap_start": True, "at_snapshot": at_snapshot, "variables": variables}
+            with environment(runtime, source, layer_folder, "snapshot", **options) as env:
+                assert env.start().error is None
+                invocation = env.invoke({"steps": [("log", "a line")]})
+                assert "a line" in str(source.records)  # while the copy lives
+                env.shutdown()
+                assert [line for line in said(env) if "503" not in line] == []
+    assert invocation.status == "success"
+    asked = [(each.headers["x-amz-security-token"], each.headers["x-amz-date"][:8]) for each in kms.requests]
+    days = [time.strftime("%Y%m%d", time.gmtime(now_s + number * DAY_S)) for number in range(2)]
+    assert asked[:2] == [("token 0", days[0]), ("token 1", days[1])] and set(asked) == set(asked[:2])
+    written_s = {
+        text: datetime.fromisoformat(record["time"].replace("Z", "+00:00")).timestamp() - now_s
+        for record in source.records
+        for text in ("loaded", "a line")
+        if text in str(record["message"])
+    }
+    assert written_s["loaded"] < DAY_S / 2 < DAY_S <= written_s["a line"] < 1.5 * DAY_S
+    assert set(source.ids().values()) <= {1, 2}

@@ -5,6 +5,7 @@ What does not need several copies of one snapshot is in tests/test_modes.py.
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ from model.snapshot import Copy, Snapshot, unavailable
 from runtimes import Runtime, runtimes
 from scripted_http import ScriptedServer, answer
 from sumo_source import ACCEPT, HANG, Fault, SumoSource
+
+from sumo_internal.destinations.endpoint import CIPHERTEXT_MIN_BYTES
 
 FUNCTIONS = Path(__file__).parent / "functions"
 RUNTIMES = [runtime for runtime in runtimes([3, 4]) if runtime.version >= (3, 12)]
@@ -100,7 +103,8 @@ def test_an_id_is_one_line_in_all_copies(
         assert own["requestID"] in copy.request_ids and own["IsColdStart"] is True
         assert complaints(copy) == []
     for fragment in ("loaded", "begun", "before"):
-        assert len({record["id"] for record in texts(records, fragment)}) == 1
+        found = {record["id"]: record for record in texts(records, fragment)}
+        assert len(found) == 1, found
     assert len(texts(records, "\tafter")) == 3
     assert len({record["id"] for record in records if record["type"] == "platform.initReport"}) == 1
     starts = [record for record in records if record["type"] == "platform.restoreStart"]
@@ -190,17 +194,27 @@ def test_rules_hold_in_copies(tmp_path: Path, runtime: Runtime, source: SumoSour
     assert all(record["marked"] for record in texts(source.records, "of a failure"))
 
 
+SECRETS = {
+    "Secrets Manager": ("arn:aws:secretsmanager:us-east-1:123456789012:secret:sumo-AbCdEf", ""),
+    "KMS": (base64.b64encode(bytes(CIPHERTEXT_MIN_BYTES)).decode(), "arn:aws:kms:us-east-1:123456789012:key/k"),
+}
+
+
 @with_one
-def test_secrets_are_fetched_anew(tmp_path: Path, runtime: Runtime, source: SumoSource, layer_folder: Path) -> None:
+@pytest.mark.parametrize(("endpoint", "key"), SECRETS.values(), ids=SECRETS)
+def test_secrets_are_fetched_anew(
+    tmp_path: Path, runtime: Runtime, source: SumoSource, layer_folder: Path, endpoint: str, key: str
+) -> None:
     """Each copy asks for credentials and for the secret, however long they would have been good: it may live later."""
-    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:sumo-AbCdEf"
+    secret = {"SecretString": source.url, "Plaintext": base64.b64encode(source.url.encode()).decode()}
     expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-    with ScriptedServer() as container, ScriptedServer(answer(200, {"SecretString": source.url})) as service:
+    with ScriptedServer() as container, ScriptedServer(answer(200, secret)) as service:
         for number in range(3):
             keys = {"AccessKeyId": f"AKID{number}", "SecretAccessKey": "key", "Token": f"token {number}"}
             container.script(answer(200, {**keys, "Expiration": expires}))
         variables = {
-            "SUMO_HTTP_ENDPOINT": arn,
+            "SUMO_HTTP_ENDPOINT": endpoint,
+            "KMS_KEY_ID": key,
             "AWS_ENDPOINT_URL": service.url,
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{container.url}/credentials",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": "of all copies",

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from debian_python import FOLDER, NotToBeHadError, fetched_program, interpreter
-from runtimes import RIC_VERSIONS, ROOT, Runtime, install_ric
+from runtimes import RIC_VERSIONS, Runtime, ric
 
 from layer.interpreters import Interpreter
 
@@ -38,10 +38,7 @@ class Emulated(Runtime):
     @property
     def ric(self) -> Path:
         """The folder that holds awslambdaric for aarch64."""
-        folder = ROOT / ".cache/ric" / f"{_NAME}-{RIC_VERSIONS[self.ric_major]}-aarch64"
-        if not folder.exists():
-            install_ric(self.interpreter, RIC_VERSIONS[self.ric_major], folder, "aarch64")
-        return folder
+        return ric(self.interpreter, RIC_VERSIONS[self.ric_major], "aarch64")
 
 
 def found() -> Emulated | None:

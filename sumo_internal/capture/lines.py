@@ -69,6 +69,11 @@ class Lines:
         self.incomplete: tuple[dict[int, tuple[Waiting, Slot | None]], ...] = ({}, {}, {})
         """Whole lines that are the beginning of a value or a traceback, and the slot where they are kept."""
 
+    @property
+    def has_any(self) -> bool:
+        """Does any thread's text wait here?"""
+        return any(self.begun) or any(self.incomplete)
+
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         """Record the lines that are whole with this text, and keep what follows the last of them.
 

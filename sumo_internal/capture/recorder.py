@@ -421,7 +421,8 @@ class Recorder:
         for thread in [*subjects]:
             if thread != get_ident():  # the parent's, whose number a thread of the child's may get
                 subjects.pop(thread, None)
-        self._lines = self._new_lines()
+        if self._lines.has_any:
+            self._lines = self._new_lines()
 
     # What was written.
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import sys
-from weakref import WeakSet
+from weakref import ref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LockFile:
         self.path = path
         self._descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
         self._inode = os.fstat(self._descriptor).st_ino
-        _locks.add(self)
+        _locks.add(ref(self, _locks.discard))
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:
         self.close(close)
@@ -99,13 +99,15 @@ class LockFile:
         self.path = path
 
 
-_locks: WeakSet[LockFile] = WeakSet()
+_locks: set[ref[LockFile]] = set()
+"""All that there are; see ``_spools`` in :mod:`sumo_internal.spool.writer`."""
 
 
 def close_locks() -> None:
     """In a forked child: give back what would keep its parent's locks."""
-    for lock in list(_locks):
-        lock.close()
+    for each in [*_locks]:
+        if (lock := each()) is not None:
+            lock.close()
 
 
 # A child would share them, and keep what a dead parent has locked.

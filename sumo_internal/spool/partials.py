@@ -69,6 +69,11 @@ class Partials:
         line must not stay behind here."""
         self.forget()
 
+    @property
+    def is_unused(self) -> bool:
+        """Is there no text, and no invocation whose end is to be recorded?"""
+        return len(self.free) == SLOTS and not self.is_mapped and not self._form & RUNNING
+
     def forget(self) -> None:
         """In a forked child: the texts are the parent's, and so are its segment and its invocation."""
         self.is_mapped = False
@@ -88,8 +93,9 @@ class Partials:
         """Go on in another segment, with the texts that there are. The segment before keeps none."""
         before = self.header, self.words, self.times, self.is_mapped
         if segment.free_offset <= PARTIALS_OFFSET:
-            segment.map[_AREA] = self.header[_AREA]
-            self._use(segment.map)
+            if len(self.free) < SLOTS:
+                segment.map[_AREA] = self.header[_AREA]
+            self._use(segment.map)  # and what all records share
             self.is_mapped = True
         else:
             self._use(bytearray(self.header[:HEADER_BYTES]))  # the request headers need the room

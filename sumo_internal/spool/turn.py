@@ -40,6 +40,11 @@ class Turn:
         here."""
         self._waiting: set[int] = set()
 
+    @property
+    def is_free(self) -> bool:
+        """Has no call the turn, and waits none for it?"""
+        return not self.owner and not self._waiting
+
     def run(self, work: Callable[..., object], *arguments: object) -> bool:
         """Do something in our turn; False where the turn does not come in time, or is this thread's already.
 

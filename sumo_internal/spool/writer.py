@@ -11,7 +11,7 @@ import time
 from _thread import get_ident
 from collections import deque
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
-from weakref import WeakSet
+from weakref import ref
 
 from sumo_internal import diagnostics
 from sumo_internal.spool.counters import (
@@ -137,7 +137,6 @@ class Spool:
         not block."""
         self.on_fork: Callable[[], None] | None = None
         """Called in a forked child."""
-        self.forks = 0
         self.others: list[Segment] = []
         """Segments of other processes that are held here, so that they outlive their files. What is in memory is in
         this list until it is delivered; the list is only ever replaced, or appended to."""
@@ -176,8 +175,9 @@ class Spool:
             self._is_folder_refused = True
         self.partials = Partials(self._prepare)
         """Text without a line end."""
+        self._forget()
         self._begin_life(is_child=is_child)
-        _spools.add(self)
+        _spools.add(ref(self, _spools.discard))
 
     def _begin_life(self, *, is_child: bool = False, prepared: Prepared | None = None) -> None:
         """Become a new writer: at the start, and in a forked child, whose lines are its own.
@@ -186,14 +186,35 @@ class Spool:
         file at all. The child's first segment is made when the child first has a line, or was made by its parent.
         """
         segment, identity, spare = prepared or (None, os.urandom(6).hex(), None)
-        self.segments.clear()
+        if not self._is_unused:
+            self._forget()
         self.writers: tuple[str, ...] = ()
         """Every name that the writer of :attr:`segments` has had."""
-        self.others, self._shared_counts = [], None
-        self._prepared.clear()
         self._is_child = is_child
+        self.forks = 0  # children of its own, of which it has none yet
         self._pid = os.getpid()
         self._is_original[0] = 1
+        self._take_name(identity, spare)
+        if segment is not None:
+            segment.cursors[PROCESS] = os.getpid()
+            self._segment_number = 1
+            self._go_on(segment, is_reserved=False)
+
+    @property
+    def _is_unused(self) -> bool:
+        """Has nothing been written, and is no call under way? Then a child has nothing to forget of its parent's.
+
+        Each attribute that a child sets, and each object that it lets go of, is a page of its own: a worker of a
+        managed instance, whose parent writes nothing, is to share these with the others.
+        """
+        waiting = self.segments or self.others or self._shared_counts or self._left or self._uncounted or self._prepared
+        return self._map is None and not waiting and self._turn.is_free and self.partials.is_unused
+
+    def _forget(self) -> None:
+        """Have nothing, as at the start; what was there is the parent's."""
+        self.segments.clear()
+        self.others, self._shared_counts = [], None
+        self._prepared.clear()
         self._turn = Turn()
         self._owner = self._turn.owner
         self._stopped: int | None = None
@@ -202,13 +223,8 @@ class Spool:
         """Lines that were appended out of turn. The first may be on its way into the spool; then it belongs to the
         thread that has the turn."""
         self._uncounted: deque[tuple[str, int, int]] = deque()
-        self._take_name(identity, spare)
         self.partials.forget()
         self._have_no_segment()
-        if segment is not None:
-            segment.cursors[PROCESS] = os.getpid()
-            self._segment_number = 1
-            self._go_on(segment, is_reserved=False)
 
     def _take_name(self, identity: str, spare: memoryview | None = None) -> None:
         """Take a writer's name, under which there are no lines, no counts and no lock yet."""
@@ -480,9 +496,9 @@ class Spool:
         """
         number = self._segment_number + 1
         new_bytes = self._next_size(size_bytes)
-        taken_bytes, others_bytes = self._taken_bytes()
         # A child's first segment is on top of the bound, within a bound of its own: hundreds of children may have one
         # each.
+        taken_bytes, others_bytes = (0, 0) if number == 1 and self._has_few_files() else self._taken_bytes()
         is_extra = number == 1 and others_bytes + new_bytes <= self._others_max_bytes
         taken_bytes += max(0, others_bytes - self._others_max_bytes)
         is_reserved = not is_extra and taken_bytes + new_bytes > self._max_bytes - self._reserved_bytes
@@ -499,6 +515,16 @@ class Spool:
         if number > 1 and is_last_segment and self.on_backlog is not None:
             self.on_backlog()  # however little is unsent: the segments before this one are to be freed
         return True
+
+    def _has_few_files(self) -> bool:
+        """Would there be room for a first segment if all files of the folder were others' segments?
+
+        Then none of them need be looked at, which costs a worker 0.1 MB.
+        """
+        try:
+            return (len(os.listdir(self.folder)) + 1) * SEGMENT_BYTES <= self._others_max_bytes
+        except OSError:
+            return False
 
     def _taken_bytes(self) -> tuple[int, int]:
         """The bytes of all segments but those that other writers are filling; and the bytes of those.
@@ -764,7 +790,8 @@ class Spool:
 
     def begin_fork(self) -> None:
         """A child is about to be forked by this thread."""
-        self._prepared.pop(get_ident(), None)
+        if self._prepared:
+            self._prepared.pop(get_ident(), None)
         self.protect()
         if not self._is_child and self._memory_max_bytes and self.is_short_of_room():
             from sumo_internal.spool import others
@@ -780,7 +807,7 @@ class Spool:
 
     def end_fork(self, *, is_child: bool) -> None:
         """The child is there: go on as what we are."""
-        prepared = self._prepared.pop(get_ident(), None)
+        prepared = self._prepared.pop(get_ident(), None) if self._prepared else None
         if is_child:
             self._begin_life(is_child=True, prepared=prepared)
         elif prepared is not None and prepared[0] is not None:
@@ -840,13 +867,19 @@ def _packed(envelope: dict[str, str]) -> bytes:
     return packed
 
 
-_spools: WeakSet[Spool] = WeakSet()
+_spools: set[ref[Spool]] = set()
+"""All that there are. Not a ``WeakSet``, and no guard below: at a fork, each function that the parent calls costs the
+children before pages of memory, which it then has to copy. 16 workers are forked one after the other."""
 
 
 def _before_fork() -> None:
-    for spool in list(_spools):
-        with diagnostics.guard("preparing for a child"):
-            spool.begin_fork()
+    for each in [*_spools]:
+        try:
+            if (spool := each()) is not None:
+                spool.begin_fork()
+        except Exception as error:
+            diagnostics.pass_on(error)
+            diagnostics.failed("preparing for a child", error)
 
 
 def _original_page() -> mmap:
@@ -866,19 +899,21 @@ def _after_unknown_fork() -> None:
 
 
 def _after_fork() -> None:
-    for spool in list(_spools):
-        spool.end_fork(is_child=True)
-        if spool.on_fork is not None:
-            spool.on_fork()
+    for each in [*_spools]:
+        if (spool := each()) is not None:
+            spool.end_fork(is_child=True)
+            if spool.on_fork is not None:
+                spool.on_fork()
 
 
 def _after_fork_in_parent() -> None:
     """Every so many children, wake the drainer: what children leave is not to use up their bound."""
-    for spool in list(_spools):
-        spool.end_fork(is_child=False)
-        spool.forks += 1
-        if spool.forks % FORKS_PER_WAKE == 0 and spool.on_backlog is not None:
-            spool.on_backlog()
+    for each in [*_spools]:
+        if (spool := each()) is not None:
+            spool.end_fork(is_child=False)
+            spool.forks += 1
+            if spool.forks % FORKS_PER_WAKE == 0 and spool.on_backlog is not None:
+                spool.on_backlog()
 
 
 # One hook for all spools: what is registered here stays for ever.

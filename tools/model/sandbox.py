@@ -193,7 +193,7 @@ class Sandbox:
 
     def memory_pss_bytes(self) -> int:
         """Return the memory of all living processes, with a fair share of what they have in common."""
-        return sum(_pss_bytes(pid) for pid in self.pids())
+        return sum(pss_bytes(pid) for pid in self.pids())
 
     def max_memory_bytes(self) -> int:
         """Return the most memory in use at once; where nothing counts that, what is in use now."""
@@ -259,7 +259,7 @@ def _cpu_ticks(pid: int) -> list[int]:
     return [int(field) for field in _stat_fields(pid)[11:15]]
 
 
-def _pss_bytes(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,6 +1,5 @@
 """A function whose lines say which request has written them: for several requests at a time."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -41,12 +40,13 @@ def handler(event, context):
         "id": request_id,
         "pid": os.getpid(),
         "tasks": len(os.listdir("/proc/self/task")),
+        "segments": len({line.split()[-1] for line in open("/proc/self/maps") if line.endswith(".spool\n")}),
         "modules": sorted(sys.modules),
     }
 
 
 def late(request_id):
-    time.sleep(1.5)
+    time.sleep(2.5)
     log.info("late of %s", request_id)
 
 
@@ -57,6 +57,14 @@ def orphan(request_id):
     time.sleep(10)
 
 
+def group(request_id):
+    """As Lambda ends an environment: SIGTERM to the runtime's whole group, and some time until SIGKILL."""
+    signal.signal(signal.SIGTERM, lambda *_: log.info("signal of %s", request_id))
+    os.killpg(0, signal.SIGTERM)
+    log.info("group of %s", request_id)
+    time.sleep(10)
+
+
 def fail(request_id):
     raise KeyError(f"failure of {request_id}")
 
@@ -64,8 +72,9 @@ def fail(request_id):
 ENDS = {
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda _: os._exit(1),
-    "segfault": lambda _: ctypes.string_at(0),
+    "segfault": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
     "late": late,
     "orphan": orphan,
+    "group": group,
     "fail": fail,
 }
