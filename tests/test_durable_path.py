@@ -130,6 +130,29 @@ def test_each_line_once_without_repetitions(
 
 
 @with_typical
+def test_the_example(
+    service: DurableService, runtime: Runtime, source: SumoSource, layer_folder: Path, tmp_path: Path
+) -> None:
+    """layer/examples/durable does what its text says: its first line comes again, marked, and its step's does not."""
+    example = ROOT / "layer/examples/durable/order"
+    shutil.copy(example / "app.py", tmp_path)
+    name, _, version = (example / "requirements.txt").read_text().strip().partition("==")
+    assert (name, version) == ("aws-durable-execution-sdk-python", SDKS[-1])
+    put_sdk(tmp_path, version)
+    with durable(service, source, layer_folder, tmp_path, runtime) as env:
+        assert env.start().error is None
+        service.serve(env)
+        arn, status = service.run({"order": 7})
+        env.shutdown()
+        assert said(env) == []
+    assert status == "SUCCEEDED" and len(service.invocations) == 2
+    assert messages(source.records, replayed=True) == {"order 7 accepted": 1}
+    once = messages(source.records, replayed=False)
+    assert once == dict.fromkeys(("order 7 accepted", "order 7 billed", "order 7 paid"), 1)
+    assert {record["executionArn"] for record in source.records if record.get("logger") == "orders"} == {arn}
+
+
+@with_typical
 @pytest.mark.parametrize("log_format", ["Text", "JSON"])
 def test_callbacks_threads_and_loggers(
     service: DurableService, runtime: Runtime, log_format: str, source: SumoSource, layer_folder: Path, tmp_path: Path

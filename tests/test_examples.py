@@ -180,7 +180,7 @@ def assert_one_to_set(template: Mapping[str, Any]) -> None:
 
 
 @fetches_a_tool
-@pytest.mark.parametrize("example", ["sam", "cloudformation", "nested-stack"])
+@pytest.mark.parametrize("example", ["sam", "durable", "cloudformation", "nested-stack"])
 def test_cfn_lint_finds_nothing(example: str) -> None:
     """SAM's own properties included; the examples have one parameter without a default."""
     template = EXAMPLES / example / "template.yaml"
@@ -222,15 +222,37 @@ print(json.dumps(transform(template, {}, ManagedPolicyLoader(None))))
 """
 
 
-@fetches_a_tool
-def test_sam(tmp_path: Path) -> None:
-    """What the SAM translator makes of the template."""
+def translated(example: str, tmp_path: Path) -> dict[str, Any]:
+    """What the SAM translator makes of a template."""
     source = tmp_path / "template.json"
-    source.write_text(json.dumps(load(EXAMPLES / "sam/template.yaml")))
+    source.write_text(json.dumps(load(EXAMPLES / example / "template.yaml")))
     script = TRANSLATE.replace("sys.stdin", f"open({str(source)!r})")
     ended = python_tool(SAM, "-c", script, AWS_DEFAULT_REGION="eu-west-1")
     assert ended.returncode == 0, ended.stderr
-    assert_attached(json.loads(ended.stdout))
+    template: dict[str, Any] = json.loads(ended.stdout)
+    return template
+
+
+@fetches_a_tool
+def test_sam(tmp_path: Path) -> None:
+    """Layer, settings and rights are in what is deployed."""
+    assert_attached(translated("sam", tmp_path))
+
+
+@fetches_a_tool
+def test_durable(tmp_path: Path) -> None:
+    """So they are with a durable function; its role may keep checkpoints, and what is invoked is a version.
+
+    The function itself is run in tests/test_durable_path.py.
+    """
+    template = translated("durable", tmp_path)
+    assert_attached(template)
+    resources = template["Resources"]
+    assert resources["Orders"]["Properties"]["DurableConfig"]["ExecutionTimeout"] == 86_400
+    policies = json.dumps(resources["OrdersRole"]["Properties"]["ManagedPolicyArns"])
+    assert policies.count("AWSLambdaBasicDurableExecutionRolePolicy") == 1
+    alias = resources[template["Outputs"]["Orders"]["Value"]["Ref"]]["Properties"]["FunctionVersion"]
+    assert resources[alias["Fn::GetAtt"][0]]["Type"] == "AWS::Lambda::Version"
 
 
 def test_cloudformation() -> None:
