@@ -3,8 +3,9 @@
 They are hidden where a batch is made (:class:`sumo_internal.shipping.drainer.Batch`), in each process that makes one.
 So all kinds of records pass here, the extension's too; a line costs nothing while the function waits for it; and a
 secret that was fetched is hidden in lines that were written before. One batch costs a search for a short piece of each
-secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes. Only where a piece is found,
-the secret is looked for in all its forms.
+secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes; and even that only where the
+piece's rarest characters are all there, because looking for one byte is ten times as fast as looking for a text. Only
+where a piece is found, the secret is looked for in all its forms.
 
 A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
 """
@@ -28,6 +29,9 @@ VARIABLES = ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN", "SUMO_HASH_SALT", "AWS_SEC
 PROBE_CHARS = 32
 """Characters of a secret that are looked for everywhere."""
 
+MARKS = 3
+"""Characters of such a piece that are looked for first."""
+
 CHUNK_BYTES = 64 * 1024
 """Bytes of a batch that are copied at once to be searched: a map cannot be searched as fast."""
 
@@ -41,11 +45,14 @@ _PATH = "/receiver/v1/http"
 """Of a source's address. Behind it is a code, unless a token goes in a header."""
 
 _RUN = re.compile(r"[A-Za-z0-9]+")
+_RAREST_FIRST = b"QJXKYUBHPMRWGVFOSNDECALTIZ"
+"""Capital letters, by how seldom logs have them. Small letters and digits are in every record."""
 _BREAK = re.compile(r"[\s\"'](?=[^\s\"']*\Z)")
 
 _secrets: dict[str, re.Pattern[bytes] | None] = {}
 """By secret, all its forms; None until a probe was found."""
-_probes: dict[str, bytes] = {}
+_probes: dict[str, tuple[bytes, list[int]]] = {}
+"""By secret, the piece of it that is looked for, and the marks of that."""
 _has_learned = False
 
 
@@ -74,7 +81,8 @@ def add(text: str) -> None:
     text = text.strip("\"'\\") if not text.startswith("arn:") else ""
     if len(text) >= SECRET_MIN_CHARS and text not in _secrets:
         _secrets[text] = None
-        _probes[text] = max(_RUN.findall(text), key=len, default="")[:PROBE_CHARS].encode()
+        probe = max(_RUN.findall(text), key=len, default="")[:PROBE_CHARS].encode()
+        _probes[text] = probe, [mark for mark in _RAREST_FIRST if mark in probe][:MARKS]
 
 
 def hidden(lines: memoryview) -> memoryview | bytes:
@@ -139,7 +147,15 @@ def cut(text: str) -> int:
 
 def _found_in(data: bytes) -> list[str]:
     """The secrets that may be in the data."""
-    return [secret for secret, probe in list(_probes.items()) if probe in data]
+    found = []
+    for secret, (probe, marks) in list(_probes.items()):
+        for mark in marks:
+            if mark not in data:
+                break
+        else:
+            if probe in data:
+                found.append(secret)
+    return found
 
 
 def _learn_late() -> None:
@@ -154,7 +170,7 @@ def _longest_first(secrets: list[str]) -> list[str]:
 
 def _lines_without(secret: str, data: bytes) -> Iterator[bytes]:
     """Pieces of lines; only those with the secret's probe are searched for all its forms."""
-    probe, place = _probes[secret], 0
+    (probe, _), place = _probes[secret], 0
     while place < len(data) and (found := data.find(probe, place)) >= 0:
         begin = data.rfind(b"\n", place, found) + 1 or place
         end = data.find(b"\n", found) + 1 or len(data)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from aws_server import AwsServer
 from model import Environment
-from model.configuration import REGION
+from model.configuration import CREDENTIALS, REGION
 from packages import package
 from runtimes import Runtime, oldest_and_newest, runtimes, typical
 from sumo_source import Fault, SumoSource
@@ -129,7 +129,7 @@ def test_our_own_secrets_leave_in_no_record(
 ) -> None:
     """People print os.environ: without any setting neither the address's code nor the role's keys are sent, whole or in
     two records; CloudWatch has them as before."""
-    key, salt = "model/secret/model/secret/model/secret00", 'pepper "and" salt'  # the first one is the model's
+    key, token, salt = CREDENTIALS["AWS_SECRET_ACCESS_KEY"], CREDENTIALS["AWS_SESSION_TOKEN"], 'pepper "and" salt'
     variables = {"SUMO_HASH_SALT": salt}
     variables |= {"process": {}, "masked": {"SUMO_MASK_KEYS": "password"}, "telemetry": BY_TELEMETRY}[mode]
     with environment(source, layer_folder, task_root, variables=variables, timeout_s=30, **FORMATS[form]) as env:
@@ -142,7 +142,7 @@ def test_our_own_secrets_leave_in_no_record(
     assert len(code) > 8 and all(each in printed for each in (code, key))
     everything = json.dumps(source.records, ensure_ascii=False)
     assert "REDACTED" not in everything and everything.count("***") > 30
-    for secret in (code, key, quote(key, safe=""), salt, json.dumps(salt)[1:-1], "model-session-token"):
+    for secret in (code, key, quote(key, safe=""), salt, json.dumps(salt)[1:-1], token):
         assert secret not in everything
     texts = [record["message"] for record in source.records if isinstance(record.get("message"), str)]
     borders = [text[:40] for text in texts] + [text[-40:] for text in texts]

@@ -69,6 +69,7 @@ class PlatformLog:
         """The names and headers are those of the function's process."""
         self._beginning = allocate_lock()
         """Events come on one thread, and what was lost is recorded on another: there is one spool for both."""
+        self._is_cost_told = False
         self.spool: Spool | None = None
         """The extension's own; None before the first event."""
         self.is_runtime_ready = False
@@ -206,13 +207,7 @@ class PlatformLog:
             if isinstance(event, dict) and event.get("type") == "function":
                 if str(event.get("time")) >= since:
                     continue  # it is heard in its own process
-                diagnostics.say_once("info", self._hearing.cost())
-                if self._config.cloudwatch != "all" and self._config.function_logs != "telemetry":
-                    diagnostics.say_once(
-                        "warn",
-                        f"SUMO_CLOUDWATCH={self._config.cloudwatch} is not heeded: the function's lines come from "
-                        "Lambda, which has written them by then",
-                    )
+                self._tell_cost()
             if self._rules is not None and isinstance(event, dict):
                 self._rules.follow(event)
             for start, level in events.lines(event, now):
@@ -223,6 +218,19 @@ class PlatformLog:
         if events.dropped != dropped:
             spool.counters.add(PLATFORM_DROPPED, events.dropped[0] - dropped[0], events.dropped[1] - dropped[1])
         self._remember_timeout()
+
+    def _tell_cost(self) -> None:
+        """Say what it costs that the function's lines come from Lambda, at the first of them."""
+        if self._is_cost_told:
+            return
+        self._is_cost_told = True
+        diagnostics.say_once("info", self._hearing.cost())
+        if self._config.cloudwatch != "all" and self._config.function_logs != "telemetry":
+            diagnostics.say_once(
+                "warn",
+                f"SUMO_CLOUDWATCH={self._config.cloudwatch} is not heeded: the function's lines come from "
+                "Lambda, which has written them by then",
+            )
 
     def tell_timeout(self, last_id: str | None) -> None:
         """Record a timeout of which only SHUTDOWN's reason tells."""

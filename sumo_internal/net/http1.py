@@ -50,6 +50,8 @@ class Answer:
 
 def is_fit(value: str) -> bool:
     """Can a header have this value: one line of Latin-1 text?"""
+    if value.isascii() and value.isprintable():
+        return True  # as nearly all have; looking at each character was a fifth of a small request
     return not any(character > "\xff" or (character < " " and character != "\t") for character in value)
 
 

@@ -103,6 +103,9 @@ class Tls:
 
     def recv(self, size_bytes: int) -> bytes:
         """Receive up to so many bytes; none at the end, with the peer's goodbye or without."""
+        if not self._tls.pending():
+            # Before OpenSSL is asked, which would only say so: a system call and an exception less beside a handler.
+            self._wait(select.POLLIN, None if self._timeout_s is None else monotonic() + self._timeout_s)
         try:
             data: bytes = self._do(self._tls.read, size_bytes)
         except _ssl.SSLEOFError:

@@ -88,9 +88,10 @@ def make_drainer(
         )
 
     def fill(headers: dict[str, str]) -> dict[str, str]:
-        headers, missing = envelope.filled(headers, envelope.values(environ, account_id()))
-        for place in missing:
-            diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
+        if "{" in headers.get("X-Sumo-Fields", ""):
+            headers, missing = envelope.filled(headers, envelope.values(environ, account_id()))
+            for place in missing:
+                diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
         return envelope.tagged(headers, envelope.tags(environ)) if config.has_tags else headers
 
     bucket = connect_bucket if config.has_failover else None

@@ -79,6 +79,10 @@ class SpoolReader:
         self._alive: dict[str, bool] = {}
         """By the writer of these segments: does it live?"""
         self._names: list[str] = []
+        self._files: tuple[list[str], list[tuple[str, str, str]]] = ([], [])
+        """A list of names, and of those that are files of the spool's: name, writer, kind."""
+        self._has_removed = False
+        """A segment was removed in this drain."""
         self._listed_ns = self._looked_ns = self._tidied_ns = -1
         """The folder's own time when it was last listed, and when others' segments and leftovers were last looked for
         in that list; -1: look again."""
@@ -239,6 +243,7 @@ class SpoolReader:
                 elif is_final and is_whole:
                     self._count_unprotected(segment)
                     self._foreign.pop(path).remove()
+                    self._has_removed = True
             found = self._map_waiting()
 
     def _complete_lines(self, segment: Segment) -> bool:
@@ -279,8 +284,7 @@ class SpoolReader:
         self._looked_ns = -1 if self._is_refused else self._listed_ns
         self._strange.intersection_update(f"{self.folder}/{name}" for name in names)
         self._waiting = []
-        for name in names:
-            writer, kind = writer_of(name) or ("", "")
+        for name, writer, kind in self._files_of(names):
             is_own = self.own is not None and writer in self.own.writers
             # What a living writer holds back is its own affair.
             if not is_own and (
@@ -295,7 +299,7 @@ class SpoolReader:
             is_alone = segment.is_in_memory or os.path.basename(segment.path) not in names
             if is_alone and not segment.map.closed:
                 self._foreign.setdefault(segment.path, segment)
-        self._alive = {}
+        self._alive = {writer: True for writer, alive in self._alive.items() if alive and _has_process(writer)}
         for segment in self._foreign.values():
             self._look_whether_alive(segment.writer)
         self._map_waiting()
@@ -329,6 +333,7 @@ class SpoolReader:
                 own.segments.remove(segment)
                 self._count_unprotected(segment)
                 segment.remove()
+                self._has_removed = True
 
     def _count_unprotected(self, segment: Segment) -> None:
         if not segment.is_kept and self.own is not None:
@@ -379,16 +384,25 @@ class SpoolReader:
                 self._listed_ns = -1  # a list that failed says nothing: what was there is there
         return self._names
 
+    def _files_of(self, names: list[str]) -> list[tuple[str, str, str]]:
+        """Those of the names that are files of the spool's: name, writer, and what is behind that."""
+        if self._files[0] is not names:
+            self._files = names, [(name, *found) for name in names if (found := writer_of(name))]
+        return self._files[1]
+
     def _remove_leftovers(self) -> None:
         """Remove what dead writers leave besides segments: their locks, and what they had not finished making.
 
         Not again while no file comes or goes: what is left is small.
         """
+        if self._tidied_ns == self._looked_ns >= 0 and not self._has_removed:
+            return  # as it was when this drain began
         names = [] if self._is_refused else self._list()
+        self._has_removed = False
         if self._tidied_ns == self._listed_ns >= 0:
             return
         self._tidied_ns = self._listed_ns
-        files = [(name, *found) for name in names if (found := writer_of(name))]
+        files = self._files_of(names)
         writers = {writer for _, writer, kind in files if kind.endswith((".spool", *BESIDE))}
         for name, writer, kind in sorted(files, key=lambda file: file[2] == "lock"):  # last: others ask for them
             if kind not in ("lock", "tally") and not kind.endswith(".new"):
@@ -443,12 +457,27 @@ def is_alive(folder: str, writer: str) -> bool:
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             return True  # without a descriptor nothing can be known
-    pid = writer.removesuffix(DRAINER).rpartition("-p")[2]
+    if not _has_process(writer):
+        return False
+    # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
+    return not began or start_of(_pid(writer)) in ("", began)
+
+
+def _pid(writer: str) -> str:
+    return writer.removesuffix(DRAINER).rpartition("-p")[2]
+
+
+def _has_process(writer: str) -> bool:
+    """Is there a process with a writer's number?
+
+    One system call, which keeps the interpreter lock; for a writer that was alive before this is the whole question.
+    Should another process have its number by now, its segments are read like those of a living one, until the next
+    process asks for the lock.
+    """
     try:
-        os.kill(int(pid), 0)
+        os.kill(int(_pid(writer)), 0)
     except PermissionError:
         pass
     except (OSError, ValueError, OverflowError):
         return False
-    # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
-    return not began or start_of(pid) in ("", began)
+    return True

@@ -43,11 +43,16 @@ _RUNTIME_ONLY = frozenset(
 )
 """Besides every variable whose name begins with an underscore: what an extension does not get."""
 
-_CREDENTIALS = {
+CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "ASIAMODELMODELMODEL0",
-    "AWS_SECRET_ACCESS_KEY": "model/secret/model/secret/model/secret00",
-    "AWS_SESSION_TOKEN": "model-session-token",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",  # AWS's own example
+    "AWS_SESSION_TOKEN": (
+        "IQoJb3JpZ2luX2VjEhGG3goMJYJUXWLpNh0C0RRnq+7Z/GevJsD4TKbTxBzLFhGWMF6qA7EHboidT4gNEEo4ODE7/IJQtZGE4BsrcPMDHF6q"
+        "FG0ZJ61u6gSYGC991EerFgVACaaL7fYpNW9QOjuLX8FUioL94GfQ7Y6tAZHmag4dwwXbGutuh8KZjHBvMRezm6cI1CWmT4iHYH9k2yBAftwq"
+        "FXADuEhYY02o94PAY2Q9wkJKIhTJKnsrJgq9kRWUlOGr1suqeA5XAagbhRK7wXMPN7unD+4R3R7y8wVBbSs9ZhXu5IvJUhNhiwPPbLwypA=="
+    ),
 }
+"""Made up, and of the length and the characters that AWS's have: what is shipped is searched for them."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def runtime_variables(function: Function, places: Places, api_address: str, is_f
     }
     # What is in a snapshot is in all copies: no names, and credentials only from the container's endpoint.
     if function.initialization_type != "snap-start":
-        reserved.update(_CREDENTIALS)
+        reserved.update(CREDENTIALS)
         reserved["AWS_LAMBDA_LOG_GROUP_NAME"] = function.log_group
         reserved["AWS_LAMBDA_LOG_STREAM_NAME"] = function.log_stream
     variables = {**defaults, **places.in_place, **function.variables, **reserved}
