@@ -72,8 +72,31 @@ def test_a_refusal_and_a_broken_answer_are_told_apart(server: ScriptedServer, ap
     assert connections(server) == [1, 1, 2, 3]
 
 
-@pytest.mark.parametrize("is_pending", [True, False], ids=["asked", "between two events"])
-def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(api: ExtensionsApi, is_pending: bool) -> None:
+def test_an_event_can_be_seen_before_it_is_received(server: ScriptedServer, api: ExtensionsApi) -> None:
+    """As often as one likes; Lambda is asked once."""
+    connection = api.ask()
+    assert [b'"requestId": "r1"' in api.peek(connection) for _ in range(2)] == [True, True]
+    assert api.receive(connection).request_id == "r1"
+    assert len(server.requests) == 2
+
+
+def test_an_event_that_never_comes_is_an_error(server: ScriptedServer, api: ExtensionsApi) -> None:
+    """Who peeks learns nothing, and who receives what is wrong."""
+    server.script(End.CLOSE)
+    connection = api.ask()
+    assert api.peek(connection) == b""
+    with pytest.raises(OSError):
+        api.receive(connection)
+
+
+@pytest.mark.parametrize(
+    ("is_pending", "is_peeked"),
+    [(True, False), (True, True), (False, False)],
+    ids=["asked", "peeked at", "between two events"],
+)
+def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(
+    api: ExtensionsApi, is_pending: bool, is_peeked: bool
+) -> None:
     """A function that closes what it has not opened gets the same number again: neither written to nor closed."""
     connection = api.ask()
     if not is_pending:
@@ -85,7 +108,7 @@ def test_a_descriptor_that_is_somebody_elses_by_now_is_left_alone(api: Extension
     theirs.close()
     if is_pending:
         with pytest.raises(OSError, match="has closed the connection"):
-            api.receive(connection)
+            api.peek(connection) if is_peeked else api.receive(connection)
     assert next_id(api) == "r1"
 
     with peer, socket.socket(fileno=number) as theirs:

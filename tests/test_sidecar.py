@@ -8,16 +8,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faulty_http import End
 from model import Environment
 from runtimes import typical
+from scripted_http import ScriptedServer, answer
 from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
+from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
 from sumo_internal.shipping.flush_strategy import BESIDE_S
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
@@ -172,6 +178,93 @@ def test_the_end_of_the_stack_only_delays_the_beginning(tmp_path: Path, begun: l
 def test_what_the_shipping_thread_waits_for(wait: dict[str, bool], expected: str) -> None:
     """Guards against a REPORT that is waited for while an invocation is held, and against shipping before SHUTDOWN."""
     assert next_state(**wait) == expected
+
+
+class WithoutThread(Shipper):
+    """The shipping thread has tests of its own."""
+
+    def begin(self) -> None:
+        pass
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Iterator[tuple[Invocations, ScriptedServer]]:
+    """A life-cycle thread that is registered under ``next``, and the Lambda that it asks; there is a line to ship."""
+    with ScriptedServer(default=End.HANG) as server:
+        server.script(answer(200, lambda_extension_identifier="x1"))
+        _, spool = make(tmp_path)
+        config = read({"SUMO_HTTP_ENDPOINT": "https://collectors.test/receiver/v1/http/token", "SUMO_FLUSH": "next"})[0]
+        shipper = WithoutThread(config, spool, lambda _: pytest.fail("nothing is drained here"))
+        invocations = Invocations(config, Recorder(spool, {}), shipper)
+        invocations.register(ExtensionsApi(server.url.partition("://")[2]))
+        spool.append('{"message":"a line"')
+        yield invocations, server
+        invocations._api = None  # the thread ends with its next event
+
+
+def event(request_id: str) -> bytes:
+    return answer(
+        200, {"eventType": "INVOKE", "deadlineMs": time.time_ns() // 1_000_000 + 9_000, "requestId": request_id}
+    )
+
+
+def asked(server: ScriptedServer) -> int:
+    """How often Lambda was asked for an event."""
+    return sum(request.path.endswith("/event/next") for request in server.requests)
+
+
+def has_asked(server: ScriptedServer, times: int) -> bool:
+    return asked(server) == times
+
+
+def wait_until(is_so: Callable[[], bool]) -> float:
+    """Return after how many seconds it is so."""
+    begun_s = time.monotonic()
+    while not is_so():
+        assert time.monotonic() < begun_s + 5
+        time.sleep(0.001)
+    return time.monotonic() - begun_s
+
+
+def began(invocations: Invocations, request_id: str) -> None:
+    """Be the runtime, which has an event."""
+    invocations.began(SimpleNamespace(invoke_id=request_id, x_amzn_trace_id=None))
+
+
+def test_beside_a_short_invocation_the_life_cycle_thread_does_nothing(
+    followed: tuple[Invocations, ScriptedServer],
+) -> None:
+    """It reads its event when the invocation is over, and asks for the next at once: nothing is prolonged by it.
+
+    The end of an invocation before, which nobody has waited for, is not taken for the end of this one.
+    """
+    invocations, server = followed
+    server.script(event("r1"), event("r2"))
+    invocations.ended()  # the init
+    for request_id, before in (("r1", 1), ("r2", 2)):
+        wait_until(partial(has_asked, server, before))
+        began(invocations, request_id)
+        time.sleep(BESIDE_S / 2)
+        assert asked(server) == before
+        invocations.ended()
+        assert wait_until(partial(has_asked, server, before + 1)) < BESIDE_S / 2
+
+
+def test_beside_a_long_invocation_lambda_is_asked_before_its_end(followed: tuple[Invocations, ScriptedServer]) -> None:
+    """Whatever lasts is shipped beside, and its end finds the life-cycle thread where it has to be for the freeze."""
+    invocations, server = followed
+    server.script(event("r1"), event("r2"))
+    invocations.ended()
+    wait_until(lambda: asked(server) == 1)
+    began(invocations, "r1")
+    assert wait_until(lambda: asked(server) == 2) < 1.0
+    assert invocations._shipper._is_asked
+    invocations.ended()  # this end is waited for by nobody ...
+    began(invocations, "r2")
+    time.sleep(BESIDE_S / 2)
+    assert asked(server) == 2  # ... and is not that of the second invocation
+    invocations.ended()
+    wait_until(lambda: asked(server) == 3)
 
 
 def requests_beside(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _PATH = "/2020-01-01/extension"
 REGISTER_TIMEOUT_S = 2.0
 """Lambda answers within a millisecond or two; a registration that hangs must not hold the init phase."""
+_PEEK_BYTES = 4096
+"""Of an answer with an INVOKE, which has some five hundred."""
 
 
 class ApiRefusedError(Exception):
@@ -101,6 +103,22 @@ class ExtensionsApi:
         """
         return self._send("GET", "/event/next", {})
 
+    def peek(self, connection: socket) -> bytes:
+        """Wait for the event that was asked for, however long, and leave it to be received.
+
+        Returns:
+            As much of Lambda's answer as is there. The event's request id is in it, if all of it is.
+
+        Raises:
+            OSError: The environment is going away.
+        """
+        self._insist(connection, "/event/next")
+        try:
+            return connection.recv(_PEEK_BYTES, MSG_PEEK)
+        except BaseException:
+            connection.close()
+            raise
+
     def receive(self, connection: socket) -> Event:
         """Wait for the event that was asked for, however long; the environment may freeze meanwhile.
 
@@ -172,10 +190,14 @@ class ExtensionsApi:
         except OSError:
             return False
 
-    def _receive(self, connection: socket, path: str) -> http1.Answer:
+    def _insist(self, connection: socket, path: str) -> None:
+        """Read from no connection that the function has put in the place of ours."""
         if not self._is_ours(connection):
             connection.detach()
             raise OSError(f"{path}: the function has closed the connection")
+
+    def _receive(self, connection: socket, path: str) -> http1.Answer:
+        self._insist(connection, path)
         is_kept = False
         try:
             answer = http1.read_answer(connection.recv)

@@ -91,7 +91,6 @@ class Invocations:
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
             self._ended.set()
-            self._shipper.stop_beside()
         if not self._spool.is_unprotected:
             return
         self._spool.say_unprotected()
@@ -125,9 +124,6 @@ class Invocations:
 
     def began(self, request: Any) -> None:
         """The runtime has an event: an invocation begins."""
-        if self._is_quiet:
-            # The REPORT of the last invocation leaves beside this one: a silent function is not held for it.
-            self._shipper.ship_beside()
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
@@ -189,17 +185,34 @@ class Invocations:
 
     def _next(self, api: ExtensionsApi) -> Event:
         connection = api.ask()
-        if self._is_held():
+        # The REPORT of a silent invocation leaves beside the next one: a silent function is not held for it.
+        is_over = (self._is_quiet or not self._is_held()) and self._stand_aside(api, connection)
+        if self._is_held() and not is_over:
             self._ended.wait()  # reading the event any earlier would only disturb the handler
         return api.receive(connection)
+
+    def _stand_aside(self, api: ExtensionsApi, connection: socket) -> bool:
+        """Leave an invocation's beginning to the handler; have shipped what waits if the invocation lasts.
+
+        Returns whether the invocation is over. Nothing of ours has run beside it then.
+        """
+        answer = api.peek(connection)
+        pause_s = self._shipper.begin_beside()
+        until_s = time.monotonic() + pause_s
+        while not (self._ended_id and self._ended_id.encode() in answer):
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                self._shipper.ship_beside()
+                return False
+            if self._ended.wait(left_s):  # perhaps by the end of the invocation before
+                answer = api.peek(connection)
+        self._shipper.miss_beside(pause_s)
+        return True
 
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         if not self._is_held():
             self._shipper.count_unheld()
-            self._shipper.ship_beside()
-            if self._ended_id == event.request_id:
-                self._shipper.stop_beside()  # this thread has heard late of a short invocation
             return
         while self._ended_id != event.request_id:
             if not self._ended.wait(event.deadline_s - time.time()):

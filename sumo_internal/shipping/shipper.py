@@ -9,14 +9,12 @@ The function's threads only ever set a :class:`Signal`, which takes no lock. The
 instruction of the shipping thread, for any time: every wait of the thread is for an event or a time, and a socket that
 did not survive is the source's business.
 
-Between two drains the thread is in one of four states, each a wait with an end of its own (:func:`next_state`):
+Between two drains the thread is in one of three states, each a wait with an end of its own (:func:`next_state`):
 
 ===============  =========================================  =======================================================
 state            ends                                       and then it ships
 ===============  =========================================  =======================================================
 AGEING           when what was written since is old         what there is
-BESIDE           some time after an invocation has begun    what there is, unless the invocation is over
-                 that is not held
 REPORT_COMING    LOOK_AGAIN_S after a drain beside an       what others have left: the extension has the REPORT of
                  invocation                                 the invocation before
 THAWED           LOOK_AGAIN_S after a wait that was frozen  what there is, unless this was SHUTDOWN and the process
@@ -65,7 +63,7 @@ EXIT_MAX_S = 5.0
 """Outside Lambda: for how long a process that ends may be kept for the last lines."""
 _NEVER_S = float("inf")
 
-AGEING, BESIDE, REPORT_COMING, THAWED = "ageing", "beside", "report coming", "thawed"
+AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
 
 
 class Signal:
@@ -137,8 +135,6 @@ class Shipper:
         self._is_refused = False
         """The last drain has left lines in the spool, because the source did not take them."""
         self._patience = flush_strategy.Patience()
-        self._beside_s: float | None = None
-        """How long after now to ship beside the invocation that runs; None where nothing is to be."""
         self._is_news_beside = False
         """There was something to ship when the invocation began."""
         self._has_missed = False
@@ -199,27 +195,6 @@ class Shipper:
         """Have the spool drained soon; returns at once."""
         self._is_asked = True
         self._wake.set()
-
-    def ship_beside(self) -> None:
-        """An invocation has begun that is not held: have what waits now shipped beside it, if it lasts.
-
-        What only this invocation logs is not asked for: the freeze would catch it on its way. Where nothing waits yet,
-        the REPORT of the invocation before may come in a moment.
-        """
-        self._is_news_beside = self.has_news()
-        waiting_s = time.time() - self._emptied_at_s
-        max_age_s = self._config.flush_max_age_s
-        pause_s = flush_strategy.pause_beside_s(waiting_s, max_age_s, has_missed=self._has_missed)
-        if pause_s == 0.0:
-            self.ship()
-        else:
-            self._beside_s = pause_s
-            self._wake.set()
-
-    def stop_beside(self) -> None:
-        """The invocation is over: what has not begun beside it waits for another one."""
-        pause_s, self._beside_s = self._beside_s, None
-        self._has_missed |= pause_s == flush_strategy.BESIDE_DUE_S
 
     def _backlog(self) -> None:
         """There is the first line, or another :data:`WAKE_BYTES` of them."""
@@ -283,6 +258,27 @@ class Shipper:
         """Would a hold bring anything, as far as is known?"""
         return not self._is_refused and not self._patience.unheld_left
 
+    def begin_beside(self) -> float:
+        """An invocation begins that is not held: seconds after which to ship beside it, if it lasts."""
+        self._is_news_beside = bool(self._spool.pending_bytes or self._spool.counters.counts())
+        waiting_s = time.time() - self._emptied_at_s
+        return flush_strategy.pause_beside_s(waiting_s, self._config.flush_max_age_s, has_missed=self._has_missed)
+
+    def ship_beside(self) -> None:
+        """The invocation lasts: have shipped what waited when it began.
+
+        What only this invocation logs is not asked for: the freeze would catch it on its way. Where nothing waited, the
+        REPORT of the invocation before may be there by now.
+        """
+        if self._is_news_beside:
+            self.ship()
+        else:
+            self._wake.set()
+
+    def miss_beside(self, pause_s: float) -> None:
+        """The invocation was over before so many seconds: what waits is shipped beside another one."""
+        self._has_missed |= pause_s == flush_strategy.BESIDE_DUE_S
+
     def count_unheld(self) -> None:
         """An invocation is not held."""
         self._patience = self._patience.after_unheld_invocation()
@@ -304,24 +300,15 @@ class Shipper:
         with diagnostics.guard("looking after the spool"):
             self._spool.check_folder()
         state = AGEING
-        pause_s = LOOK_AGAIN_S
         old_at_s = time.monotonic() + self._config.flush_max_age_s
         while True:
-            over_at_s = old_at_s if state is AGEING else time.monotonic() + pause_s
+            over_at_s = old_at_s if state is AGEING else time.monotonic() + LOOK_AGAIN_S
             is_woken = self._wake.wait(over_at_s - time.monotonic())
             is_late = not is_woken and time.monotonic() > over_at_s + FROZEN_S
-            waiting, beside_s, pause_s = self._waiting, self._beside_s, LOOK_AGAIN_S
-            if is_woken and beside_s is not None and not self._is_asked:
-                state, pause_s = BESIDE, beside_s
-                continue
-            if state is BESIDE and not is_woken and beside_s is None:
-                state = AGEING  # the invocation was over before
-                continue
-            self._beside_s = None
+            waiting = self._waiting
             if not is_late:
-                self._is_asked |= state is BESIDE and self._is_news_beside
                 with diagnostics.guard("shipping"):
-                    self._ship(is_everything_due=not is_woken and state in (AGEING, THAWED))
+                    self._ship(is_everything_due=not is_woken and state is not REPORT_COMING)
                 if is_woken or state is not REPORT_COMING:
                     old_at_s = time.monotonic() + self._config.flush_max_age_s
             state = next_state(is_woken=is_woken, is_late=is_late, is_held=waiting is not None)
