@@ -18,6 +18,7 @@ import pytest
 from bench import chart, pay, run
 from bench import results as bench_results
 from bench.cases import NAMES, PIECES
+from bench.costs import REGISTERING
 from bench.curves import Point
 from bench.goals import GOALS, Figure, is_met, show, worse
 from bench.layers import compare, contender
@@ -233,6 +234,21 @@ def test_another_layer_is_measured_beside_ours(layer_folder: Path) -> None:
     what, unit, ours_ms, others_ms = rows[-1]
     assert (what, unit) == ("until its extension has registered", "ms")
     assert ours_ms > 0 and others_ms > 0
+
+
+def test_another_layer_is_measured_from_the_command_line(tmp_path: Path) -> None:
+    """A folder with an extension is all that it takes; a case that is none of another layer's is said."""
+    (tmp_path / "extensions").mkdir()
+    extension = tmp_path / "extensions" / "stand-in"
+    extension.write_text(REGISTERING)
+    extension.chmod(0o755)
+    measured = run_bench("--quick", "--layer", str(tmp_path), "--only", "pay_next")
+    rows = {line.split("│")[1].strip(): line.split("│")[2:10] for line in measured.stdout.splitlines() if "│" in line}
+    for lines in ("1", "100", "1,000", "10,000"):
+        times_ms = [float(cell) for cell in rows[f"next, 1769 MB, source 80 ms, {lines} lines"]]
+        assert len(times_ms) == 8 and all(0 < each < 60_000 for each in times_ms), measured.stderr
+    unknown = run_bench("--layer", str(tmp_path), "--only", "print")
+    assert unknown.returncode == 2 and "there is no case print; there are layers, pay_end" in unknown.stderr
 
 
 def test_another_layer_is_described_by_variables() -> None:

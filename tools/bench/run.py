@@ -6,7 +6,8 @@
     make bench ONLY=log_info KEEP=1         some cases, which take their places in docs/
     make bench ONLY=readme KEEP=1           README's rows, in five minutes; `lines`, `waits`, `peers` and `curves` are
                                             the rest of a whole run, in pieces that are kept one after the other
-    make bench PEER_LAYER=FOLDER            another layer, unpacked as at /opt, beside ours (PEER_VARIABLES="A=b …")
+    make bench PEER_LAYER=FOLDER            another layer, unpacked as at /opt, beside ours (PEER_VARIABLES="A=b …");
+                                            ONLY=layers, pay_end, … are its cases
     make bench-check                        the goals again: what is over them, or worse than docs/bench.json has it
 
 It shows its progress on stderr and ends with tables. What is kept is what whole rounds have found: all of it, or with
@@ -41,6 +42,9 @@ QUICK_SHARE = 0.25
 """Of the usual number of rounds."""
 PEERS, CURVES = "peers", "curves"
 ALL = [*NAMES, PEERS, CURVES]
+LAYERS = "layers"
+WITH_LAYER = [LAYERS, "pay_end", "pay_next"]
+"""With another layer: what is compared unless cases are asked for, of which there are those of ``pay`` besides."""
 KEPT, PAGE, PICTURE = (ROOT / "docs" / name for name in ("bench.json", "bench.md", "bench.svg"))
 
 
@@ -51,9 +55,11 @@ def main() -> int:
     with stage(QUICK_SHARE if options.quick else 1.0, say) as on:
         if options.layer:
             other = layers.contender(Path(options.layer).resolve(), options.variables)
-            console.print(_layers(layers.compare(on, other)))
-            for case in ("pay_end", "pay_next"):
-                console.print(_bills(pay.measure(on, case, other)))
+            if LAYERS in options.only:
+                console.print(_layers(layers.compare(on, other)))
+            for case in pay.BLOCKS:
+                if case in options.only:
+                    console.print(_bills(pay.measure(on, case, other)))
             return 0
         results = Results(_where(on))
         origins = measure(on, [name for name in options.only if name in NAMES], results)
@@ -115,9 +121,11 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     is_whole = not (options.only or options.quick or options.check or options.layer)
     options.keep |= is_whole
+    cases_of_layers = [LAYERS, *pay.BLOCKS]
     asked = [case for name in options.only.split(",") if name for case in PIECES.get(name, [name])]
-    options.only = asked or (ALL if is_whole else NAMES)
-    if unknown := set(options.only).difference(ALL):
+    options.only = asked or (WITH_LAYER if options.layer else ALL if is_whole else NAMES)
+    if unknown := set(options.only).difference(cases_of_layers if options.layer else ALL):
+        known = ", ".join(cases_of_layers) if options.layer else known
         parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {known}")
     if options.keep and options.quick:
         parser.error("a quick run is too coarse to be kept")
