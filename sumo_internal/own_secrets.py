@@ -76,7 +76,8 @@ def add(text: str) -> None:
     """Know a secret: a token, or an address that ends with one; an ARN is none."""
     text = text.strip()
     if text.lower().startswith(("https://", "http://")):
-        text = text.partition(_PATH)[2].strip("/") or ("" if text.endswith(_PATH) else text.rpartition("/")[2])
+        has_code = text.count("/") > 2 and not text.endswith(_PATH)  # else its end is the host's, or the path's
+        text = text.partition(_PATH)[2].strip("/") or (text.rpartition("/")[2] if has_code else "")
     # What begins or ends with a quote or a backslash is hidden without it: a record stays JSON.
     text = text.strip("\"'\\") if not text.startswith("arn:") else ""
     if len(text) >= SECRET_MIN_CHARS and text not in _secrets:

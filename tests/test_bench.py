@@ -167,6 +167,8 @@ def test_a_goal_is_met_within_what_two_bare_runs_differ(results: Results) -> Non
     figures = pay.figures(results.paid)
     assert (figures["response_end_100"].value, figures["response_end_100"].control) == (1.25, 0.5)
     assert figures["billed_100"].value == 1.25 - 80
+    results.paid[Terms("end", 1769, 80, 100)][pay.SOURCE] = Bill(81.0, 80.5, 81.0, 80.5, 0.0)
+    assert pay.figures(results.paid)["billed_100"].value == 1.25 - 81.0
     assert figures["in_place"][0::2] == (1.625, 0.25)
     assert is_met("response_end_100", Figure(0.79, "", 0.5))
     assert not is_met("response_end_100", Figure(0.81, "", 0.5))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,10 @@ BLOCKS_MAX = 100
 
 FUNCTION = ROOT / "tools/functions/bench"
 
+DRAINS = 40
+DRAIN_CALLS_MAX = 12
+"""System calls of a drain with one line: its lock taken and given back, the folder, the request, the answer."""
+
 SCRIPT = """
 import logging, sys
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
@@ -141,6 +146,20 @@ def test_system_calls_of_a_line(layer_folder: Path, source: SumoSource, tmp_path
     with_layer, without = per_line
     assert without >= 2, "a line of each kind writes"
     assert with_layer - without < SYSCALLS_PER_LINE
+
+
+def test_system_calls_of_a_drain() -> None:
+    """Shipping one line takes so many: beside a handler nearly each gives the interpreter lock away.
+
+    Guards against a folder that is listed, a lock that is asked for or a file that is looked at once more in each.
+    """
+    variables = {"PYTHONPATH": f"{ROOT}:{ROOT}/tools", "PATH": os.environ["PATH"]}
+    profile = [sys.executable, "-m", "bench.profile", "--drains"]
+    try:
+        none, many = (syscalls.count([*profile, str(drains)], variables) for drains in (0, DRAINS))
+    except syscalls.NotAllowed:
+        pytest.skip("this machine lets no process trace another")
+    assert (many - none) / DRAINS < DRAIN_CALLS_MAX
 
 
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)

@@ -88,7 +88,12 @@ def test_which_secrets_are_known() -> None:
     )
 
     arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:sumo"
-    for harmless in (arn, "https://collectors.sumologic.com/receiver/v1/http", "https://x.org/", "", "short"):
+    addresses = (
+        "https://collectors.sumologic.com/receiver/v1/http",
+        "https://collectors.sumologic.com",
+        "https://x.org/",
+    )
+    for harmless in (arn, *addresses, "", "short"):
         own_secrets.add(harmless)
     text = f"{arn} https://collectors.sumologic.com/receiver/v1/http short"
     assert sent(text) == text

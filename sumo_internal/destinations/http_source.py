@@ -173,6 +173,8 @@ def _segments(url: str) -> set[str]:
 
 def _gives_away(text: str, secrets: set[str]) -> bool:
     """Is a piece of a credential in a text, in whatever case?"""
+    if len(text) < _FRAGMENT_LENGTH:
+        return False  # as the texts of most answers
     text = text.lower()
     for secret in secrets:
         pieces = range(len(secret) - _FRAGMENT_LENGTH + 1)

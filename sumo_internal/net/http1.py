@@ -68,7 +68,7 @@ def request(method: str, target: str, host: str, headers: Mapping[str, str], bod
     Raises:
         UnfitHeaderError: A header would end early and begin another one, or another request.
     """
-    if not all(map(is_fit, [target, host, *headers, *headers.values()])):
+    if not is_fit("".join([target, host, *headers, *headers.values()])):
         raise UnfitHeaderError("a header has characters that none can have")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     if method not in ("GET", "CONNECT"):

@@ -157,7 +157,7 @@ def _goals(results: Results) -> Table:
 
 
 def _bills(paid: pay.Paid) -> Table:
-    names = list(next(iter(paid.values())))
+    names = [name for name in next(iter(paid.values())) if name != pay.SOURCE]
     columns = [f"{what}\n{name}" for what in ("response", "billed") for name in names]
     table = _table("What an invocation takes, ms, medians; without the layer twice", ("", *columns))
     for terms, bills in paid.items():

@@ -6,6 +6,7 @@ the authority to trust, and serves until it is told to stop. ``GET`` tells how m
 
 from __future__ import annotations
 
+import http.client
 import signal
 import ssl
 import subprocess
@@ -20,6 +21,8 @@ from faulty_http import Authority
 
 ANSWER = b"{}"
 """Good JSON, and what does not read it will not mind."""
+PROBE = b"POST / HTTP/1.1\r\nHost: probe\r\nContent-Length: 300\r\n\r\n" + 300 * b"x"
+"""A line of ours is as long when it is compressed."""
 
 
 class Sink:
@@ -28,6 +31,8 @@ class Sink:
     def __init__(self, delay_s: float = 0.0) -> None:
         """Take so long for each answer to a post."""
         self._delay_s = delay_s
+
+        self._client: http.client.HTTPSConnection | None = None
 
     def __enter__(self) -> Sink:
         command = [sys.executable, "-m", "bench.sink", str(self._delay_s)]
@@ -38,8 +43,24 @@ class Sink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
         self._process.terminate()
         self._process.communicate()
+
+    def own_ms(self) -> float:
+        """Return for how long a client waits that has a small request ready, over a connection that it has kept."""
+        if self._client is None:
+            context = ssl.create_default_context(cafile=self.ca_file)
+            self._client = http.client.HTTPSConnection(self.url.rpartition("/")[2], context=context)
+            self._client.connect()
+            assert isinstance(self._client.sock, ssl.SSLSocket), "it is connected, over TLS"
+        begun_ns = time.perf_counter_ns()
+        self._client.sock.sendall(PROBE)
+        answer = b""
+        while not answer.endswith(ANSWER):
+            answer += self._client.sock.recv(65_536)
+        return (time.perf_counter_ns() - begun_ns) / 1e6
 
     def posts(self) -> int:
         """Return how many there have been."""
@@ -53,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1
+    """An answer is one piece, as a load balancer sends it."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
