@@ -16,7 +16,8 @@ import traceback
 from typing import Any
 
 MODE, FORM, ROOT = sys.argv[1:]
-"""``bare``; ``layer``; ``apart``, with the layer and a filter that lets all pass: nothing is written jointly then."""
+"""``bare``; ``layer``; ``apart``, with the layer and a filter that lets all pass: nothing is written jointly then;
+``spared``, with SUMO_CLOUDWATCH=none; ``falling back``, the same while no destination takes lines: all are written."""
 
 frames = tempfile.TemporaryFile()
 os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup(frames.fileno()))
@@ -35,8 +36,15 @@ if MODE != "bare":
     spool = Spool(tempfile.mkdtemp(), {}, 10_000_000)
     reader = SpoolReader(spool.folder, spool)
     recorder = Recorder(spool, {"logGroup": "/aws/lambda/orders"})
+    if MODE in ("spared", "falling back"):
+        from sumo_internal.capture.sparing import CloudWatch, SparingRecorder
+        from sumo_internal.spool.outage import Outage
+
+        outage = Outage(spool.folder, 0.0)
+        outage.from_s = 1.0 if MODE == "falling back" else 0.0
+        recorder = SparingRecorder(spool, {"logGroup": "/aws/lambda/orders"}, CloudWatch(spool, "none", (), outage))
     recorder.enter_invocation("r-1")
-    runtime_client.capture(bootstrap, recorder)
+    runtime_client.capture(bootstrap, recorder, recorder.make_sink)
 
 sink = bootstrap.create_log_sink().__enter__()
 bootstrap._setup_logging(bootstrap.LogFormat.from_str(FORM), "DEBUG" if FORM == "JSON" else "", sink)
@@ -86,6 +94,14 @@ def made(spec: dict[str, Any]) -> logging.LogRecord:
     return record
 
 
+def call(spec: dict[str, Any]) -> Any:
+    """Log as a function does; the time is that of the call."""
+    logger = logging.getLogger(spec.get("name", "orders"))
+    logger.setLevel(spec.get("from", 1))
+    arguments = spec.get("args", [])
+    return logger.log(spec.get("level", 20), spec.get("message", "paid") * spec.get("times", 1), *arguments)
+
+
 def log(spec: dict[str, Any]) -> dict[str, Any]:
     """Log a record, and say what was written, what the record is afterwards, and what was recorded."""
     bootstrap._GLOBAL_AWS_REQUEST_ID, bootstrap._GLOBAL_TENANT_ID = spec.get("request", "r-1"), spec.get("tenant")
@@ -97,7 +113,10 @@ def log(spec: dict[str, Any]) -> dict[str, Any]:
     position = os.fstat(frames.fileno()).st_size
     sys.setprofile(lambda frame, event, _: used.append(frame.f_code.co_name) if event == "call" else None)
     try:
-        said: Any = handler.handle(record) if record.levelno >= handler.level else "below"
+        if spec.get("is_call"):
+            said: Any = call(spec)
+        else:
+            said = handler.handle(record) if record.levelno >= handler.level else "below"
         returned = "record" if said is record else repr(said)
     except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"
@@ -111,7 +130,8 @@ def log(spec: dict[str, Any]) -> dict[str, Any]:
         "error": error,
         "returned": returned,
         "calls": [*calls],
-        "is_joint": "emit" not in used and bool(written),
+        "is_joint": "emit" not in used and (bool(written) or MODE == "spared"),
+        "has_log_record": "makeRecord" in used,
         "records": recorded(),
     }
 

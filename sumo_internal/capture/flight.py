@@ -6,7 +6,8 @@ replaced, for all loggers, and differ from them for the loggers that are named o
 * ``Logger.getEffectiveLevel`` says the lower one of the function's level and ours, so that ``isEnabledFor`` lets such a
   line be made, and remembers that as it does without us. Whatever level is set later counts.
 * ``Logger._log`` makes the log record as ``logging`` does, and then either hands it to the handlers (what the function
-  shows) or holds it. No handler gets a record that it did not get before.
+  shows) or holds it. No handler gets a record that it did not get before. Of a plain line that is held no log record is
+  made: nobody would see it, and looking for the place of the call and making the record is most of what a call costs.
 
 A line is shown if its logger's own level lets it pass and one of the logger's handlers takes its level. All others of
 the named loggers are held: in segments of their own (:class:`sumo_internal.spool.held.Debug`), with the text that the
@@ -23,7 +24,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from copy import copy
+from time import time
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
@@ -33,7 +36,7 @@ from sumo_internal.spool.held import Debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from logging import LogRecord
     from typing import Any, Protocol
 
@@ -156,52 +159,67 @@ class Flight:
 
     # Lines.
 
-    def hold(self, record: LogRecord, *, is_plain: bool = False) -> None:
-        """Hold a log record that the function does not show. Nothing is raised but what a signal handler raises.
+    def hold_call(self, name: str, level: int, msg: Any, args: Any) -> bool:
+        """Hold a plain line that the function does not show, without a log record; False where it needs one.
 
         Args:
-            record: The log record.
-            is_plain: It is known to have no fields, no exception and no stack.
+            name: The logger's.
+            level: As in ``logging``.
+            msg: What was given to the logger.
+            args: Likewise.
         """
+        if not self._is_on:
+            return True
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            return False
+        try:
+            start = self._usual_start(name, level, logging.getLevelName(level), time(), msg, args)
+            if start:
+                self._store.append(start, level)
+            return start != ""
+        except RecursionError:
+            return True  # at the end of the function's stack: nobody misses it
+        except Exception as error:
+            self._recorder.not_recorded("", error)
+            return True
+
+    def hold(self, record: LogRecord) -> None:
+        """Hold a log record that the function does not show. Nothing is raised but what a signal handler raises."""
         if not self._is_on:
             return
         try:
-            start = self._usual_start(record, is_plain=is_plain)
+            start = ""
+            if usual.issuperset(record.__dict__) and not record.exc_info and not record.stack_info:
+                values = record.name, record.levelno, record.levelname, record.created, record.msg, record.args
+                start = self._usual_start(*values)
             if start:
                 self._store.append(start, record.levelno)
             else:
                 self._hold_fully(record)
         except RecursionError:
-            pass  # at the end of the function's stack: nobody misses it
+            pass  # as above
         except Exception as error:
             self._recorder.not_recorded("", error)
 
-    def _usual_start(self, record: LogRecord, *, is_plain: bool) -> str:
-        """A plain record up to its closing brace; empty for any other."""
+    def _usual_start(self, name: str, level: int, level_name: str, created_s: float, message: Any, args: Any) -> str:
+        """A plain record up to its closing brace; empty where more is to be known of it."""
         recorder = self._recorder
-        details = recorder.loggers.get(record.levelno, {}).get(record.name)
-        if (
-            details is None
-            or not recorder.takes_short_way
-            or not (is_plain or (usual.issuperset(record.__dict__) and not record.exc_info and not record.stack_info))
-        ):
+        details = recorder.loggers.get(level, {}).get(name)
+        if details is None or not recorder.takes_short_way or type(message) is not str:
             return ""
-        message: Any = record.msg
-        if type(message) is not str or len(message) > _MESSAGE_MAX_CHARS:
-            return ""
-        if record.args:
+        if args:
             try:
-                message %= record.args
+                message %= args
             except Exception as error:  # a message and arguments that do not fit
                 diagnostics.pass_on(error)
                 return ""
-            if len(message) > _MESSAGE_MAX_CHARS:
-                return ""
-        stamp, request = time_text(record.created), recorder.request_id or ""
+        if len(message) > _MESSAGE_MAX_CHARS:
+            return ""
+        stamp, request = time_text(created_s), recorder.request_id or ""
         if self._is_json:
-            text = _json_text(record, stamp, quote(message), request)
+            text = _json_text(name, level_name, stamp, quote(message), request)
         else:
-            text = f'"[{quote(record.levelname)[1:-1]}]\\t{stamp}\\t{request}\\t{quote(message)[1:]}'
+            text = f'"[{quote(level_name)[1:-1]}]\\t{stamp}\\t{request}\\t{quote(message)[1:]}'
         return f'{{"time":"{stamp}","type":"function","message":{text}{details}{recorder.context}{_HELD_KEY}'
 
     def _hold_fully(self, record: LogRecord) -> None:
@@ -215,7 +233,8 @@ class Flight:
         view.append = self._append
         view.is_flight = True
         if self._is_json:
-            text = _json_text(record, time_text(record.created), quote(message), view.request_id or "")
+            stamp, request = time_text(record.created), view.request_id or ""
+            text = _json_text(record.name, record.levelname, stamp, quote(message), request)
         else:
             text = log_records.text_line(record.levelname, record.created, view.request_id, message)
             if record.exc_info or record.stack_info:
@@ -226,10 +245,10 @@ class Flight:
         return self._store.append(f"{start}{_HELD_KEY}" if self._recorder.has_keys else start, level)
 
 
-def _json_text(record: LogRecord, stamp: str, message: str, request: str) -> str:
+def _json_text(name: str, level_name: str, stamp: str, message: str, request: str) -> str:
     """The object that the runtime makes of a record in its JSON format."""
-    own = f'{{"timestamp": "{stamp[:19]}Z", "level": {quote(record.levelname)}, "message": {message}, '
-    own += f'"logger": {quote(record.name)}'
+    own = f'{{"timestamp": "{stamp[:19]}Z", "level": {quote(level_name)}, "message": {message}, '
+    own += f'"logger": {quote(name)}'
     return own + (f', "requestId": {quote(request)}}}' if request else "}")
 
 
@@ -265,7 +284,7 @@ def follow(flight: Flight) -> None:
             answer = logger._cache[(level,)] = 2 if not is_ours else int(level >= own_level(logger))
         return answer == 2 or (answer == 1 and _is_taken(logger, level))
 
-    # Stands in for logging's own, and differs from it by its last line only.
+    # Stands in for logging's own, and differs from it by what comes first and by what comes last.
     def _log(
         self: logging.Logger,
         level: int,
@@ -276,6 +295,15 @@ def follow(flight: Flight) -> None:
         stack_info: bool = False,
         stacklevel: int = 1,
     ) -> None:
+        is_held = not is_shown(self, level)
+        if (
+            is_held
+            and not (self.disabled or self.filters or extra or exc_info or stack_info)
+            and logging.getLogRecordFactory() is logging.LogRecord
+            and self.__class__.makeRecord is make_record
+            and flight.hold_call(self.name, level, msg, args)
+        ):
+            return  # nearly always: a log record of it would be seen by nobody
         sinfo = None
         if source_file:
             try:
@@ -290,17 +318,9 @@ def follow(flight: Flight) -> None:
             elif not isinstance(exc_info, tuple):
                 exc_info = sys.exc_info()
         record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
-        if is_shown(self, level):
+        if not is_held:
             self.handle(record)
-        elif self.disabled:
-            return
-        elif (
-            not (self.filters or extra or exc_info or sinfo)
-            and logging.getLogRecordFactory() is logging.LogRecord
-            and self.__class__.makeRecord is make_record
-        ):
-            flight.hold(record, is_plain=True)  # nearly always: it has what the library gives it, and nothing else
-        else:
+        elif not self.disabled:
             passed: Any = self.filter(record)
             if passed:
                 flight.hold(passed if isinstance(passed, logging.LogRecord) else record)

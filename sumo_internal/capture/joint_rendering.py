@@ -68,13 +68,13 @@ if TYPE_CHECKING:
     called; formatter, style and filter; the names in a log record that are no fields."""
 
 
-_HEAD = Struct(">4sIQ")
+FRAME_HEAD = Struct(">4sIQ")
 """What the runtime's sink writes in front of a text: frame type, length, and a time in microseconds."""
 
-_PLAIN = frozenset((str, int, float, bool, type(None)))
+PLAIN = frozenset((str, int, float, bool, type(None)))
 """Types of arguments whose text is the interpreter's alone: no code of the function's runs, nothing can raise twice."""
 
-_MESSAGE_MAX_CHARS = 4_000
+MESSAGE_MAX_CHARS = 4_000
 """Length of a message; a longer one may have to be cut."""
 
 _WATCHED_MAX = 50
@@ -97,6 +97,10 @@ _NO_TIME = ("", -1.0, "")
 class Joint:
     """Writes both for one handler of the runtime's, on its framed sink."""
 
+    settle: Callable[[LogRecord, str, str, bytes], None] | None = None
+    """Records a log record's line and writes it, or not; given are the record of ours, the line, and how its frame
+    begins. None where all lines are written first."""
+
     def __init__(self, handler: Any, recorder: Recorder, bootstrap: Any, functions: dict[type, Functions]) -> None:
         """Prepare for a handler.
 
@@ -109,8 +113,6 @@ class Joint:
         """
         self._handler = handler
         self._recorder = recorder
-        self._append = recorder.append
-        """Takes a record when its line is written."""
         self._bootstrap = bootstrap
         self._globals = bootstrap.__dict__
         self._functions = functions[type(handler)]
@@ -128,8 +130,8 @@ class Joint:
         Args:
             otherwise: Has the runtime write the line itself. Until it is called, nothing has happened.
         """
-        recorder, append, names, pack_head = self._recorder, self._append, self._globals, _HEAD.pack
-        usual_order = _USUAL
+        recorder, append, names, pack_head = self._recorder, self._recorder.append, self._globals, FRAME_HEAD.pack
+        usual_order, settle = _USUAL, self.settle
 
         # One function, because its time is what a line costs: a call less saves a fiftieth of that.
         def handle(handler: Any, record: LogRecord) -> Any:
@@ -158,7 +160,7 @@ class Joint:
                     and not is_recorded
                 ):  # fmt: skip
                     for argument in arguments:
-                        if type(argument) not in _PLAIN:
+                        if type(argument) not in PLAIN:
                             break
                     else:
                         request = names["_GLOBAL_AWS_REQUEST_ID"]
@@ -169,11 +171,12 @@ class Joint:
                             ) = level  # fmt: skip
                             if msecs == record.msecs and begin_s <= record.created < end_s and request is of_request:
                                 break
-                            levels[record.levelno] = level = self._renewed(level, record, request, is_json=is_json)
+                            moment = record.created, record.msecs
+                            levels[record.levelno] = level = self.renewed(level, *moment, request, is_json=is_json)
                         details = loggers.get(record.name)
                         if arguments:
                             message %= arguments
-                        if record.levelname is name and details is not None and len(message) <= _MESSAGE_MAX_CHARS:
+                        if record.levelname is name and details is not None and len(message) <= MESSAGE_MAX_CHARS:
                             if is_json:
                                 line = f'{line_start}{quote(message)}, "logger": {quote(record.name)}{line_end}'
                                 start = f"{record_start}{line[:-1]}{details}{recorder.context}"
@@ -194,6 +197,9 @@ class Joint:
             else:
                 attributes["message"] = message
                 attributes["asctime"] = clock
+            if settle is not None:
+                settle(record, start, line, head)
+                return record if self._returns_record else True
             lock = handler.lock
             lock.acquire()
             try:
@@ -226,7 +232,7 @@ class Joint:
             return
         arguments: Any = record.args
         told = [(number, int), (name, str), (request, str), (record.msg, str), (arguments, tuple)]
-        if not all(type(value) is kind for value, kind in told) or not _PLAIN.issuperset(map(type, arguments)):
+        if not all(type(value) is kind for value, kind in told) or not PLAIN.issuperset(map(type, arguments)):
             return
         self._watched += 1
         attributes = record.__dict__
@@ -243,7 +249,7 @@ class Joint:
         loggers = self._recorder.loggers.setdefault(number, {})
         head = _frame_head(handler.log_sink.inner, text, frame_type)
         level: Level = (name, "", 0.0, 0.0, 0.0, "", "", "", "", frame_type, head, loggers, quote(name)[1:-1])
-        level = self._renewed(level, record, request, is_json=is_json)
+        level = self.renewed(level, record.created, record.msecs, request, is_json=is_json)
         _, _, _, _, _, clock, line_start, line_end, *_ = level
         if is_json:
             added["_frame_type"] = frame_type
@@ -288,14 +294,13 @@ class Joint:
         self._made = (is_json, adds_tenant, levels, of_runtime, called, formatter, style, filters[0], names)
         return True
 
-    def _renewed(self, level: Level, record: LogRecord, request: Any, *, is_json: bool) -> Level:
+    def renewed(self, level: Level, created_s: Any, msecs: Any, request: Any, *, is_json: bool) -> Level:
         """How lines of a level begin in a record's millisecond and request.
 
         Raises:
             Exception: The record's time is none that a clock gives, or the request's id is no plain text.
         """
         name, *_, frame_type, head, loggers, name_json = level
-        created_s, msecs = record.created, record.msecs
         if type(created_s) is not float or type(msecs) is not float or not (0 <= msecs < 1000 and created_s >= 0):
             raise ValueError("no time")
         time_format = (_JSON_FORMATS if is_json else _TEXT_FORMATS)[1]
@@ -344,7 +349,7 @@ def _frame_head(sink: Any, text: str, frame_type: Any) -> bytes:
     probe.file = BytesIO()
     probe.log(text, frame_type)
     written, data, now_us = probe.file.getvalue(), text.encode(), time.time_ns() // 1000
-    head, size_bytes, sent_us = _HEAD.unpack(written[: _HEAD.size])
-    if (size_bytes, written[_HEAD.size :]) != (len(data), data) or not 0 <= now_us - sent_us < 60_000_000:
+    head, size_bytes, sent_us = FRAME_HEAD.unpack(written[: FRAME_HEAD.size])
+    if (size_bytes, written[FRAME_HEAD.size :]) != (len(data), data) or not 0 <= now_us - sent_us < 60_000_000:
         raise ValueError("another frame")
     return bytes(head)

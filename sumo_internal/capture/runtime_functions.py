@@ -1,4 +1,4 @@
-"""The functions that the runtime's log handlers go through for a line: one table, of text and of JSON.
+"""The functions that a line goes through: the runtime's log handlers', of text and of JSON, and a log call's.
 
 Separate from :mod:`~sumo_internal.capture.joint_rendering`, which writes lines in place of these functions as long as
 none of them has been replaced. This module notes them before the function's own code runs; that one is loaded later,
@@ -8,7 +8,7 @@ when there have been lines.
 from __future__ import annotations
 
 import logging
-from logging import Formatter, LogRecord, PercentStyle
+from logging import Formatter, Logger, LogRecord, PercentStyle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,3 +77,23 @@ def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) 
         )
 
     return called
+
+
+def called_for_calls() -> tuple[object, ...]:
+    """What is called for a log call, until a handler has its log record, now."""
+    return (
+        Logger.makeRecord,
+        Logger.handle,
+        Logger.callHandlers,
+        Logger.findCaller,
+        LogRecord.__init__,
+        logging.getLevelName,
+        logging.time.time,  # type: ignore[attr-defined]  # as ``logging`` sees it
+        logging.time.time_ns,  # type: ignore[attr-defined]
+    )
+
+
+CALLED_FOR_CALLS = called_for_calls()
+"""The library's own."""
+OWN_LOG = Logger._log
+"""What makes a log record of a log call: the library's own."""

@@ -30,12 +30,14 @@ from functools import partial
 from logging import LogRecord
 from time import time
 
+from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Texts
 from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.recorder import Recorder, unended
 from sumo_internal.capture.reentrancy import SPARED, is_recorded, need_room, not_recorded, subjects, too_deep
 from sumo_internal.capture.runtime_client import Sink
+from sumo_internal.capture.runtime_functions import OWN_LOG
 from sumo_internal.capture.streams import Buffer, Stream, unheard
 from sumo_internal.spool.held import Unended
 from sumo_internal.spool.segment import WARNING
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from sumo_internal.capture.joint_rendering import Joint
     from sumo_internal.capture.lines import Lines
+    from sumo_internal.capture.sparing_joint import SparingJoint
     from sumo_internal.expressions.search import Expression
     from sumo_internal.spool.outage import Outage
     from sumo_internal.spool.writer import Spool
@@ -386,18 +388,24 @@ class SparingSink(Sink):
     """The runtime's framed log sink, behind the recorder."""
 
     _recorder: SparingRecorder
-    _real: Any = None
-    """The runtime's own sink, where lines that are written jointly do not go to it at once."""
+    joint: SparingJoint | None
 
-    def _make_joint(self, handler: logging.Handler) -> Joint:
-        from sumo_internal.capture.sparing_joint import SparingJoint, deferring
+    def _make_joint(self, handler: logging.Handler) -> SparingJoint:
+        from sumo_internal.capture.sparing_joint import SparingJoint
 
-        self._real, self.inner = self.inner, deferring(self.inner)
-        return SparingJoint(handler, self._recorder, self._bootstrap, self._functions, self._real)
+        return SparingJoint(handler, self._recorder, self._bootstrap, self._functions)
+
+    def count_down(self, handler: logging.Handler) -> None:
+        super().count_down(handler)
+        if self.joint is not None and self._recorder.flight is None:
+            with diagnostics.guard("preparing for log calls"):
+                kind: Any = logging.Logger
+                if kind._log is OWN_LOG:
+                    kind._log = self.joint.log_call(OWN_LOG)
 
     def log(self, message: str, frame_type: Any = None) -> None:
         if type(message) is not str or not _is_encodable(message):
-            (self._real or self.inner).log(message, frame_type)  # raises what it raises without us
+            self.inner.log(message, frame_type)  # raises what it raises without us
             return
         self.said = message, frame_type
         recorder, is_spared = self._recorder, False
@@ -416,7 +424,7 @@ class SparingSink(Sink):
             recorder.not_recorded(message, error)
         finally:
             if not is_spared:
-                (self._real or self.inner).log(message, frame_type)
+                self.inner.log(message, frame_type)
 
     def log_error(self, message_lines: list[str]) -> None:
         text, subject = "\n".join(message_lines), subjects.get(get_ident())
@@ -439,11 +447,11 @@ class SparingSink(Sink):
 
     def _echo_error(self, message_lines: list[str], text: str, end: int) -> None:
         if not end or self._recorder.cloudwatch.is_kept(text):
-            (self._real or self.inner).log_error(message_lines)
+            self.inner.log_error(message_lines)
 
     def _echo_text(self, frame_type: Any, text: str, end: int) -> None:
         if not end or self._recorder.cloudwatch.is_kept(text):
-            (self._real or self.inner).log(text, frame_type)
+            self.inner.log(text, frame_type)
 
 
 def _is_encodable(text: str) -> bool:

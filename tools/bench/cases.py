@@ -18,6 +18,8 @@ CASES: Mapping[str, Case] = {
     "cold_start": costs.cold_start,
     "registered": costs.cold_start,
     "log_info": costs.log_info,
+    "spared": costs.spared,
+    "debug": costs.debug,
     "print": costs.print_,
     "structured": costs.structured,
     "masks": costs.rules,
@@ -36,7 +38,7 @@ CASES: Mapping[str, Case] = {
 NAMES = [*pay.BLOCKS, *CASES]
 PIECES: Mapping[str, Sequence[str]] = {
     "readme": [*pay.BLOCKS, "cold_start", "memory", "goodbye"],
-    "lines": ["log_info", "print", "structured", "masks", "shipping", "zip"],
+    "lines": ["log_info", "spared", "debug", "print", "structured", "masks", "shipping", "zip"],
     "waits": ["next", "beside", "end", "first_held", "burst", "busy"],
 }
 """All cases in pieces of a few minutes each, to be kept one after the other; ``readme`` has README's rows."""

@@ -176,6 +176,38 @@ def rules(stage: Stage) -> Figures:
     return {"masks": Figure(cost_us["masked"] - cost_us["with"], detail)}
 
 
+def spared(stage: Stage) -> Figures:
+    """Log with SUMO_CLOUDWATCH=none, without the layer, and to a handler that does nothing, in turn."""
+    layer = stage.with_layer
+    none = Contender("none", layer=layer.layer, variables={**layer.variables, "SUMO_CLOUDWATCH": "none"})
+    figures = {}
+    for suffix, log_format in (("", "Text"), ("_json", "JSON")):
+        contenders = [WITHOUT, Contender("null", "null"), none]
+        cost_us = line_costs_us(stage, contenders, "log", rounds=60, log_format=log_format)
+        bare, null, with_none = cost_us.values()
+        detail = f"{bare:.2f} µs without, {with_none:.2f} with, {null:.2f} with a NullHandler"
+        figures[f"spared{suffix}"] = Figure(with_none / bare, detail)
+        figures[f"spared_above_null{suffix}"] = Figure((with_none - null) / (bare - null), detail)
+    return figures
+
+
+def debug(stage: Stage) -> Figures:
+    """Log lines of DEBUG that SUMO_DEBUG_ON_FAILURE forgets, and to a handler that does nothing, in turn; then such
+    lines where the function shows INFO, with the layer and without, and no such setting."""
+    layer = stage.with_layer
+    variables = {**layer.variables, "SUMO_DEBUG_ON_FAILURE": "orders"}
+    held = Contender("held", layer=layer.layer, variables=variables)
+    null_us, held_us = line_costs_us(stage, [Contender("null", "null_debug"), held], "debug", rounds=60).values()
+    unset = line_costs_us(stage, [WITHOUT, AGAIN, layer], "debug", rounds=60)
+    without, again, with_it = unset.values()
+    return {
+        "debug": Figure(held_us - null_us, f"{null_us:.2f} µs with a NullHandler at DEBUG, {held_us:.2f} held"),
+        "debug_unset": Figure(
+            with_it - without, f"{without:.3f} and {again:.3f} µs without, {with_it:.3f} with", abs(again - without)
+        ),
+    }
+
+
 def line_costs_us(
     stage: Stage,
     contenders: Sequence[Contender],
@@ -193,7 +225,7 @@ def line_costs_us(
     Args:
         stage: Where.
         contenders: Which.
-        action: ``log`` or ``print``.
+        action: ``log``, ``debug`` or ``print``.
         rounds: The usual number.
         length: Characters that a line has beyond :data:`LINE_LENGTH`.
         log_format: ``Text`` or ``JSON``.

@@ -44,6 +44,15 @@ def write_log(count, length=0):
     return _per(count, begun_ns, begun_cpu_ns)
 
 
+def write_debug(count, length=0):
+    """Log so many lines of DEBUG."""
+    padding = "x" * length
+    begun_ns, begun_cpu_ns = time.perf_counter_ns(), time.thread_time_ns()
+    for number in range(count):
+        log.debug("order %s accepted for customer %s with %d items%s", number, 99, 3, padding)
+    return _per(count, begun_ns, begun_cpu_ns)
+
+
 def write_varied(count):
     """Log so many lines that have as little in common as an application's have, and can be compressed no better."""
     chance = random.Random(count)
@@ -146,6 +155,7 @@ def blocks(_):
 
 ACTIONS = {
     "log": write_log,
+    "debug": write_debug,
     "varied": write_varied,
     "print": write_print,
     "structured": write_structured,

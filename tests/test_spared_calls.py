@@ -1,0 +1,198 @@
+"""SUMO_CLOUDWATCH: a log call is recorded without a log record of the library's, or with one, and nobody can tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from runtimes import Runtime, runtimes, typical
+from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Server, Spec
+
+MODES = ("bare", "layer", "spared", "falling back")
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+
+
+class Servers:
+    """The same in each mode."""
+
+    def __init__(self, runtime: Runtime, form: str) -> None:
+        self._servers = {mode: Server(runtime, mode, form) for mode in MODES}
+
+    def ask(self, spec: Spec) -> dict[str, dict[str, Any]]:
+        return {mode: server.ask(spec) for mode, server in self._servers.items()}
+
+    def end(self) -> None:
+        for server in self._servers.values():
+            server.end()
+
+
+@pytest.fixture(scope="module", params=["TEXT", "JSON"])
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module", params=runtimes([2, 4]), ids=lambda runtime: runtime.id)
+def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
+    servers = Servers(request.param, form)
+    yield servers
+    servers.end()
+
+
+@pytest.fixture(scope="module")
+def one(form: str) -> Iterator[Servers]:
+    servers = Servers(typical(), form)
+    yield servers
+    servers.end()
+
+
+def same(answers: dict[str, dict[str, Any]], *, is_call: bool = False) -> dict[str, dict[str, Any]]:
+    """What is written while nobody takes lines is what is written without us; the record is that of a line that is
+    written anyway; what is spared is recorded, and nothing of it is written."""
+    bare, layer = answers["bare"], answers["layer"]
+    for mode in ("spared", "falling back"):
+        got = answers[mode]
+        for name in ("attributes", "error", "returned"):
+            assert got[name] == bare[name], (mode, name)
+        assert plain(got["records"]) == plain(layer["records"])
+    assert plain(answers["falling back"]["frame"]) == plain(bare["frame"])
+    assert answers["spared"]["frame"] == ["", ""] or not answers["spared"]["records"]
+    if not is_call:
+        assert answers["falling back"]["frame"] == bare["frame"] and answers["spared"]["records"] == layer["records"]
+    return answers
+
+
+def plain(texts: list[str]) -> list[str]:
+    """Texts without their times; frames as text, without their length."""
+    if len(texts) == 2 and re.fullmatch("[0-9a-f]*", "".join(texts)):
+        texts = [bytes.fromhex(texts[0][:8]).hex(), bytes.fromhex(texts[1]).decode("utf-8", "backslashreplace")]
+    return [STAMP.sub("<time>", text) for text in texts]
+
+
+CALLS = st.fixed_dictionaries(
+    {
+        "message": st.text(max_size=20) | st.lists(st.sampled_from(PIECES)).map("".join) | st.just('{"_aws": 1}'),
+        "times": st.sampled_from([1, 1, 1, 1_000, 20_000]),
+        "args": ARGUMENTS,
+        "level": st.sampled_from([10, 20, 20, 20, 30, 40, 50, 5, 25]),
+        "is_call": st.just(True),
+    },
+    optional={
+        "name": st.sampled_from(["root", "or\"ders", "€", "orders", "orders.db"]),
+        "request": st.sampled_from([None, "", "r-2", "€", 'r"3']),
+        "tenant": st.sampled_from([None, "acme"]),
+        "from": st.sampled_from([1, 30]),
+    },
+)  # fmt: skip
+
+
+def test_a_plain_call_needs_no_log_record(each: Servers) -> None:
+    """In each level that there has been a line of, with arguments and without, on each Python."""
+    for level in (20, 30, 40, 50):
+        for message, arguments in (("paid", []), ("order %s: %d %.1f", ['ä\n"\\', 17, 2.5]), ("€ %%", [])):
+            spec = {"message": message, "args": arguments, "level": level, "is_call": True}
+            answers = same(each.ask(spec), is_call=True)
+            assert [answers[mode]["has_log_record"] for mode in MODES] == [True, True, False, False], spec
+            for mode in ("spared", "falling back"):
+                (text,) = answers[mode]["records"]
+                record = json.loads(f"{text}}}")
+                stamp = record["time"]
+                said = record["message"]
+                assert said["timestamp"] == f"{stamp[:19]}Z" if isinstance(said, dict) else f"\t{stamp}\t" in said
+            written = STAMP.search(bytes.fromhex(answers["falling back"]["frame"][1]).decode())
+            assert written and written.group() in answers["falling back"]["records"][0]
+
+
+@given(spec=CALLS)
+@settings(max_examples=20)
+def test_any_call_is_written_and_recorded_as_without_us(each: Servers, spec: Spec) -> None:
+    """Bytes but for the time, frame types, what is raised, the record, with SUMO_CLOUDWATCH in both states."""
+    answers = each.ask(spec)
+    if spec.get("tenant") is None:
+        same(answers, is_call=True)
+    else:
+        assert plain(answers["falling back"]["frame"]) == plain(answers["bare"]["frame"])
+
+
+@given(spec=SPECS)
+@settings(max_examples=20)
+def test_any_log_record_is_written_as_without_us(each: Servers, spec: Spec) -> None:
+    """Where there is a log record: byte by byte."""
+    answers = each.ask(spec)
+    if spec.get("tenant") is None:
+        same(answers)
+    else:
+        assert answers["falling back"]["frame"] == answers["bare"]["frame"]
+
+
+SEEN = [
+    *("logging.Logger.makeRecord", "logging.Logger.handle", "logging.Logger.callHandlers", "logging.Logger.findCaller"),
+    *("logging.LogRecord.__init__", "logging.getLevelName"),
+    *("orders.handle", "orders.callHandlers", "orders.makeRecord", "orders.findCaller", "type(handler).handle"),
+    *("handler.emit", "handler.format", "handler.filter", "formatter.format", "handler.log_sink.log"),
+    "logging.time.time",
+]
+"""Functions that a call goes through: replaced, they are called as without us."""
+
+OTHERS = [
+    "orders.addFilter(lambda record: True)",
+    "orders.addFilter(lambda record: False)",
+    "orders.addHandler(logging.StreamHandler(open('/dev/null', 'w')))",
+    "logging.getLogger().addHandler(logging.StreamHandler(open('/dev/null', 'w')))",
+    "logging.getLogger().removeHandler(handler)",
+    "orders.propagate = False",
+    "orders.disabled = True",
+    "logging.setLogRecordFactory(Late)",
+    "logging.addLevelName(20, 'NOTE')",
+    "orders.__class__ = type('Own', (logging.Logger,), {})",
+    "handler.setLevel(40)",
+    "handler.note = 1",
+    "handler.setFormatter(logging.Formatter('%(funcName)s %(message)s\\n'))",
+    "handler.setFormatter(logging.Formatter('%(lineno)d %(message)s\\n'))",
+    "call = lambda spec: orders.info('paid', stacklevel=2)",
+    "call = lambda spec: orders.info('paid', extra={'order': 1})",
+    "call = lambda spec: orders.info('paid', exc_info=True)",
+    "call = lambda spec: orders.info('paid', stack_info=True)",
+    "call = lambda spec: orders.info('%(a)s', {'a': 1})",
+    "call = lambda spec: orders.info('%s', [1])",
+    "call = lambda spec: orders.info('%d', 'x')",
+    "call = lambda spec: orders.info(['a list'])",
+    "import collections; orders.handlers = collections.deque([])",
+]
+
+
+def test_what_is_altered_has_its_effect(one: Servers) -> None:
+    """At the very next call: what is replaced is called, and what another would see is made."""
+    control = one.ask({"alter": "orders = logging.getLogger('orders')", "is_call": True})
+    assert not control["spared"]["has_log_record"]
+    for alteration in [*(f"{name} = counted({name})" for name in SEEN), *OTHERS]:
+        statement = f"global orders; orders = logging.getLogger('orders'); {alteration}"
+        answers = one.ask({"alter": statement, "is_call": True, "request": "r-1"})
+        bare, back, spared = answers["bare"], answers["falling back"], answers["spared"]
+        assert plain(back["frame"]) == plain(bare["frame"]), alteration
+        assert back["error"] == spared["error"] == bare["error"], alteration
+        assert back["calls"] == bare["calls"], alteration
+        is_shown = bool(bare["frame"][1])
+        assert bool(spared["records"]) is is_shown and not (is_shown and spared["frame"][1]), alteration
+
+
+@pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+def test_the_caller_is_found_through_us(runtime: Runtime) -> None:
+    """The place in the code and ``stacklevel`` are those of the function's own call."""
+    servers = Servers(runtime, "TEXT")
+    try:
+        for stacklevel in (1, 2, 3):
+            statement = (
+                "handler.setFormatter(logging.Formatter('%(filename)s %(funcName)s %(lineno)d %(message)s\\n'))\n"
+                "logging.getLogger('orders').setLevel(1)\n"
+                f"def inner(): logging.getLogger('orders').info('paid', stacklevel={stacklevel})\n"
+                "def call(spec): inner()\n"
+            )
+            answers = servers.ask({"alter": statement, "is_call": True})
+            assert answers["falling back"]["frame"] == answers["bare"]["frame"] != ["", ""], stacklevel
+    finally:
+        servers.end()
