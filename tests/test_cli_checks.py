@@ -95,6 +95,14 @@ TABLE = {
         subject({"SUMO_CLOUDWATCH": "errors", "SUMO_MASK_KEYS": "password"}),
         ["cloudwatch-platform", "cloudwatch-unmasked"],
     ),
+    "CloudWatch spared, and by Lambda too": (
+        subject({"SUMO_CLOUDWATCH": "none"}, {"LoggingConfig": {"LogFormat": "JSON", "SystemLogLevel": "WARN"}}),
+        [],
+    ),
+    "CloudWatch spared, not by Lambda": (
+        subject({"SUMO_CLOUDWATCH": "none"}, {"LoggingConfig": {"LogFormat": "JSON", "SystemLogLevel": "INFO"}}),
+        ["cloudwatch-platform"],
+    ),
     "CloudWatch not spared": (
         subject({"SUMO_CLOUDWATCH": "none", "SUMO_FUNCTION_LOGS": "telemetry"}),
         ["cloudwatch-idle"],

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -78,6 +79,52 @@ def test_no_source_of_lines_writes_what_is_safe(layer_folder: Path, tmp_path: Pa
     assert [each.status for each in got.invocations] == [each.status for each in expected.invocations]
     if case.function not in OF_TIMING:
         assert Counter(map(plain, texts(got.records))) == Counter(map(plain, texts(expected.records)))
+
+
+EACH = [(case, [*FORMATS][number % len(FORMATS)]) for number, case in enumerate(CASES)]
+"""All sources of lines, and all formats, a different one for each source in turn."""
+each_source = pytest.mark.parametrize(("case", "form"), EACH, ids=lambda value: getattr(value, "id", value))
+
+
+@each_source
+def test_every_source_is_written_as_ever_while_nobody_takes_lines(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, case: Case, form: str
+) -> None:
+    """The whole of CloudWatch is what it is without SUMO_CLOUDWATCH, from the first line of a process that was told."""
+    expected = run(source, layer_folder, tmp_path, case, form)
+    source.default = Fault(403)
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    (spool / "outage").write_text("1.0")
+    (spool / "outage").chmod(0o600)
+    variables = {"SUMO_CLOUDWATCH": "none", "SUMO_SPOOL_DIR": str(spool), "SUMO_NUM_RETRIES": "0"}
+    got = run(source, layer_folder, tmp_path, case, form, variables=variables)
+    source.problems.clear()
+    written, before = (Counter(map(plain, flat(own(each.cloudwatch)))) for each in (got, expected))
+    if case.function in OF_TIMING:
+        assert written
+    else:
+        assert written == before
+
+
+@each_source
+def test_the_errors_of_every_source_are_written(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, case: Case, form: str
+) -> None:
+    """Each line of WARNING and above, by its record, and no other but those that by-pass us."""
+    got = run(source, layer_folder, tmp_path, case, form, variables={"SUMO_CLOUDWATCH": "errors"})
+    written = set(flat(own(got.cloudwatch)))
+    by_level: dict[bool, set[str]] = {True: set(), False: set()}
+    for record in got.records:
+        is_error = record.get("level") in ("WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+        message = record["message"]
+        text = message if isinstance(message, str) else json.dumps(message)
+        by_level[is_error].update(flat([text]) if "part" not in record else [])
+    missing = by_level[True] - written - by_level[False]
+    assert {line for line in missing if "\\x" not in line and "\\u" not in line} == set()
+    spared = by_level[False] - by_level[True]
+    if case.function not in WAITING:
+        assert [line for line in written & spared if not line.startswith(BYPASSING.get(case.function, ()))] == []
 
 
 NONE, ERRORS = {"SUMO_CLOUDWATCH": "none"}, {"SUMO_CLOUDWATCH": "errors"}
@@ -223,7 +270,7 @@ def test_a_kill_loses_no_line_that_was_spared(
         assert "behind" in said + written
 
 
-@pytest.mark.parametrize(("status", "patience_s"), [(503, "0"), (403, "60"), (404, "60")])
+@pytest.mark.parametrize(("status", "patience_s"), [(503, "0"), (401, "60"), (403, "60"), (404, "60")])
 def test_while_nobody_takes_lines_they_go_there_too(
     source: SumoSource, layer_folder: Path, status: int, patience_s: str
 ) -> None:
@@ -447,6 +494,27 @@ def test_unprotected_lines_are_written(tmp_path: Path) -> None:
     stream = recorder.make_stream(io.TextIOWrapper(raw), 1, recorder.written)
     print("a line", file=stream)
     assert raw.getvalue() == b"a line\n" and spool.pending_bytes > 0
+
+
+def test_a_line_that_waits_for_another_thread_is_written(tmp_path: Path) -> None:
+    """It is in this process's memory until that thread has ended its own line, and a kill would lose it."""
+    sparing = Sparing(tmp_path / "spool")
+    sparing.out.write("before\n")
+    has_turn, is_over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        has_turn.set()
+        is_over.wait(10)
+
+    holder = threading.Thread(target=sparing.spool.run, args=(hold,))
+    holder.start()
+    assert has_turn.wait(10)
+    sparing.out.write("waits\n")
+    is_over.set()
+    holder.join()
+    sparing.out.write("behind\n")
+    assert sparing.raw[1].getvalue() == b"waits\n"
+    assert sparing.messages() == ["before", "waits", "behind"]
 
 
 def test_an_error_of_ours_is_no_lines_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ for number in range(int(sys.argv[1])):
 
 def environment(layer: Path | None, source: SumoSource, task_root: Path = FUNCTION, **options: Any) -> Environment:
     """Return an environment of a function, with the layer or without."""
-    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end"}
+    variables = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_FLUSH": "end", **options.pop("more", {})}
     if layer is not None:
         variables["AWS_LAMBDA_EXEC_WRAPPER"] = "/opt/sumo_wrapper"
     return Environment(
@@ -177,6 +177,45 @@ def test_calls_of_a_line(runtime: Runtime, kind: str, log_format: str, layer_fol
     with_layer, without = per_line
     assert with_layer["calls"] - without["calls"] <= CALLS_PER_LINE[kind, log_format]
     assert with_layer["writes"] == without["writes"] >= 1
+
+
+SETTINGS = {"SUMO_CLOUDWATCH": "none", "SUMO_DEBUG_ON_FAILURE": "orders", "SUMO_INVOCATION_SUMMARY": "true"}
+CALLS_OF_SETTINGS = {("SUMO_CLOUDWATCH", "log"): -35, ("SUMO_DEBUG_ON_FAILURE", "debug"): 25}
+"""Calls that a setting may add to a line, spared or held, on top of the function without the layer: of a spared line no
+log record is made, nor of a held one, which is nothing but a question about its level without the layer."""
+
+
+@pytest.mark.parametrize("log_format", ["Text", "JSON"])
+@pytest.mark.parametrize(("setting", "kind"), CALLS_OF_SETTINGS)
+def test_calls_of_a_line_that_is_kept_back(
+    setting: str, kind: str, log_format: str, layer_folder: Path, source: SumoSource
+) -> None:
+    """What SUMO_CLOUDWATCH saves and SUMO_DEBUG_ON_FAILURE costs, as counts; no line is written."""
+    per_line = []
+    for layer in (layer_folder, None):
+        variables = {setting: SETTINGS[setting]}
+        with environment(layer, source, log_format=log_format, more=variables) as env:
+            env.start()
+            per_line.append(ask(env, {"calls": LINES, "with": {"kind": kind}}))
+    with_layer, without = per_line
+    assert with_layer["calls"] - without["calls"] <= CALLS_OF_SETTINGS[setting, kind]
+    assert with_layer["writes"] == 0
+
+
+@pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
+def test_settings_that_are_unset_cost_nothing(runtime: Runtime, layer_folder: Path, source: SumoSource) -> None:
+    """Without SUMO_DEBUG_ON_FAILURE a DEBUG line is what it is without the layer, call by call; ``logging`` has its own
+    functions, and nothing is loaded of the three settings."""
+    per_line = []
+    for layer in (layer_folder, None):
+        with environment(layer, source, runtime=runtime) as env:
+            env.start()
+            per_line.append(ask(env, {"calls": LINES, "with": {"kind": "debug"}}))
+            loaded, functions = ask(env, {"loaded": None})
+            assert functions == ["logging", "logging"]
+            names = ("flight", "sparing", "sparing_joint", "summary", "endings")
+            assert not {f"sumo_internal.capture.{name}" for name in names} & {*loaded}
+    assert per_line[0] == per_line[1]
 
 
 def test_bytes_of_a_record(layer_folder: Path, source: SumoSource) -> None:

@@ -14,6 +14,7 @@ from sumo_source import SumoSource
 from test_capture import FORMATS
 from test_cloudwatch import own
 from test_main_path import said
+from test_outage_path import needs_small_tmp
 from test_processing_path import environment
 from test_summary import summaries
 
@@ -88,6 +89,19 @@ STEPS = {
     "slow": lambda: time.sleep(0.3),
     "fork": lambda: os.fork() or (log.debug("of a child"), os._exit(0)),
 }
+"""
+FILLING = """
+
+def fill():
+    with open("/tmp/filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+
+
+STEPS |= {"fill": fill, "unfill": lambda: os.unlink("/tmp/filler")}
 """
 DEBUG = {"SUMO_DEBUG_ON_FAILURE": "orders"}
 each_format = pytest.mark.parametrize("form", FORMATS)
@@ -213,6 +227,76 @@ def test_masks_sampling_and_exclusion(source: SumoSource, layer_folder: Path, ta
     assert [each["held"] for each in summaries(source)] == [3, 3, 0]
 
 
+SAMPLED: dict[str, tuple[list[str], dict[str, str]]] = {
+    "5xx": (["500"], {"SUMO_FAILURE_5XX": "true"}),
+    "slow": (["slow"], {"SUMO_DEBUG_SLOWER_MS": "200"}),
+}
+
+
+@pytest.mark.parametrize("end", SAMPLED)
+def test_what_frees_one_store_frees_both(source: SumoSource, layer_folder: Path, task: Path, end: str) -> None:
+    """An answer of 5xx, where it counts as a failure, and slowness: sampled-out lines go out too, and stand for
+    themselves alone."""
+    steps, variables = SAMPLED[end]
+    with environment(
+        source, layer_folder, task, variables={**DEBUG, "SUMO_SAMPLE": "0", **variables}, timeout_s=10
+    ) as env:
+        env.start()
+        env.invoke(["lines", "200"])
+        failed = env.invoke(["lines", *steps])
+        env.shutdown()
+    records = [each for each in function_records(source) if each.get("requestID")]
+    assert {each["requestID"] for each in records} == {failed.request_id}
+    assert [text(each) for each in sorted(records, key=lambda each: each["id"])] == [
+        *("before 1", "shown", "after, card 4111111111111111")
+    ]
+    assert not [each for each in records if "sampleRate" in each]
+
+
+TOGETHER = {
+    **DEBUG,
+    "SUMO_CLOUDWATCH": "none",
+    "SUMO_INVOCATION_SUMMARY": "true",
+    "SUMO_SAMPLE": "0",
+    "SUMO_MASK_KEYS": "password",
+    "SUMO_MASK_PATTERNS": r"\d{16}",
+    "SUMO_EXCLUDE": "below by now",
+    "SUMO_PROCESSORS": "app.mark",
+}
+MARKING = """
+
+def mark(logger, name, event):
+    return {**event, "marked": True}
+"""
+
+
+@each_format
+@pytest.mark.parametrize(("end", "outcome"), [("fail", "error"), ("kill", "killed"), ("sleep", "timeout")])
+def test_all_of_it_together(
+    source: SumoSource, layer_folder: Path, task: Path, end: str, outcome: str, form: str
+) -> None:
+    """Sampling, masks, exclusion and a processor, with CloudWatch off: what fails is at Sumo Logic, masked, in order and
+    once; what succeeds is nowhere, and counted; CloudWatch has nothing of either."""
+    (task / "app.py").write_text(APP + MARKING)
+    with environment(source, layer_folder, task, variables=TOGETHER, timeout_s=2, **form_of(form)) as env:
+        assert env.start().error is None
+        good = env.invoke(["lines", "later"])
+        bad = env.invoke(["lines", end])
+        env.shutdown()
+        written = "".join(own(env.cloudwatch))
+    mine = [each for each in function_records(source) if each.get("requestID")]
+    assert {each["requestID"] for each in mine} == {bad.request_id}
+    texts = [text(each) for each in sorted(mine, key=lambda each: each["id"]) if each.get("level") != "ERROR"]
+    assert texts[:3] == ["before 1", "shown", "after, card ***"][: len(texts)] and len(texts) >= 3
+    assert all(each["marked"] for each in mine if each.get("logger")) and held(source)[0]["password"] == "***"
+    assert {str(each["requestID"]): each["outcome"] for each in summaries(source)} == {
+        good.request_id: "success",
+        bad.request_id: outcome,
+    }
+    assert not [word for word in ("shown", "before", "card", "4111") if word in written]
+    assert "4111111111111111" not in json.dumps(source.records) and "hunter2" not in json.dumps(source.records)
+
+
 def test_a_line_of_the_init_phase_waits_for_its_end(source: SumoSource, layer_folder: Path, task: Path) -> None:
     """An init that fails has its lines, one that succeeds has not, whatever its first invocation does."""
     with environment(source, layer_folder, task, variables=DEBUG, timeout_s=10) as env:
@@ -239,6 +323,25 @@ def test_the_latest_lines_are_kept_and_the_rest_is_counted(source: SumoSource, l
     assert 500 < len(numbers) < 5_000 and numbers == list(range(20_000 - len(numbers), 20_000))
     (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
     assert account["debugForgotten"]["lines"] == 20_000 - len(numbers) and account["lost"] == {}
+
+
+@needs_small_tmp
+def test_on_a_full_disk_they_are_forgotten(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """And counted; what the function shows waits in memory, and none of it is lost for them."""
+    (task / "app.py").write_text(APP + FILLING)
+    options: dict[str, Any] = {"isolated": True, "tmp_size_mb": 3, "timeout_s": 20}
+    variables = {**DEBUG, "SUMO_LOG_TYPES": "function"}
+    with environment(source, layer_folder, task, variables=variables, **options) as env:
+        assert env.start().error is None
+        env.invoke(["fill", "many", "lines", "fail"])
+        env.invoke(["unfill", "lines", "fail"])
+        env.shutdown()
+    shown = [each for each in function_records(source) if text(each) == "shown"]
+    assert len(shown) == 2
+    came = len(held(source))
+    (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
+    assert account["debugForgotten"]["lines"] == 20_004 - came and account["lost"] == {}
+    assert [text(each) for each in held(source)][-2:] == ["before 1", "after, card 4111111111111111"]
 
 
 def test_without_the_wrapper_nothing_happens(source: SumoSource, layer_folder: Path, task: Path) -> None:

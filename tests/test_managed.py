@@ -29,10 +29,11 @@ RUNTIMES = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 13)]
 WAIT_S = 10.0
 """For lines to arrive: by age they leave after 5 s."""
 
-pytestmark = [
-    pytest.mark.skipif(Emulator.available() is not None, reason=f"no emulator here: {Emulator.available()}"),
-    pytest.mark.skipif(not RUNTIMES, reason="Managed Instances have Python 3.13 and later, and this machine has none"),
-]
+_OBSTACLE = Emulator.available() or (
+    None if RUNTIMES else "Managed Instances have Python 3.13 and later, and this machine has none"
+)
+needs_emulator = pytest.mark.skipif(_OBSTACLE is not None, reason=f"no emulator here: {_OBSTACLE}")
+pytestmark = needs_emulator
 
 
 class Instance:

@@ -21,6 +21,7 @@ A forked child holds nothing back: the parent does not tell it how the invocatio
 from __future__ import annotations
 
 from _thread import get_ident
+from time import monotonic
 
 from sumo_internal.spool.counters import DEBUG_FORGOTTEN, SAMPLED_OUT
 from sumo_internal.spool.folder import FolderRefusedError, unlink
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 DEBUG_SEGMENT_BYTES = 262_144
 """So many bytes of the oldest lines are forgotten at once where there is no room."""
+RETRY_AFTER_S = 0.1
+"""After the disk refused a segment, no line asks for one for so long: asking takes a dozen system calls."""
 UNENDED_TRIES_MAX = 4
 """How often a text without a line end is kept anew as it grows; what comes in still more pieces is no print."""
 
@@ -57,6 +60,7 @@ class Beside:
         self._writer = spool.writer
         self._segments: list[Segment] = []
         self._segment_number = 0
+        self._retry_at_s = 0.0
         self.lines = 0
         """Lines that were put here so far."""
         self._lying = (0, 0)
@@ -136,13 +140,14 @@ class Beside:
 
     def _go_on(self) -> bool:
         """Go on to a new segment, if there may be one more."""
-        if len(self._segments) >= self._segments_max:
+        if len(self._segments) >= self._segments_max or monotonic() < self._retry_at_s:
             return False
         self._segment_number += 1
         name = f"{self._segment_number:06d}.{self._kind}"
         try:
             self._segments.append(self._spool.make_segment(name, size_bytes=self._size_bytes, is_filled=True))
         except (OSError, FolderRefusedError):
+            self._retry_at_s = monotonic() + RETRY_AFTER_S
             return False
         return True
 

@@ -20,7 +20,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ _SAID = (
 _PARTS_MAX = 3
 """Records that a line becomes at most; a line that could not be recorded is one count."""
 
+HELD_LOGGER = "held"
+"""The logger of lines below the function's level, which are not numbered: they come if their invocation fails."""
+
 _UNFINISHED = re.compile(r"u-\d{10}$")
 
 Mark = tuple[str, int]
@@ -58,8 +61,9 @@ class Place(enum.IntEnum):
     SUMO = 0
     BUCKET = 1
     SPOOL = 2
-    REFUSED = 3
-    NOWHERE = 4
+    CLOUDWATCH = 3
+    REFUSED = 4
+    NOWHERE = 5
 
 
 @dataclass
@@ -67,13 +71,15 @@ class Books:
     """What became of the lines of one run, or of several.
 
     ``counted`` are lines that are lost and whose loss was counted; ``counts`` is what the environment's counters say,
-    by reason, in records. ``wrong`` lists what must not be.
+    by reason, in records. ``in_cloudwatch`` are lines that are there and nowhere else. ``wrong`` lists what must
+    not be.
     """
 
     logged: int = 0
     at_sumo: int = 0
     in_bucket: int = 0
     in_spool: int = 0
+    in_cloudwatch: int = 0
     counted: int = 0
     unexplained: int = 0
     doubled: int = 0
@@ -96,6 +102,7 @@ def balance(
     puts_unanswered: int,
     said: Sequence[str] = (),
     are_counts_whole: bool = True,
+    cloudwatch: Sequence[tuple[str, str]] = (),
 ) -> Books:
     """Draw up the books of one run.
 
@@ -107,6 +114,7 @@ def balance(
         interrupted_at_s: When a drainer was stopped by something else than the source's answer (POSIX time).
         puts_unanswered: How many answers of the bucket were lost at most.
         said: The log stream, where lines or counts may have had no room in files, so that what was lost is only said.
+        cloudwatch: The log stream: source and text of each line.
         are_counts_whole: Each process had room for a file of counts, and the function has removed none.
     """
     kept = [record for request in requests if request.is_kept for record in request.records]
@@ -114,13 +122,17 @@ def balance(
     refused = [record for request in requests if _is_refused_for_good(request) for record in request.records]
     found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
     books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
+    written = _Written(cloudwatch)
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     lost: Counter[Place] = Counter()
     for writer, last in _returned(notes):
         for number in range(last + 1):
             line = _app.make_line(writer, number)
             places = [found.get((writer, number, part), Place.NOWHERE) for part in range(1, line.parts + 1)]
+            if max(places) > Place.CLOUDWATCH and written.has(line):
+                places = [Place.CLOUDWATCH]
             books.logged += 1
+            books.in_cloudwatch += max(places) == Place.CLOUDWATCH
             books.at_sumo += max(places) == Place.SUMO
             books.in_bucket += max(places) == Place.BUCKET
             books.in_spool += max(places) == Place.SPOOL
@@ -147,6 +159,45 @@ def balance(
         books.wrong.append(f"{books.doubled} records came again; {books.counts[counters.SENT_AGAIN]} are counted")
     books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
     return books
+
+
+class _Written:
+    """The lines that are in CloudWatch: as the function has written them, or as records that the extension has."""
+
+    def __init__(self, cloudwatch: Sequence[tuple[str, str]]) -> None:
+        self._marks: set[str] = set()
+        self._texts: Counter[str] = Counter()
+        for source, text in cloudwatch:
+            self._marks.update(match.group() for match in _MARK.finditer(text))
+            if source == "function":
+                self._texts[text.rstrip("\n").rpartition("\t")[2]] += 1
+
+    def has(self, line: Any) -> bool:
+        """Is a line there? What the runtime writes of a log record has only its text, which may be short."""
+        if line.mark in self._marks:
+            return True
+        is_there = line.how == "log" and self._texts[line.text] > 0
+        self._texts[line.text] -= is_there
+        return is_there
+
+
+def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatch: Iterable[str]) -> Iterator[str]:
+    """Say what must not be of lines below the function's level, and of the records at an invocation's end.
+
+    Args:
+        records: What the source has.
+        succeeded: Ids of the invocations that have.
+        cloudwatch: The texts in the log stream.
+    """
+    ends: dict[str, set[str]] = {}
+    for record in records:
+        if record.get("held") and record.get("requestID") in succeeded:
+            yield f"a line below the function's level has come, of an invocation that has succeeded: {record['id']}"
+        if record["type"] == "sumo.invocation":
+            ends.setdefault(record["requestID"], set()).add(record["id"])
+    yield from (f"{request_id} has {len(ids)} summaries" for request_id, ids in ends.items() if len(ids) > 1)
+    if any("below the level" in text for text in cloudwatch):
+        yield "a line below the function's level is in CloudWatch"
 
 
 def left(spool: Path) -> Iterator[Record]:

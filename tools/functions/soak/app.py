@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 log = logging.getLogger("soak")
 log.setLevel(logging.DEBUG)
+held = logging.getLogger("held")
+held.setLevel(logging.INFO)
 logging.raiseExceptions = False  # what the runtime's own formatter makes of odd records is not what is tried here
 
 LEVELS = (logging.DEBUG, logging.INFO, logging.INFO, logging.WARNING, logging.ERROR)
@@ -154,6 +156,7 @@ def write(writer, event, lines, is_starved=False):
             else:
                 print(line.text, file=getattr(sys, line.how))
             os.pwrite(note, b"%08d" % number, 0)
+            held.debug("below the level, %d", number)
     os.close(note)
 
 
