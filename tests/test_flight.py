@@ -275,8 +275,8 @@ def mark(logger, name, event):
 def test_all_of_it_together(
     source: SumoSource, layer_folder: Path, task: Path, end: str, outcome: str, form: str
 ) -> None:
-    """Sampling, masks, exclusion and a processor, with CloudWatch off: what fails is at Sumo Logic, masked, in order and
-    once; what succeeds is nowhere, and counted; CloudWatch has nothing of either."""
+    """Sampling, masks, exclusion and a processor, with CloudWatch off: what fails is at Sumo Logic, masked, in order
+    and once; what succeeds is nowhere, and counted; CloudWatch has nothing of either."""
     (task / "app.py").write_text(APP + MARKING)
     with environment(source, layer_folder, task, variables=TOGETHER, timeout_s=2, **form_of(form)) as env:
         assert env.start().error is None
