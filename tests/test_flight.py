@@ -86,6 +86,7 @@ STEPS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda: sys.exit(3),
     "sleep": lambda: time.sleep(60),
+    "allocate": lambda: bytearray(300 << 20) and None,
     "slow": lambda: time.sleep(0.3),
     "fork": lambda: os.fork() or (log.debug("of a child"), os._exit(0)),
 }
@@ -180,6 +181,21 @@ def test_lines_of_what_fails_are_there(source: SumoSource, layer_folder: Path, t
         assert records[0]["message"]["level"] == "DEBUG" and records[0]["message"]["requestId"] == failed.request_id
     else:
         assert records[0]["message"].startswith(f"[DEBUG]\t{records[0]['time']}\t{failed.request_id}\t")
+
+
+def test_lines_of_what_runs_out_of_memory_are_there(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """The kernel ends the process in the middle of anything."""
+    options: dict[str, Any] = {"memory_mb": 128, "memory_limited": True, "timeout_s": 10}
+    with environment(source, layer_folder, task, variables=DEBUG, **options) as env:
+        if "memory" in env.missing:
+            pytest.skip(env.missing["memory"])
+        env.start()
+        env.invoke(["lines"])
+        failed = env.invoke(["lines", "allocate"])
+        assert failed.error is not None and failed.error.error_type == "Runtime.OutOfMemory"
+        env.shutdown()
+    assert [text(record) for record in held(source)] == ["before 1", "after, card 4111111111111111"]
+    assert {record["requestID"] for record in held(source)} == {failed.request_id}
 
 
 @pytest.mark.parametrize("runtime", runtimes([2, 4]), ids=lambda runtime: runtime.id)
