@@ -180,7 +180,12 @@ def test_calls_of_a_line(runtime: Runtime, kind: str, log_format: str, layer_fol
 
 
 SETTINGS = {"SUMO_CLOUDWATCH": "none", "SUMO_DEBUG_ON_FAILURE": "orders", "SUMO_INVOCATION_SUMMARY": "true"}
-CALLS_OF_SETTINGS = {("SUMO_CLOUDWATCH", "log"): -35, ("SUMO_DEBUG_ON_FAILURE", "debug"): 25}
+CALLS_OF_SETTINGS = {
+    ("SUMO_CLOUDWATCH", "log"): -35,
+    ("SUMO_DEBUG_ON_FAILURE", "debug"): 25,
+    ("SUMO_CLOUDWATCH,SUMO_DEBUG_ON_FAILURE", "log"): -30,
+    ("SUMO_CLOUDWATCH,SUMO_DEBUG_ON_FAILURE", "debug"): 26,
+}
 """Calls that a setting may add to a line, spared or held, on top of the function without the layer: of a spared line no
 log record is made, nor of a held one, which is nothing but a question about its level without the layer."""
 
@@ -193,7 +198,7 @@ def test_calls_of_a_line_that_is_kept_back(
     """What SUMO_CLOUDWATCH saves and SUMO_DEBUG_ON_FAILURE costs, as counts; no line is written."""
     per_line = []
     for layer in (layer_folder, None):
-        variables = {setting: SETTINGS[setting]}
+        variables = {name: SETTINGS[name] for name in setting.split(",")}
         with environment(layer, source, log_format=log_format, more=variables) as env:
             env.start()
             per_line.append(ask(env, {"calls": LINES, "with": {"kind": kind}}))

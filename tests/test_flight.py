@@ -313,6 +313,22 @@ def test_all_of_it_together(
     assert "4111111111111111" not in json.dumps(source.records) and "hunter2" not in json.dumps(source.records)
 
 
+@each_format
+def test_spared_and_held_lines_are_told_apart(source: SumoSource, layer_folder: Path, task: Path, form: str) -> None:
+    """Also when no log record is made of either any more: what is shown and what is not, in one order."""
+    variables = {**DEBUG, "SUMO_CLOUDWATCH": "none"}
+    with environment(source, layer_folder, task, variables=variables, timeout_s=10, **form_of(form)) as env:
+        env.start()
+        env.invoke(["lines"] * 20)
+        failed = env.invoke(["lines"] * 20 + ["fail"])
+        env.shutdown()
+        assert own(env.cloudwatch) == [] and said(env) == []
+    mine = [each for each in function_records(source) if each.get("requestID") == failed.request_id]
+    told = [(text(each), each.get("held")) for each in sorted(mine, key=lambda each: each["id"])]
+    assert told[:60] == [("before 1", True), ("shown", None), ("after, card 4111111111111111", True)] * 20
+    assert len([each for each in function_records(source) if text(each) == "shown"]) == 40
+
+
 def test_a_line_of_the_init_phase_waits_for_its_end(source: SumoSource, layer_folder: Path, task: Path) -> None:
     """An init that fails has its lines, one that succeeds has not, whatever its first invocation does."""
     with environment(source, layer_folder, task, variables=DEBUG, timeout_s=10) as env:

@@ -122,6 +122,10 @@ class Flight:
         self._is_wanted = False
         """What is held goes out at the invocation's end, whatever the end is."""
         self._lines_before = 0
+        self.log_call: Callable[..., None] | None = None
+        """What stands in for ``Logger._log``, once :func:`follow` has put it there."""
+        self.is_shown: Callable[[Any, int], bool] | None = None
+        """Would the function show a line of this logger and level, without us?"""
 
     @property
     def lines(self) -> int:
@@ -329,6 +333,7 @@ def follow(flight: Flight) -> None:
     _log.__code__ = _log.__code__.replace(co_filename=source_file or os.path.dirname(logging.__file__))
     kind: Any = logging.Logger
     kind.getEffectiveLevel, kind._log = getEffectiveLevel, _log
+    flight.log_call, flight.is_shown = _log, is_shown
     logging.root.manager._clear_cache()  # type: ignore[attr-defined]  # what ``setLevel`` calls
 
 

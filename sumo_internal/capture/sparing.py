@@ -397,11 +397,14 @@ class SparingSink(Sink):
 
     def count_down(self, handler: logging.Handler) -> None:
         super().count_down(handler)
-        if self.joint is not None and self._recorder.flight is None:
-            with diagnostics.guard("preparing for log calls"):
-                kind: Any = logging.Logger
-                if kind._log is OWN_LOG:
-                    kind._log = self.joint.log_call(OWN_LOG)
+        if self.joint is None:
+            return
+        with diagnostics.guard("preparing for log calls"):
+            kind: Any = logging.Logger
+            flight = self._recorder.flight
+            own = OWN_LOG if flight is None else flight.log_call
+            if kind._log is own:  # else it is the function's, or some library's
+                kind._log = self.joint.log_call(own, None if flight is None else flight.is_shown)
 
     def log(self, message: str, frame_type: Any = None) -> None:
         if type(message) is not str or not _is_encodable(message):

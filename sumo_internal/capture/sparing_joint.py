@@ -83,11 +83,14 @@ class SparingJoint(Joint):
         with handler.lock:
             handler.log_sink.inner.file.write(FRAME_HEAD.pack(head, len(data), time.time_ns() // 1000) + data)
 
-    def log_call(self, otherwise: Callable[..., None]) -> Callable[..., None]:
+    def log_call(
+        self, otherwise: Callable[..., None], is_shown: Callable[[Any, int], bool] | None = None
+    ) -> Callable[..., None]:
         """Make ``Logger._log``: it records a line without a log record, where that is possible.
 
         Args:
-            otherwise: ``logging``'s own. Until it is called, nothing has happened.
+            otherwise: ``logging``'s own, or what stands in for it. Until it is called, nothing has happened.
+            is_shown: Would the function show a line of a logger and a level? None where it shows all that come here.
         """
         recorder, handler, names, root = self._recorder, self._handler, self._globals, logging.root
         append, is_kept, write = recorder.append, self._is_kept, self._write
@@ -111,6 +114,7 @@ class SparingJoint(Joint):
                 sink, attributes, row = handler.log_sink, self.__dict__, levels.get(level)
                 if (
                     row is not None
+                    and (is_shown is None or is_shown(self, level))
                     and (
                         handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
                         called(), sink.log, Formatter.converter, logging.getLogRecordFactory(), type(msg), type(args),
@@ -172,4 +176,3 @@ class SparingJoint(Joint):
         # What looks for the caller passes over frames of logging's own file.
         _log.__code__ = _log.__code__.replace(co_filename=otherwise.__code__.co_filename)
         return _log
-
