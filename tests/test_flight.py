@@ -86,7 +86,7 @@ STEPS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda: sys.exit(3),
     "sleep": lambda: time.sleep(60),
-    "allocate": lambda: bytearray(300 << 20) and None,
+    "allocate": lambda: len(b"x" * (300 << 20)) and None,
     "slow": lambda: time.sleep(0.3),
     "fork": lambda: os.fork() or (log.debug("of a child"), os._exit(0)),
 }
