@@ -90,7 +90,10 @@ each_source = pytest.mark.parametrize(("case", "form"), EACH, ids=lambda value: 
 def test_every_source_is_written_as_ever_while_nobody_takes_lines(
     source: SumoSource, layer_folder: Path, tmp_path: Path, case: Case, form: str
 ) -> None:
-    """The whole of CloudWatch is what it is without SUMO_CLOUDWATCH, from the first line of a process that was told."""
+    """The whole of CloudWatch is what it is without SUMO_CLOUDWATCH, from the first line of a process that was told.
+
+    Where Sumo Logic has a text in another form (docs/sources.md: pieces, merged lines, bytes), that is what is written.
+    """
     expected = run(source, layer_folder, tmp_path, case, form)
     source.default = Fault(503)
     spool = tmp_path / "spool"
@@ -104,8 +107,9 @@ def test_every_source_is_written_as_ever_while_nobody_takes_lines(
     written, before = (Counter(map(plain, flat(own(each.cloudwatch)))) for each in (got, expected))
     if case.function in OF_TIMING:
         assert written
-    else:
-        assert written == before
+    elif written != before:
+        by_passing = [line for line in written.elements() if line.startswith(BYPASSING.get(case.function, ()))]
+        assert written == Counter([*map(plain, flat(texts(expected.records))), *by_passing])
 
 
 @each_source
