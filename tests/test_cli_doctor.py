@@ -272,11 +272,9 @@ def test_the_current_environment_is_checked(env: pytest.MonkeyPatch, capsys: pyt
     assert "/opt/sumo_wrapper is missing" in capsys.readouterr().out
 
 
-def test_filters_of_the_log_group(
-    env: pytest.MonkeyPatch, aws_server: AwsServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_filters_of_the_log_group(env: pytest.MonkeyPatch, aws_server: AwsServer) -> None:
     """What would starve of SUMO_CLOUDWATCH is found by name, metrics' and subscriptions'; a group that is not there has
-    none. What Lambda writes itself is spared too, or the doctor says how."""
+    none."""
     from sumo_internal.cli.account import Region
 
     env.setenv("AWS_ENDPOINT_URL", aws_server.url)
@@ -300,14 +298,3 @@ def test_filters_of_the_log_group(
     )
     assert Region(REGION).filters("/aws/lambda/filtered") == ("errors", "to-kinesis")
     assert Region(REGION).filters("/aws/lambda/absent") == ()
-    with SumoSource() as source:
-        content = configuration(SUMO_HTTP_ENDPOINT=source.url, SUMO_CLOUDWATCH="none")
-        content["FunctionName"] = "filtered"
-        _, found = examine(capsys, tmp_path / "f.json", content)
-        source.problems.clear()  # it asks with a blank line
-        assert "errors, to-kinesis" in found["cloudwatch-filters"]["what"]
-        assert "SystemLogLevel=WARN" in str(found["cloudwatch-platform"])
-        content["LoggingConfig"] = {"LogFormat": "JSON", "SystemLogLevel": "WARN"}
-        _, found = examine(capsys, tmp_path / "f.json", content)
-        source.problems.clear()
-    assert "cloudwatch-platform" not in found and "cloudwatch-filters" in found

@@ -182,9 +182,9 @@ def test_calls_of_a_line(runtime: Runtime, kind: str, log_format: str, layer_fol
 SETTINGS = {"SUMO_CLOUDWATCH": "none", "SUMO_DEBUG_ON_FAILURE": "orders", "SUMO_INVOCATION_SUMMARY": "true"}
 CALLS_OF_SETTINGS = {
     ("SUMO_CLOUDWATCH", "log"): -35,
-    ("SUMO_DEBUG_ON_FAILURE", "debug"): 25,
+    ("SUMO_DEBUG_ON_FAILURE", "debug"): 30,
     ("SUMO_CLOUDWATCH,SUMO_DEBUG_ON_FAILURE", "log"): -30,
-    ("SUMO_CLOUDWATCH,SUMO_DEBUG_ON_FAILURE", "debug"): 26,
+    ("SUMO_CLOUDWATCH,SUMO_DEBUG_ON_FAILURE", "debug"): 31,
 }
 """Calls that a setting may add to a line, spared or held, on top of the function without the layer: of a spared line no
 log record is made, nor of a held one, which is nothing but a question about its level without the layer."""

@@ -102,7 +102,7 @@ LIBRARIES = {
     ),
     "loguru, its own level": Library(
         ("loguru==0.7.3",),
-        LOGURU + "import sys\nlogger.add(sys.stdout, level='INFO', format='<message>')\n",
+        LOGURU + "import sys\nlogger.add(sys.stdout, level='INFO', format='{message}')\n",
         "logger.debug('details {}', 17)",
         "logger.info('shown')",
         (),

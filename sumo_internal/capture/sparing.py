@@ -114,6 +114,11 @@ class _LinesByStream:
     def __init__(self, of_stream: Mapping[int, Lines]) -> None:
         self._of_stream = of_stream
 
+    @property
+    def has_any(self) -> bool:
+        """Does any text wait?"""
+        return any(lines.has_any for lines in self._of_stream.values())
+
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         self._of_stream[stream].add(text, stream, thread, created_s)
 
