@@ -396,13 +396,13 @@ def test_children_that_multiprocessing_starts_are_heard(
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + CHILDREN) as env:
         assert env.start().error is None
         ids = {}
-        for n, by in enumerate(("spawn", "forkserver", "fork")):
+        for n, by in enumerate(("spawn", "forkserver", "fork", None)):  # the default is forkserver from 3.14 on
             invocation = env.invoke({"n": n, "by": by})
             assert invocation.payload == [0, 0], env.cloudwatch
             ids[str(n)] = invocation.request_id
         env.shutdown()
     kinds = ("printed", "logged", "without an end")
-    texts = [f"{kind} {n} {number}" for kind in kinds for n in range(3) for number in (0, 1)]
+    texts = [f"{kind} {n} {number}" for kind in kinds for n in range(4) for number in (0, 1)]
     records = [record for record in source.records if record["type"] == "function"]
     got = {record["message"].rpartition("\t")[2]: record["requestID"] for record in records}
     assert len(records) == len(got)

@@ -422,6 +422,30 @@ def test_children_of_a_full_disk_are_kept_by_an_extension_that_does_not_run(
     assert {f"<{number}>" for number in range(60)} <= set(texts(source))
 
 
+def test_what_a_killed_generation_left_outlives_a_function_that_empties_tmp(
+    source: SumoSource, layer_folder: Path
+) -> None:
+    """An outage, a kill, and a new generation whose first invocation empties /tmp: its lines are nobody's but ours."""
+    source.default = Fault(503)
+    with environment(source, layer_folder, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="60") as env:
+        env.start()
+        env.invoke(log("before"))
+        handle = env.begin_invoke({"steps": [{"log": "killed"}, {"sleep": 60}]})
+        env.wait_for_line("killed")
+        env.kill_runtime(signal.SIGKILL)
+        handle.finish()
+        spool = str(env.tmp / "sumo-internal")
+        assert env.invoke({"steps": [{"remove_tmp": spool}, {"log": "after"}]}).status == "success"
+        handle = env.begin_invoke({"steps": [{"log": "killed again"}, {"sleep": 60}]})
+        env.wait_for_line("killed again")
+        env.kill_runtime(signal.SIGKILL)
+        source.default = ACCEPT
+        handle.finish()
+        env.shutdown()
+
+    assert {"before", "killed", "after", "killed again"} <= set(texts(source))
+
+
 def _extension(env: Environment) -> int:
     """The number of the extension's process."""
     others = [pid for pid in env.pids() if pid != env.runtime_pid]

@@ -309,6 +309,40 @@ def test_what_dead_children_left_outlives_its_files(tmp_path: Path, keeper: Keep
     assert sorted(drain(reader)) == ["0", "1", "2", "text of 0", "text of 1", "text of 2"]
 
 
+def test_what_an_earlier_generation_left_outlives_its_files(tmp_path: Path, keeper: Keeper) -> None:
+    """A timeout, an outage, a new generation whose first invocation empties /tmp: no process maps the files any more.
+
+    Only children's files were looked at, and only where this process had forked some.
+    """
+    folder = tmp_path / "spool"
+    if os.fork() == 0:
+        earlier = Spool(str(folder), ENVELOPE, 64_000_000)
+        for number in range(1500):
+            earlier.append(start(f"{number} {'x' * 1000}"))
+        os._exit(0)
+    os.wait()
+    spool = Spool(str(folder), ENVELOPE, 64_000_000, keeper=f"\0sumo-internal-test/{tmp_path}")
+    spool.hold_left()
+    shutil.rmtree(folder)
+    spool.append(start("later"))
+    spool.mend()
+    assert not spool.is_unprotected
+
+    left = sorted(drain(SpoolReader(str(tmp_path / "nowhere"), keeper=keeper)), key=lambda line: int(line.split()[0]))
+    assert [line.split()[0] for line in left] == [str(number) for number in range(1500)]
+    assert drain(SpoolReader(str(folder), spool)) == ["later"]
+
+
+def test_a_new_environment_holds_nothing(tmp_path: Path) -> None:
+    """Nothing but the extension's segment is there: that takes no descriptor."""
+    extension = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000)
+    extension.append(start("of the extension"))
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000)
+    spool.append(start("of the function"))
+    spool.hold_left()
+    assert spool.others == []
+
+
 def test_held_segments_are_drained_by_this_process_too(tmp_path: Path) -> None:
     """The reader has the files where they are there, and what is held where they are gone; each line comes once."""
     spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000)

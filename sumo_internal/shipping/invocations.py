@@ -81,6 +81,7 @@ class Invocations:
         if self._running_id is None:
             self._recorder.leave_init()
             handoff.tell_late()
+            self._spool.hold_left()
             return
         try:
             self._recorder.leave_invocation()

@@ -693,6 +693,19 @@ class Spool:
         except FolderRefusedError as error:
             diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
 
+    def hold_left(self) -> None:
+        """Hold what processes of an earlier generation have left, before the function may empty the folder."""
+        try:
+            self.run(self._hold_left)
+        except (OSError, FolderRefusedError):
+            pass  # what cannot be listed cannot be drained either
+
+    def _hold_left(self) -> None:
+        # Not what the extension, which lives, has begun by now: most environments have nothing else.
+        if any(_is_gone(path) for path in list_segments(self.folder)):
+            self.forks += 1
+            self._hold_others()
+
     def _mend(self) -> None:
         if self._spares.take():
             self._mend_files()
@@ -958,6 +971,17 @@ def _is_pending(path: str, destination: str) -> bool:
         return is_addressed(os.pread(descriptor, min(size, HEADER_BYTES), ENVELOPE_OFFSET + 4), destination)
     finally:
         os.close(descriptor)
+
+
+def _is_gone(path: str) -> bool:
+    """Is there no process with the number of this segment's writer? A number that is used again hides one that is."""
+    try:
+        os.kill(int(os.path.basename(path).partition(".")[0].rpartition("-p")[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        pass
+    return False
 
 
 def _locked(path: str) -> LockFile:
