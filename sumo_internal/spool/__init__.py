@@ -114,8 +114,8 @@ A map works on without its file. A process's own drainer drains what the process
 living child's segment mapped drains that. The next segment makes the folder, the lock and the counts again. At the end
 of each invocation the writer looks whether its files are there. The extension gets a descriptor of each segment whose
 file is gone, as it does of memory; a segment that the extension does not get is unprotected. What children have left
-in the folder by the end of an invocation is mapped then, what an earlier generation has left at the end of the init, and
-both fare the same. If the last process that has a removed segment mapped dies before that, its lines are lost and
+in the folder by the end of an invocation is mapped then, and so, at the end of the init, is what an earlier generation
+has left. If the last process that has a removed segment mapped dies before that, its lines are lost and
 counted nowhere.
 
 Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
