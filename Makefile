@@ -39,7 +39,7 @@ test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every oth
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python
 
 # The newest Pythons are in no stable distribution: their packages are unpacked into .cache, where the build finds them too.
-ON_ONE := $(addprefix tests/test_,$(addsuffix .py,main_path kills modes costs encoding capture durable_path))
+ON_ONE := $(addprefix tests/test_,$(addsuffix .py,main_path kills modes costs encoding capture durable_path hostile))
 
 test-python: $(VENV_READY) ## Run the in-process tests and the main path on one Python, fetched if need be (VERSION=3.14)
 	@PYTHONPATH=.:tools "$(VENV_PYTHON)" -m debian_python --unless-found $(or $(VERSION),$(error VERSION=3.14, for example))

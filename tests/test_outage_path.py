@@ -356,11 +356,11 @@ def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSo
         env.shutdown()
         counts = counters.totals(str(env.tmp / "sumo-internal"))
 
-    # Of the function's lines: the extension's own account is refused as well, and has no file left to be counted in.
-    # One more is right where the kill came between counting and acknowledging: then the line was refused twice.
+    # An account of it is refused as well, by whichever process gets to that, and counted where it has a file; and a line
+    # comes twice where the kill came between counting and acknowledging.
     records = [record for request in source.requests for record in request.records]
     refused = {record["id"] for record in records if record["type"] == "function"}
-    assert refused and counts[counters.REFUSED][0] in (len(refused), len(refused) + 1)
+    assert refused and len(refused) <= counts[counters.REFUSED][0] <= len(records)
 
 
 @needs_small_tmp
@@ -430,14 +430,14 @@ def test_what_a_killed_generation_left_outlives_a_function_that_empties_tmp(
     with environment(source, layer_folder, SUMO_FLUSH="next", SUMO_FLUSH_MAX_AGE_S="60") as env:
         env.start()
         env.invoke(log("before"))
-        handle = env.begin_invoke({"steps": [{"log": "killed"}, {"sleep": 60}]})
-        env.wait_for_line("killed")
+        handle = env.begin_invoke({"steps": [{"log": "killed"}, {"log": "(committed)"}, {"sleep": 60}]})
+        env.wait_for_line("(committed)")
         env.kill_runtime(signal.SIGKILL)
         handle.finish()
         spool = str(env.tmp / "sumo-internal")
         assert env.invoke({"steps": [{"remove_tmp": spool}, {"log": "after"}]}).status == "success"
-        handle = env.begin_invoke({"steps": [{"log": "killed again"}, {"sleep": 60}]})
-        env.wait_for_line("killed again")
+        handle = env.begin_invoke({"steps": [{"log": "killed again"}, {"log": "(too)"}, {"sleep": 60}]})
+        env.wait_for_line("(too)")
         env.kill_runtime(signal.SIGKILL)
         source.default = ACCEPT
         handle.finish()
