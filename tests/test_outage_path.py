@@ -356,8 +356,8 @@ def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSo
         env.shutdown()
         counts = counters.totals(str(env.tmp / "sumo-internal"))
 
-    # An account of it is refused as well, by whichever process gets to that, and counted where it has a file; and a line
-    # comes twice where the kill came between counting and acknowledging.
+    # An account of it is refused as well, by whichever process gets to that, and counted where it has a file; and a
+    # line comes twice where the kill came between counting and acknowledging.
     records = [record for request in source.requests for record in request.records]
     refused = {record["id"] for record in records if record["type"] == "function"}
     assert refused and len(refused) <= counts[counters.REFUSED][0] <= len(records)
