@@ -200,6 +200,37 @@ def test_metrics_and_what_the_user_keeps_go_there(
     assert len(sumos(source)) == 7
 
 
+@each_format
+@pytest.mark.parametrize("setting", ["none", "errors"])
+def test_the_same_rules_hold_after_many_lines(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, setting: str, form: str
+) -> None:
+    """When lines are made jointly, and then without a log record: levels, metrics, and what the user keeps."""
+    (tmp_path / "app.py").write_text(
+        "import json, logging\n"
+        "log = logging.getLogger('orders')\nlog.setLevel('INFO')\n"
+        "METRIC = json.dumps({'_aws': {'CloudWatchMetrics': [{'Namespace': 'orders'}]}, 'orders': 1})\n"
+        "def handler(event, context):\n"
+        "    for number in range(30):\n"
+        "        log.info('plain %d', number)\n        log.warning('warned %d', number)\n"
+        "        log.info(METRIC)\n        log.info('audit: %d', number)\n"
+    )
+    variables = {"SUMO_CLOUDWATCH": setting, "SUMO_CLOUDWATCH_KEEP": '["audit: \\\\d"]'}
+    with environment(source, layer_folder, tmp_path, variables=variables, timeout_s=10, **FORMATS[form]) as env:
+        env.start()
+        assert env.invoke({}).status == "success"
+        env.shutdown()
+        written = "\n".join(own(env.cloudwatch))
+    kinds = {kind: written.count(kind) for kind in ("plain", "warned", "CloudWatchMetrics", "audit")}
+    assert kinds == {
+        "plain": 0,
+        "warned": 30 if setting == "errors" else 0,
+        "CloudWatchMetrics": 0 if "json" in form else 30,
+        "audit": 30,
+    }
+    assert len(sumos(source)) == 120
+
+
 def test_what_rules_keep_back_is_nowhere_and_what_they_cannot_do_is_there(
     source: SumoSource, layer_folder: Path, task_root: Path
 ) -> None:

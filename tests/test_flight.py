@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from runtimes import Runtime, runtimes
-from sumo_source import SumoSource
+from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_cloudwatch import own
 from test_main_path import said
@@ -387,11 +387,11 @@ def test_without_the_wrapper_nothing_happens(source: SumoSource, layer_folder: P
     assert held(source) == []
 
 
-def test_no_line_goes_to_cloudwatch(source: SumoSource, layer_folder: Path, task: Path) -> None:
-    """Not by SUMO_CLOUDWATCH's fallback, nor when nobody takes it until SHUTDOWN; a child's is not held."""
-    from sumo_source import Fault
-
-    source.default = Fault(403)
+@pytest.mark.parametrize("status", [403, 503, 400])
+def test_no_line_goes_to_cloudwatch(source: SumoSource, layer_folder: Path, task: Path, status: int) -> None:
+    """Not by SUMO_CLOUDWATCH's fallback, nor when nobody takes it until SHUTDOWN, nor when it is refused for good; a
+    child's is not held."""
+    source.default = Fault(status)
     variables = {**DEBUG, "SUMO_CLOUDWATCH": "none", "SUMO_NUM_RETRIES": "0", "SUMO_FLUSH": "end"}
     with environment(source, layer_folder, task, variables=variables, timeout_s=10) as env:
         env.start()

@@ -246,7 +246,7 @@ class Drainer:
         if verdict is Verdict.DROP:
             self._count(counters.TOO_LARGE if attempt.status == 413 else counters.REFUSED, batch)
             if self.keep_refused is not None and batch.is_spared:
-                self.keep_refused(batch.lines())
+                self.keep_refused(batch.shown_lines())
             # Where the count dies with the process, each such line is all that tells of them.
             say = diagnostics.say_once if self._counts.is_kept else diagnostics.say
             say("error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost")
@@ -453,8 +453,12 @@ class Batch:
             self._encoding = encoding
         return self._body
 
-    def lines(self) -> Iterator[memoryview | bytes]:
-        for piece in self._slices:
+    def shown_lines(self) -> Iterator[memoryview | bytes]:
+        """The lines that CloudWatch would have without SUMO_CLOUDWATCH."""
+        return self.lines([piece for piece in self._slices if not piece.segment.is_below_level])
+
+    def lines(self, slices: list[Slice] | None = None) -> Iterator[memoryview | bytes]:
+        for piece in self._slices if slices is None else slices:
             with piece.data() as lines:
                 yield own_secrets.hidden(lines)
 

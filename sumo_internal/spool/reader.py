@@ -215,8 +215,7 @@ class SpoolReader:
     def spared(self) -> Iterator[Slice]:
         """What is not acknowledged, of segments whose lines CloudWatch was spared, and not yet written there."""
         for segment, is_verified in self._segments():
-            is_debug = ".debug" in segment.path  # which CloudWatch would not have had either
-            if not is_debug and SPARED in json.loads(segment.envelope or b"{}"):
+            if not segment.is_below_level and SPARED in json.loads(segment.envelope or b"{}"):
                 whole = segment.take(SEGMENT_BYTES, is_verified=is_verified)
                 if whole is not None and (begin := max(whole.begin, segment.cursors[WRITTEN])) < whole.end:
                     yield Slice(segment, begin, whole.end)

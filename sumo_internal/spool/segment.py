@@ -260,6 +260,11 @@ class Segment:
         return self.cursors[SEALED] == 1
 
     @property
+    def is_below_level(self) -> bool:
+        """Are its lines below the function's own level? CloudWatch would not have them without us either."""
+        return ".debug" in self.path.rpartition("/")[2]
+
+    @property
     def is_unlinked(self) -> bool:
         """Has a function that empties /tmp, or the drainer, removed the file under us?"""
         return not self.is_in_memory and not is_at(self.path, self.place[1])

@@ -49,6 +49,10 @@ _PARTS_MAX = 3
 HELD_LOGGER = "held"
 """The logger of lines below the function's level, which are not numbered: they come if their invocation fails."""
 
+_EXTENSION = "extension:sumo-internal-extension"
+"""Writes to CloudWatch what no destination has taken until SHUTDOWN (SUMO_CLOUDWATCH). What the function itself writes
+there explains no loss: it is counted as well."""
+
 _UNFINISHED = re.compile(r"u-\d{10}$")
 
 Mark = tuple[str, int]
@@ -71,8 +75,8 @@ class Books:
     """What became of the lines of one run, or of several.
 
     ``counted`` are lines that are lost and whose loss was counted; ``counts`` is what the environment's counters say,
-    by reason, in records. ``in_cloudwatch`` are lines that are there and nowhere else. ``wrong`` lists what must
-    not be.
+    by reason, in records. ``in_cloudwatch`` are lines that nobody has taken and that the extension has
+    written there. ``wrong`` lists what must not be.
     """
 
     logged: int = 0
@@ -122,14 +126,16 @@ def balance(
     refused = [record for request in requests if _is_refused_for_good(request) for record in request.records]
     found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
     books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
-    written = _Written(cloudwatch)
+    written = {
+        match.group() for source, text in cloudwatch if source.startswith(_EXTENSION) for match in _MARK.finditer(text)
+    }
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     lost: Counter[Place] = Counter()
     for writer, last in _returned(notes):
         for number in range(last + 1):
             line = _app.make_line(writer, number)
             places = [found.get((writer, number, part), Place.NOWHERE) for part in range(1, line.parts + 1)]
-            if max(places) > Place.CLOUDWATCH and written.has(line):
+            if max(places) > Place.CLOUDWATCH and line.mark in written:
                 places = [Place.CLOUDWATCH]
             books.logged += 1
             books.in_cloudwatch += max(places) == Place.CLOUDWATCH
@@ -161,26 +167,6 @@ def balance(
     return books
 
 
-class _Written:
-    """The lines that are in CloudWatch: as the function has written them, or as records that the extension has."""
-
-    def __init__(self, cloudwatch: Sequence[tuple[str, str]]) -> None:
-        self._marks: set[str] = set()
-        self._texts: Counter[str] = Counter()
-        for source, text in cloudwatch:
-            self._marks.update(match.group() for match in _MARK.finditer(text))
-            if source == "function":
-                self._texts[text.rstrip("\n").rpartition("\t")[2]] += 1
-
-    def has(self, line: Any) -> bool:
-        """Is a line there? What the runtime writes of a log record has only its text, which may be short."""
-        if line.mark in self._marks:
-            return True
-        is_there = line.how == "log" and self._texts[line.text] > 0
-        self._texts[line.text] -= is_there
-        return is_there
-
-
 def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatch: Iterable[str]) -> Iterator[str]:
     """Say what must not be of lines below the function's level, and of the records at an invocation's end.
 
@@ -192,7 +178,7 @@ def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatc
     ends: dict[str, set[str]] = {}
     for record in records:
         if record.get("held") and record.get("requestID") in succeeded:
-            yield f"a line below the function's level has come, of an invocation that has succeeded: {record['id']}"
+            yield f"a line below the function's level has come, of an invocation that has succeeded: {record}"
         if record["type"] == "sumo.invocation":
             ends.setdefault(record["requestID"], set()).add(record["id"])
     yield from (f"{request_id} has {len(ids)} summaries" for request_id, ids in ends.items() if len(ids) > 1)
