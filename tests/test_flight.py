@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -475,6 +477,27 @@ def test_no_handler_gets_what_it_did_not_get(tmp_path: Path) -> None:
         "its handler does not take it",
         "its logger does not let it pass",
     ]
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_what_succeeds_is_forgotten_although_another_thread_has_the_turn(tmp_path: Path) -> None:
+    """Looking at the spool's files takes milliseconds; if the process is frozen then, and killed, lines that are not
+    forgotten yet would go out, of an invocation that has succeeded."""
+    holding = Holding(tmp_path / "spool", "shop")
+    logging.getLogger("shop").debug("not wanted")
+    assert holding.flight.has_any
+    has_turn = threading.Event()
+
+    def look() -> None:
+        has_turn.set()
+        time.sleep(0.03)
+
+    looking = threading.Thread(target=holding.spool.run, args=(look,))
+    looking.start()
+    assert has_turn.wait(10)
+    holding.recorder.leave_invocation()
+    assert not holding.flight.has_any
+    looking.join()
 
 
 def test_which_logger_is_recorded_from_which_level() -> None:

@@ -37,6 +37,9 @@ DEBUG_SEGMENT_BYTES = 262_144
 """So many bytes of the oldest lines are forgotten at once where there is no room."""
 RETRY_AFTER_S = 0.1
 """After the disk refused a segment, no line asks for one for so long: asking takes a dozen system calls."""
+DECIDE_ATTEMPTS_MAX = 30
+"""At the end of an invocation, when the response is out: attempts at the turn, of 3 ms each, which another thread may
+have for a look at the spool's files."""
 UNENDED_TRIES_MAX = 4
 """How often a text without a line end is kept anew as it grows; what comes in still more pieces is no print."""
 
@@ -85,7 +88,16 @@ class Beside:
         """Carry a verdict out, or leave it to a later line. While one is left, no line is put here."""
         if self._verdict is None:
             self._verdict = verdict
+        # The process may be frozen next, and killed: then what is not forgotten by now would go out.
+        for _ in range(DECIDE_ATTEMPTS_MAX):
+            if self._verdict is None or self._turn_is_own_threads():
+                break
+            self._settle()
         self._settle()
+
+    def _turn_is_own_threads(self) -> bool:
+        """Does this thread have the turn already, so that waiting for it is no use?"""
+        return self._spool.owner.get("") == get_ident()
 
     def _settle(self) -> None:
         while self._verdict is not None and self._spool.run(self._in_turn_decide):
