@@ -239,6 +239,7 @@ class Run:
             event["sleep_s"] = min(1.0, event["sleep_s"])
         handle: Handle = env.begin_invoke(event)
         over = waiting.submit(handle.finish)
+        has_killed = False
         while not wait([over], draw.uniform(0.0, 0.3)).done:
             what = draw.random()
             if is_killed and what < 0.3:
@@ -246,6 +247,7 @@ class Run:
                     self._interrupted_at_s.append(time.time())
                     env.kill_runtime(signal.SIGKILL)
                     self.happened["kill"] += 1
+                    has_killed = True
             elif what < 0.6:
                 self._change_weather()
             else:
@@ -257,7 +259,7 @@ class Run:
         self.happened.update(dict.fromkeys(self._settings, 1))
         result = over.result()
         self.happened[result.status] += 1
-        if result.status == "success":
+        if result.status == "success" and not has_killed:  # it may be killed between its answer and its end
             self._succeeded.add(result.request_id)
 
     def _event(self, number: int) -> dict[str, Any]:
