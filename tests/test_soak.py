@@ -14,7 +14,8 @@ RUN_S = 5.0
 
 @pytest.mark.parametrize("seed", [1])
 def test_the_books_balance(layer_folder: Path, seed: int) -> None:
-    """Random faults, kills and freezes: logged = delivered + in S3 + in CloudWatch + counted, and what comes twice is counted too.
+    """Random faults, kills and freezes: logged = delivered + in S3 + in CloudWatch + counted, and what comes twice
+    is counted too.
 
     ``make soak`` does the same for ten minutes; what it has ever found wrong has a test of its own.
     """
