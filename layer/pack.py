@@ -33,12 +33,12 @@ TOGETHER = (
         "lambda_apis/__init__",
         "lambda_apis/extensions_api",
         "spool/__init__",
+        "spool/folder",
         "spool/handoff",
     ),
     (
         "spool/counters",
         "spool/envelope",
-        "spool/folder",
         "spool/partials",
         "spool/segment",
         "spool/turn",

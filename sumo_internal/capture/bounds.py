@@ -26,7 +26,7 @@ EVENT_END_BYTES = 16 * 1024
 characters) and token (2,048) need half of that if each character is an escape."""
 
 MARK = "… cut: "
-_CUT = re.compile(f"{MARK}(\\d+) characters")
+_CUT = f"{MARK}(\\d+) characters"
 
 _BYTES = (bytes, bytearray, memoryview)
 _LISTS = (list, tuple, set, frozenset)
@@ -49,7 +49,7 @@ def bounded_text(text: str) -> str:
 
 def cut_chars(details: str) -> int:
     """How many characters are cut from the fields that were rendered into a piece."""
-    return sum(map(int, _CUT.findall(details)))
+    return sum(map(int, re.findall(_CUT, details)))
 
 
 def _exceeds(value: object, left_chars: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from math import inf
 
 from sumo_internal import config as configuration
 from sumo_internal.extension.function_note import FunctionNote
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from sumo_internal.config import Config
 
+NEVER_S = float("inf")
+"""As ``math.inf``, without the import: the extension's start has no other use for that."""
 WAITING_MAX_BYTES = 1_000_000
 """Of deliveries; where an init has more, its events are let out before it is over."""
 
@@ -97,7 +98,7 @@ class Hearing:
     def since_s(self) -> float:
         """POSIX time from which on the function's process hears it: 0.0 for ever, infinite where it does not."""
         if not self.is_in_process:
-            return inf
+            return NEVER_S
         told = self._note.first_content()
         if told is None:
             return 0.0

@@ -20,11 +20,10 @@ from __future__ import annotations
 import os
 import select
 import time
-from math import inf
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
-from sumo_internal.extension.hearing import observe
+from sumo_internal.extension.hearing import NEVER_S, observe
 from sumo_internal.extension.keeper import Keeper
 from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.extension.shipper import AT_SHUTDOWN, BESIDE, LAST, Shipper
@@ -283,7 +282,7 @@ class Extension:
         """Have everything shipped that the workers have written: for as long as it takes, since nothing freezes."""
         workers.hear()
         if is_due or workers.is_due():
-            self._shipper.ask(BESIDE, inf)
+            self._shipper.ask(BESIDE, NEVER_S)
             workers.shipped()
 
     def _receive(self, wait_s: float, until_s: float, news_wait_s: float = 0.0) -> None:

@@ -19,11 +19,10 @@ from __future__ import annotations
 import os
 import time
 from _thread import allocate_lock
-from math import inf
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
-from sumo_internal.extension.hearing import Waiting
+from sumo_internal.extension.hearing import NEVER_S, Waiting
 from sumo_internal.extension.repeats import Repeats
 from sumo_internal.lambda_apis import telemetry_api
 
@@ -202,7 +201,7 @@ class PlatformLog:
         now = time_text(time.time())
         dropped = list(events.dropped)
         since_s = self._hearing.since_s
-        since = time_text(since_s) if since_s < inf else "~"
+        since = time_text(since_s) if since_s < NEVER_S else "~"
         for event in delivered:
             if isinstance(event, dict) and event.get("type") == "function":
                 if str(event.get("time")) >= since:

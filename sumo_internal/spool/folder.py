@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import sys
-from weakref import ref
+from _weakref import ref  # ``weakref`` has what it is: its import takes a millisecond of the extension's start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
