@@ -17,8 +17,8 @@ Rules:
 * Bytecode is part of the layer because /opt is read-only: Python would compile each module again at each cold start.
   It is unchecked (PEP 552), so that importing does not even read the source, and names the files under /opt.
 * Bytecode of six interpreters would not fit into the limit in full. It goes in one file for each, without docstrings,
-  ``assert``, functions' annotations and the columns in a traceback; line numbers stay. So nothing in the package may
-  rest on one of them.
+  ``assert``, annotations, what is there for type checkers alone, and the columns in a traceback; line numbers stay. So
+  nothing in the package may rest on one of them.
 * The same sources and interpreters give the same bytes, wherever and whenever they are built: no time, no path, no
   hash seed, no umask gets in.
 

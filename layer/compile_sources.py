@@ -1,9 +1,9 @@
 """Compiles the package's sources without what only people and type checkers read: a program of its own, run by the
 interpreter whose bytecode it is to be.
 
-Separate from ``compileall`` for one thing: annotations of functions. No code of the package looks at them (those of
-classes stay: dataclasses and the settings do), and they are a twentieth of the bytecode, in each of five interpreters.
-Docstrings and ``assert`` go as with ``-OO``. Lines keep their numbers.
+Separate from ``compileall`` for one thing: annotations, and what is imported and defined for them alone (``if
+TYPE_CHECKING:``, ``from __future__``). No code of the package looks at them, they are a tenth of the bytecode, in each of
+six interpreters, and each start would read them. Docstrings and ``assert`` go as with ``-OO``. Lines keep their numbers.
 
 It is given the package's folder and the path that the code is to name, and writes each module's bytecode file beside
 it, with its source's hash, which is not checked when it is imported (PEP 552).
@@ -42,14 +42,37 @@ def _compile(path: str, named: str) -> None:
 
 
 def stripped(source: bytes) -> ast.Module:
-    """A module without the annotations of its functions."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    """A module without its annotations, and without what is there for them alone."""
+    tree: ast.Module = _Stripping().visit(ast.parse(source))
+    return tree
+
+
+class _Stripping(ast.NodeTransformer):
+    def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-    return tree
+        super().generic_visit(node)
+        if isinstance(node, ast.stmt) and getattr(node, "body", None) == []:  # of a class that had nothing else
+            node.body = [ast.copy_location(ast.Pass(), node)]  # type: ignore[attr-defined]  # it was asked for
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        plain = ast.Assign(targets=[node.target], value=node.value, lineno=node.lineno)
+        return self.generic_visit(ast.copy_location(plain, node))
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt] | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
+            return None
+        return self.generic_visit(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        return None if node.module == "__future__" else node
 
 
 def write_bytecode(path: str, source: bytes, code: CodeType) -> None:

@@ -283,6 +283,7 @@ def _of_the_library(name: str) -> ModuleType | None:
     if name in LIVE:
         return module
     copy = _Module(name)
+    copy.__dict__.clear()  # an empty dict takes another's table as a whole
     copy.__dict__.update(module.__dict__)
     if name == "os":
         copy.__dict__["path"] = _find(module.path.__name__)

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     Prepared = tuple[Segment | None, str, memoryview]
     """What a parent has made for a child: the first segment, half of its name, and a place for counts."""
 
-_ENDINGS = tuple(f'{number:02d}"}}\n' for number in range(100))
+_ENDINGS = tuple(f'{tens}{ones}"}}\n' for tens in "0123456789" for ones in "0123456789")
 """Ends of lines, with the last two digits of their ids."""
 SEGMENTS_MIN = 3
 """One that is full, one that is being filled, one in reserve: with fewer, a spool once full would stay full for
