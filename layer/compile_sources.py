@@ -2,8 +2,9 @@
 interpreter whose bytecode it is to be.
 
 Separate from ``compileall`` for one thing: annotations, and what is imported and defined for them alone (``if
-TYPE_CHECKING:``, ``from __future__``). No code of the package looks at them, they are a tenth of the bytecode, in each of
-six interpreters, and each start would read them. Docstrings and ``assert`` go as with ``-OO``. Lines keep their numbers.
+TYPE_CHECKING:``, ``from __future__``). No code of the package looks at them, they are a tenth of the bytecode, in each
+of six interpreters, and each start would read them. Docstrings and ``assert`` go as with ``-OO``. Lines keep their
+numbers.
 
 It is given the package's folder and the path that the code is to name, and writes each module's bytecode file beside
 it, with its source's hash, which is not checked when it is imported (PEP 552).

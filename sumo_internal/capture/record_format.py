@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from json.encoder import encode_basestring
 from time import gmtime, strftime
 
@@ -231,7 +231,7 @@ def _is_deeper(value: object, depth: int) -> bool:
     return any(isinstance(each, (dict, list)) for each in level)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ansi() -> re.Pattern[str]:
     return re.compile(_ANSI)  # which takes a quarter of a millisecond, and few functions have a use for it
 

@@ -319,7 +319,10 @@ class Spool:
             # The number is used up before anything can go wrong: a gap is harmless, the same number twice is not.
             self._number = number = self._number + 1 if self._number < 99 else self._next_hundred()
             text = f"{start}{self._id}{self._endings[number]}"
-            line = text.encode() if text.isascii() else text.encode("utf-8", "backslashreplace")
+            try:
+                line = text.encode()
+            except UnicodeEncodeError:
+                line = text.encode("utf-8", "backslashreplace")
             size_bytes = len(line)
             end = self._offset + size_bytes
             if end >= self._clear_offset or not self._is_original[0]:

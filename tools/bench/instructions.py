@@ -1,19 +1,21 @@
-"""Counts the instructions of a start, with callgrind: the same count each time, whatever else the machine does.
+"""Counts the instructions of a start and of a line, with callgrind: the same each time, whatever else the machine does.
 
 ::
 
     PYTHONPATH=.:tools .venv/bin/python -m bench.instructions           this checkout's layer
     PYTHONPATH=.:tools .venv/bin/python -m bench.instructions FOLDER    an unpacked layer
 
-Separate from the benchmark, whose clock tells what a start takes, because this tells in which of the processes, and
-whether a change has made it less. It needs valgrind, under which a start takes fifty times as long: so there is no model
-of Lambda's environment around it, which would end such a start, but a server that answers as Lambda's APIs do.
+Separate from the benchmark, whose clock tells what they take, because this tells in which process, and whether a change
+has made it less. It needs valgrind, under which everything takes fifty times as long: so there is no model of Lambda's
+environment around it, which would end such a start, but a server that answers as Lambda's APIs do.
 
-A process is counted from its ``exec`` until it asks for its first event; a shell in front of it is not counted.
+A start is counted from the process's ``exec`` until it asks for its first event; a shell in front of it is not counted.
+A line is what an invocation with more lines has more than one with fewer, hot, written to /dev/null.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -25,23 +27,39 @@ from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from model.configuration import FRAMES_VARIABLE
 from runtimes import ROOT, typical
 
 from layer.build import build, unpack
 
-WAIT_S = 300.0
+WAIT_S = 120.0
 """Bound on a start under callgrind, on a machine with other things to do."""
 
 NEXT_OF_RUNTIME, NEXT_OF_EXTENSION = "/2018-06-01/runtime/invocation/next", "/2020-01-01/extension/event/next"
 
 
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Lambda-Runtime-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0",
+    "Lambda-Extension-Identifier": "an-identifier",
+    "Lambda-Runtime-Aws-Request-Id": "8f7ba2a1-5c4e-4a0b-9d3c-6f1e2d3c4b5a",
+    "Lambda-Runtime-Deadline-Ms": "9999999999999",
+    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:123456789012:function:orders",
+}
+"""Of each answer; who does not know one does not look at it."""
+LINES = (100, 400)
+"""In the two invocations whose difference is what a line takes: more than have the runtime's lines written jointly, and
+fewer than wake the thread that ships."""
+
+
 class Api(ThreadingHTTPServer):
-    """Lambda's APIs, as far as a start needs them: there is never an event."""
+    """Lambda's APIs, as far as they are needed here: the runtime is given one event at most, an extension none."""
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, event: object) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.events = [] if event is None else [json.dumps(event).encode()]
         self.asked = {path: threading.Event() for path in (NEXT_OF_RUNTIME, NEXT_OF_EXTENSION)}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -50,7 +68,7 @@ class Api(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        return "127.0.0.1:{}".format(self.server_address[1])
+        return f"127.0.0.1:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -63,28 +81,40 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_POST
 
     def do_GET(self) -> None:
+        if self.path == NEXT_OF_RUNTIME and self.server.events:
+            self._answer(self.server.events.pop())
+            return
         self.server.asked[self.path].set()
         threading.Event().wait()
 
-    def _answer(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+    def _answer(self, body: bytes = b"{}") -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
-        self.send_header("Lambda-Extension-Identifier", "an-identifier")
-        self.send_header("Content-Length", "2")
+        for name, value in _HEADERS.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def millions(command: Sequence[str], variables: Mapping[str, str], paths: Sequence[str] = ()) -> float:
+def millions(
+    command: Sequence[str], variables: Mapping[str, str], paths: Sequence[str] = (), event: object = None
+) -> float:
     """Count a program until it has asked for these paths, or to its end where there are none.
+
+    Args:
+        command: The program.
+        variables: Its own.
+        paths: Of the APIs.
+        event: What the first one to ask for an invocation gets, before that counts as asked.
 
     Raises:
         RuntimeError: It has ended before, or does not ask; the error's text has what it said.
     """
-    with Api() as api, tempfile.TemporaryDirectory() as folder:
+    with Api(event) as api, tempfile.TemporaryDirectory() as folder, open(os.devnull, "wb") as frames:
         log = Path(folder, "log")
         valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes", "--callgrind-out-file=/dev/null"]
         process = subprocess.Popen(
@@ -96,7 +126,10 @@ def millions(command: Sequence[str], variables: Mapping[str, str], paths: Sequen
                 "AWS_LAMBDA_RUNTIME_API": api.address,
                 "SUMO_HTTP_ENDPOINT": "http://127.0.0.1:9/receiver/v1/http/none",
                 "SUMO_SPOOL_DIR": f"{folder}/spool",
+                "SUMO_FLUSH_MAX_AGE_S": "900",
+                FRAMES_VARIABLE: str(frames.fileno()),
             },
+            pass_fds=[frames.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -113,29 +146,56 @@ def millions(command: Sequence[str], variables: Mapping[str, str], paths: Sequen
     return int(counted[-1]) / 1e6
 
 
-def main() -> None:
-    """Print the counts, in millions."""
-    with tempfile.TemporaryDirectory() as made:
+class Processes:
+    """The commands of the function's process, without a layer and with it, and of the extension's."""
+
+    def __init__(self, layer: Path) -> None:
         runtime = typical()
-        layer = Path(*sys.argv[1:] or [made])
-        if not sys.argv[1:]:
-            unpack(build([runtime.interpreter]), layer)
-        python = str(runtime.interpreter.executable)
-        command = [python, str(runtime.ric / "bootstrap.py")]
-        function = {
+        self.interpreter = [str(runtime.interpreter.executable), "-I", "-S", "-B", "-c", "import os; os._exit(0)"]
+        self._without = [self.interpreter[0], str(runtime.ric / "bootstrap.py")]
+        self._with = [str(layer / "sumo_wrapper"), *self._without]
+        self._extension = [str(layer / "extensions/sumo-internal-extension")]
+        self._function = {
             "LAMBDA_TASK_ROOT": str(ROOT / "tools/functions/bench"),
             "LAMBDA_RUNTIME_DIR": str(runtime.ric),
             "_HANDLER": "app.handler",
             "BENCH_SETUP": "as_is",
         }
-        both = (NEXT_OF_RUNTIME, NEXT_OF_EXTENSION)
-        wrapped = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_FUNCTION_LOGS": "process"}
-        without = millions(command, function, (NEXT_OF_RUNTIME,))
-        with_it = millions([str(layer / "sumo_wrapper"), *command], function, both)
-        extension = millions([str(layer / "extensions/sumo-internal-extension")], wrapped, (NEXT_OF_EXTENSION,))
-        nothing = millions([python, "-I", "-S", "-B", "-c", "import os; os._exit(0)"], {})
-    print(f"the function's process: {without:.2f} without the layer, {with_it:.2f} with, {with_it - without:+.2f}")
-    print(f"the extension's process: {extension:.2f}, of which the interpreter alone {nothing:.2f}")
+
+    def function(self, event: object = None, *, log_format: str = "Text") -> tuple[float, float]:
+        """Count the function's process until it asks for an event, or for another; without the layer and with it."""
+        variables = {**self._function, "AWS_LAMBDA_LOG_FORMAT": log_format}
+        without = millions(self._without, variables, (NEXT_OF_RUNTIME,), event)
+        return without, millions(self._with, variables, (NEXT_OF_RUNTIME, NEXT_OF_EXTENSION), event)
+
+    def extension(self) -> float:
+        """Count the extension's process until it asks for an event."""
+        variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_FUNCTION_LOGS": "process"}
+        return millions(self._extension, variables, (NEXT_OF_EXTENSION,))
+
+    def line(self, kind: str, log_format: str) -> tuple[float, float]:
+        """Count a line, in thousands; without the layer and with it."""
+        few, many = (self.function({kind: lines}, log_format=log_format) for lines in LINES)
+        without, with_it = ((more - less) / (LINES[1] - LINES[0]) * 1e3 for less, more in zip(few, many, strict=True))
+        return without, with_it
+
+
+def main() -> None:
+    """Print the counts."""
+    with tempfile.TemporaryDirectory() as made:
+        layer = Path(*sys.argv[1:] or [made])
+        if not sys.argv[1:]:
+            unpack(build([typical().interpreter]), layer)
+        processes = Processes(layer)
+        _say("start of the function's process, millions", *processes.function())
+        interpreter = millions(processes.interpreter, {})
+        _say("start of the extension's, over an interpreter that does nothing", interpreter, processes.extension())
+        for kind, log_format in (("log", "Text"), ("log", "JSON"), ("print", "Text")):
+            _say(f"a line ({kind}, {log_format}), thousands", *processes.line(kind, log_format))
+
+
+def _say(what: str, without: float, with_it: float) -> None:
+    print(f"{what}: {without:.2f} without, {with_it:.2f} with, {with_it - without:+.2f}", flush=True)
 
 
 if __name__ == "__main__":
