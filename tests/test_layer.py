@@ -202,6 +202,37 @@ print(json.dumps([[path for path in compiled if path.startswith(folder)], public
 
 
 @on_each_interpreter
+@pytest.mark.parametrize(
+    ("doors", "unneeded"),
+    [
+        (("launch", "wiring"), ["__future__"]),
+        (("extension.lifecycle",), ["__future__", "json", "math", "re", "typing", "weakref"]),
+    ],
+    ids=["function", "extension"],
+)
+def test_a_start_reads_what_it_runs(
+    doors: tuple[str, ...], unneeded: list[str], interpreter: Interpreter, layer_folder: Path
+) -> None:
+    """A start executes all modules that it reads from the bundle, compiles no expression, and imports no module of the
+    library for a name or two. Guards against pieces that are put together otherwise than they are imported, and against
+    what only type checkers need."""
+    script = """
+import __future__, importlib, json, logging, math, re, sys, typing, weakref
+for name in sys.argv[2].split():
+    del sys.modules[name]
+re.purge()
+sys.path.append(sys.argv[1])
+for door in sys.argv[3:]:
+    importlib.import_module("sumo_internal." + door)
+from sumo_internal.imports import finder
+needed = [name for name in sys.argv[2].split() if name in sys.modules]
+print(json.dumps([sorted(finder._codes), [key[1] for key in re._cache], needed]))
+"""
+    found = json.loads(ask(interpreter, script, str(layer_folder / "python"), " ".join(unneeded), *doors))
+    assert found == [[], [], []]
+
+
+@on_each_interpreter
 def test_bytecode_is_unchecked_and_knows_no_build_path(
     interpreter: Interpreter, layer_zip: bytes, layer_folder: Path
 ) -> None:
