@@ -13,7 +13,7 @@ VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-python test-arm64 test-short soak-guest fuzz audit bench bench-check bench-profile soak lint layer release publish clean
+.PHONY: help demo test test-pythons test-python test-arm64 test-short soak-guest fuzz audit bench bench-check bench-instructions bench-profile soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -71,6 +71,9 @@ bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY
 
 bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or worse than was kept? (QUICK=1, ONLY=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run --check $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+bench-instructions: $(VENV_READY) ## Count the instructions of a start and of a line, with valgrind (FOLDER=an unpacked layer)
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.instructions $(FOLDER)
 
 bench-profile: $(VENV_READY) ## Show where the CPU of shipping goes, by part, function and system call
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.profile

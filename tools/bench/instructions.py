@@ -2,8 +2,8 @@
 
 ::
 
-    PYTHONPATH=.:tools .venv/bin/python -m bench.instructions           this checkout's layer
-    PYTHONPATH=.:tools .venv/bin/python -m bench.instructions FOLDER    an unpacked layer
+    make bench-instructions                  this checkout's layer
+    make bench-instructions FOLDER=/tmp/opt  an unpacked one
 
 Separate from the benchmark, whose clock tells what they take, because this tells in which process, and whether a change
 has made it less. It needs valgrind, under which everything takes fifty times as long: so there is no model of Lambda's
