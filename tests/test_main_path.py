@@ -415,7 +415,8 @@ def in_the_middle(data: bytes) -> bytes:
 
 
 def in_a_piece(data: bytes) -> bytes:
-    return data[: len(data) // 3] + b"\xff" * 50 + data[len(data) // 3 + 50 :]
+    begin = 8 + int.from_bytes(data[4:8], "little")  # of the first piece: what is damaged inside a function reads well
+    return data[:begin] + b"\xff" * 50 + data[begin + 50 :]
 
 
 @pytest.mark.parametrize("damage", [in_the_index, in_the_middle, in_a_piece])
