@@ -324,11 +324,14 @@ def test_where_no_file_can_be_made_lines_wait_in_memory(tmp_path: Path, capfd: p
     assert capfd.readouterr().err.count("no extension keeps it") == 1
 
 
-def test_files_are_made_again_as_soon_as_they_can_be(tmp_path: Path) -> None:
+def test_files_are_made_again_as_soon_as_they_can_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """What is in memory stays there until it is delivered; a look at the end of an invocation goes on in a file."""
     spool = without_files(tmp_path / "spool")
     spool.append(start("in memory"))
     spool.mend()
+    spool.mend()
+    told = [line for line in capfd.readouterr().err.splitlines() if "memory alone" in line]
+    assert len(told) == 1 and "1 lines" in told[0]  # no file has the count
     assert spool.segments[-1].is_in_memory
     os.unlink(spool.folder)
 

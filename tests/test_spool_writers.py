@@ -26,7 +26,7 @@ from sumo_internal.spool.counters import (
     totals,
 )
 from sumo_internal.spool.envelope import DESTINATION, destination
-from sumo_internal.spool.folder import start_of
+from sumo_internal.spool.folder import LockFile, start_of
 from sumo_internal.spool.reader import SpoolReader, is_alive
 from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, WARNING, Segment
 from sumo_internal.spool.writer import (
@@ -129,6 +129,21 @@ def test_a_forked_child_without_room_says_so(tmp_path: Path, capfd: pytest.Captu
 
     said = capfd.readouterr().err.splitlines()
     assert len(said) == 1 and "lines of a forked child are lost" in said[0]
+
+
+def test_a_childs_text_for_which_there_is_no_room_is_counted(tmp_path: Path) -> None:
+    """A full spool, and a child that ends in the middle of a line: nothing has the text, so the count must tell."""
+    spool = make(tmp_path / "spool", max_bytes=1)
+    while spool.append(start("x" * 100_000)):
+        pass
+    before = totals(spool.folder).get(SPOOL_FULL, (0, 0))[0]
+    spool._others_max_bytes = 0  # no first segment for a child either
+    child = os.fork()
+    if child == 0:
+        spool.partials.begin("connecting ... ")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert totals(spool.folder)[SPOOL_FULL][0] == before + 1
 
 
 def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None:
@@ -329,6 +344,15 @@ def test_only_one_process_drains(tmp_path: Path) -> None:
     other.wait()
     assert reader.acquire()
     other.stdout.close()
+
+
+def test_a_drainer_that_was_left_lets_go_of_its_lock_without_an_error(tmp_path: Path) -> None:
+    """At SHUTDOWN another thread takes over; the stuck one comes to its end at any later time."""
+    lock = LockFile(str(tmp_path / "drain.lock"))
+    assert lock.acquire()
+    lock.close()
+    lock.release()
+    assert LockFile(str(tmp_path / "drain.lock")).acquire()
 
 
 def test_the_drainers_lock_is_one_that_others_find(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ class LockFile:
         return True
 
     def release(self) -> None:
-        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _FREE)
+        """Let another process have the lock."""
+        if self._descriptor >= 0:  # else another thread has let go of it
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _FREE)
 
     def read(self) -> str:
         """What :meth:`write` has left in it."""

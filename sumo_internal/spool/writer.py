@@ -588,6 +588,9 @@ class Spool:
         if time.monotonic() >= self._retry_at_s:
             with self._spares:
                 self.run(self._begin_segment)
+        if self._map is None and self._is_child:
+            # Where a child ends in the middle of the line no process can count it. One that ends the line counts again.
+            self.count(self._refusal, 1, 0)
 
     def _begin_segment(self) -> None:
         try:
@@ -769,6 +772,9 @@ class Spool:
                     lines, size_bytes = segment.take_unprotected()
                     if lines:
                         self.counters.add(UNPROTECTED, lines, size_bytes)
+                        if not self.counters.is_seen:  # the count would be gone with the lines
+                            text = f"{lines} lines ({size_bytes} bytes) are in this process's memory alone"
+                            diagnostics.say("warn", f"{text}: a kill before they are shipped loses them")
             except ValueError:
                 pass  # the drainer has just closed it
 

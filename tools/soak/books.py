@@ -41,6 +41,7 @@ _FULL = (*(reason for reason in counters.LOSSES if reason not in _REFUSED), coun
 """Lines that were unprotected at the end of an invocation may have gone with their process."""
 _SAID = (
     re.compile(r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment"),
+    re.compile(r"sumo-internal-extension: warn: (\d+) lines \(\d+ bytes\) are in this process's memory alone"),
     re.compile(r"sumo-internal-extension: error: Sumo Logic refuses (\d+) lines for good"),
 )
 _PARTS_MAX = 3
