@@ -13,11 +13,11 @@ VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
 VENV_FUZZ := .venv/.fuzz
 
-.PHONY: help demo test test-pythons test-python test-arm64 test-short soak-guest fuzz audit bench bench-check bench-instructions bench-profile soak lint layer release publish clean
+.PHONY: help demo test test-pythons fetch-python test-python fetch-arm64 test-arm64 test-short soak-guest fuzz audit bench bench-check bench-instructions bench-profile soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 OWN := $(if $(FUNCTION),--function '$(FUNCTION)' $(if $(HANDLER),--handler '$(HANDLER)') $(if $(EVENT),--event '$(EVENT)'))
 STORY := $(FAULT) $(addprefix --mode=,$(MODE))
@@ -41,13 +41,17 @@ test-pythons: $(VENV_READY) ## Run the in-process part of the tests on every oth
 # The newest Pythons are in no stable distribution: their packages are unpacked into .cache, where the build finds them too.
 ON_ONE := $(addprefix tests/test_,$(addsuffix .py,main_path kills modes costs encoding capture durable_path hostile))
 
-test-python: $(VENV_READY) ## Run the in-process tests and the main path on one Python, fetched if need be (VERSION=3.14)
+fetch-python: $(VENV_READY)
 	@PYTHONPATH=.:tools "$(VENV_PYTHON)" -m debian_python --unless-found $(or $(VERSION),$(error VERSION=3.14, for example))
+
+test-python: fetch-python ## Run the in-process tests and the main path on one Python, fetched if need be (VERSION=3.14)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m each_python --only $(VERSION)
 	$(PYTEST) $(PARALLEL) -k "py$(VERSION)- or zstd" $(ON_ONE) || $(ALONE)
 
-test-arm64: $(VENV_READY) ## Run the main path, a kill and SHUTDOWN on an aarch64 Python, under emulation
+fetch-arm64: $(VENV_READY)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m arm64
+
+test-arm64: fetch-arm64 ## Run the main path, a kill and SHUTDOWN on an aarch64 Python, under emulation
 	$(PYTEST) tests/test_arm64.py
 
 # What has failed on machines that are not ours: commands, shells, terminals, users, paths.

@@ -126,13 +126,21 @@ def test_a_wrapper_that_starts_a_program_of_its_own_keeps_the_slot() -> None:
     assert state(changed(detach(changed(decision)))) == before
 
 
-def test_snapstart_takes_what_is_published_later() -> None:
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ({"SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}}, "uses SnapStart"),
+        ({"CapacityProviderConfig": {"x": 1}}, "Managed Instances"),
+        ({"DurableConfig": {"ExecutionTimeout": 60}}, "is durable"),
+        ({"SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"}}, ""),
+    ],
+)
+def test_published_versions_take_what_is_published_later(kind: dict[str, Any], words: str) -> None:
     """The plan says so: a published version is not changed, whatever Lambda answers."""
-    configuration = {"Runtime": "python3.13", "SnapStart": {"ApplyOn": "PublishedVersions", "OptimizationStatus": "On"}}
-    decision = attach(configuration, WANTED)
-    assert isinstance(decision, Change) and [note for note in decision.notes if "SnapStart" in note]
-    usual = attach({"Runtime": "python3.13"}, WANTED)
-    assert isinstance(usual, Change) and not [note for note in usual.notes if "SnapStart" in note]
+    decision = attach({"Runtime": "python3.13", **kind}, WANTED)
+    assert isinstance(decision, Change)
+    notes = [note for note in decision.notes if "only a version that is published after this" in note]
+    assert [words in note for note in notes] == ([True] if words else [])
 
 
 def test_what_was_attached_by_hand_is_taken_off_too() -> None:

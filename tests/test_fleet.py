@@ -212,12 +212,13 @@ def test_rollback_gives_back_only_what_is_still_ours(fleet: Fleet) -> None:
 
 
 def test_a_managed_instance_is_attached_as_any_other(fleet: Fleet) -> None:
-    """Its runtime is Python 3.13 or later, and what it runs on is none of the layer's business."""
+    """Its runtime is Python 3.13 or later. What is invoked is what was published, which the plan says."""
     fleet.layer()
     provider = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:capacity-provider:shop"
     managed = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": provider}}
     fleet.function("orders", Runtime="python3.13", CapacityProviderConfig=managed)
-    fleet.done("attach", "orders", "--endpoint", ENDPOINT, "--yes")
+    said = fleet.done("attach", "orders", "--endpoint", ENDPOINT, "--yes")
+    assert "only a version that is published after this has the layer" in " ".join(said.split())
     assert fleet.has()[1]["AWS_LAMBDA_EXEC_WRAPPER"] == "/opt/sumo_wrapper"
 
 

@@ -123,13 +123,24 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
             f"{slot} stays in the wrapper's slot, because it starts a program of the function's own: lines come from "
             f"the Telemetry API, and with levels and fields where its run.sh starts Python by {WRAPPER_PATH}"
         )
-    if (configuration.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
-        notes.append("it uses SnapStart: only a version that is published after this has the layer and the settings")
+    if reason := published_only(configuration):
+        notes.append(f"it {reason}: only a version that is published after this has the layer and the settings")
     after = State(_with_layer(before.layers, wanted.layer), variables)
     reason = _over_limit(after)
     if not variables.get(ENDPOINT):
         reason = f"would have no {ENDPOINT} (--endpoint)"
     return Skip(reason) if reason else Change(before, after, (*notes, *config.read(variables)[1]))
+
+
+def published_only(configuration: Mapping[str, Any]) -> str:
+    """What it is about a function that what is invoked is a published version; empty where ``$LATEST`` mostly is."""
+    if (configuration.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
+        return "uses SnapStart"
+    if configuration.get("CapacityProviderConfig"):
+        return "runs on Managed Instances, where $LATEST is not invoked"
+    if configuration.get("DurableConfig"):
+        return "is durable, and an execution stays in the version that began it"
+    return ""
 
 
 def without_bytecode(runtime: str) -> str:

@@ -24,6 +24,7 @@ from sumo_internal.cli.changes import (
     STARTS_ITS_OWN,
     WRAPPER,
     WRAPPER_PATH,
+    published_only,
     without_bytecode,
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
@@ -254,8 +255,8 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
         yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
     if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
-    if subject.mode == configuration.SNAP_START:
-        yield find("snap-start")
+    if reason := published_only(function):
+        yield find("published-versions", reason=reason, function=subject.name)
     handler = function.get("Handler") or subject.variables.get("_HANDLER", "")
     if handler and not subject.is_image and ("." not in handler.strip(".") or handler.startswith("sumo_internal")):
         yield find("handler", handler=handler)

@@ -260,11 +260,12 @@ WORDS = {
         "Only a durable execution writes lines again.",
         "Remove {name}.",
     ),
-    "snap-start": Words(
+    "published-versions": Words(
         "note",
-        "the function uses SnapStart",
-        "A version keeps the layer and the variables that it was published with, and so do the copies of its snapshot.",
-        "Publish a new version after each change, and let the alias point to it.",
+        "the function {reason}",
+        "A version keeps the layer and the variables that it was published with.",
+        "Publish a new version after each change, and let the alias point to it. Managed Instances that are invoked "
+        "without a version take `aws lambda publish-version --function-name {function} --publish-to LATEST_PUBLISHED`.",
     ),
     "handler": Words(
         "error",
