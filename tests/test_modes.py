@@ -149,6 +149,19 @@ def test_the_wrapper_is_in_the_process_of_a_copy(runtime: Runtime, source: SumoS
     assert set(source.ids().values()) == {1}
 
 
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
+def test_a_restore_has_a_time_of_its_own(
+    runtime: Runtime, source: SumoSource, layer_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long ago the init was: the model's bound on it is no bound on the copies."""
+    monkeypatch.setattr(life_cycle, "SNAPSHOT_INIT_BOUND_S", 4.0)
+    options: dict[str, Any] = {"snap_start": True, "at_snapshot": lambda: time.sleep(4.1)}
+    with environment(runtime, source, layer_folder, **options) as env:
+        assert env.start().error is None
+        assert env.invoke({"number": 1}).status == "success"
+        env.shutdown()
+
+
 DAY_S = 86_400
 CLOCK = """
 #define _GNU_SOURCE

@@ -57,6 +57,10 @@ RUNTIME = "runtime"
 TIMED_OUT = "Sandbox.Timedout"
 """AWS's error type for what the clock ended."""
 INIT_BOUND_S = 10.0
+SNAPSHOT_INIT_BOUND_S = 130.0
+"""Where a snapshot is taken behind it."""
+RESTORE_BOUND_S = 10.0
+"""Of a copy, with the function's hooks: however long ago the snapshot was taken."""
 SHUTDOWN_S = 2.0
 RUNTIME_SHARE_S = 0.6
 """Of the shutdown, with external extensions: 30 % in AWS's own code."""
@@ -120,7 +124,7 @@ class Generation:
         self._monitor.note("init-done", detail="ready" if error is None else error.error_type)
         self.processes.discard_unstarted()
         if self.runtime.is_at_snapshot:
-            error = self._restore(deadline_s)
+            error = self._restore()
         runtime_started_s = None if runtime.started_s is None else runtime.started_s - started_s
         first_next_s = self.runtime.first_next_s
         ready_s = None if first_next_s is None else first_next_s - started_s
@@ -223,14 +227,14 @@ class Generation:
             return self.failure() or Failure(TIMED_OUT, "an extension is not ready in time")
         return None
 
-    def _restore(self, deadline_s: float) -> Failure | None:
+    def _restore(self) -> Failure | None:
         """Take a snapshot, and let this environment be the one that is restored from it; return what went wrong."""
         self._monitor.note("snapshot")
         self._at_snapshot()
         started_s = time.monotonic()
         self.platform.restore_start()
         self.runtime.restore()
-        is_ready = self._wait(lambda: self.runtime.is_ready, deadline_s)
+        is_ready = self._wait(lambda: self.runtime.is_ready, self._monitor.clock_s() + RESTORE_BOUND_S)
         error = None if is_ready else self.failure() or Failure(TIMED_OUT, "the copy is not ready in time")
         self.platform.restore_done(time.monotonic() - started_s, error)
         return error

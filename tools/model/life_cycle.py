@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from model import extensions_api, runtime_api, telemetry_api
 from model.configuration import Function
-from model.generation import INIT_BOUND_S, TIMED_OUT, Generation
+from model.generation import INIT_BOUND_S, SNAPSHOT_INIT_BOUND_S, TIMED_OUT, Generation
 from model.monitor import ModelStuck, Monitor
 from model.runtime_api import Work
 from model.sandbox import Sandbox
@@ -186,7 +186,9 @@ class LifeCycle:
     def _start(self) -> InitResult:
         if self._cpu is not None:
             self._sandbox.cgroups.limit_cpu(self._cpu.init_cores)
-        result = self._init("init", self._monitor.clock_s() + INIT_BOUND_S)
+        is_copied = self._function.initialization_type == "snap-start"
+        bound_s = SNAPSHOT_INIT_BOUND_S if is_copied else INIT_BOUND_S
+        result = self._init("init", self._monitor.clock_s() + bound_s)
         if self._cpu is not None:
             self._sandbox.cgroups.limit_cpu(self._cpu.cores)
         if result.error is not None:
