@@ -68,6 +68,11 @@ def install() -> None:
 
     runtime_client.when_loaded(patch)
     imports.seal()
+    if configuration.mode(os.environ) == configuration.MANAGED:
+        import gc
+
+        # A collection writes to every object that it looks at, and a page that a worker writes to is copied: 1.8 MB.
+        gc.freeze()
 
 
 def install_program() -> bool:

@@ -176,7 +176,10 @@ TABLE = {
         subject({"AWS_LAMBDA_EXEC_WRAPPER": ""}, DURABLE),
         ["wrapper-missing", "durable-telemetry", "published-versions"],
     ),
-    "a durable function, not heard": (subject({"SUMO_FUNCTION_LOGS": "telemetry"}, DURABLE), ["durable-telemetry", "published-versions"]),
+    "a durable function, not heard": (
+        subject({"SUMO_FUNCTION_LOGS": "telemetry"}, DURABLE),
+        ["durable-telemetry", "published-versions"],
+    ),
     "repetitions of a durable function": (subject({"SUMO_DROP_REPLAYS": "true"}, DURABLE), ["published-versions"]),
     "repetitions of an ordinary function": (subject({"SUMO_DROP_REPLAYS": "true"}), ["replays-unused"]),
     "a handler without a module": (subject(function={"Handler": "handler"}), ["handler"]),

@@ -1,5 +1,6 @@
 """A function whose lines say which request has written them: for several requests at a time."""
 
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,8 @@ def handler(event, context):
         if note is not None:
             os.pwrite(note, b"%08d" % (number + 1), 0)
         time.sleep(event.get("pause_s", 0))
+    if event.get("collect"):
+        gc.collect()
     if event.get("fork"):
         child = os.fork()
         if child == 0:
@@ -42,6 +45,7 @@ def handler(event, context):
         "tasks": len(os.listdir("/proc/self/task")),
         "segments": len({line.split()[-1] for line in open("/proc/self/maps") if line.endswith(".spool\n")}),
         "modules": sorted(sys.modules),
+        "frozen": gc.get_freeze_count(),
     }
 
 
