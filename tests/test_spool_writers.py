@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -659,6 +660,50 @@ def test_segments_that_workers_fill_are_not_counted(tmp_path: Path) -> None:
         worker.append(start("y" * 300_000))
     assert len(drain(reader)) == len(workers)
     assert totals(str(folder)) == {}
+
+
+def test_a_first_segment_looks_at_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the folder has few names, there is room for all of them; then the files are looked at, as any writer does.
+
+    Each of 16 workers would look at the files of all others before its first line.
+    """
+    folder = tmp_path / "spool"
+    looked: list[str] = []
+    lstat = os.lstat
+
+    def noted(path: str) -> os.stat_result:
+        if path.endswith(".spool"):
+            looked.append(path)
+        return lstat(path)
+
+    spools = [make(folder, max_bytes=16 * SEGMENT_BYTES) for _ in range(2)]
+    monkeypatch.setattr("sumo_internal.spool.writer.os.lstat", noted)
+    assert all(spool.append(start("few")) for spool in spools) and looked == []
+    for number in range(4):
+        (folder / f"{number}").touch()
+    assert make(folder, max_bytes=16 * SEGMENT_BYTES).append(start("many")) and len(looked) == 2
+
+
+def test_a_child_has_what_is_its_own(tmp_path: Path) -> None:
+    """Of a parent that has written nothing, and of one that has: its name, its lines, no children and no segment yet.
+
+    The trap: a child that inherits the count of its parent's forks takes the others' segments for its own children's.
+    """
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    for text in ("unused", "used"):
+        for _ in range(2):
+            child = os.fork()
+            if child == 0:
+                is_new = (spool.forks, len(spool.segments), spool.others) == (0, 0, [])
+                spool.append(start(f"{text} {is_new}"))
+                spool.check_folder()
+                os._exit(0 if len(spool.segments) == 1 and spool.others == [] else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        spool.append(start(f"parent of the {text}"))
+    assert spool.forks == 4
+    found = Counter(drain(SpoolReader(str(folder), spool)))
+    assert found == {"unused True": 2, "used True": 2, "parent of the unused": 1, "parent of the used": 1}
 
 
 def test_a_nested_line_of_a_living_writer_is_taken(tmp_path: Path) -> None:
