@@ -23,7 +23,10 @@ from sumo_internal.destinations.endpoint import CIPHERTEXT_MIN_BYTES
 FUNCTIONS = Path(__file__).parent / "functions"
 RUNTIMES = [runtime for runtime in runtimes([3, 4]) if runtime.version >= (3, 12)]
 
-pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"no real snapshots: {unavailable()}")
+pytestmark = [
+    pytest.mark.skipif(unavailable() is not None, reason=f"no real snapshots: {unavailable()}"),
+    pytest.mark.timeout(180),  # up to four environments each, and what CRIU copies
+]
 with_each = pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.id)
 with_one = pytest.mark.parametrize("runtime", RUNTIMES[-1:], ids=lambda runtime: runtime.id)
 
