@@ -8,7 +8,7 @@ from typing import Any
 
 import arm64
 import pytest
-from model import Environment
+from model import Environment, life_cycle
 from sumo_source import SumoSource
 from test_main_path import assert_each_once, environment, messages, said, steps
 
@@ -17,6 +17,12 @@ pytestmark = [
     pytest.mark.skipif(RUNTIME is None, reason="make test-arm64 fetches the interpreter and the emulator"),
     pytest.mark.timeout(180),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _slow_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda's bound on the init is ten seconds, and an emulator is ten times slower."""
+    monkeypatch.setattr(life_cycle, "INIT_BOUND_S", 100.0)
 
 
 def emulated(source: SumoSource, layer: Path, **variables: str) -> Environment:
