@@ -87,10 +87,23 @@ def node_packages(*requirements: str) -> Path:
     with open(f"{folder}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / ".complete").exists():
-            options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
-            subprocess.run(["npm", "install", *options, *requirements], check=True, capture_output=True)
+            folder.mkdir(exist_ok=True)
+            (folder / "package.json").write_text("{}")  # or npm looks for a project further up
+            npm_install(folder, *requirements)
             (folder / ".complete").touch()
     return folder
+
+
+def npm_install(project: Path, *requirements: str, **variables: str) -> None:
+    """Have npm install packages, as the machine's own configuration has it: from where, and whom it trusts.
+
+    In the project's folder, and not by ``--prefix``: by that option npm looks below the project for what is the
+    machine's, too, and knows nothing any more of a certificate or a mirror that is set for all users.
+    """
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *requirements]
+    environ = {**os.environ, **variables}
+    ended = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def node_tool(requirement: str, command: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -100,6 +113,22 @@ def node_tool(requirement: str, command: str, *arguments: str, cwd: Path) -> sub
     environ |= {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody's"}
     tool = [str(folder / "node_modules/.bin" / command), *arguments]
     return subprocess.run(tool, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+
+
+@needs_node
+def test_npm_goes_where_the_machine_is_set_to(tmp_path: Path) -> None:
+    """A registry that is set for all users is asked, with an empty HOME; what npm says of it is in the failure.
+
+    Guards against tests that reach npm's registry on one machine only, and then say nothing but an exit code.
+    """
+    settings = tmp_path / "machine/etc/npmrc"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("registry=http://127.0.0.1:1/\nfetch-retries=0\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    variables = {"HOME": str(tmp_path / "home"), "npm_config_prefix": str(tmp_path / "machine")}
+    with pytest.raises(AssertionError, match=r"request to http://127\.0\.0\.1:1/constructs failed"):
+        npm_install(project, "constructs@10.5.1", **variables)
 
 
 @pytest.fixture
