@@ -104,6 +104,23 @@ def test_functions_are_chosen_by_pattern_and_tag_in_regions(fleet: Fleet, monkey
     assert has == {(name, region): [layers[region]] if name == "orders-in" else [] for name, region in has}
 
 
+def test_only_regions_with_functions_are_asked_for_the_layer(fleet: Fleet) -> None:
+    """Of all regions most have no such function; and every client is of the command's one session.
+
+    Guards against two requests for each region, and against a new session for each client, which costs as much.
+    """
+    fleet.layer()
+    fleet.function()
+    asked: list[str] = []
+    boto3.setup_default_session()
+    heard = boto3.DEFAULT_SESSION.events
+    heard.register("before-call.lambda.ListLayerVersions", lambda context, **_: asked.append(context["client_region"]))
+    made: list[str] = []
+    heard.register("creating-client-class.lambda", lambda **_: made.append("lambda"))
+    fleet.done("attach", "orders", "--region", "all", "--endpoint", SECRET, "--yes")
+    assert asked == [REGION] and len(made) > 10
+
+
 def test_a_layers_arn_is_for_its_region(fleet: Fleet) -> None:
     """Functions elsewhere are left alone: Lambda takes no layer from another region."""
     first = fleet.layer()

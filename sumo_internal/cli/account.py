@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from botocore.config import Config
@@ -96,6 +97,11 @@ class Region:
         self._lambda = session().client("lambda", name, config=RETRIES)
         self._tagging = session().client("resourcegroupstaggingapi", name, config=RETRIES)
 
+    @cached_property
+    def _logs(self) -> Any:
+        """For the commands that ask for one function, in the main thread; most need none."""
+        return session().client("logs", self.name, config=RETRIES)
+
     def functions(self, tags: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Configurations of the functions that have all the tags, ``KEY`` or ``KEY=VALUE``."""
         tagged = self._tagged(tags) if tags else None
@@ -175,22 +181,20 @@ class Region:
 
     def logged(self, group: str, phrase: str, since_ms: int) -> list[str]:
         """The messages of a log group that have a phrase in them; none where there is no such group yet."""
-        logs = session().client("logs", self.name, config=RETRIES)
-        pages = logs.get_paginator("filter_log_events").paginate(
+        pages = self._logs.get_paginator("filter_log_events").paginate(
             logGroupName=group, filterPattern=f'"{phrase}"', startTime=since_ms
         )
         try:
             return [event["message"] for page in pages for event in page["events"]]
-        except logs.exceptions.ResourceNotFoundException:
+        except self._logs.exceptions.ResourceNotFoundException:
             return []
 
     def filters(self, group: str) -> tuple[str, ...]:
         """Names of the metric and subscription filters on a log group; none where they may not be listed."""
-        logs = session().client("logs", self.name, config=RETRIES)
         names: list[str] = []
         for operation, key in (("metric_filters", "metricFilters"), ("subscription_filters", "subscriptionFilters")):
             try:
-                pages = logs.get_paginator(f"describe_{operation}").paginate(logGroupName=group)
+                pages = self._logs.get_paginator(f"describe_{operation}").paginate(logGroupName=group)
                 names += [str(each["filterName"]) for page in pages for each in page[key]]
             except ClientError:
                 pass  # there is no such group yet, or the person who asks may not know

@@ -77,6 +77,8 @@ def _plan(arguments: argparse.Namespace) -> Iterator[Item]:
     settings = {name: value for name, value in given.items() if value} | dict(getattr(arguments, "set", ()))
     _refuse_unreadable(settings)
     for region, found in selections.choose(arguments.functions, arguments.tag, arguments.region):
+        if not found:
+            continue  # of many regions most have none, and need not be asked for the layer
         decide = _attaching(arguments, region, settings) if _is_attaching(arguments) else None
         for each in found:
             decision = decide(each) if decide else changes.detach(each, *arguments.layer)

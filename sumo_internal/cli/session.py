@@ -20,5 +20,10 @@ def use(profile: str) -> None:
 
 
 def session() -> Any:
-    """The session that ``boto3.client`` uses."""
-    return boto3.DEFAULT_SESSION or boto3.Session()
+    """The session that ``boto3.client`` uses: one for the whole command.
+
+    A new one would read the profiles and the descriptions of AWS's services again for each client.
+    """
+    if boto3.DEFAULT_SESSION is None:
+        boto3.setup_default_session()
+    return boto3.DEFAULT_SESSION
