@@ -184,7 +184,7 @@ def _fields(text: str) -> str:
         if len(key) > 255 or len(value) > 200:
             raise InvalidSettingError(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
     if len(pairs) > 30:
-        raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic takes 30")
+        raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic accepts 30")
     known = [pair for pair in pairs if not _unknown_places(pair)]
     for pair in pairs:
         for place in _unknown_places(pair):
@@ -277,8 +277,8 @@ class Config:
         "SUMO_HTTP_TOKEN",
         _endpoint,
         "",
-        "Token of a source whose address has no code in its path: sent as x-sumo-token. A secret; takes what "
-        "SUMO_HTTP_ENDPOINT takes.",
+        "Token of a source whose address has no code in its path: sent as x-sumo-token. A secret; accepts what "
+        "SUMO_HTTP_ENDPOINT accepts.",
     )
     is_disabled: bool = _setting("SUMO_DISABLED", _bool, False, "Switches all of it off.")
     next_wrapper: str = _setting(
@@ -304,7 +304,7 @@ class Config:
         "SUMO_COMPRESSION",
         _choice("auto", "gzip", "zstd", "none"),
         "auto",
-        "How batches are compressed: auto is gzip. zstd needs Python 3.14; where Sumo Logic refuses it, gzip is sent. "
+        "How batches are compressed: auto is gzip. zstd needs Python 3.14; where Sumo Logic rejects it, gzip is sent. "
         "Objects in the failover bucket are gzip.",
     )
     num_retries: int = _setting(
@@ -320,30 +320,32 @@ class Config:
         "SUMO_SPOOL_MAX_MB",
         _number(3, 10_240, "megabytes"),
         128,
-        "Bound on what lines that are not delivered yet take in /tmp; a quarter more for what other processes begin.",
+        "Limit of what lines that are not delivered yet take in /tmp; a quarter more for what other processes begin.",
     )
     memory_max_mb: int = _setting(
         "SUMO_MEMORY_MAX_MB",
         _number(0, 1_024, "megabytes"),
         8,
-        "Bound on what lines take in memory while no file can be made for them (/tmp is full).",
+        "Limit of what lines take in memory while no file can be made for them (/tmp is full).",
     )
     spool_dir: str = _setting("SUMO_SPOOL_DIR", _folder, "/tmp/sumo-internal", "Folder of the spool.")
-    has_failover: bool = _setting("SUMO_ENABLE_FAILOVER", _bool, False, "Lines that the source does not take go to S3.")
+    has_failover: bool = _setting(
+        "SUMO_ENABLE_FAILOVER", _bool, False, "Lines that the source does not accept go to S3."
+    )
     bucket_name: str = _setting("SUMO_S3_BUCKET_NAME", str, "", "The failover bucket.")
     bucket_region: str = _setting("SUMO_S3_BUCKET_REGION", str, "", "The failover bucket's region.")
     bucket_owner: str = _setting(
         "SUMO_S3_BUCKET_OWNER",
         _account,
         "",
-        "The account that has to own the failover bucket (12 digits): S3 refuses a bucket of that name elsewhere.",
+        "The account that has to own the failover bucket (12 digits): S3 rejects a bucket of that name elsewhere.",
     )
     kms_key_id: str = _setting("KMS_KEY_ID", str, "", "The key with which SUMO_HTTP_ENDPOINT was encrypted.")
     secret_cache_s: int = _setting(
         "SUMO_SECRET_CACHE_SECONDS",
         _number(0, 86_400, "seconds"),
         3600,
-        "How long an endpoint fetched from KMS, Secrets Manager or SSM is kept, unless Sumo Logic refuses it.",
+        "How long an endpoint fetched from KMS, Secrets Manager or SSM is kept, unless Sumo Logic rejects it.",
     )
     kms_cache_s: int | None = _setting(
         "KMS_CACHE_SECONDS",
@@ -396,7 +398,7 @@ class Config:
         "SUMO_MAX_MB_PER_HOUR",
         _number(0, 1_000_000, "megabytes", float),
         0.0,
-        "Of an environment's records: beyond it only WARNING and above are shipped until the hour ends; 0: no bound.",
+        "Of an environment's records: beyond it only WARNING and above are shipped until the hour ends; 0: no limit.",
     )
     sample_rate: float = _setting(
         "SUMO_SAMPLE",
@@ -440,10 +442,10 @@ class Config:
         "SUMO_DEBUG_MAX_MB",
         _number(1, 1_024, "megabytes"),
         8,
-        "Bound on what such lines take in /tmp, beside SUMO_SPOOL_MAX_MB; the oldest beyond are forgotten.",
+        "Limit of what such lines take in /tmp, in addition to SUMO_SPOOL_MAX_MB; the oldest beyond are forgotten.",
     )
     is_5xx_failure: bool = _setting(
-        "SUMO_FAILURE_5XX", _bool, False, "An answer with a statusCode of 500 to 599 counts as a failure."
+        "SUMO_FAILURE_5XX", _bool, False, "A response with a statusCode of 500 to 599 counts as a failure."
     )
     cloudwatch: str = _setting(
         "SUMO_CLOUDWATCH",
@@ -455,7 +457,7 @@ class Config:
         "SUMO_CLOUDWATCH_FALLBACK_S",
         _number(0, 86_400, "seconds", float),
         60.0,
-        "So long after the first failed attempt lines go to CloudWatch too, until they are taken again.",
+        "So long after the first failed attempt lines go to CloudWatch too, until they are accepted again.",
     )
     cloudwatch_keep: tuple[str, ...] = _setting(
         "SUMO_CLOUDWATCH_KEEP",
@@ -551,14 +553,14 @@ SETTINGS: tuple[Setting, ...] = tuple(each for each in vars(Config).values() if 
 """In the order in which the documentation has them."""
 
 WITHOUT_MEANING = {
-    "SUMO_MAX_DATAQUEUE_LENGTH": "there is no queue in memory; SUMO_SPOOL_MAX_MB bounds what waits in /tmp",
+    "SUMO_MAX_DATAQUEUE_LENGTH": "there is no queue in memory; SUMO_SPOOL_MAX_MB limits what waits in /tmp",
     "SUMO_MAX_CONCURRENT_REQUESTS": "one request at a time is what Sumo Logic asks its senders for",
     "SUMO_MAX_RETRY": "the Go extension does not read it either; SUMO_NUM_RETRIES counts",
 }
 """Settings of the Go extension that are taken and do nothing, and why."""
 
 WITHOUT_MEANING_IN = {
-    MANAGED: {"SUMO_FLUSH": "on Managed Instances nothing freezes, and the extension ships beside the requests"}
+    MANAGED: {"SUMO_FLUSH": "on Managed Instances nothing freezes, and the extension ships while requests run"}
 }
 """The same for settings that do nothing in one of Lambda's modes."""
 

@@ -165,7 +165,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     elif not has_extension():
         diagnostics.say_once(
             "warn",
-            f"SumoHandler has no extension beside it (/opt/{EXTENSION}): lines that are not shipped yet when the "
+            f"SumoHandler has no extension (/opt/{EXTENSION}): lines that are not shipped yet when the "
             "function times out, crashes or is shut down are lost. Add the layer to keep them",
         )
     imports.seal()

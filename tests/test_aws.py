@@ -253,7 +253,9 @@ def test_answers_without_credentials(container: ScriptedServer, sender: Sender, 
     """Nothing is sent, and the problem does not repeat the answer, which might hold half of a key."""
     container.script(content)
     account = Aws({"AWS_CONTAINER_CREDENTIALS_FULL_URI": container.url}, sender)
-    with pytest.raises(NoCredentialsError, match=r"^the endpoint of AWS credentials answers (200|401), without any$"):
+    with pytest.raises(
+        NoCredentialsError, match=r"^the endpoint of AWS credentials responds with (200|401), without any$"
+    ):
         decrypt(account)
 
 

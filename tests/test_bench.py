@@ -39,7 +39,7 @@ def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("kept", "measured", "expected"),
     [
         ({}, {"print": 1.4}, []),
-        ({}, {"print": 1.6}, ["print is over its goal: 1.60 µs, at most 1.50 µs (made of)"]),
+        ({}, {"print": 1.6}, ["print is over its budget: 1.60 µs, at most 1.50 µs (made of)"]),
         ({"print": 0.5}, {"print": 1.1}, []),
         ({"print": 0.5}, {"print": 1.3}, ["print has become worse: 0.50 µs was kept, now 1.30 µs"]),
         ({"print": 0.9}, {"print": 0.1}, []),
@@ -47,10 +47,10 @@ def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         (
             {"print": 3.0},
             {"print": 3.8},
-            ["print has become worse: 3.00 µs was kept (the goal is missed), now 3.80 µs"],
+            ["print has become worse: 3.00 µs was kept (the budget is missed), now 3.80 µs"],
         ),
         ({"print": 1.0}, {"print": nan}, []),
-        ({"goodbye": 0.0}, {"goodbye": 1.0}, ["goodbye is over its goal", "goodbye has become worse"]),
+        ({"goodbye": 0.0}, {"goodbye": 1.0}, ["goodbye is over its budget", "goodbye has become worse"]),
         ({"end_held": 80.0}, {"end_held": 5_000.0}, ["end_held has become worse: 80.0 ms was kept, now 5000 ms"]),
         ({"print": 0.5}, {}, []),
     ],
@@ -198,7 +198,7 @@ def test_bench_measures() -> None:
     check = run_bench("--quick", "--check", "--only", "pay_next,zip")
     assert "the zip" in check.stdout, check.stderr
     assert "next, 1769 MB, source 80 ms, 1,000 lines" in check.stdout
-    assert check.returncode == ("No goal is broken" not in check.stdout)
+    assert check.returncode == ("No budget is broken" not in check.stdout)
 
 
 def test_pieces_are_the_whole() -> None:

@@ -111,7 +111,7 @@ def test_what_may_pass_is_tried_again_by_the_service(source: SumoSource) -> None
     [
         (Fault(401), KEY, "HTTP 401"),
         (Fault(400), KEY, "HTTP 400"),
-        (Fault(), KEY.replace("0001", "0002"), "S3 answers NoSuchKey"),
+        (Fault(), KEY.replace("0001", "0002"), "S3 responds with NoSuchKey"),
         (Fault(), "reports/job.csv", "its key is not one of a failover object"),
     ],
 )

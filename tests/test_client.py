@@ -264,12 +264,12 @@ def test_the_processs_environment_counts(
 
 
 REFUSALS = {
-    "credentials": (answer(407, b"no"), "the proxy answers 407"),
-    "the host": (answer(403, b"<html>not allowed</html>"), "the proxy answers 403"),
-    "nobody there": (b"HTTP/1.0 502 Bad Gateway\r\n\r\n", "the proxy answers 502"),
-    "hangs up": (b"", "the proxy: no answer"),
-    "half an answer": (b"HTTP/1.1 200 OK\r\n", "the proxy: no answer"),
-    "another protocol": (b"\x05\xff\r\n\r\n", "the proxy answers "),
+    "credentials": (answer(407, b"no"), "the proxy responds with 407"),
+    "the host": (answer(403, b"<html>not allowed</html>"), "the proxy responds with 403"),
+    "nobody there": (b"HTTP/1.0 502 Bad Gateway\r\n\r\n", "the proxy responds with 502"),
+    "hangs up": (b"", "the proxy: no response"),
+    "half an answer": (b"HTTP/1.1 200 OK\r\n", "the proxy: no response"),
+    "another protocol": (b"\x05\xff\r\n\r\n", "the proxy responds with "),
 }
 
 
@@ -290,7 +290,7 @@ def test_a_proxy_that_does_not_know_us(
     """A wrong password is refused, and told without it; for http the refusal is the answer."""
     url = proxy.url.replace("w%25rd", "wrong")
     sender = make_sender({"HTTPS_PROXY": url, "HTTP_PROXY": url})
-    assert problem_of(sender, tls_server.url) == "the proxy answers 407"
+    assert problem_of(sender, tls_server.url) == "the proxy responds with 407"
     assert post(sender, server.url).status == 407
 
 

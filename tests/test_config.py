@@ -167,7 +167,7 @@ INVALID = [
     ("SUMO_FIELDS", "team=", "not key=value"),
     ("SUMO_FIELDS", "team=a=b", "not key=value"),
     ("SUMO_FIELDS", "team=sh\u00f6p", "request header"),
-    ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(31)), "31 fields; Sumo Logic takes 30"),
+    ("SUMO_FIELDS", ",".join(f"k{n}=v" for n in range(31)), "31 fields; Sumo Logic accepts 30"),
     ("SUMO_FIELDS", f"{'k' * 256}=v", "over 255"),
     ("SUMO_FIELDS", f"k={'v' * 201}", "over 200"),
     ("SUMO_LOG_TYPES", "platform,functions", "has 'functions', which is none of platform, function, extension"),

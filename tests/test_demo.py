@@ -57,8 +57,8 @@ def check_page(output: str, fault: str = "") -> Document:
     assert {f"written-{number}": int(count) for number, count in steps}.items() <= shown.items()
     assert sum(count for name, count in shown.items() if name.startswith("way-")) == shown["written"]
     assert document.counted("line") == shown["written"]
-    for sender in ("sidecar", "extension"):
-        [(taken, refused, lines)] = find(rf"^ {sender} (\d+) (\d+) (\d+) ", output)
+    for sender, name in (("sidecar", "thread"), ("extension", "extension")):
+        [(taken, refused, lines)] = find(rf"^ {name} (\d+) (\d+) (\d+) ", output)
         assert shown[f"sent-{sender}"] == int(lines)
         assert document.counted("way", sender, "taken") == int(taken)
         assert document.counted("way", sender, "refused") == int(refused)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from markup import Document
 from model import Event, Failure, Invocation
 from model.values import Status
+from test_docs import house_words
 
 HOSTILE = '</script><img src="https://example.com/x"> & <b>'
 RUNTIME, EXTENSION = "runtime", "sumo-internal-extension"
@@ -145,6 +146,7 @@ def test_page_is_complete_in_itself() -> None:
     assert int(document.facts["written"]) == len(account.lines) == document.counted("line")
     assert int(document.facts["lost"]) == 2 == document.counted("line", "lost")
     assert "Something went wrong" in document.text
+    assert house_words(document.text.replace(HOSTILE, "")) == []
     assert all(text in document.text for text in account.lost)
     ways = {way: int(document.facts[f"way-{way}"]) for way in ("sidecar", "extension", "s3", "lost")}
     assert ways == {"sidecar": 12 + 2 * 97, "extension": 200, "s3": 5, "lost": 2}

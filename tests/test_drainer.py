@@ -343,7 +343,7 @@ def test_a_record_that_is_too_large_is_dropped_and_counted(
 
     assert numbers(bench.source) == [1, 2, 3, 5, 6]
     assert bench.counts == {counters.TOO_LARGE: 1}
-    assert "refuses 1 lines for good (HTTP 413)" in capfd.readouterr().err
+    assert "rejects 1 lines permanently (HTTP 413)" in capfd.readouterr().err
 
 
 def test_a_batch_that_the_source_cannot_read_is_dropped_and_counted(
@@ -358,7 +358,7 @@ def test_a_batch_that_the_source_cannot_read_is_dropped_and_counted(
     arrived = numbers(bench.source)
     assert arrived == list(range(150 - len(arrived), 150)) and 0 < len(arrived) < 150
     assert bench.counts == {counters.REFUSED: 150 - len(arrived)}
-    assert f"refuses {150 - len(arrived)} lines for good (HTTP 400 bad gzip)" in capfd.readouterr().err
+    assert f"rejects {150 - len(arrived)} lines permanently (HTTP 400 bad gzip)" in capfd.readouterr().err
 
 
 def test_a_complaint_about_taken_lines_is_said_once(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:

@@ -146,7 +146,7 @@ def test_a_ciphertext_of_another_function(aws_server: AwsServer, kms_key: str, o
     """A setting copied from one function to the next: the context says so."""
     value = ciphertext(aws_server, kms_key, {"LambdaFunctionName": "orders"})
     assert problem_of(open_vault(value, aws_server.url, kms_key, "invoices")) == (
-        "SUMO_HTTP_ENDPOINT: KMS answers InvalidCiphertextException: it was encrypted with another key, "
+        "SUMO_HTTP_ENDPOINT: KMS responds with InvalidCiphertextException: it was encrypted with another key, "
         "or with a context other than LambdaFunctionName=<the function>"
     )
 
@@ -210,8 +210,8 @@ PARAMETER_ARN = "arn:aws:ssm:eu-west-1:123456789012:parameter/sumo"
 @pytest.mark.parametrize(
     ("arn", "problem"),
     [
-        (SECRET_ARN, "Secrets Manager answers ResourceNotFoundException"),
-        (PARAMETER_ARN, "Systems Manager answers ParameterNotFound"),
+        (SECRET_ARN, "Secrets Manager responds with ResourceNotFoundException"),
+        (PARAMETER_ARN, "Systems Manager responds with ParameterNotFound"),
     ],
 )
 def test_what_is_not_there(aws_server: AwsServer, open_vault: Opener, arn: str, problem: str) -> None:
@@ -240,7 +240,7 @@ def test_a_missing_right(server: ScriptedServer, open_vault: Opener, value: str,
     """The right is named: the message in the answer says for whom it is missing, and that is ours to know."""
     server.script(answer(400, {"__type": "AccessDeniedException", "Message": f"User … {CODE}"}))
     assert problem_of(open_vault(value, server.url, "alias/logs")) == (
-        f"SUMO_HTTP_ENDPOINT: {place} answers AccessDeniedException: the function's role needs {permission}"
+        f"SUMO_HTTP_ENDPOINT: {place} responds with AccessDeniedException: the function's role needs {permission}"
     )
 
 
@@ -291,7 +291,7 @@ def test_a_service_that_does_not_answer(server: ScriptedServer, open_vault: Open
     server.script(End.HANG, End.CLOSE, answer(500), answer(200, {"SecretString": ENDPOINT}))
     assert problem_of(vault, timeout_s=0.2) == "SUMO_HTTP_ENDPOINT: Secrets Manager: TimeoutError"
     assert problem_of(vault) == "SUMO_HTTP_ENDPOINT: Secrets Manager: BadAnswerError"
-    assert problem_of(vault) == "SUMO_HTTP_ENDPOINT: Secrets Manager answers HTTP 500"
+    assert problem_of(vault) == "SUMO_HTTP_ENDPOINT: Secrets Manager responds with HTTP 500"
     assert vault.address_and_token(NOW_S, PATIENT_S)[0] == ENDPOINT
 
 

@@ -241,4 +241,4 @@ def test_an_account_that_is_refused_brings_no_other(
         for _ in range(5):
             env.invoke(silent())
         env.shutdown()
-        assert sum("refuses" in line.text for line in env.cloudwatch) <= 3
+        assert sum("rejects" in line.text for line in env.cloudwatch) <= 3

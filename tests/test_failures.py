@@ -115,10 +115,10 @@ PHASES = {
     "headers out": Fault(at=Point.AFTER_HEADERS),
     "body half out": Fault(at=Point.IN_BODY, body_read_bytes=10),
     "body out, not kept": Fault(at=Point.AFTER_BODY),
-    "kept, answer unread": Fault(at=Point.AFTER_KEEPING),
-    "answered": Fault(at=Point.AFTER_ANSWER),
+    "kept, response unread": Fault(at=Point.AFTER_KEEPING),
+    "response sent": Fault(at=Point.AFTER_ANSWER),
 }
-LASTING = ("before the headers", "body half out", "kept, answer unread")
+LASTING = ("before the headers", "body half out", "kept, response unread")
 """The phases in which a fault that does not end makes a difference."""
 ANSWERS = {str(status): Fault(status) for status in (429, 503, 401, 404, 400)}
 """Of each kind; ``test_retry_policy`` has them all."""
@@ -205,7 +205,7 @@ class Stage:
             if record["type"] == "sumo.accounting":
                 self.counted |= Counter({name: lost["lines"] for name, lost in record["accounting"]["lost"].items()})
         if self.counted.total() >= len(missing):
-            return f"counted as {', '.join(sorted(self.counted))}"
+            return f"counted as {', '.join(f'`{reason}`' for reason in sorted(self.counted))}"
         said = sum(int(number) for text in self.said for number in re.findall(r"(\d+) lines", text))
         return "said on stderr" if said >= len(missing) else "UNEXPLAINED"
 
@@ -588,7 +588,7 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "the spool is full (SUMO_SPOOL_MAX_MB), S3 is gone": spool_full,
     "SHUTDOWN, and Sumo Logic cannot be reached": source_unreachable_at_shutdown,
     "the endpoint's name does not resolve": no_name,
-    "the name server does not answer": no_name_server,
+    "the name server does not respond": no_name_server,
     "redirected on the same host, each time": redirected,
     "redirected elsewhere, to the end": redirected_elsewhere,
     "TLS, each connection breaks once": tls,
@@ -596,9 +596,9 @@ OTHERS: dict[str, Callable[[Stage], None]] = {
     "the function empties /tmp, twice": tmp_emptied,
     SMALL_BATCHES: small_batches_only,
     "a Retry-After of a day, once": retry_after_a_day,
-    "each answer takes 2.3 s": source_is_slow,
+    "each response takes 2.3 s": source_is_slow,
     "no descriptor is left in the function's process": no_descriptors,
-    "an audit hook of the function's refuses sockets": sockets_refused,
+    "an audit hook of the function's rejects sockets": sockets_refused,
     "the function empties /tmp each time, then SIGKILL": tmp_emptied_and_killed,
     "two drainers": two_drainers,
     "a line of 5 MiB": large_line,
@@ -611,10 +611,10 @@ ROWS: dict[tuple[str, str], Callable[[Stage], None]] = {
         if phase in LASTING or not name.endswith("to the end")
     },
     **{
-        (f"{name}, to the end", "answer"): lambda stage, fault=fault: source_breaks_always(stage, fault)  # type: ignore[misc]
+        (f"{name}, to the end", "response"): lambda stage, fault=fault: source_breaks_always(stage, fault)  # type: ignore[misc]
         for name, fault in ANSWERS.items()
     },
-    ("413, to the end", "answer"): _two_invocations,
+    ("413, to the end", "response"): _two_invocations,
     **{(name, ""): play for name, play in OTHERS.items()},
 }
 COLUMNS = {"with a bucket": True, "without": False}
@@ -623,7 +623,7 @@ NEED_ROOT = (
     "/tmp is full for good, then SIGKILL",
     "/tmp is full from the start",
     "out of memory",
-    "the name server does not answer",
+    "the name server does not respond",
 )
 
 TEXT = """# What becomes of the lines when something fails
@@ -633,9 +633,9 @@ its run: a real runtime with the layer in a model of Lambda's environment, again
 lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
 
 A batch that comes twice has the same `id`s ([each line once](records.md#each-line-once)). *Said on stderr* are lines
-that stay in the spool until the environment is gone, because nobody takes them, or whose count had no room in /tmp:
-there is a line that says how many. *Counted* are lines for which there was no room, or which Sumo Logic refuses for
-good; the reason is the one in `sumo.accounting`.
+that stay in the spool until the environment is gone, because no destination accepts them, or whose count had no room
+in /tmp: there is a line that says how many. *Counted* are lines for which there was no room, or which Sumo Logic
+rejects permanently; the reason is the one in `sumo.accounting`.
 
 """
 

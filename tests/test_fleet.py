@@ -243,7 +243,7 @@ LEFT_ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "node": ({"Runtime": "nodejs20.x"}, "runs on nodejs20.x"),
     "old": ({"Runtime": "python3.9"}, "runs on python3.9"),
     "unreadable": ({"Tags": {"behaves": "unreadable"}}, "has variables that you may not read (AccessDeniedException)"),
-    "large": ({"Variables": {"X": "x" * 4_000}}, "bytes of variables; Lambda takes 4,096"),
+    "large": ({"Variables": {"X": "x" * 4_000}}, "bytes of variables; Lambda accepts 4,096"),
     "two": ({"Variables": {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/a", "SUMO_NEXT_WRAPPER": "/opt/b"}}, "has /opt/a in the"),
 }
 
@@ -261,7 +261,7 @@ def test_what_cannot_be_attached_is_left_alone_with_the_reason(fleet: Fleet) -> 
     assert ended.returncode == SKIPPED, "nothing at all was done"
     for _, reason in LEFT_ALONE.values():
         assert f"skipped: it {reason}" in said or reason in said, reason
-    assert "would have 6 layers; Lambda takes 5" in said
+    assert "would have 6 layers; Lambda accepts 5" in said
     assert "is a container image" in said
     assert "0 to change, 0 with nothing to do, 7 skipped" in said
     fleet.function("silent")

@@ -574,7 +574,7 @@ def test_an_eleventh_extension_is_refused_and_the_lines_still_arrive(
             assert env.invoke(steps({"log": f"{number}"})).status == "success"
         env.shutdown()
 
-        assert len([line for line in said(env) if "does not register the sidecar" in line]) == 1
+        assert len([line for line in said(env) if "does not register the background thread" in line]) == 1
     assert [text.rpartition("\t")[2] for text in messages(source)] == ["loaded", "0", "1", "2"]
 
 

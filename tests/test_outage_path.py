@@ -180,7 +180,7 @@ def test_what_the_source_refuses_for_good_is_said_and_counted(source: SumoSource
         env.shutdown()
 
         said = [line.text for line in env.cloudwatch if "sumo-internal-extension:" in line.text]
-        assert len(said) == 1 and "refuses 2 lines for good (HTTP 400)" in said[0]
+        assert len(said) == 1 and "rejects 2 lines permanently (HTTP 400)" in said[0]
     assert texts(source) == ["taken"]
     (account,) = accounts(source)
     assert account["accounting"]["lost"]["refused"]["lines"] == 2
@@ -350,7 +350,7 @@ def test_what_was_refused_before_a_kill_is_counted_on_a_full_disk(source: SumoSo
         env.start()
         fill(env.tmp)
         handle = env.begin_invoke({"steps": [{"sleep": 60}]})
-        env.wait_for_line("Sumo Logic refuses 1 lines for good")
+        env.wait_for_line("Sumo Logic rejects 1 lines permanently")
         env.kill_runtime(signal.SIGKILL)
         handle.finish()
         env.shutdown()

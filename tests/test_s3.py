@@ -167,17 +167,17 @@ def test_rights_and_signatures(aws_server: AwsServer, bucket: str, role: Any, se
 
     assert (refused.status, allowed.status, forged.status) == (403, 200, 403)
     assert refused.problem == (
-        "S3 answers 403 AccessDenied: the function's role needs s3:PutObject on the.lines/sumologic-extension/*, "
+        "S3 responds with 403 AccessDenied: the function's role needs s3:PutObject on the.lines/sumologic-extension/*, "
         "and kms:GenerateDataKey if the bucket encrypts with a key of its own"
     )
-    assert forged.problem == "S3 answers 403 SignatureDoesNotMatch"
+    assert forged.problem == "S3 responds with 403 SignatureDoesNotMatch"
     assert len(objects(aws_server, bucket)) == 1
 
 
 def test_a_bucket_that_is_not_there(aws_server: AwsServer, sender: Sender) -> None:
     """As S3 says it."""
     attempt = open_bucket(aws_server.url, sender, "no-such-lines").put(BODY, ENVELOPE, NOW_S, PATIENT_S)
-    assert (attempt.status, attempt.problem) == (404, "S3 answers 404 NoSuchBucket")
+    assert (attempt.status, attempt.problem) == (404, "S3 responds with 404 NoSuchBucket")
 
 
 def error(code: str, more: str = "") -> bytes:
@@ -194,19 +194,23 @@ ELSEWHERE = ": the bucket lines is in us-west-2, and SUMO_S3_BUCKET_REGION says 
     [
         (
             answer(301, error("PermanentRedirect"), x_amz_bucket_region="us-west-2"),
-            *(301, f"S3 answers 301 PermanentRedirect{ELSEWHERE}"),
+            *(301, f"S3 responds with 301 PermanentRedirect{ELSEWHERE}"),
         ),
         (
             answer(400, error("AuthorizationHeaderMalformed", "<Region>us-west-2</Region>")),
-            *(400, f"S3 answers 400 AuthorizationHeaderMalformed{ELSEWHERE}"),
+            *(400, f"S3 responds with 400 AuthorizationHeaderMalformed{ELSEWHERE}"),
         ),
-        (answer(403, error("ExpiredToken"), x_amz_bucket_region=BUCKET_REGION), 403, "S3 answers 403 ExpiredToken"),
-        (answer(400, error("ExpiredToken")), 400, "S3 answers 400 ExpiredToken"),
-        (answer(403, error("SignatureDoesNotMatch")), 403, "S3 answers 403 SignatureDoesNotMatch"),
-        (answer(503, error("SlowDown")), 503, "S3 answers 503 SlowDown"),
-        (answer(500, b""), 500, "S3 answers 500"),
-        (answer(502, b"<html>\xff"), 502, "S3 answers 502"),
-        (answer(204), 204, "S3 answers 204"),
+        (
+            answer(403, error("ExpiredToken"), x_amz_bucket_region=BUCKET_REGION),
+            403,
+            "S3 responds with 403 ExpiredToken",
+        ),
+        (answer(400, error("ExpiredToken")), 400, "S3 responds with 400 ExpiredToken"),
+        (answer(403, error("SignatureDoesNotMatch")), 403, "S3 responds with 403 SignatureDoesNotMatch"),
+        (answer(503, error("SlowDown")), 503, "S3 responds with 503 SlowDown"),
+        (answer(500, b""), 500, "S3 responds with 500"),
+        (answer(502, b"<html>\xff"), 502, "S3 responds with 502"),
+        (answer(204), 204, "S3 responds with 204"),
     ],
 )
 def test_refusals(server: ScriptedServer, sender: Sender, content: bytes, status: int, problem: str) -> None:

@@ -177,7 +177,7 @@ def test_what_is_no_delivery_is_refused_and_said_once(
     with stand.connect() as connection:
         connection.sendall(delivery(b"[]"))
         assert status(connection) == 200
-    assert capfd.readouterr().err.count("a delivery of the Telemetry API is refused: ") == 1
+    assert capfd.readouterr().err.count("a delivery of the Telemetry API is rejected: ") == 1
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_delivery_without_the_secret_is_refused(stand: Stand, path: str, capfd
             assert status(connection) == 403 and has_ended(connection)
     assert stand.taken == []
     said = capfd.readouterr().err
-    assert said.count("a delivery that is not the Telemetry API's is refused") == 1 and SECRET not in said
+    assert said.count("a delivery that is not the Telemetry API's is rejected") == 1 and SECRET not in said
 
 
 def test_a_delivery_has_the_number_of_its_subscription(stand: Stand) -> None:

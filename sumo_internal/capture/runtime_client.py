@@ -189,7 +189,7 @@ def follow_endings(bootstrap: Any, endings: Endings) -> None:
     post_result = answering.post_invocation_result
 
     def post_invocation_result(self: Any, invoke_id: Any, result_data: Any, *arguments: Any, **options: Any) -> Any:
-        with diagnostics.guard("looking at an answer"):
+        with diagnostics.guard("looking at a response"):
             endings.answer(result_data)
         return post_result(self, invoke_id, result_data, *arguments, **options)
 

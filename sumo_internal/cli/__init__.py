@@ -40,8 +40,8 @@ EXITS = {
     EXIT_USAGE: "the arguments, a setting in them or a file that they name cannot be used; nothing was begun",
     EXIT_PLANNED: "there is something to change, and nobody said yes",
     EXIT_NOT_FOUND: "a name, pattern or tag fits no function; nothing was changed",
-    EXIT_SKIPPED: "a function that was named is left alone",
-    EXIT_AWS: "AWS refuses, cannot be reached, or there are no credentials",
+    EXIT_SKIPPED: "a function that was named is skipped",
+    EXIT_AWS: "AWS rejects the request, cannot be reached, or there are no credentials",
     EXIT_INTERRUPTED: "interrupted",
 }
 """What each exit code means, for every command; the worst of what happened counts."""

@@ -100,7 +100,7 @@ def _publish(commands: Any) -> None:
         "publish",
         "put the layer into regions of your account",
         "Publishes the built layer as a new version in each region, all at the same time, and prints the versions' "
-        "ARNs. A\nregion whose newest version has the same bytes is left alone.",
+        "ARNs. A\nregion whose newest version has the same bytes is skipped.",
         ("publish --region eu-west-1", "publish --region all --zip sumo-internal-extension.zip --dry-run"),
         (0, 1, 2, 6),
     )

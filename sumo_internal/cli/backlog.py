@@ -174,7 +174,7 @@ class BacklogBucket:
             code = error.response["Error"]["Code"]
             if code not in _ITS_OWN_ERRORS:
                 raise
-            raise DamagedObjectError(f"S3 answers {code}") from None
+            raise DamagedObjectError(f"S3 responds with {code}") from None
         kept = {HEADERS[name]: value for name, value in answer["Metadata"].items() if name in HEADERS}
         return Content(lines, kept)
 

@@ -266,7 +266,7 @@ def _with_layer(layers: tuple[str, ...], wanted: str) -> tuple[str, ...]:
 def _unfit(configuration: Mapping[str, Any]) -> str:
     """Why the layer is not for this function; empty if it is."""
     if configuration.get("PackageType") == "Image":
-        return "is a container image, which takes no layers (copy the layer in its Dockerfile: layer/examples/image)"
+        return "is a container image, which has no layers (copy the layer in its Dockerfile: layer/examples/image)"
     runtime = configuration.get("Runtime", "")
     if runtime not in RUNTIMES:
         return f"runs on {runtime or 'no managed runtime'}; the layer is for {RUNTIMES[0]} to {RUNTIMES[-1]}"
@@ -282,8 +282,8 @@ def _unreadable(configuration: Mapping[str, Any]) -> str:
 def _over_limit(after: State) -> str:
     """Which of Lambda's limits a change would exceed; empty if none."""
     if len(after.layers) > LAYERS_MAX:
-        return f"would have {len(after.layers)} layers; Lambda takes {LAYERS_MAX}"
+        return f"would have {len(after.layers)} layers; Lambda accepts {LAYERS_MAX}"
     size_bytes = len(json.dumps(dict(after.variables), ensure_ascii=False, separators=(",", ":")).encode())
     if size_bytes > VARIABLES_MAX_BYTES:
-        return f"would have {size_bytes:,} bytes of variables; Lambda takes {VARIABLES_MAX_BYTES:,}"
+        return f"would have {size_bytes:,} bytes of variables; Lambda accepts {VARIABLES_MAX_BYTES:,}"
     return ""

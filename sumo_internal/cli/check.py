@@ -88,7 +88,7 @@ def _event(file: str | None) -> bytes:
 
 def _outcome(error: Mapping[str, Any] | None) -> str:
     if error is None:
-        return "it has answered"
+        return "it has responded"
     texts = (str(error.get(key, "")) for key in ("errorType", "errorMessage"))
     return f"it has failed ({legible(': '.join(filter(None, texts)), SHOWN_MAX_CHARACTERS)})"
 

@@ -95,7 +95,7 @@ WORDS = {
     "endpoint-http": Words(
         "warning",
         "SUMO_HTTP_ENDPOINT begins with http://",
-        "Lines, and the token in the address, can be read on the way; Sumo Logic takes https only.",
+        "Lines, and the token in the address, can be read on the way; Sumo Logic accepts https only.",
         "Write https:// instead.",
     ),
     "endpoint-path": Words(
@@ -106,14 +106,14 @@ WORDS = {
     ),
     "endpoint-plain": Words(
         "note",
-        "SUMO_HTTP_ENDPOINT holds the address in the clear",
+        "SUMO_HTTP_ENDPOINT has the address in the clear",
         "Its last part is a credential, and everybody who may read the function's configuration reads it.",
         "Put the address into a Secrets Manager secret, and set SUMO_HTTP_ENDPOINT to the secret's ARN.",
     ),
     "token-missing": Words(
         "error",
         "SUMO_HTTP_ENDPOINT has no code in its path, and SUMO_HTTP_TOKEN is not set",
-        "Sumo Logic answers 401: the address alone says nothing about who sends.",
+        "Sumo Logic responds with 401: the address alone says nothing about who sends.",
         "Set SUMO_HTTP_TOKEN to the ARN of a secret with the source's token, or to the token; or copy the address with "
         "its code (" + SHOW_URL + ").",
     ),
@@ -125,7 +125,7 @@ WORDS = {
     ),
     "token-plain": Words(
         "note",
-        "SUMO_HTTP_TOKEN holds the token in the clear",
+        "SUMO_HTTP_TOKEN has the token in the clear",
         "It is a credential, and everybody who may read the function's configuration reads it.",
         "Put the token into a Secrets Manager secret, and set SUMO_HTTP_TOKEN to the secret's ARN.",
     ),
@@ -276,7 +276,7 @@ WORDS = {
     "timeout": Words(
         "warning",
         "the timeout is {timeout_s} s, and SUMO_FLUSH={flush} ships after the response",
-        "That stops {margin_s} s before the deadline: a slow answer leaves lines to the next invocation.",
+        "That stops {margin_s} s before the deadline: a slow response leaves lines to the next invocation.",
         "Set the timeout to {enough_s} s or more, or SUMO_FLUSH=next.",
     ),
     "memory": Words(
@@ -349,8 +349,8 @@ WORDS = {
     "source": Words(
         "note",
         "the source accepts requests: {answer} after {duration_s:.2f} s",
-        "The address is right, and can be reached from here. A source whose ingest budget is used up answers the same, "
-        "and drops lines.",
+        "The address is right, and can be reached from here. A source whose ingest budget is used up responds with the "
+        "same, and drops lines.",
         "Nothing to do.",
     ),
     "source-refuses": Words(
@@ -374,7 +374,7 @@ WORDS = {
     ),
     "source-silent": Words(
         "error",
-        "no answer from the source: {problem}",
+        "no response from the source: {problem}",
         "From here there is no way to it; from the function's network there may be.",
         "Check the address's host, HTTPS_PROXY and NO_PROXY, and the way out of the network.",
     ),
@@ -387,7 +387,7 @@ WORDS = {
     "bucket-marker": Words(
         "note",
         "the empty object s3://{bucket}/{key} could not be deleted: {code}",
-        "It holds no lines; an S3 source that reads it finds nothing.",
+        "It has no lines; an S3 source that reads it finds nothing.",
         "Delete it when convenient. The function's role needs no s3:DeleteObject.",
     ),
     "bucket-refuses": Words(

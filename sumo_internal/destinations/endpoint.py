@@ -183,7 +183,7 @@ class Endpoint:
         except aws.AwsRefusedError as error:
             hint = _hint(service, error.code)
             raise EndpointUnavailableError(
-                f"{_NAMES[service]} answers {error.code}{hint}", error.code, is_passing=error.is_passing
+                f"{_NAMES[service]} responds with {error.code}{hint}", error.code, is_passing=error.is_passing
             ) from None
         except (aws.NoCredentialsError, NotSentError) as error:
             raise EndpointUnavailableError(f"{_NAMES[service]}: {error}", is_passing=True) from None

@@ -69,8 +69,8 @@ class HttpSource:
                 self._encoding = GZIP
                 diagnostics.say_once(
                     "warn",
-                    f"Sumo Logic does not take {encoding.name or 'what is not compressed'} ({refused.problem}); lines "
-                    "are sent as gzip",
+                    f"Sumo Logic does not accept {encoding.name or 'what is not compressed'} ({refused.problem}); "
+                    "lines are sent as gzip",
                 )
         return attempt
 

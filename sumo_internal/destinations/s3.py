@@ -100,7 +100,7 @@ class FailoverBucket:
         if answer.status == 200:
             return ""
         code = _element(answer.body, "Code")
-        problem = f"S3 answers {answer.status} {code}".rstrip()
+        problem = f"S3 responds with {answer.status} {code}".rstrip()
         region = answer.headers.get("x-amz-bucket-region") or _element(answer.body, "Region")
         region = diagnostics.legible(region, TEXT_MAX_CHARACTERS)
         if region and region != self._region:

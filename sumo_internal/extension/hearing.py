@@ -29,7 +29,7 @@ _INSTANCE_MAX_CHARS = 512
 """Of a log stream's name, CloudWatch's limit."""
 
 _COST = (
-    "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones beside "
+    "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones during "
     "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece"
 )
 WRAPPER_MISSING = f"{_COST}; AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"

@@ -171,7 +171,7 @@ class Extension:
             event = self._api.receive(request)
             if event.kind == "SHUTDOWN":
                 return event
-            with diagnostics.guard("holding an invocation"):
+            with diagnostics.guard("keeping the environment awake"):
                 self._hold(event)
 
     def _wakes_at_s(self) -> float | None:
@@ -223,7 +223,7 @@ class Extension:
 
         written, of_spool = last_words.write(self._shipper.reader(), until_s)
         if written:
-            diagnostics.say("warn", f"{written} lines that no destination takes are written here")
+            diagnostics.say("warn", f"{written} lines that no destination accepts are written here")
         return of_spool
 
     # Deliveries.
@@ -343,7 +343,7 @@ class Extension:
             lines, size_bytes = self._shipper.left()
             is_said = lines > 0
             if is_said:
-                _say_lost(lines, size_bytes, "no answer yet at SHUTDOWN")
+                _say_lost(lines, size_bytes, "no response yet at SHUTDOWN")
         self._serve_while_busy(until_s)
         return is_said
 

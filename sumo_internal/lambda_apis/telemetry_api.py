@@ -235,10 +235,10 @@ class Receiver:
         except BlockingIOError:
             pass  # its descriptor has the number of a connection that was dropped a moment ago
         except ForgedDeliveryError as problem:
-            diagnostics.say_once("warn", f"a delivery that is not the Telemetry API's is refused: {problem}")
+            diagnostics.say_once("warn", f"a delivery that is not the Telemetry API's is rejected: {problem}")
             self._drop(connection, 403)
         except MalformedDeliveryError as problem:
-            diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
+            diagnostics.say_once("warn", f"a delivery of the Telemetry API is rejected: {problem}")
             self._drop(connection, 400)
         except OSError:
             self._drop(connection)  # the peer has gone; if it was Lambda, it delivers again
@@ -266,7 +266,7 @@ class Receiver:
         try:
             self._take(body, number)
         except MalformedDeliveryError as problem:
-            diagnostics.say_once("warn", f"a delivery of the Telemetry API is refused: {problem}")
+            diagnostics.say_once("warn", f"a delivery of the Telemetry API is rejected: {problem}")
             return 400
         except NoSpoolError:
             return 500

@@ -138,7 +138,7 @@ class Aws:
         body = json.dumps(arguments).encode()
         answer = self.send("POST", url, headers, body, service=service, region=region, now_s=now_s, timeout_s=timeout_s)
         if not answer.is_whole:
-            raise NotSentError("the answer breaks off")
+            raise NotSentError("the response breaks off")
         try:
             content: dict[str, Any] = dict(json.loads(answer.body))
         except (ValueError, TypeError, RecursionError):
@@ -195,7 +195,9 @@ def _from_container(url: str, environ: Mapping[str, str], timeout_s: float) -> t
     except NotSentError as error:
         raise NoCredentialsError(f"the endpoint of AWS credentials: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise NoCredentialsError(f"the endpoint of AWS credentials answers {answer.status}, without any") from None
+        raise NoCredentialsError(
+            f"the endpoint of AWS credentials responds with {answer.status}, without any"
+        ) from None
     finally:
         sender.close()
     return credentials, expires.timestamp()

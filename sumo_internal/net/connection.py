@@ -245,11 +245,11 @@ def open_tunnel(connection: Any, to: str, headers: Mapping[str, str], until_s: f
         connection.settimeout(left_s(until_s))
         data = connection.recv(4096)
         if not data or len(head) > http1.HEAD_MAX_BYTES:
-            raise NotSentError("the proxy: no answer")
+            raise NotSentError("the proxy: no response")
         head += data
     status = head.partition(b" ")[2][:3].decode("latin-1")
     if not status.startswith("2"):
-        raise NotSentError(f"the proxy answers {diagnostics.legible(status, 3)}")
+        raise NotSentError(f"the proxy responds with {diagnostics.legible(status, 3)}")
 
 
 def authority(host: str, port: int) -> str:

@@ -151,14 +151,14 @@ class _Buffer:
         self._bytes += data
         self._received_bytes += len(data)
         if self._received_bytes > HEAD_MAX_BYTES + 2 * BODY_MAX_BYTES:
-            raise BadAnswerError("the answer does not end")
+            raise BadAnswerError("the response does not end")
         return bool(data)
 
     def until(self, end: bytes) -> bytes:
         """Everything before ``end``, which is used up too."""
         while end not in self._bytes:
             if len(self._bytes) > HEAD_MAX_BYTES or not self._more():
-                raise BadAnswerError("the answer's head does not end")
+                raise BadAnswerError("the response's head does not end")
         found, _, self._bytes = self._bytes.partition(end)
         return found
 

@@ -48,7 +48,7 @@ class Check:
         ways = [reason for reason in _OTHER_WAYS if counts.get(reason, (0, 0)) != self._counts.get(reason, (0, 0))]
         if not is_empty or ways:
             fate = ", ".join(ways) or "they wait in the spool"
-            return self._said(NOT_ACCEPTED, f"{fate}; {problem or 'no answer'}")
+            return self._said(NOT_ACCEPTED, f"{fate}; {problem or 'no response'}")
         return (
             self._said(ACCEPTED, f"{lines} line{'s' * (lines != 1)}")
             if lines

@@ -249,15 +249,17 @@ class Drainer:
                 self.keep_refused(batch.shown_lines())
             # Where the count dies with the process, each such line is all that tells of them.
             say = diagnostics.say_once if self._counts.is_kept else diagnostics.say
-            say("error", f"Sumo Logic refuses {batch.count()} lines for good ({attempt.problem}); they are lost")
+            say("error", f"Sumo Logic rejects {batch.count()} lines permanently ({attempt.problem}); they are lost")
         elif verdict is Verdict.HALVE:
             diagnostics.say_once(
                 "warn", "a batch is too large for Sumo Logic, or for something on the way (HTTP 413): it goes in halves"
             )
         elif verdict is Verdict.KEEP:
-            diagnostics.say_once("warn", f"Sumo Logic does not take lines ({attempt.problem}); they wait in the spool")
+            diagnostics.say_once(
+                "warn", f"Sumo Logic does not accept lines ({attempt.problem}); they wait in the spool"
+            )
         elif verdict is Verdict.DELIVERED and attempt.problem:
-            diagnostics.say_once("warn", f"Sumo Logic took lines and reports: {attempt.problem}")
+            diagnostics.say_once("warn", f"Sumo Logic has accepted lines and reports: {attempt.problem}")
         return verdict
 
     def _send(self, batch: Batch, until_s: float, pause: Callable[[float], object]) -> tuple[Verdict, Attempt]:
@@ -285,7 +287,7 @@ class Drainer:
                 self._mind_size(verdict, attempt, batch)
                 self._mind_breaker(verdict, attempt)
                 return verdict, attempt
-            diagnostics.say("debug", f"Sumo Logic does not take lines now ({attempt.problem}); trying again")
+            diagnostics.say("debug", f"Sumo Logic does not accept lines now ({attempt.problem}); trying again")
             wait_s = pause_s(attempts, self._config.retry_sleep_ms / 1000, attempt.retry_after_s, _chance())
             if time.time() + wait_s + _ATTEMPT_MIN_S > min(until_s, self._latest_s):
                 break
@@ -375,14 +377,14 @@ class Drainer:
             if self.outage is not None:
                 self.outage.took()
             diagnostics.say_once(
-                "warn", f"Sumo Logic does not take lines ({attempt.problem}); the failover bucket does"
+                "warn", f"Sumo Logic does not accept lines ({attempt.problem}); the failover bucket does"
             )
             return Verdict.FAIL_OVER
         if self.outage is not None:
             self.outage.failed(time.time(), attempt.status)
         diagnostics.say_once(
             "error",
-            f"Sumo Logic does not take lines ({attempt.problem}), nor does the failover bucket ({put.problem}); "
+            f"Sumo Logic does not accept lines ({attempt.problem}), nor does the failover bucket ({put.problem}); "
             "they wait in the spool",
         )
         return Verdict.KEEP

@@ -166,8 +166,11 @@ class Invocations:
     def _do_without(self, error: Exception) -> None:
         self._api = None
         self._registered.set()
-        text = f"Lambda does not register the sidecar ({error}); lines are shipped during invocations and at SHUTDOWN"
-        diagnostics.say("warn", text)
+        diagnostics.say(
+            "warn",
+            f"Lambda does not register the background thread ({error}); lines are shipped during invocations and at "
+            "SHUTDOWN",
+        )
 
     # The life-cycle thread.
 

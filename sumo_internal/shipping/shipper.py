@@ -238,7 +238,8 @@ class Shipper:
         if not is_over:
             self._patience = self._patience.after_slow_hold()
             diagnostics.say_once(
-                "warn", "Sumo Logic is slow: few invocations are held any more until it answers in time"
+                "warn",
+                "Sumo Logic is slow: few invocations have a post-response time any more until it responds in time",
             )
         return is_over
 

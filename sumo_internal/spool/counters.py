@@ -49,7 +49,7 @@ LOSSES = {
     SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
     DISK_FULL: "/tmp is full, and what may wait in memory besides (SUMO_MEMORY_MAX_MB) is used up",
     TOO_LONG: "a record is larger than a segment of the spool",
-    REFUSED: "Sumo Logic refuses them for good (400)",
+    REFUSED: "Sumo Logic rejects them permanently (400)",
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",

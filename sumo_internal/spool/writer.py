@@ -475,7 +475,7 @@ class Spool:
         diagnostics.say_once(
             "warn",
             f"{self._problem}; lines wait in memory, and no extension keeps it: "
-            "invocations are held until their lines are shipped",
+            "each invocation has a post-response time until its lines are shipped",
         )
 
     def _entrust(self, name: str, descriptor: int) -> bool:
@@ -697,7 +697,7 @@ class Spool:
         except OSError:
             pass  # the folder is being emptied at this moment, or the disk is full: the next line makes what it needs
         except FolderRefusedError as error:
-            diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are refused")
+            diagnostics.say_once("warn", f"the spool's folder was replaced: {error}; new lines are rejected")
 
     def hold_left(self) -> None:
         """Hold what processes of an earlier generation have left, before the function may empty the folder."""

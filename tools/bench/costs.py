@@ -201,7 +201,7 @@ def debug(stage: Stage) -> Figures:
     unset = line_costs_us(stage, [WITHOUT, AGAIN, layer], "debug", rounds=60)
     without, again, with_it = unset.values()
     return {
-        "debug": Figure(held_us - null_us, f"{null_us:.2f} µs with a NullHandler at DEBUG, {held_us:.2f} held"),
+        "debug": Figure(held_us - null_us, f"{null_us:.2f} µs with a NullHandler at DEBUG, {held_us:.2f} kept back"),
         "debug_unset": Figure(
             with_it - without, f"{without:.3f} and {again:.3f} µs without, {with_it:.3f} with", abs(again - without)
         ),

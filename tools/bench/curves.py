@@ -40,7 +40,7 @@ class Axes:
 
 AXES: Mapping[str, Axes] = {
     "response": Axes("Response", "lines per invocation", "ms"),
-    "held": Axes("Held with SUMO_FLUSH=end, over TLS", "memory size, MB", "ms"),
+    "held": Axes("Post-response time with SUMO_FLUSH=end, over TLS", "memory size, MB", "ms"),
     "line": Axes("CPU of one log.info", "characters", "µs"),
     "memory": Axes("Memory (PSS), lines sent over TLS", "lines per invocation", "MB"),
 }

@@ -57,7 +57,7 @@ GOALS: Mapping[str, Goal] = {
     "response_next_1": Goal("`next`: response with 1 line, added", "ms", 0.5, 0.2),
     "response_next_100": Goal("… 100 lines", "ms", 0.6, 0.5),
     "response_next_1000": Goal("… 1,000 lines", "ms", 2.0, 3.0),
-    "response_beside": Goal("… 100 lines, where the last ones are shipped beside it, once a second", "ms", None, 0.7),
+    "response_beside": Goal("… 100 lines, where the last ones are shipped during it, once a second", "ms", None, 0.7),
     "in_place": Goal("a `log.info` in place (100 after a thaw, read, one core): CPU with / without", "x", 1.05, 0.1),
     "log_info": Goal("… hot (nobody reads): CPU added, text format", "µs", 0.0, 0.7),
     "log_info_json": Goal("… JSON format", "µs", 0.0, 0.7),
@@ -88,11 +88,11 @@ GOALS: Mapping[str, Goal] = {
     "goodbye": Goal("128 MB, 1 MiB unsent at SHUTDOWN over TLS: lines that are lost", "", 0.0, 0.0),
     "goodbye_s": Goal("… time that it takes, of 2 s", "s", 2.0, 0.2),
     "next": Goal("`next`: an invocation prolonged, Sumo slow, hanging or nameless", "ms", 1.0, 0.3),
-    "end_missing": Goal("`end`, Sumo takes 80 ms: lines not there before the freeze", "", 0.0, 0.0),
-    "end_held": Goal("… time that the environment is held", "ms", None, 10.0),
-    "first_held_128": Goal("`end`, 128 MB: held for the first post over TLS", "ms", None, 60.0),
+    "end_missing": Goal("`end`, Sumo responds after 80 ms: lines not there before the freeze", "", 0.0, 0.0),
+    "end_held": Goal("… post-response time", "ms", None, 10.0),
+    "first_held_128": Goal("`end`, 128 MB: post-response time of the first post over TLS", "ms", None, 60.0),
     "burst_lost": Goal("100,000 lines in one invocation: lost", "", 0.0, 0.0),
-    "burst_memory": Goal("… memory added at most (the spool's own bound is 128)", "MB", 84.0, 5.0),
+    "burst_memory": Goal("… memory added at most (the spool's own limit is 128)", "MB", 84.0, 5.0),
     "burst_pause": Goal("… longest pause for the function, best of the runs", "ms", 5.0, 2.0),
     "burst_pause_one_core": Goal("… longest pause on one core", "ms", None, 10.0),
     "busy": Goal("pure Python slowed down while 1 MiB/s is shipped", "%", 2.0, 1.0),
@@ -118,9 +118,9 @@ def worse(kept: Mapping[str, Figure], measured: Mapping[str, Figure]) -> Iterato
         was_missed = before is not None and not is_met(name, before)
         if not is_met(name, figure) and not was_missed:
             most = show(name, GOALS[name].most or 0)
-            yield name, f"{name} is over its goal: {show(name, figure.value)}, at most {most} ({figure.detail})"
+            yield name, f"{name} is over its budget: {show(name, figure.value)}, at most {most} ({figure.detail})"
         if before is not None and figure.value > before.value + GOALS[name].slack + figure.control:
-            marked = " (the goal is missed)" if was_missed else ""
+            marked = " (the budget is missed)" if was_missed else ""
             texts = show(name, before.value), show(name, figure.value)
             yield name, f"{name} has become worse: {texts[0]} was kept{marked}, now {texts[1]} ({figure.detail})"
 

@@ -55,11 +55,13 @@ def compare(stage: Stage, other: Contender) -> Iterator[Row]:
     yield _row("memory at most with 100,000 lines, above idle", "MB", peaks_mb)
     yield _row("CPU for shipping 1 MiB of lines", "ms", {each.name: _shipping_ms(stage, each) for each in both})
     held_ms = {each.name: holds_ms(stage, each, 128, is_quiet=False) for each in both}
-    yield _row("128 MB: held after the first response", "ms", {name: first for name, (first, _) in held_ms.items()})
+    yield _row(
+        "128 MB: post-response time of the first response", "ms", {name: first for name, (first, _) in held_ms.items()}
+    )
     yield _row("Sumo hangs: longest invocation", "s", {each.name: _hang_s(stage, each) for each in both})
     for status in (429, 503):
         lost = {each.name: _lost(stage, each, status) for each in both}
-        yield _row(f"Sumo answers {status} for three invocations: lines lost, of 30", "", lost)
+        yield _row(f"Sumo responds with {status} for three invocations: lines lost, of 30", "", lost)
 
 
 def _row(what: str, unit: str, values: Mapping[str, float]) -> Row:

@@ -124,10 +124,10 @@ def _introduction(results: Results) -> Iterator[str]:
 
 Measured by `make bench` on {results.where}, with the real runtime client, in a model of
 Lambda's environment. Contenders take turns in one run, so that whatever else the machine does meets all of them alike;
-what counts are ratios and differences. `make bench-check` measures the goals again and says what has become worse. This
-page and the picture are made from `bench.json`.
+what counts are ratios and differences. `make bench-check` measures the budgets again and says what has become worse.
+This page and the picture are made from `bench.json`.
 
-![The layer and its peers: cold start, CPU of a line, memory; and how they grow](bench.svg)
+![The layer and its alternatives: cold start, CPU of a line, memory; and how they grow](bench.svg)
 """
 
 
@@ -136,29 +136,29 @@ def _pay(results: Results) -> Iterator[str]:
 ## What a user pays
 
 What the layer adds to an invocation that logs so many lines: to the response, to the billed duration, and to the bill
-for a million of them. All is included: the lines themselves, shipping beside the handler, the hold after the response,
-TLS, a Sumo Logic that takes {pay.SLOW_MS} ms for an answer, a log that another process reads. Medians. Both times
-begin when the runtime is handed the event.
+for a million of them. All is included: the lines themselves, shipping while the handler runs, the post-response time,
+TLS, a Sumo Logic that responds after {pay.SLOW_MS} ms, a log that another process reads. The figures are medians. Both
+times begin when the runtime is handed the event.
 """
     yield from pay.summary(results.paid)
     yield f"""
 One core at {CORE_MB:,} MB, 7 % of it at {pay.SMALLEST_MB} MB. Prices of us-east-1: Lambda ${pay.LAMBDA_DOLLARS:.10f} a
 GB-second (x86, first tier, May 2026), CloudWatch ${pay.CLOUDWATCH_DOLLARS:.2f} a GB of ingestion (first tier, February
-2026); the last column is for the text of the same lines, {pay.LINE_BYTES} bytes each. With `end` an invocation is held,
-and billed, until Sumo Logic has answered; with `next` never, and lines leave beside a later one: of short ones, beside
-one in a second, which then waits for what the table of goals has. What was measured is
-[below](#all-that-was-measured), the function without the layer twice.
+2026); the last column is for the text of the same lines, {pay.LINE_BYTES} bytes each. With `end` the environment runs
+on, and is billed, until Sumo Logic has responded: that is the post-response time. With `next` there is none, and lines
+leave during a later invocation: of short ones during one in a second, which then waits for what the table of budgets
+has. What was measured is [below](#all-that-was-measured), the function without the layer twice.
 """
 
 
 def _goals(results: Results) -> Iterator[str]:
     yield """\
-## Goals
+## Budgets
 
 Hot is a loop of lines that nobody reads; CPU of a line is that of the thread that writes it. The function's own module
-has no bytecode, as AWS recommends for deployment packages, where a row does not say otherwise. A goal is met when the
-figure is over it by no more than two runs without the layer have differed; one that is missed is in bold, and
-`make bench-check` holds it at the value that was reached.
+has no bytecode, as AWS recommends for deployment packages, where a row does not say otherwise. A budget is kept when
+the figure is over it by no more than two runs without the layer have differed; one that is missed is in bold, and
+`make bench-check` fails when the value that was reached becomes worse.
 
 The init phase has two cores in this model, whatever the memory size, as Lambda's has for up to ten seconds: AWS
 [says so](https://serverlessland.com/content/service/lambda/guides/effectively-running-java-on-serverless/init-heavy-lifting),
@@ -177,10 +177,10 @@ with provisioned concurrency, where no request waits for it.
     yield """
 ## What stands in the way
 
-What profiles show behind the figures that are over their goals:
+What profiles show behind the figures that are over their budgets:
 
 * **Cold start.** Two shell scripts, an extension that registers and idles and a wrapper that is `exec "$@"`, stand in
-  the table beside it: nothing that Lambda starts in a process of its own costs less, and nothing else begins before the
+  the table below it: nothing that Lambda starts in a process of its own costs less, and nothing else begins before the
   extension has registered. The rest is counted by `make bench-instructions`, with callgrind; a million instructions
   take a quarter of a millisecond of a start, which runs most of its code once. The function's process runs 132 million
   without the layer and 20 more with it:
@@ -195,7 +195,7 @@ What profiles show behind the figures that are over their goals:
 
   To read functions only when they are called would save 2 million at most, because each needs something in its place
   that reads it. The extension's Python adds nothing where there are two cores. It takes 48 million instructions, 31 of
-  them for an interpreter that imports nothing: with one core that alone is more than the goal leaves. It might start
+  them for an interpreter that imports nothing: with one core that alone is more than the budget leaves. It might start
   later, behind the init. But an init has two cores at every memory size, and what comes behind it is the first request,
   at 128 MB with a fourteenth of one; so it starts where it costs a user nothing.
 * **A line.** The same command counts 110,000 instructions for a `log.info` with the layer and 91,000 without, 47,000
@@ -207,9 +207,9 @@ What profiles show behind the figures that are over their goals:
   it survives the process until its line end comes, 17,400 to make a record of it at the line end, 7,700 of which put
   the line into the spool. The first write cannot leave its work to the second: a kill between the two would lose a
   text that CloudWatch has.
-* **Beside a handler.** A drain gives the interpreter lock away fifteen times, once for each system call, and the
-  handler waits for as long as the shipping thread then has it: that is the millisecond of the row where lines are
-  shipped beside the invocation. Of short invocations one in a second has that.
+* **During a handler.** Shipping gives the interpreter lock away fifteen times, once for each system call, and the
+  handler waits for as long as the background thread then has it: that is the millisecond of the row where lines are
+  shipped during the invocation. Of short invocations one in a second has that.
 * **Shipping.** Of the shipping thread's time half is zlib, a twelfth the check sum that gzip wants, a fifth the kernel
   (sockets, memory, a segment that is removed), a fifth the interpreter. A mebibyte is two requests, because one may
   carry a megabyte; a request with one line takes 0.5 ms of CPU when the environment was frozen before it, and 0.15 ms
@@ -220,16 +220,16 @@ What profiles show behind the figures that are over their goals:
 
 def _peers(results: Results) -> Iterator[str]:
     yield """
-## Peers
+## Alternatives
 
 What each adds to the same function without it: to a cold start (best), to the CPU of a `log.info`, to a response with
 100 lines, to the time that the environment runs on after it, and to memory (PSS), idle and when 1,000 lines are sent.
 All send to one sink on this machine over TLS, set up as their documentation has it, with a flush before the response
-where that is what they ask for on Lambda. What happens beside the process is not in it: QueueHandler, Powertools, New
-Relic and Datadog leave their lines to somebody else, and Lumigo, a tracer, takes none. The layer's figures have
+where that is what they ask for on Lambda. What happens outside the process is not in it: QueueHandler, Powertools, New
+Relic and Datadog leave their lines to another program, and Lumigo, a tracer, ships none. The layer's figures have
 everything.
 
-| | cold start, ms | a line, µs | response, ms | held, ms | idle, MB | sent, MB |
+| | cold start, ms | a line, µs | response, ms | post-response, ms | idle, MB | sent, MB |
 | --- | --: | --: | --: | --: | --: | --: |"""
     for name, cost in results.costs.items():
         yield f"| {name} | {' | '.join(f'{value:.1f}' for value in cost)} |"

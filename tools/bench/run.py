@@ -76,7 +76,7 @@ def main() -> int:
         write(kept().updated(results))
     if options.check:
         complaints = [text for _, text in worse(kept().figures, results.figures)]
-        console.print(*(complaints or ["No goal is broken, and nothing has become worse."]), sep="\n")
+        console.print(*(complaints or ["No budget is broken, and nothing has become worse."]), sep="\n")
         return 1 if complaints else 0
     return 0
 
@@ -168,8 +168,8 @@ def _bills(paid: pay.Paid) -> Table:
 
 
 def _peers(results: Results) -> Table:
-    columns = ("", "cold start, ms", "a line, µs", "response, ms", "held, ms", "idle, MB", "sent, MB")
-    table = _table("What the layer and its peers add", columns)
+    columns = ("", "cold start, ms", "a line, µs", "response, ms", "post-response, ms", "idle, MB", "sent, MB")
+    table = _table("What the layer and its alternatives add", columns)
     for name, cost in results.costs.items():
         table.add_row(name, *(f"{value:.1f}" for value in cost))
     for name, reason in results.absent.items():

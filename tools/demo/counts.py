@@ -20,7 +20,7 @@ from scripted_http import Request
 from sumo_rules import Record
 from sumo_source import SumoRequest
 
-from demo.facts import Batch, Line, Traces, is_line, known_as
+from demo.facts import Batch, Line, Sender, Traces, is_line, known_as
 
 _LINE_NUMBER = re.compile(r"\b\d{4}/\d+\b")
 
@@ -112,7 +112,7 @@ def _batch(
     )
 
 
-def _sender(at_s: float, events: Sequence[Event]) -> Literal["sidecar", "extension"]:
+def _sender(at_s: float, events: Sequence[Event]) -> Sender:
     """Tell which process has sent a request: once the extension has its SHUTDOWN event the sidecar is dead, and before
     that event the extension sends nothing."""
     phases = [event.kind for event in events if event.at_s <= at_s and event.kind in ("init", "shutdown-event")]

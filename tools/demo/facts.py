@@ -28,8 +28,12 @@ from sumo_rules import Record
 
 _TIMED_OUT = re.compile(r"\S+ \S+ Task timed out after \S+ seconds\s*")
 
-Way = Literal["sidecar", "extension", "s3", "lost"]
+Sender = Literal["sidecar", "extension"]
+Way = Literal[Sender, "s3", "lost"]
 """Where a line went: to Sumo Logic by one or by the other, to the bucket, or nowhere."""
+
+SENDERS: dict[Sender, str] = {"sidecar": "background thread", "extension": "extension"}
+"""What a reader calls them, in the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,10 @@ class Batch:
     place: Literal["Sumo Logic", "S3"]
     at_s: float
     status: int | None
-    """None where there was no answer."""
+    """None where there was no response."""
     is_taken: bool
     """Its lines are there now."""
-    sender: Literal["sidecar", "extension"]
+    sender: Sender
     texts: Sequence[str]
     """Its lines, as they are known."""
     others: int

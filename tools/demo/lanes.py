@@ -156,7 +156,7 @@ def _drawn(lanes: Sequence[Lane]) -> Element:
         width=WIDTH_PX + 2 * _MARGIN_PX,
         height=_height_px(lanes),
         role="group",
-        aria_label="Lives beside each other",
+        aria_label="Lives on one axis of time",
     )
 
 

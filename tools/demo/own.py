@@ -79,7 +79,7 @@ def _run(task: Path, layer: Path, handler: str, event: Any) -> int:
             print(f"{handler} on Python {runtime.interpreter}, in a model of Lambda, with the layer as built.\n")
             init = env.start()
             if init.error is not None and "Import" in init.error.error_type:
-                return _refuse(f"{init.error.message} (what it imports has to lie beside it, as in its zip)")
+                return _refuse(f"{init.error.message} (what it imports has to lie in its folder, as in its zip)")
             for what in INVOCATIONS:
                 _tell(what, env.invoke(event))
                 time.sleep(FREEZE_S)

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from xml.etree.ElementTree import Element, tostring
 
-from demo.facts import Account, Batch, ColdStart, Served, Way, cost_rows
+from demo.facts import SENDERS, Account, Batch, ColdStart, Served, Way, cost_rows
 from demo.picture import Picture
 from demo.svg import element
 
@@ -29,11 +29,11 @@ LISTED_MAX = 10
 
 WAYS: dict[Way, tuple[str, str]] = {
     "sidecar": (
-        "to Sumo Logic by the sidecar (the layer's threads in the function's process)",
+        "to Sumo Logic by the background thread (the layer's, in the function's process)",
         "after the response, or during the next invocation",
     ),
     "extension": ("to Sumo Logic by the extension", "the runtime was gone: killed, timed out or shut down"),
-    "s3": ("to S3", "Sumo Logic did not take them, and there is a failover bucket"),
+    "s3": ("to S3", "Sumo Logic did not accept them, and there is a failover bucket"),
     "lost": ("lost", "nobody has them"),
 }
 """Where a line can go, in the order of the bar."""
@@ -41,14 +41,17 @@ WAYS: dict[Way, tuple[str, str]] = {
 LEGEND = {
     "init": ("cold start", "Lambda starts the extension, then the runtime, and loads your code."),
     "run": ("invocation", "Your function runs; the number is the invocation's. Its caller waits."),
-    "answer": ("answer", "The caller has its answer and waits no longer."),
-    "hold": ("held", "A thread of the layer keeps the environment awake until the lines are out, for 2 s at most."),
+    "answer": ("response", "The caller has its response and waits no longer."),
+    "hold": (
+        "post-response time",
+        "The background thread keeps the environment awake until the lines are out: 2 s at most.",
+    ),
     "frozen": ("frozen", "Between invocations Lambda stops every process; nothing runs and nothing is billed."),
     "shutdown": ("shutdown", "Lambda ends the environment; the extension has up to two seconds for what is left."),
     "cross": ("killed", "A process is ended from outside, without a word to it."),
     "line": ("a line", "In the colour of the way it went. Point at it: what travelled with it lights up."),
-    "taken": ("taken", "A request that Sumo Logic accepted; the number below it counts its lines."),
-    "refused": ("refused", "A request that was not accepted, and its status. Its lines wait for another try."),
+    "taken": ("accepted", "A request that Sumo Logic accepted; the number below it counts its lines."),
+    "refused": ("rejected", "A request that was not accepted, and its status. Its lines wait for another try."),
     "s3": ("object", "A batch in the failover bucket."),
 }
 """What the shapes mean, for somebody who sees them for the first time."""
@@ -101,7 +104,7 @@ def _header(run: Run) -> Iterator[Element]:
     yield element("h1", "The life of an environment, and of its lines")
     lead = (
         "A small order service on a model of AWS Lambda, with the real layer: its wrapper, its threads inside the "
-        "runtime process, its extension beside it. Everything below was recorded while it ran."
+        "runtime process, its extension. Everything below was recorded while it ran."
     )
     yield element("p", lead)
     fault = f"FAULT={run.fault}: " if run.fault else ""
@@ -155,7 +158,7 @@ def _ways(account: Account) -> Iterator[Element]:
 
 def _steps(account: Account) -> Iterator[Element]:
     yield element("h2", "Invocation by invocation")
-    heads = ("", "", "the caller gets", "after", "then held", "lines", "delivered by the freeze")
+    heads = ("", "", "the caller gets", "response after", "post-response time", "lines", "delivered by the freeze")
     rows = [_step(served) for served in account.served]
     yield table(heads, rows, "steps")
 
@@ -186,15 +189,15 @@ def _aside(run: Run) -> Iterator[Element]:
 
 def _senders(sent: Sequence[Batch]) -> Element:
     rows = []
-    for sender in ("sidecar", "extension"):
+    for sender, name in SENDERS.items():
         its = [batch for batch in sent if batch.sender == sender]
         taken = [batch for batch in its if batch.is_taken]
         late_s = [each for batch in taken for each in batch.late_s]
         lines = element("span", str(sum(batch.lines for batch in taken)), data_fact=f"sent-{sender}")
         size = f"{sum(batch.gzipped_bytes for batch in taken) / 1000:.1f} kB"
         lateness = f"{median(late_s):.2f} s" if late_s else "-"
-        rows.append((sender, str(len(taken)), str(len(its) - len(taken)), lines, size, lateness))
-    return table(("", "taken", "refused", "lines", "gzipped", "late, median"), rows, "senders")
+        rows.append((name, str(len(taken)), str(len(its) - len(taken)), lines, size, lateness))
+    return table(("", "accepted", "rejected", "lines", "gzipped", "latency, median"), rows, "senders")
 
 
 def _costs(measured: Sequence[ColdStart]) -> Element:

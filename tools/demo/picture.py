@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 
 from model import Event
 
-from demo.facts import Account, Batch, Line
+from demo.facts import SENDERS, Account, Batch, Line
 from demo.svg import Labels, box, cross, element, hatching, width_px
 from demo.timeline import Axis, Phase, phases
 
@@ -150,7 +150,7 @@ class Picture:
                 what = self.account.served[phase.number - 1].what
                 return f"Invocation {phase.number} at {at} ({what}): the function runs for {took}"
             case "hold":
-                return f"The caller has its answer; the environment is held for another {took}"
+                return f"The caller has its response; post-response time: {took}"
             case "frozen":
                 return f"Frozen at {at} for {took}: nothing runs, nothing is billed"
             case _:
@@ -160,7 +160,9 @@ class Picture:
         """A small triangle where the caller has its answer."""
         x_px, y_px = self.x(hold.start_s), LANES["environment"][0] + _BAND_PX
         path = f"M{x_px:.1f} {y_px + 1} l-4 7 h8 z"
-        return element("path", d=path, class_="answer", title=f"At {self.ago(hold.start_s)} the caller has its answer")
+        return element(
+            "path", d=path, class_="answer", title=f"At {self.ago(hold.start_s)} the caller has its response"
+        )
 
     def _deaths(self) -> Iterator[Element]:
         """A cross where the runtime was killed, or its time was over."""
@@ -258,11 +260,11 @@ class Picture:
 
     def _said(self, batch: Batch) -> str:
         """A request in words."""
-        answer = "no answer" if batch.status is None else f"{batch.status}"
-        what = "an object in S3" if batch.place == "S3" else f"Sumo Logic answers {answer}"
+        answer = "nothing" if batch.status is None else f"{batch.status}"
+        what = "an object in S3" if batch.place == "S3" else f"Sumo Logic responds with {answer}"
         others = f" and {batch.others} records of Lambda's and ours" if batch.others else ""
         size = f"{batch.gzipped_bytes / 1000:.1f} kB gzipped"
-        return f"{self.ago(batch.at_s)}: {batch.lines} lines{others} by the {batch.sender}, {size}: {what}"
+        return f"{self.ago(batch.at_s)}: {batch.lines} lines{others} by the {SENDERS[batch.sender]}, {size}: {what}"
 
 
 def _lives(events: Sequence[Event], name: str) -> Iterator[tuple[Event, Event]]:

@@ -133,7 +133,7 @@ def _shown(parts: Sequence[Part], arn: str, status: str, source: SumoSource) -> 
             "again": ("again", 'What it had written in an earlier invocation; the record has "replay":true.'),
             "taken": ("taken", "A request that Sumo Logic accepted; the number below it counts its records."),
         },
-        heads=("", "request id", "its answer", "lines", "repeated", "executionArn"),
+        heads=("", "request id", "its response", "lines", "repeated", "executionArn"),
         rows=[_row(part) for part in parts],
         records=_records(parts),
         wrong=wrong[:10],

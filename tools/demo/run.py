@@ -34,7 +34,18 @@ from runtimes import RIC_VERSIONS, ROOT, Runtime, newest_from
 from sumo_rules import Record
 
 from demo import copies, lanes, resumes, workers
-from demo.facts import Account, Batch, ColdStart, Ended, Initialised, Next, Served, cost_rows
+from demo.facts import (
+    SENDERS,
+    Account,
+    Batch,
+    ColdStart,
+    Ended,
+    Initialised,
+    Next,
+    Sender,
+    Served,
+    cost_rows,
+)
 from demo.page import LISTED_MAX, Run, ms, page
 from demo.stage import Stage, cold_starts, play, stage
 from demo.story import FAULTS, ORDINARY
@@ -46,8 +57,8 @@ COLD_STARTS = 7
 """With the layer, and as many without."""
 
 _TEXTS = (" #", 2), ("order", 23), ("the caller gets", 17)
-_FIGURES = ("response\nafter", 9), ("then\nheld for", 9), ("lines\nwritten", 7), ("out by\nfreeze", 6)
-_COLOURS = {"sidecar": "cyan", "extension": "magenta"}
+_FIGURES = ("response\nafter", 9), ("post-\nresponse", 9), ("lines\nwritten", 7), ("out by\nfreeze", 6)
+_COLOURS: dict[Sender, str] = {"sidecar": "cyan", "extension": "magenta"}
 _WITHOUT = {"freezer": "no freezer, SIGSTOP instead", "cpu": "no CPU share, the function has every core"}
 """What the demo does where the machine lacks these; it has no use for the other control groups."""
 
@@ -185,9 +196,9 @@ def _short(path: Path) -> Path:
 def _introduction(on: Stage, what: str) -> RenderableType:
     client = f"awslambdaric {RIC_VERSIONS[on.runtime.ric_major]} on Python {on.runtime.interpreter}"
     return Panel(
-        f"Real: the layer as built, with its wrapper, sidecar and extension; the runtime client ({client}); processes, "
-        "sockets, signals. A model: Lambda around them. Sumo Logic is a source on this machine, as strict as the real "
-        "one. Pauses between invocations are seconds instead of minutes.\n\n"
+        f"Real: the layer as built, with its wrapper, background thread and extension; the runtime client ({client}); "
+        "processes, sockets, signals. A model: Lambda around them. Sumo Logic is a source on this machine, as strict "
+        "as the real one. Pauses between invocations are seconds instead of minutes.\n\n"
         f"Now: {what}.",
         title="An order service on AWS Lambda, and its lines on their way to Sumo Logic",
     )
@@ -250,7 +261,7 @@ def _batch(batch: Batch) -> Text:
     what = (" to S3" if batch.place == "S3" else size) if batch.is_taken else f", and Sumo Logic says {batch.status}"
     return Text.assemble(
         f"   -> {at:%H:%M:%S}.{at.microsecond // 1000:03d} ",
-        (f"{batch.sender:9}", _COLOURS[batch.sender]),
+        (f"{_in_short(batch.sender):9}", _COLOURS[batch.sender]),
         f" {batch.lines:3} lines{others}",
         (what, "" if batch.is_taken else "red"),
     )
@@ -287,7 +298,7 @@ def _summary(run: Run) -> Iterator[RenderableType]:
 
 
 def _figures(title: str, *columns: str) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold")
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", pad_edge=False)
     table.add_column()
     for column in columns:
         table.add_column(column, justify="right")
@@ -304,13 +315,19 @@ def _lines(account: Account) -> Table:
 
 
 def _deliveries(account: Account) -> Table:
-    columns = ("taken", "refused", "lines", "gzipped", "JSON", "late,\nmedian", "late,\nmost")
-    table = _figures("Who sent them, and how late (from a line's own time to its arrival)", *columns)
-    for name, colour in _COLOURS.items():
-        table.add_row(Text(name, colour), *_delivery([each for each in account.batches if each.sender == name]))
+    columns = ("accepted", "rejected", "lines", "gzipped", "JSON", "median", "most")
+    table = _figures("Who sent them; latency from a line's own time to its arrival, median and most", *columns)
+    for sender, colour in _COLOURS.items():
+        its = [batch for batch in account.batches if batch.sender == sender]
+        table.add_row(Text(_in_short(sender), colour), *_delivery(its))
     table.add_section()
     table.add_row("both", *_delivery(account.batches))
     return table
+
+
+def _in_short(sender: Sender) -> str:
+    """A sender's name where columns are narrow: the thread, the extension."""
+    return SENDERS[sender].split()[-1]
 
 
 def _delivery(batches: Sequence[Batch]) -> Iterator[str]:
@@ -332,11 +349,11 @@ def _held(account: Account) -> Text:
     free = [wait_s for wait_s, is_out in waits_s if wait_s is not None and not is_out]
     how_long = f" ({ms(median(held_s))} in the median, {ms(max(held_s))} at most)" if held_s else ""
     rest = (
-        f"; after {len(free)} it froze before: invocations had become dense, or Sumo Logic did not answer in time. "
+        f"; after {len(free)} it froze before: invocations had become dense, or Sumo Logic did not respond in time. "
         "Such lines leave during a later one, or at SHUTDOWN"
     )
     return Text(
-        f"\nAfter {len(held_s)} responses the environment was held until the lines were out{how_long}"
+        f"\nAfter {len(held_s)} responses the environment ran on until the lines were out{how_long}"
         f"{rest if free else ''}."
     )
 

@@ -141,10 +141,10 @@ def _debug() -> Iterator[Visit]:
 
 ORDINARY = Story("no fault but one crash: the runtime is killed once (SIGKILL)", _ordinary)
 FAULTS = {
-    "outage": Story("Sumo Logic answers 503 for a while; there is a failover bucket", _outage, has_bucket=True),
-    "throttle": Story("Sumo Logic answers 429 three times, and asks for a second's pause", _throttle),
+    "outage": Story("Sumo Logic responds with 503 for a while; there is a failover bucket", _outage, has_bucket=True),
+    "throttle": Story("Sumo Logic responds with 429 three times, and asks for a second's pause", _throttle),
     "kill": Story("the runtime is killed three times (SIGKILL), once in its first invocation", _kill),
-    "timeout": Story("a bank does not answer, and the function runs into its timeout of 2 s", _timeout, timeout_s=2.0),
+    "timeout": Story("a bank does not respond, and the function runs into its timeout of 2 s", _timeout, timeout_s=2.0),
     "debug": Story(
         "one order fails; DEBUG lines are kept for that (SUMO_DEBUG_ON_FAILURE)",
         _debug,

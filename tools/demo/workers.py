@@ -152,7 +152,7 @@ def _shown(seen: _Seen) -> Lives:
         },
         lanes=[*(_worker(seen, each + 1, pid, by_pid[pid]) for each, pid in enumerate(pids)), _extension(seen)],
         legend={
-            "run": ("a request", "One order, from its caller's request to the answer; its number stands in it."),
+            "run": ("a request", "One order, from its caller's request to the response; its number stands in it."),
             "line": ("a line", "What the function wrote. Point at it: the request that has brought it lights up."),
             "taken": ("taken", "A request of the extension's that Sumo Logic accepted. The number below it counts the "
                       "lines of this worker, or all records."),

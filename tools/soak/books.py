@@ -42,7 +42,7 @@ _FULL = (*(reason for reason in counters.LOSSES if reason not in _REFUSED), coun
 _SAID = (
     re.compile(r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment"),
     re.compile(r"sumo-internal-extension: warn: (\d+) lines \(\d+ bytes\) are in this process's memory alone"),
-    re.compile(r"sumo-internal-extension: error: Sumo Logic refuses (\d+) lines for good"),
+    re.compile(r"sumo-internal-extension: error: Sumo Logic rejects (\d+) lines permanently"),
 )
 _PARTS_MAX = 3
 """Records that a line becomes at most; a line that could not be recorded is one count."""
