@@ -102,20 +102,27 @@ clean: ## Remove everything that these commands have made
 	rm -rf .cache .hypothesis .venv build layer/dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# install EXTRA: what an extra needs, into .venv. What pip has to say goes into a file: it is a page where there is no network.
+INSTALL_LOG := .venv/install.log
+install = "$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]' 2>$(INSTALL_LOG) || \
+	{ echo "it could not be installed; is there a way to a package index? $(INSTALL_LOG) has pip's own words" >&2; exit 1; }
+
 # What the demo needs is an eighth of what the tests need.
 $(VENV_DEMO): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing what the demo needs into .venv (half a minute, 40 MB; once)"
-	"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@$(call install,demo)
 	@touch $@
 
 $(VENV_READY): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing what the commands need into .venv (about a minute, 290 MB; once)"
-	"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(call install,dev)
 	@touch $@ $(VENV_DEMO)
 
 $(VENV_FUZZ): $(VENV_READY)
-	@"$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(call install,fuzz)
 	@touch $@
 
+# Interrupted, make removes the file that it was to make, and the next call begins anew; a traceback says no more.
 .venv/bin/python:
-	"$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))" -m venv .venv
+	@mkdir -p .venv
+	"$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))" -m venv .venv 2>$(INSTALL_LOG) || { tail -n 1 $(INSTALL_LOG) >&2; exit 1; }

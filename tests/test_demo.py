@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, NEEDS_BROWSER, look, photograph
+from demo.endings import in_one_line
 from demo.facts import Account, ColdStart, Line, cost_rows
 from demo.run import MODES, page_path
 from demo.story import FAULTS
@@ -134,6 +135,29 @@ def test_demo_with_a_fault_shows_where_the_lines_went(fault: str) -> None:
     assert ("at a second try or later" in document.text) is (fault in ("outage", "throttle"))
     killed = {"kill": ["SIGKILL"] * 3, "timeout": ["timeout"]}.get(fault, [])
     assert [word for word in document.labels if word in ("SIGKILL", "timeout")] == killed
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "make demo: interrupted\n"),
+        (
+            subprocess.CalledProcessError(1, [sys.executable, "-m", "pip", "install", "structlog==25.5"]),
+            1,
+            "make demo: structlog==25.5 could not be installed; is there a way to a package index?\n",
+        ),
+    ],
+)
+def test_what_ends_a_demo_early_is_one_line(
+    ending: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C, and a package that cannot be had: no traceback. What is a fault of ours keeps its own."""
+
+    def demo() -> int:
+        raise ending
+
+    assert in_one_line(demo) == code
+    assert capsys.readouterr().err == said
 
 
 def test_unknown_fault_is_refused_in_one_line() -> None:

@@ -25,6 +25,7 @@ from sumo_rules import Record
 from sumo_source import SumoSource
 
 from demo.counts import function_lines, is_layers
+from demo.endings import in_one_line
 from demo.facts import is_line
 from demo.stage import MEMORY_MB
 from layer.build import build, unpack
@@ -143,4 +144,4 @@ def _is_object_of(line: str, objects: Sequence[Any]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))

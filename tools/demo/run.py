@@ -34,6 +34,7 @@ from runtimes import RIC_VERSIONS, ROOT, Runtime, newest_from
 from sumo_rules import Record
 
 from demo import copies, lanes, resumes, workers
+from demo.endings import in_one_line
 from demo.facts import (
     SENDERS,
     Account,
@@ -390,4 +391,4 @@ def _kb(size_bytes: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_one_line(main))
