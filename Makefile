@@ -114,7 +114,7 @@ $(VENV_DEMO): setup.cfg pyproject.toml | .venv/bin/python
 	@touch $@
 
 $(VENV_READY): setup.cfg pyproject.toml | .venv/bin/python
-	@echo "installing what the commands need into .venv (about a minute, 290 MB; once)"
+	@echo "installing what the commands need into .venv (about a minute, 300 MB; once)"
 	@$(call install,dev)
 	@touch $@ $(VENV_DEMO)
 
