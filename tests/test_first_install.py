@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -74,3 +75,25 @@ def test_ctrl_c_is_one_line_and_the_next_time_begins_anew(clone: Path) -> None:
     assert making.returncode != 0
     assert [line for line in complaint.splitlines() if not line.startswith("make: ***")] == []
     assert not (clone / ".venv/bin/python").exists()
+
+
+@pytest.mark.parametrize("name", ["python3.10", "python3.15", "python3"])
+def test_any_python_on_path_is_found(clone: Path, tmp_path: Path, name: str) -> None:
+    """By its version's name as well: a distribution's python3 may be older, or not there."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).symlink_to(sys.executable)
+    assert f'"{name}" -m venv .venv' in dry_run(clone, tmp_path / "bin").stdout
+
+
+def test_without_a_python_it_is_said_how_to_name_one(clone: Path, tmp_path: Path) -> None:
+    """One line, from make; one that is named is taken."""
+    ended = dry_run(clone, tmp_path)
+    [line] = ended.stderr.splitlines()
+    assert ended.returncode != 0 and "make PYTHON=/path/to/python3" in line
+    assert '"/a python" -m venv .venv' in dry_run(clone, tmp_path, "PYTHON=/a python").stdout
+
+
+def dry_run(clone: Path, path: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    """What `make demo` would run where PATH is one folder."""
+    command = [str(shutil.which("make")), "--dry-run", "demo", *given]
+    return subprocess.run(command, cwd=clone, env={"PATH": str(path)}, capture_output=True, text=True)
