@@ -20,7 +20,7 @@ short as three calls it happens once in five.
 A hold that runs out is paid for and brings nothing, so a slow source gets few of them (:class:`Patience`).
 
 Beside an invocation the drain begins late (:func:`pause_beside_s`): it takes the interpreter lock from the handler
-fifteen times, and where the invocation is over meanwhile, the freeze catches a request under way.
+ten times, and where the invocation is over meanwhile, the freeze catches a request under way.
 """
 
 from __future__ import annotations
