@@ -8,8 +8,9 @@ Lambda freezes the environment when the runtime and every registered extension h
 asking late, after the response has gone back to the caller, this thread buys the time to ship. Where it does so, it
 also reads its own event, which has the deadline, only after the response: nothing of ours runs during such an
 invocation. Nor does anything during a short one that is not held: this thread leaves its event where it is until the
-invocation is over, or has lasted for so long that lines may be shipped beside it. The sidecar is registered for INVOKE while the function's module is imported, and only where the runtime
-tells of invocations: otherwise it would hold each one until its deadline.
+invocation is over, or has lasted for so long that lines may be shipped beside it. The sidecar is registered for INVOKE
+while the function's module is imported, and only where the runtime tells of invocations: otherwise it would hold each
+one until its deadline.
 """
 
 from __future__ import annotations

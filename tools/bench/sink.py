@@ -7,6 +7,7 @@ the authority to trust, and serves until it is told to stop. ``GET`` tells how m
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import ssl
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from faulty_http import Authority
+from runtimes import ROOT
 
 ANSWER = b"{}"
 """Good JSON, and what does not read it will not mind."""
@@ -36,7 +38,8 @@ class Sink:
 
     def __enter__(self) -> Sink:
         command = [sys.executable, "-m", "bench.sink", str(self._delay_s)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tools"}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
         assert self._process.stdout is not None
         self.url, ca_file = self._process.stdout.readline().split()
         self.ca_file = Path(ca_file)
