@@ -101,15 +101,22 @@ class Shipping:
         if outcome is not Drained.EMPTY:
             raise RuntimeError(f"{outcome}: {self._drainer.problem}")
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._drainer.disconnect()
+
 
 @contextmanager
 def shipping() -> Iterator[Shipping]:
     """Give a spool whose drainer has shipped a line: its connection is there, and all that it imports."""
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as folder, Sink() as sink:
         ships = Shipping(Path(folder), f"{sink.url}{sumo_rules.PATH}", sink.ca_file)
-        ships.write(1)
-        ships.drain()
-        yield ships
+        try:
+            ships.write(1)
+            ships.drain()
+            yield ships
+        finally:
+            ships.close()
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
