@@ -298,7 +298,7 @@ class SpoolReader:
             is_alone = segment.is_in_memory or os.path.basename(segment.path) not in names
             if is_alone and not segment.map.closed:
                 self._foreign.setdefault(segment.path, segment)
-        self._alive = {writer: True for writer, alive in self._alive.items() if alive and _has_process(writer)}
+        self._alive = {}
         for segment in self._foreign.values():
             self._look_whether_alive(segment.writer)
         self._map_waiting()
@@ -456,27 +456,12 @@ def is_alive(folder: str, writer: str) -> bool:
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             return True  # without a descriptor nothing can be known
-    if not _has_process(writer):
-        return False
-    # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
-    return not began or start_of(_pid(writer)) in ("", began)
-
-
-def _pid(writer: str) -> str:
-    return writer.removesuffix(DRAINER).rpartition("-p")[2]
-
-
-def _has_process(writer: str) -> bool:
-    """Is there a process with a writer's number?
-
-    One system call, which keeps the interpreter lock; for a writer that was alive before this is the whole question.
-    Should another process have its number by now, its segments are read like those of a living one, until the next
-    process asks for the lock.
-    """
+    pid = writer.removesuffix(DRAINER).rpartition("-p")[2]
     try:
-        os.kill(int(_pid(writer)), 0)
+        os.kill(int(pid), 0)
     except PermissionError:
         pass
     except (OSError, ValueError, OverflowError):
         return False
-    return True
+    # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
+    return not began or start_of(pid) in ("", began)
