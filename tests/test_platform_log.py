@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import select
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -324,6 +326,26 @@ def copy_tells(folder: Path, is_in_file: bool = False) -> None:
     """Be the function's process in a restored copy."""
     told = "127.0.0.1:nobody" if is_in_file else address(folder)
     handoff.tell_function(str(folder), told, "/aws/lambda/orders", "copy", {"X-Sumo-Name": "copy"}, is_copy=True)
+
+
+def test_what_the_telemetry_api_costs_is_put_into_words_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the function's first line, and not for each: there may be a hundred thousand."""
+    journal = made(tmp_path / "spool", monkeypatch, SUMO_FUNCTION_LOGS="telemetry")
+    texts = []
+
+    def note(frame: FrameType, kind: str, _: object) -> None:
+        if kind == "call" and frame.f_code is Hearing.cost.__code__:
+            texts.append(kind)
+
+    sys.setprofile(note)
+    try:
+        journal.take(delivery(READY, *[("function", f"line {number}") for number in range(3)]))
+        journal.take(delivery(("function", "line 3")))
+        messages = [record["message"] for record in records(journal) if record["type"] == "function"]
+    finally:
+        sys.setprofile(None)
+    assert messages == [f"line {number}" for number in range(4)]
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize("order", ["before", "after", "in a file", "never"])
