@@ -178,7 +178,7 @@ def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatc
     """
     ends: dict[str, set[str]] = {}
     for record in records:
-        if record.get("held") and record.get("requestID") in succeeded:
+        if record.get("held") is True and record.get("requestID") in succeeded:  # a summary has a number there
             yield f"a line below the function's level has come, of an invocation that has succeeded: {record}"
         if record["type"] == "sumo.invocation":
             ends.setdefault(record["requestID"], set()).add(record["id"])
