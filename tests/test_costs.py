@@ -156,10 +156,11 @@ def test_system_calls_of_a_drain() -> None:
     variables = {"PYTHONPATH": f"{ROOT}:{ROOT}/tools", "PATH": os.environ["PATH"]}
     profile = [sys.executable, "-m", "bench.profile", "--drains"]
     try:
-        none, many = (syscalls.count([*profile, str(drains)], variables) for drains in (0, DRAINS))
+        counts = [syscalls.count([*profile, str(drains)], variables) for drains in (0, DRAINS) for _ in range(3)]
     except syscalls.NotAllowed:
         pytest.skip("this machine lets no process trace another")
-    assert (many - none) / DRAINS < DRAIN_CALLS_MAX
+    # The least of three: on a busy machine a folder has more often just been changed, and is listed again.
+    assert (min(counts[3:]) - min(counts[:3])) / DRAINS < DRAIN_CALLS_MAX
 
 
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)

@@ -415,7 +415,7 @@ def test_what_was_lost_on_the_way_to_one_source_is_told_to_that_one_only(tmp_pat
     script = SCRIPT + "time.sleep(1)\n"
     with SumoSource() as one, SumoSource() as other:
         one.script([Fault(400)])
-        assert "refuses 1 lines" in run(script, one, tmp_path)[1]
+        assert "rejects 1 lines" in run(script, one, tmp_path)[1]
         other.script([Fault(503)])
         run(script, other, tmp_path)
         for source in (one, other):
