@@ -200,7 +200,10 @@ os._exit(7)
         ({"SUMO_MASK_PATTERNS": r"hunter\d"}, ("password=***", None, {})),
         ({"SUMO_EXCLUDE": "hunter"}, (None, None, {"excluded": 1})),
         ({"SUMO_INCLUDE": "order"}, (None, None, {"excluded": 1})),
-        ({"SUMO_PROCESSORS": "app.mask"}, ("***", NO_PROCESSORS, {})),
+        ({"SUMO_PROCESSORS": "app.mask"}, ("***", NO_PROCESSORS, {"withheld": 1})),
+        ({"SUMO_PROCESSORS": "app.mask", "SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": 1})),
+        ({"SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": 1})),
+        ({"SUMO_LEVEL": "INFO"}, ("password=hunter2", None, {})),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -218,9 +221,9 @@ def test_rules_hold_for_what_a_dead_process_had_begun(
 def test_what_has_no_beginning_is_not_masked_but_withheld(tmp_path: Path, text: str) -> None:
     """A key that is cut off, or stands on the line before, would have said what is to be masked."""
     dying(tmp_path / "spool", f"out.write({text!r}); os._exit(0)")
-    reader, _ = reading(tmp_path / "spool", SUMO_MASK_KEYS="password")
+    reader, counts = reading(tmp_path / "spool", SUMO_MASK_KEYS="password")
     (record,) = records(reader)
-    assert (record["message"], record["withheld"]) == ("***", NO_BEGINNING)
+    assert (record["message"], record["withheld"], counts) == ("***", NO_BEGINNING, {"withheld": 1})
 
 
 def test_half_a_word_is_no_beginning(tmp_path: Path) -> None:

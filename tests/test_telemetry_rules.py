@@ -106,8 +106,9 @@ def test_lines_below_a_level(tmp_path: Path) -> None:
     assert rules.passed('{"level":"DEBUG"}', ',"level":"DEBUG"') is None
     assert spool.counters.counts()["belowLevel"][0] == 2
 
-    rules, _ = made(tmp_path / "other", SUMO_LEVEL="ERROR", SUMO_PROCESSORS="a.b")
+    rules, spool = made(tmp_path / "other", SUMO_LEVEL="ERROR", SUMO_PROCESSORS="a.b")
     assert rules.passed("plain", "") is None and rules.passed("x", ',"level":"ERROR"') is not None
+    assert {reason: lines for reason, (lines, _) in spool.counters.counts().items()} == {"belowLevel": 1, "withheld": 1}
 
 
 def start(request_id: str) -> dict[str, object]:

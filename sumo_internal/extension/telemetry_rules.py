@@ -13,7 +13,6 @@ from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.sampling import Sampling
 from sumo_internal.spool import counters
-from sumo_internal.spool.segment import INFO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +67,8 @@ class TelemetryRules:
                 reason = over_budget(self._max_ms)
             diagnostics.say_once("warn", f"{reason}; messages are withheld")
             kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
-            self._spool.count(counters.WITHHELD, 1, len(text))
-        if not isinstance(kept, str) and (kept[2] or INFO) < self._rules.least_level:
-            kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet
+            if not isinstance(kept, str):
+                self._spool.count(counters.WITHHELD, 1, len(text))
         if isinstance(kept, str):
             self._spool.count(kept, 1, len(text))
             return None

@@ -159,14 +159,12 @@ class Pipeline:
                 raise OverBudgetError
             kept = self._rules.applied(text, details, process, budget.spend, hidden, level, least_level)
         except WithheldError as problem:
-            kept = self._without_message(str(problem), details)
+            kept = self._without_message(str(problem), details, level, least_level)
         except OverBudgetError:
-            kept = self._without_message(over_budget(self._max_ms), details)
+            kept = self._without_message(over_budget(self._max_ms), details, level, least_level)
         except Exception as error:
             diagnostics.pass_on(error)
-            kept = self._without_message(f"masking failed: {type(error).__name__}", details)
-        if not isinstance(kept, str) and (kept[2] or level) < least_level:
-            kept = counters.BELOW_LEVEL  # the level of a withheld message was not checked yet
+            kept = self._without_message(f"masking failed: {type(error).__name__}", details, level, least_level)
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))
             return None
@@ -189,12 +187,14 @@ class Pipeline:
             self._current.is_processing = False
             budget.leave_out(thread_time() - begun_s)
 
-    def _without_message(self, reason: str, details: str) -> tuple[str, str, int]:
+    def _without_message(self, reason: str, details: str, level: int, least_level: int) -> tuple[str, str, int] | str:
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             diagnostics.say_once("error", f"{reason}; messages are withheld")
-        self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(details))
-        hidden = self._current.hidden or ()
-        return self._rules.without_message(details, reason, Budget(self._max_ms).spend, hidden)
+        spend, hidden = Budget(self._max_ms).spend, self._current.hidden or ()
+        kept = self._rules.without_message(details, reason, spend, hidden, level, least_level)
+        if not isinstance(kept, str):
+            self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(details))
+        return kept
 
     def _say_problem(self) -> None:
         if self.chain.problem:

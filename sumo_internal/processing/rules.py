@@ -103,20 +103,28 @@ class Rules:
         return text, details, max(level, own_level)
 
     def without_message(
-        self, details: str, reason: str, spend: Spend = no_limit, hidden: Collection[str] = ()
-    ) -> tuple[str, str, int]:
-        """What may leave of a record in any case: its metadata, and why there is no more. See :meth:`applied`.
+        self,
+        details: str,
+        reason: str,
+        spend: Spend = no_limit,
+        hidden: Collection[str] = (),
+        level: int = INFO,
+        least_level: int | None = None,
+    ) -> tuple[str, str, int] | str:
+        """What may leave of a record of which not all may: its metadata, and why there is no more. See :meth:`applied`.
 
         A line of JSON may name any level and logger: they are masked, too. Where that fails, a known level stays.
         """
         fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
-        level = severity("", fields)
+        own_level = severity("", fields)
+        if (own_level or level) < (self.least_level if least_level is None else least_level):
+            return BELOW_LEVEL
         if self.masking is not None:
             try:
                 fields = self.masking.applied("", fields, spend, hidden)[1]
             except Exception:
-                fields = {"level": fields["level"]} if level else {}
-        return MASK, record_format.fields_text({**fields, "withheld": reason}, (*fields, "withheld")), level
+                fields = {"level": fields["level"]} if own_level else {}
+        return MASK, record_format.fields_text({**fields, "withheld": reason}, (*fields, "withheld")), own_level
 
 
 def fields_of(details: str) -> dict[str, Any]:

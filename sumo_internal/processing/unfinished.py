@@ -12,6 +12,7 @@ import re
 from sumo_internal.capture import record_format
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.rules import Rules, WithheldError
+from sumo_internal.spool.counters import WITHHELD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,14 +63,20 @@ class Unfinished:
                 raise WithheldError(NO_BEGINNING)  # what is missing may have the key of a masked value
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except WithheldError as problem:
-            kept = self._rules.without_message(details, str(problem))
+            kept = self._without_message(str(problem), details)
         except OverBudgetError:
-            kept = self._rules.without_message(details, over_budget(self._max_ms), Budget(self._max_ms).spend)
+            kept = self._without_message(over_budget(self._max_ms), details)
         except Exception as error:
-            kept = self._rules.without_message(details, f"masking failed: {type(error).__name__}")
+            kept = self._without_message(f"masking failed: {type(error).__name__}", details)
         if isinstance(kept, str):
             self._count(kept, 1, len(partial.text))
             return None
         text, details, _ = kept
         message = record_format.message_text(text)[0]
         return record_format.start_text(partial.created_s, message, details, partial.context)
+
+    def _without_message(self, reason: str, details: str) -> tuple[str, str, int] | str:
+        kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
+        if not isinstance(kept, str):
+            self._count(WITHHELD, 1, record_format.size_bytes(details))
+        return kept
