@@ -3,9 +3,11 @@
 They are hidden where a batch is made (:class:`sumo_internal.shipping.drainer.Batch`), in each process that makes one.
 So all kinds of records pass here, the extension's too; a line costs nothing while the function waits for it; and a
 secret that was fetched is hidden in lines that were written before. One batch costs a search for a short piece of each
-secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes; and even that only where the
-piece's rarest characters are all there, because looking for one byte is ten times as fast as looking for a text. Only
-where a piece is found, the secret is looked for in all its forms.
+secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes, and for the name of a
+variable; and even that only where the rarest characters of it are all there, because looking for one byte is ten times
+as fast as looking for a text. Only where it is found, the secret is looked for in all its forms. Then pieces of it are,
+there and in the lines behind: what lays out a value for a reader (``pprint``, rich) cuts long texts, and each line may be
+a record.
 
 A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
 """
@@ -39,7 +41,19 @@ TAIL_CHARS = 4 * 1024
 """Characters at a text's end, among which the cut is made; more than a session token has."""
 
 PIECE_MIN_CHARS = 6
-"""A shorter piece of a secret tells nothing, and would be found in many words."""
+"""A shorter piece of a secret at the edge of a text that was cut tells nothing, and would be found in many words."""
+
+PIECE_CHARS = 12
+"""A piece of a secret as long as this is hidden as far as it goes. Shorter ones may be words."""
+
+_GRAM_CHARS = 8
+"""What such a piece is found by."""
+
+_PLACES_MAX = 8
+"""Places of the same few characters that are looked at: in one secret, or in one that is a part of another."""
+
+_NAME = b"AWS_SECRET_ACCESS"
+"""Where this is, an environment may be laid out for a reader."""
 
 _PATH = "/receiver/v1/http"
 """Of a source's address. Behind it is a code, unless a token goes in a header."""
@@ -49,10 +63,17 @@ _RAREST_FIRST = b"QJXKYUBHPMRWGVFOSNDECALTIZ"
 """Capital letters, by how seldom logs have them. Small letters and digits are in every record."""
 _BREAK = re.compile(r"[\s\"'](?=[^\s\"']*\Z)")
 
+_PLAIN_BYTES = frozenset(range(0x20, 0x7F)) - {*b"\"\\"}
+"""What JSON writes in one way only."""
+_LAST_ESCAPE = rb"(?s:.*)\\(?:u[0-9a-fA-F]{4}|.)"
+
 _secrets: dict[str, re.Pattern[bytes] | None] = {}
 """By secret, all its forms; None until a probe was found."""
 _probes: dict[str, tuple[bytes, list[int]]] = {}
 """By secret, the piece of it that is looked for, and the marks of that."""
+_grams: dict[bytes, list[tuple[bytes, int]]] = {}
+"""Places in secrets by what is there; none until a batch may have pieces."""
+_with_grams: set[str] = set()
 _has_learned = False
 
 
@@ -70,6 +91,8 @@ def forget() -> None:
     _has_learned = False
     _secrets.clear()
     _probes.clear()
+    _grams.clear()
+    _with_grams.clear()
 
 
 def add(text: str) -> None:
@@ -88,16 +111,35 @@ def add(text: str) -> None:
 
 def hidden(lines: memoryview) -> memoryview | bytes:
     """Lines as they may be sent."""
-    found = []
-    for begin in range(0, len(lines), CHUNK_BYTES):
-        chunk = bytes(lines[begin : begin + CHUNK_BYTES + PROBE_CHARS])
-        found += _found_in(chunk)
-    if not found:
-        return lines
-    data = bytes(lines)
-    for secret in _longest_first(found):
-        data = b"".join(_lines_without(secret, data))
-    return data
+    pieces: list[memoryview | bytes] = []
+    kept = begin = 0
+    was_found = False
+    while begin < len(lines):
+        chunk = _whole_lines(lines, begin)
+        secrets = _found_in(chunk)
+        is_found = bool(secrets) or (bool(_secrets) and _has_name(chunk))
+        if is_found or was_found:
+            shown = chunk
+            for secret in _longest_first(secrets):
+                shown = b"".join(_lines_without(secret, shown))
+            shown = b"".join(_between_pieces(shown))
+            if shown != chunk:
+                pieces += [lines[kept:begin], shown]
+                kept = begin + len(chunk)
+        was_found = is_found
+        begin += len(chunk)
+    return b"".join([*pieces, lines[kept:]]) if pieces else lines
+
+
+def _whole_lines(lines: memoryview, begin: int) -> bytes:
+    """Lines of about :data:`CHUNK_BYTES`; more if one of them is longer."""
+    end = begin + CHUNK_BYTES
+    while True:
+        chunk = bytes(lines[begin:end])
+        size_bytes = chunk.rfind(b"\n") + 1
+        if end >= len(lines) or size_bytes:
+            return chunk[: size_bytes or None] if end < len(lines) else chunk
+        end += CHUNK_BYTES
 
 
 def spans(text: str) -> list[tuple[int, int]]:
@@ -159,6 +201,10 @@ def _found_in(data: bytes) -> list[str]:
     return found
 
 
+def _has_name(data: bytes) -> bool:
+    return b"W" in data and b"R" in data and _NAME in data
+
+
 def _learn_late() -> None:
     if not _has_learned:
         learn(os.environ)
@@ -179,6 +225,52 @@ def _lines_without(secret: str, data: bytes) -> Iterator[bytes]:
         yield _pattern(secret).sub(MASK, data[begin:end])
         place = end
     yield data[place:]
+
+
+def _between_pieces(data: bytes) -> Iterator[bytes]:
+    """Lines without pieces of secrets, put between what is left."""
+    grams = _known_grams()
+    kept = place = 0
+    while place < len(data):
+        found = grams.get(data[place : place + _GRAM_CHARS])
+        if found is not None:
+            all_common = [_common(data, place, *each) for each in found]
+            begin, end = max(all_common, key=lambda span: span[1] - span[0])
+            begin = max(kept, begin)
+            if end - begin >= PIECE_CHARS:
+                yield data[kept:begin]
+                yield MASK
+                kept = place = end
+                continue
+        place += PIECE_CHARS - _GRAM_CHARS + 1  # a piece has a gram at one of so many places that follow each other
+    yield data[kept:]
+
+
+def _known_grams() -> dict[bytes, list[tuple[bytes, int]]]:
+    """Where in which secret a few characters are; but for those that JSON or Python may write in another way."""
+    for secret in list(_secrets):
+        if secret not in _with_grams:
+            data = secret.encode("utf-8", "surrogatepass")
+            for place in range(len(data) - _GRAM_CHARS + 1):
+                gram = data[place : place + _GRAM_CHARS]
+                places = _grams.setdefault(gram, []) if _PLAIN_BYTES.issuperset(gram) else None
+                if places is not None and len(places) < _PLACES_MAX:
+                    places.append((data, place))
+            _with_grams.add(secret)
+    return _grams
+
+
+def _common(data: bytes, place: int, secret: bytes, offset: int) -> tuple[int, int]:
+    """How far a text and a secret are the same around a place, but for a letter that belongs to an escape of JSON's."""
+    before, behind = place - 1, place + _GRAM_CHARS
+    shift = offset - place
+    least, most = max(0, -shift), min(len(data), len(secret) - shift)
+    while before >= least and data[before] == secret[before + shift] and data[before] in _PLAIN_BYTES:
+        before -= 1
+    while behind < most and data[behind] == secret[behind + shift] and data[behind] in _PLAIN_BYTES:
+        behind += 1
+    escape = re.match(_LAST_ESCAPE, data[max(0, before - 5) : place])
+    return max(before + 1, max(0, before - 5) + escape.end() if escape else 0), behind
 
 
 def _pattern(secret: str) -> re.Pattern[bytes]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import pprint
+import reprlib
+import sys
+import textwrap
+import traceback
 from collections.abc import Callable, Iterator
 from urllib.parse import quote, quote_plus
 
@@ -12,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sumo_internal import own_secrets
-from sumo_internal.own_secrets import CHUNK_BYTES, SECRET_MIN_CHARS, TAIL_CHARS
+from sumo_internal.own_secrets import CHUNK_BYTES, PIECE_CHARS, SECRET_MIN_CHARS, TAIL_CHARS
 
 KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 CODE = "ZaVnC4dhaV1-Kz0rH9d8ew=="
@@ -125,10 +130,83 @@ def test_the_rarest_characters_without_the_secret_hide_nothing() -> None:
 
 
 def test_lines_without_a_secret_are_not_copied() -> None:
-    """What is sent of them is the map itself."""
+    """What is sent of them is the map itself, where a secret's variable is named, too."""
     own_secrets.add(KEY)
-    lines = memoryview(b'{"message":"nothing"}\n' * 10_000)
-    assert own_secrets.hidden(lines) is lines
+    for text in (b"nothing", b"AWS_SECRET_ACCESS_KEY"):
+        lines = memoryview(b'{"message":"%s"}\n' % text * 10_000)
+        assert own_secrets.hidden(lines) is lines
+
+
+TOKEN = "IQoJb3JpZ2luX2VjEJ//////////wEaCXVzLWVhc3QtMSJ" + CODE.join(["HMEUCIQDp", "Zk81t+cVq", "n4/Lf0Rw2"]) * 8
+VARIABLES = {
+    "AWS_SECRET_ACCESS_KEY": KEY,
+    "AWS_SESSION_TOKEN": TOKEN,
+    "SUMO_HTTP_ENDPOINT": ADDRESS,
+    "SUMO_HTTP_TOKEN": "t0ken-of_the-new.kind/2026",
+}
+
+
+def folded(width: int) -> str:
+    """What ``rich.print`` writes where there is no terminal: a text longer than a line is cut anywhere."""
+    return "\n".join(piece for line in pprint.pformat(VARIABLES).split("\n") for piece in textwrap.wrap(line, width))
+
+
+def in_a_box(width: int) -> str:
+    """The same in two boxes, as rich draws a traceback with its variables, and structlog with it."""
+    return "\n".join(f"│ │ {line:<{width - 8}} │ │" for line in folded(width - 8).split("\n"))
+
+
+def with_locals(width: int) -> str:
+    """A traceback with the frames' variables."""
+    environ = dict(VARIABLES)
+    try:
+        raise ValueError(len(environ))
+    except ValueError:
+        return "".join(traceback.TracebackException(*sys.exc_info(), capture_locals=True).format())
+
+
+LAID_OUT: dict[str, Callable[[int], str]] = {
+    "pprint": lambda width: pprint.pformat(VARIABLES, width=width),
+    "pprint of bytes": lambda width: pprint.pformat(
+        {name.encode(): value.encode() for name, value in VARIABLES.items()}, width=width
+    ),
+    "folded": folded,
+    "in a box": in_a_box,
+    "a traceback with variables": with_locals,
+    "reprlib": lambda width: reprlib.repr(VARIABLES),
+    "cut": lambda width: "AWS_SECRET_ACCESS_KEY, cut: " + " ".join(text[:width] for text in VARIABLES.values()),
+}
+
+
+@pytest.mark.parametrize("is_split", [False, True], ids=["one record", "a record for each line"])
+@pytest.mark.parametrize("how", LAID_OUT)
+def test_a_secret_that_is_laid_out_is_hidden_piece_by_piece(how: str, is_split: bool) -> None:
+    """Who lays out a value for a reader cuts long texts, into lines that may be records of their own."""
+    own_secrets.learn(VARIABLES)
+    for width in (40, 60, 80, 100, 120):
+        text = LAID_OUT[how](width)
+        written = text.split("\n") if is_split else [text]
+        lines = [json.dumps({"message": each}, ensure_ascii=False) for each in ["x" * CHUNK_BYTES, *written]]
+        data = "".join(f"{line}\n" for line in lines).encode()
+        shown = bytes(own_secrets.hidden(memoryview(data))).splitlines()
+        messages = "\n".join(json.loads(line)["message"] for line in shown)
+        assert "***" in messages
+        for secret in (KEY, CODE, TOKEN, VARIABLES["SUMO_HTTP_TOKEN"]):
+            pieces = {secret[begin : begin + PIECE_CHARS] for begin in range(len(secret) - PIECE_CHARS + 1)}
+            assert not [piece for piece in pieces if piece in messages], (width, messages[CHUNK_BYTES:])
+
+
+@given(
+    st.text(st.sampled_from("abnu0123\\\"\n+é "), min_size=PIECE_CHARS, max_size=40),
+    st.text(st.sampled_from("abnu0123\\\"\n\x1b+é "), max_size=30),
+    st.lists(st.integers(0, 40), max_size=4),
+)
+def test_what_is_left_between_pieces_is_json(secret: str, between: str, cuts: list[int]) -> None:
+    """A piece begins behind an escape and not in it: ``\\n`` has a letter that a secret may have as well."""
+    own_secrets.forget()
+    own_secrets.add(secret)
+    text = f"AWS_SECRET_ACCESS {between}" + between.join(secret[cut:] for cut in cuts)
+    assert sent(text).startswith("AWS_SECRET_ACCESS ")
 
 
 @given(st.integers(1, 2 * TAIL_CHARS), st.integers(0, 60), st.sampled_from([KEY, quote(KEY, safe=""), json.dumps(KEY)]))
