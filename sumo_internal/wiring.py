@@ -124,7 +124,7 @@ def install_child(state: tuple[Any, ...], places: list[list[int]] | None = None)
 
 
 def _listen(recorder: Recorder, places: list[list[int]] | None = None) -> None:
-    listener = _pipeline.hearing(recorder.written) if _pipeline else recorder.written
+    listener = _pipeline.hearing(recorder.written, recorder.begun) if _pipeline else recorder.written
     streams.listen(listener, recorder.make_stream, places)
     note_records()
     children.follow(recorder)

@@ -420,33 +420,62 @@ def test_the_pages_recipe_keeps_other_vendors_lines_out(recording: Callable[...,
     assert made.spool.counters.counts()["excluded"][0] == 1
 
 
+EVENT = {"headers": {"Authorization": "Bearer a1"}, "multiValueHeaders": {"authorization": ["Bearer a1"]}}
+
+
 @pytest.mark.parametrize(
-    "text",
+    "pieces",
     [
-        json.dumps(
-            {"headers": {"Authorization": "Bearer a1"}, "multiValueHeaders": {"authorization": ["Bearer a1"]}}, indent=2
-        ),
-        "{'password': 'Bearer a1'}\nlogin with Bearer a1\n",
-        "first Bearer a1\nthen {'password': 'Bearer a1'}",
+        [json.dumps(EVENT, indent=2)],
+        ["{'password': 'Bearer a1'}\nlogin with Bearer a1\n"],
+        ["{'password': 'Bearer a1'}\nlogin with Bearer a1"],
+        ["first Bearer a1\nthen {'password': 'Bearer a1'}"],
+        ["{'password': 'Bearer a1'}", " ", "\nlogin\nwith Bearer a1"],
+        ["{'password': 'Bearer a1'}\nlogin", " with", " Bearer a1"],
+        ["headers 'authorization':\n  'Bearer a1'"],
+        ["{'password': 'Bearer a1'}\n{\n 'copy': 'Bearer a1'", "\n}"],
     ],
+    ids=lambda pieces: "".join(pieces)[:60],
 )
-@pytest.mark.parametrize("end", ["\n", ""])
+@pytest.mark.parametrize("end", ["a line end", "a print's line end", "the end of the invocation"])
 def test_what_a_key_hides_is_hidden_in_all_lines_of_a_write(
-    recording: Callable[..., Recording], text: str, end: str
+    recording: Callable[..., Recording], pieces: list[str], end: str
 ) -> None:
-    """An event that is printed with line breaks has its headers a second time, on lines without their key."""
+    """An event that is printed with line breaks has its headers a second time, on lines without their key; and the last
+    line of a print gets its end by another write."""
     made = recording(SUMO_MASK_KEYS="authorization,password", SUMO_EXCLUDE="nothing")
-    written = made.pipeline.hearing(made.recorder.written)
-    written(text + end, STDOUT)
-    written("\n", STDOUT)
+    written = made.pipeline.hearing(made.recorder.written, made.recorder.begun)
+    *begun, last = pieces
+    for piece in [*begun, last + "\n"] if end == "a line end" else [*pieces, "\n"] if "print" in end else pieces:
+        written(piece, STDOUT)
+    made.recorder.leave_invocation()
     written("another Bearer a1\n", STDOUT)
-    made.recorder.flush()
 
     *whole, other = made.records()
     # Without the id, whose hexadecimal digits are drawn: they have an "a1" now and then.
     shown = json.dumps([{name: value for name, value in record.items() if name != "id"} for record in whole])
     assert whole and "a1" not in shown and MASK in shown
     assert other["message"] == "another Bearer a1"
+
+
+def test_what_a_thread_has_not_ended_is_hidden_at_the_end_of_the_invocation(
+    recording: Callable[..., Recording],
+) -> None:
+    """By whichever thread its last line is recorded then; a thread's next line is one of its own."""
+    made = recording(SUMO_MASK_KEYS="password")
+    written = made.pipeline.hearing(made.recorder.written, made.recorder.begun)
+    thread = threading.Thread(target=written, args=("{'password': 'Bearer a1'}\nlogin with Bearer a1", STDOUT))
+    thread.start()
+    thread.join()
+    made.recorder.leave_invocation()
+    written("another Bearer a1\n", STDOUT)
+
+    assert [record["message"] for record in made.records()] == [
+        "{'password': '***'}",
+        "login with ***",
+        "another Bearer a1",
+    ]
+    assert not made.pipeline._unended
 
 
 def test_what_had_to_wait_for_room_is_one_write_as_well(recording: Callable[..., Recording]) -> None:

@@ -122,7 +122,7 @@ class Lines:
             if slot is not None:
                 self._keep_no_more(slot)
         if rest:
-            self._hold(partials, thread, rest)
+            self._hold(partials, thread, rest, is_rest=True)
 
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         """The text of a thread that waits here, unless it is all in the map and only such is asked for."""
@@ -135,6 +135,11 @@ class Lines:
             texts += pieces
             is_whole = is_whole and self._has_whole(slot)
         return "".join(texts) if is_all or not is_whole else ""
+
+    def line(self, stream: int, thread: int) -> str:
+        """The line that a thread has begun."""
+        held = self.begun[stream].get(thread)
+        return "".join(held[3:]) if held else ""
 
     def take(self, stream: int) -> str:
         """Return the line that this thread has begun, and keep nothing of it."""
@@ -160,8 +165,8 @@ class Lines:
             self._keep_no_more(slot)
         return "".join(pieces)
 
-    def _hold(self, partials: dict[int, list[Any]], thread: int, text: str) -> None:
-        begun: list[Any] = [self._keep(text), len(text), 0.0, text]
+    def _hold(self, partials: dict[int, list[Any]], thread: int, text: str, *, is_rest: bool = False) -> None:
+        begun: list[Any] = [self._keep(text, is_rest=is_rest), len(text), 0.0, text]
         if partials.setdefault(thread, begun) is not begun or len(text) >= self._piece_max_chars:
             self.hold_odd(partials, thread, begun)
 
@@ -239,7 +244,7 @@ class Lines:
         else:
             if slot is not None:
                 self._keep_no_more(slot)
-            slot = None if after is None else self._keep("\n".join(after.lines))
+            slot = None if after is None else self._keep("\n".join(after.lines), is_rest=bool(groups))
         if after is not None:
             self._give_up(waiting, thread)  # an interruption's, just now
             waiting[thread] = after, slot

@@ -71,8 +71,11 @@ if TYPE_CHECKING:
         def cut(self, text: str) -> int:
             """How much of a text that has no line end yet may be recorded now."""
 
-        def together(self, text: str, work: Callable[..., None], *arguments: object) -> None:
+        def together(self, text: str, stream: int, thread: int, work: Callable[..., None], *arguments: object) -> None:
             """Do something with a text that was written at once."""
+
+        def flush(self, flush: Callable[..., None], *, is_final: bool) -> None:
+            """Have text recorded that waits for its line end."""
 
         def enter_invocation(self, request_id: str | None, execution_arn: str | None = None) -> None: ...
 
@@ -379,8 +382,7 @@ class Recorder:
 
     def pause(self) -> None:
         """Text without a line end will not get one soon: a snapshot is about to be taken."""
-        self._catch_up_all()
-        self._lines.flush(is_final=False)
+        self._flush(is_final=False)
 
     def begin_again(self, log_stream: str) -> None:
         """This is a copy of the process, and its spool has a name of its own."""
@@ -412,8 +414,18 @@ class Recorder:
 
     def flush(self) -> None:
         """Record all text that waits for its line end."""
+        self._flush(is_final=True)
+
+    def _flush(self, *, is_final: bool) -> None:
         self._catch_up_all()
-        self._lines.flush(is_final=True)
+        if self._processing is None:
+            self._lines.flush(is_final=is_final)
+        else:
+            self._processing.flush(self._lines.flush, is_final=is_final)
+
+    def begun(self, stream: int, thread: int) -> str:
+        """The line of a stream that a thread has begun."""
+        return self._lines.line(stream, thread)
 
     def _forget_unwritten(self) -> None:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
@@ -574,7 +586,7 @@ class Recorder:
                 elif self._processing is None:
                     self._lines.add(text, stream, thread, created_s)
                 else:
-                    self._processing.together(text, self._lines.add, text, stream, thread, created_s)
+                    self._processing.together(text, stream, thread, self._lines.add, text, stream, thread, created_s)
             except RecursionError:
                 too_deep[thread] = late[number:]
                 raise

@@ -125,6 +125,9 @@ class _LinesByStream:
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         return self._of_stream[stream].waiting(stream, thread, is_all=is_all)
 
+    def line(self, stream: int, thread: int) -> str:
+        return self._of_stream[stream].line(stream, thread)
+
     def take(self, stream: int) -> str:
         return self._of_stream[stream].take(stream)
 

@@ -35,14 +35,22 @@ if TYPE_CHECKING:
 
     from sumo_internal.capture.recorder import Said
     from sumo_internal.config import Config
+    from sumo_internal.processing.masking import Masking
     from sumo_internal.spool.writer import Spool
 
 NOT_LOADED = "SUMO_PROCESSORS: not loaded yet"
 OF_PROCESSOR = "SUMO_PROCESSORS: written by a processor"
 
+_NONE: set[str] = set()
+"""What keys hide in a line that was not written together with others."""
+
 PARTIAL_MAX_CHARS = 256 * 1024
 """Text without a line end that is held back: more than without rules, because half an object is none. It is what
 CloudWatch takes as one line."""
+
+
+def _nothing(stream: int, thread: int) -> str:
+    return ""
 
 
 class _Current(threading.local):
@@ -72,6 +80,10 @@ class Pipeline:
         self._rules = rules.Rules(config)
         self._max_ms = config.rules_max_ms
         self._current = _Current()
+        self._unended: dict[tuple[int, int], set[str] | None] = {}
+        """What keys hide in texts that are not over with their last line end: by thread and stream, like
+        :attr:`_Current.hidden`."""
+        self._begun: Callable[[int, int], str] = _nothing
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=is_enhanced)
         self.append = self._sampling.append
         self.begin_again = self._sampling.begin_again
@@ -99,44 +111,86 @@ class Pipeline:
         self.chain.load(is_init_over=True)
         self._say_problem()
 
-    def hearing(self, written: Callable[[str, int], None]) -> Callable[[str, int], None]:
+    def hearing(
+        self, written: Callable[[str, int], None], begun: Callable[[int, int], str] | None = None
+    ) -> Callable[[str, int], None]:
         """A listener of a stream that knows, for each line, what keys hide in the lines written together with it.
 
         Args:
             written: The recorder's.
+            begun: The line of a stream that a thread has begun.
         """
         masking = self._rules.masking
+        self._begun = begun or _nothing
         if masking is None or not masking.has_keys:
             return written
+        unended = self._unended
 
         def hear(text: str, stream: int) -> None:
-            if "\n" not in text[:-1] or get_ident() in subjects:
+            if (not unended and "\n" not in text[:-1]) or get_ident() in subjects:
                 written(text, stream)
             else:
-                self.together(text, written, text, stream)
+                self.together(text, stream, get_ident(), written, text, stream)
 
         return hear
 
-    def together(self, text: str, work: Callable[..., None], *arguments: object) -> None:
+    def together(self, text: str, stream: int, thread: int, work: Callable[..., None], *arguments: object) -> None:
         """Do something with a text that was written at once: what keys hide in it is hidden in all its lines.
+
+        The last of them gets its line end by another write: ``print`` writes its own.
 
         Raises:
             RecursionError: Here is too little room. Let it pass: the text is recorded later.
         """
         masking, outer = self._rules.masking, self._current.hidden
-        if masking is None or not masking.has_keys or "\n" not in text[:-1]:
+        place = stream, thread
+        before: set[str] | None = self._unended.pop(place, _NONE)
+        if masking is None or not masking.has_keys or ("\n" not in text[:-1] and before is _NONE):
             work(*arguments)
             return
         try:
-            self._current.hidden = masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
+            # A text that ends no line, or one only, has its own keys when it is recorded.
+            hidden = self._hidden_in(self._begun(*place) + text, masking) if "\n" in text[:-1] else set()
+            if before is None or hidden is None:
+                hidden = None
+            elif before:
+                before.update(hidden)
+                hidden = before
+            self._current.hidden = hidden
+            work(*arguments)
+            if text[-1:] != "\n" and hidden != _NONE:
+                self._unended[place] = hidden
+        except RecursionError:
+            if before != _NONE:
+                self._unended[place] = before
+            raise
+        finally:
+            self._current.hidden = outer
+
+    def _hidden_in(self, text: str, masking: Masking) -> set[str] | None:
+        try:
+            return masking.hidden(record_format.legible(text), Budget(self._max_ms).spend)
         except Exception as error:
             diagnostics.pass_on(error)
             need_room()  # where there is little, the text waits; else it is the text itself that is nested so deep
-            self._current.hidden = None
+            return None
+
+    def flush(self, flush: Callable[..., None], *, is_final: bool) -> None:
+        """Have text recorded that waits for its line end: what keys hide in what was written with it is hidden.
+
+        Args:
+            flush: The recorder's.
+            is_final: For it.
+        """
+        all_hidden, outer = list(self._unended.values()), self._current.hidden
+        self._current.hidden = None if None in all_hidden else {text for hidden in all_hidden for text in hidden or ()}
         try:
-            work(*arguments)
+            flush(is_final=is_final)
         finally:
             self._current.hidden = outer
+        for place in list(self._unended):
+            if not self._begun(*place):
+                self._unended.pop(place, None)
 
     def passed(
         self, text: str, details: str, level: int, said: Said, *, is_held: bool = False

@@ -59,8 +59,8 @@ class Unfinished:
             text = text[edge.start() :] if edge else ""
         details = record_format.line_text(text)[1] + (f',"cut":{partial.cut_bytes}' if partial.cut_bytes else "")
         try:
-            if self._rules.masking is not None and (partial.cut_bytes or text[:1].isspace()):
-                raise WithheldError(NO_BEGINNING)  # what is missing may have the key of a masked value
+            if self._is_without_key(partial, text):
+                raise WithheldError(NO_BEGINNING)
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except WithheldError as problem:
             kept = self._without_message(str(problem), details)
@@ -74,6 +74,13 @@ class Unfinished:
         text, details, _ = kept
         message = record_format.message_text(text)[0]
         return record_format.start_text(partial.created_s, message, details, partial.context)
+
+    def _is_without_key(self, partial: Partial, text: str) -> bool:
+        """May the key of a masked value stand in what is missing, or was recorded before?"""
+        masking = self._rules.masking
+        if masking is None:
+            return False
+        return bool(partial.cut_bytes or text[:1].isspace() or (partial.is_rest and masking.has_keys))
 
     def _without_message(self, reason: str, details: str) -> tuple[str, str, int] | str:
         kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)

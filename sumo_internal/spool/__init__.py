@@ -45,7 +45,8 @@ Integers are unsigned, in the machine's byte order: a spool never leaves the mac
 **Unfinished text** is what has no line end yet, as it was written, in UTF-8 (bytes that are no text stay as they are):
 six parts of 2,048 bytes. The first has a size (8 bytes), the form of records (8 bytes: 1 message alone, 2 with keys)
 and the keys that all records share; each other has a text's size, or 0 (8 bytes), the POSIX time at which it was begun
-(8 bytes, a float), how many bytes of its beginning are missing (8 bytes), and the text. It is in the newest segment
+(8 bytes, a float), how many bytes of its beginning are missing (8 bytes; the highest bit says that the text was written
+together with lines that are records already), and the text. It is in the newest segment
 only, and goes along to the next. No other process looks at it while the writer lives. The drainer of a dead writer's
 segment makes a line of each text, behind the committed offset, and only then empties the text's part.
 

@@ -36,6 +36,8 @@ _CONTINUED = bytes(range(0x80, 0xC0))
 """Bytes of UTF-8 that no character begins with."""
 
 _LENGTH, CREATED, _CUT = 0, 1, 2
+_REST = 1 << 63
+"""In the third word: the text is the rest of one whose lines are recorded already."""
 _FORM = 1
 BARE, ENHANCED, RUNNING = 1, 2, 4
 """Forms of a record: its message alone, or with the keys of ours (and an id). With RUNNING added, an invocation is
@@ -83,6 +85,7 @@ class Partials:
         self.free = list(reversed(_SLOTS))
         """Slots without a text. One is taken, and given back, by a single step of the list's."""
         self._cut: set[Slot] = set()
+        self._rests: set[Slot] = set()
 
     def _use(self, header: mmap | bytearray) -> None:
         view = memoryview(header)[:HEADER_BYTES]
@@ -139,7 +142,7 @@ class Partials:
             words[_CONTEXT + _LENGTH] = size_bytes
         words[_CONTEXT + _FORM] = self._form
 
-    def begin(self, text: str, created_s: float = 0.0) -> Slot | None:
+    def begin(self, text: str, created_s: float = 0.0, *, is_rest: bool = False) -> Slot | None:
         """Keep the beginning of a line; return the slot that it has, None where there is none for it.
 
         :meth:`Recorder.written` does by hand what is done here and in :meth:`end`.
@@ -147,6 +150,7 @@ class Partials:
         Args:
             text: The beginning.
             created_s: POSIX time at which it was written; 0 for now.
+            is_rest: It was written together with lines that are whole.
         """
         if not self.is_mapped:
             self._prepare()
@@ -155,12 +159,15 @@ class Partials:
             data = text.encode() if text.isascii() else text.encode("utf-8", "surrogateescape")
             begin, word = slot = self.free.pop()
             size_bytes = len(data)
+            if is_rest:
+                self._rests.add(slot)
+                self.words[word + _CUT] = _REST
             if size_bytes <= TEXT_MAX_BYTES:
                 self.header[begin : begin + size_bytes] = data
                 self.times[word + CREATED] = created_s or time()
                 self.words[word] = size_bytes
             else:
-                self._rewrite(slot, data, 0)
+                self._rewrite(slot, data, self.words[word + _CUT])
         except (IndexError, ValueError, RecursionError):
             pass  # no slot is free; the text has surrogates of the function's own; the segment is just changing
         return slot
@@ -187,7 +194,7 @@ class Partials:
         self._cut.add(slot)
         self.words[word] = 0
         self.header[begin : begin + len(kept)] = kept
-        if not cut_bytes:
+        if cut_bytes in (0, _REST):
             self.times[word + CREATED] = time()
         self.words[word + _CUT] = cut_bytes + len(data) - len(kept)
         self.words[word] = len(kept)
@@ -208,23 +215,26 @@ class Partials:
             self.words[word] = 0  # the segment has just changed, and the text has come along
         if self.is_wiped:
             self.header[slot[0] : slot[0] + TEXT_MAX_BYTES] = bytes(TEXT_MAX_BYTES)
-        if self._cut and slot in self._cut:
+        if slot in self._cut or slot in self._rests:
             self.words[word + _CUT] = 0
             self._cut.discard(slot)
+            self._rests.discard(slot)
         self.free.append(slot)
 
 
 class Partial:
     """What a dead writer has left of a line."""
 
-    __slots__ = ("number", "text", "cut_bytes", "created_s", "context")
+    __slots__ = ("number", "text", "cut_bytes", "is_rest", "created_s", "context")
 
     def __init__(self, number: int, text: str, cut_bytes: int, created_s: float, context: str | None) -> None:
         self.number = number
         """The number of the text's slot, from 1; 0 for the end of an invocation, which has no text."""
         self.text = text
-        self.cut_bytes = cut_bytes
+        self.cut_bytes = cut_bytes & ~_REST
         """So much of its beginning is lost."""
+        self.is_rest = bool(cut_bytes & _REST)
+        """It was written together with lines that were recorded."""
         self.created_s = created_s
         """POSIX time at which it was begun."""
         self.context = context
