@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import logging
+import pprint
 import re
 import sys
 import traceback
@@ -94,6 +95,23 @@ KEYS = Masking(["password", "authorization", "*_token"], [], [], "")
         ),
         ("got {'name': 'host', 'value': 'x'}", "got {'name': 'host', 'value': 'x'}"),
         ('{"name":"password","kind":"field"}', '{"name":"password","kind":"field"}'),
+        ("got {(('a', 'password'), 1): 'a1 b2'}", "got {(('a', 'password'), 1): '***'}"),
+        (
+            "got {'name': 'authorization', 'x': {'y': {}}, 'value': 'Bearer a1'}",
+            "got {'name': 'authorization', 'x': {'y': {}}, 'value': '***'}",
+        ),
+        (
+            "got {'value': 'Bearer a1', 'x': {'y': 1}, 'name': 'authorization'}",
+            "got {'value': '***', 'x': {'y': 1}, 'name': 'authorization'}",
+        ),
+        (
+            "[{'value': 'x'}, {'name': 'authorization'}, {'value': 'y'}]",
+            "[{'value': 'x'}, {'name': 'authorization'}, {'value': 'y'}]",
+        ),
+        (
+            "│ 'password':        │\n│ 'a long one that  │\n│ is cut',          │\n│ 'n': 1            │",
+            "│ 'password':        │\n│ '***',          │\n│ 'n': 1            │",
+        ),
     ],
 )
 def test_the_value_of_a_masked_key(text: str, masked: str) -> None:
@@ -135,6 +153,60 @@ def test_keys_as_programs_have_them(value: Any, shown: str) -> None:
 
     assert MASK in message and "hunter2" not in message + json.dumps(masked)
     assert shown != "field" or MASK in json.dumps(masked)
+
+
+NAMES = st.sampled_from(["password", "Authorization", "api_token"])
+SCALARS = st.none() | st.booleans() | st.integers(0, 999) | st.text("xy '\"}{", max_size=6)
+
+
+@st.composite
+def held(draw: st.DrawFn, secret: str) -> Any:
+    """A secret as a Python program has one: what says its name may be a key of any kind, or stand beside it."""
+    name, other = draw(NAMES), draw(SCALARS)
+    value = draw(st.sampled_from([secret, secret.encode(), [secret], (1, secret), {"deep": secret}]))
+    flat = value if isinstance(value, (str, bytes)) else secret
+    keys = [name, name.encode(), Field.PASSWORD, Named.PASSWORD, ("user", name), ((1, name), 2), ("a", name.encode())]
+    named = draw(st.permutations([("name", name), ("value", value), ("more", {"m": other}), ("n", 1)]))
+    return draw(
+        st.sampled_from(
+            [
+                *({"n": other, key: value} for key in keys),
+                *({key: value, "n": other} for key in keys),
+                [("host", "x"), (name, flat)],
+                [(b"host", b"x"), (name.encode(), secret.encode())],
+                {(name, flat), ("host", "x")},
+                [[name, value]],
+                dict(named),
+            ]
+        )
+    )
+
+
+@st.composite
+def shown(draw: st.DrawFn, content: Any) -> str:
+    """A value as it gets into a line: by ``repr``, ``pprint``, ``json``, and one of them in another."""
+    around = draw(st.sampled_from([content, [content], {"event": content}, ({"a": [content]}, 1)]))
+    texts = [repr(around), *(pprint.pformat(around, width=width) for width in (30, 50, 80))]
+    if is_json(around):
+        texts += [json.dumps(around), json.dumps(around, indent=2)]
+    text = draw(st.sampled_from(texts))
+    forms = [text, f"got {text}", f"{text} and more", json.dumps({"m": text}), repr({"m": text})]
+    return draw(st.sampled_from(forms))
+
+
+def is_json(value: Any) -> bool:
+    """Would JSON name each key as the program does?"""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+    return all(map(is_json, value)) if isinstance(value, (list, tuple)) else not isinstance(value, (set, bytes))
+
+
+@given(st.data(), st.text("ab '\"\\\n{}[](),:<>", max_size=12))
+def test_no_key_that_a_program_has_lets_its_value_pass(data: st.DataObject, inside: str) -> None:
+    """Whatever has the value, however deep, and however it gets into a text."""
+    text = data.draw(shown(data.draw(held(f"@Q{inside}Q@"))))
+    assert "Q" in text
+    assert "Q" not in KEYS.applied(text, {})[0]
 
 
 def test_a_fields_value_is_hidden_in_the_rest_of_the_record() -> None:

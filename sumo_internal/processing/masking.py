@@ -59,6 +59,15 @@ PAIRS_SHARE = 4
 """So many times a text's length may be looked at to tell whether what begins like a pair is a pair; what is left after
 that counts as a pair."""
 
+LINE_MIN_CHARS = 8
+"""A line of a value of several lines is hidden where it stands alone, too, if it is as long as this."""
+
+_AROUND_LINE = " \t\r│'\""
+"""What stands around a line where a value is laid out for a reader."""
+
+_GOES_ON = frozenset("[({,:='\"")
+"""What a line ends with if a value may go on in the next one."""
+
 _LITERAL = re.compile(r"""["']([^"']+)["']""")
 _MEMBER = re.compile(r"\.(\w+)(?=[:>]|\Z)")
 """The name of an enum's member, as its ``str`` or ``repr`` ends or goes on."""
@@ -124,6 +133,13 @@ class Masking:
             if begin < end < behind:
                 end = begin
         return end if end > 0 else len(text)
+
+    def last_value(self, text: str) -> str | None:
+        """The value of a masked key at the end of a text, as far as it is there; None where something else is there."""
+        if not self.has_keys or text.rstrip()[-1:] not in _GOES_ON:
+            return None  # nearly always
+        begin, end = max((span for _, span in self._keys_in(text, no_limit)), default=(0, 0))
+        return text[begin:].strip() if end and text[end:].strip() in ("", "'", '"') else None
 
     def is_masked(self, name: str) -> bool:
         """Is this a key whose value is masked, under its own name or the one that a record gives it?
@@ -262,6 +278,9 @@ class _Record:
             self._spend(len(value))
             # As it is used, too: without the line end of the file that it was in, without the b'' of bytes.
             self.hidden.update({text.strip() for text in (value, *literals(value))} - {"", MASK})
+            if "\n" in value:  # each line may be a record of its own
+                lines = (line.strip(_AROUND_LINE) for line in value.split("\n"))
+                self.hidden.update(line for line in lines if len(line) >= LINE_MIN_CHARS)
         elif value is not None and not isinstance(value, bool):
             self.hidden.add(json.dumps(value))
 

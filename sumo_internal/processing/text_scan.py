@@ -15,7 +15,7 @@ from sumo_internal.processing.values import SHORT_CHARS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from sumo_internal.expressions.search import Span
@@ -27,12 +27,15 @@ it."""
 BEGINNINGS_SHARE = 8
 """... and so many times the text's length at most."""
 
-_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])\s{0,64}""")
-"""A key (the second group) and what stands between it and its value; a comma only in a pair."""
+_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])[\s│]{0,250}""")
+"""A key (the second group) and what stands between it and its value; a comma only in a pair. In rich's box a long value
+is on the next line, within that line's borders."""
 _OBJECT_KEY = re.compile(
-    r"""(?:<([\w.]{1,100}: [^<>\n]{1,200})>|\((?=[^()\n]{0,200}["'])([^()\n]{1,200})\))\s{0,64}:\s{0,64}"""
+    r"""(?:<([\w.]{1,100}: [^<>\n]{1,200})>|\((?=[^\n]{0,200}?["'])"""
+    r"""((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'|\([^()\n]{0,100}\)){1,200})\))"""
+    r"""\s{0,64}:\s{0,64}"""
 )
-"""A key that is an enum's member, or a tuple, as Python shows them in a dict."""
+"""A key that is an enum's member, or a tuple, perhaps with another in it, as Python shows them in a dict."""
 _BEFORE_PAIR = re.compile(r"(?<![\w)\]])[(\[]\s{0,64}[bBuU]?\Z")
 """What stands before the key in a pair, as Python and JSON write headers; before the arguments of a call stands a
 name."""
@@ -40,6 +43,7 @@ _BEHIND_PAIR = re.compile(r"""["']?\s{0,64},?\s{0,64}(?:[)\]]|\Z)""")
 _VALUE_KEY = re.compile(r"""(["'])value\1\s{0,64}[:=]\s{0,64}""", re.IGNORECASE)
 _NAME = re.compile(r"""[:=]\s{0,64}[bBuU]?(["'])([^"'\n]{1,200})\1""")
 """What may name the value beside it, ``{'name': 'authorization', 'value': …}``."""
+_BRACE = re.compile(r"[{}]")
 _BEFORE_MAX_CHARS, _BEHIND_MAX_CHARS = 2_000, 300
 """Before a name, and behind it: there the value that it names is looked for, and a token may lie in between."""
 
@@ -69,19 +73,30 @@ def keys(text: str, is_masked: Callable[[str], bool]) -> list[tuple[Span, bool]]
     found = [(match.span(), match[3] == ",") for match in _KEY.finditer(text) if is_masked(match[2])]
     found += [(match.span(), False) for match in _OBJECT_KEY.finditer(text) if is_masked(match[1] or match[2])]
     if _VALUE_KEY.search(text):
-        for name in _NAME.finditer(text):
-            if is_masked(name[2]):
-                found += [(key.span(), False) for key in _beside(text, *name.span())]
+        named = {
+            key.span() for name in _NAME.finditer(text) if is_masked(name[2]) for key in _beside(text, *name.span())
+        }
+        found += [(span, False) for span in named]
     return sorted(found)
 
 
 def _beside(text: str, begin: int, end: int) -> Iterator[re.Match[str]]:
-    """The keys of a value in the same dict as its name, which stands here."""
-    opened = text.rfind("{", max(0, begin - _BEFORE_MAX_CHARS), begin)
-    closed = text.find("}", end, end + _BEHIND_MAX_CHARS)
-    before = _VALUE_KEY.search(text, opened, begin) if opened >= 0 else None
-    behind = _VALUE_KEY.search(text, end, closed if closed >= 0 else end + _BEHIND_MAX_CHARS)
-    return (match for match in (before, behind) if match)
+    """The keys of a value in the same dict as its name, which stands here; and those in what lies in the dict."""
+    before = reversed(list(_BRACE.finditer(text, max(0, begin - _BEFORE_MAX_CHARS), begin)))
+    opened = _unmatched(before, "{", begin)
+    closed = _unmatched(_BRACE.finditer(text, end, end + _BEHIND_MAX_CHARS), "}", end + _BEHIND_MAX_CHARS)
+    yield from _VALUE_KEY.finditer(text, opened, begin)
+    yield from _VALUE_KEY.finditer(text, end, closed)
+
+
+def _unmatched(braces: Iterable[re.Match[str]], kind: str, otherwise: int) -> int:
+    """Where the first brace of a kind is that none of the braces before it goes with."""
+    depth = 0
+    for brace in braces:
+        depth += 1 if brace[0] == kind else -1
+        if depth > 0:
+            return brace.start()
+    return otherwise
 
 
 def may_begin_pair(text: str, begin: int) -> bool:
