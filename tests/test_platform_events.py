@@ -148,6 +148,35 @@ def test_a_line_of_the_functions(content: object, message: object, more: dict[st
     assert {key: record[key] for key in ("level", "logger") if key in record} == more
 
 
+TRACEBACK = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nKeyError: 'price'"
+REPORT = '[ERROR] ValueError: no price\nTraceback (most recent call last):\n\xa0\xa0File "a.py", line 1, in f'
+KEY_ERROR = {"errorType": "KeyError", "errorMessage": "'price'", "stackTrace": ['  File "a.py", line 1, in f\n']}
+VALUE_ERROR = {**KEY_ERROR, "errorType": "ValueError", "errorMessage": "no price"}
+
+
+@pytest.mark.parametrize(
+    ("content", "keys"),
+    [
+        (f"[WARNING]\t{TIME}\tr1\tlow on stock", {"level": "WARNING"}),
+        (f"[WARN]\t{TIME}\tr1\tlow on stock", {"level": "WARNING"}),
+        (f"[WARNING]\t{TIME}\tr1\tfailed\n{TRACEBACK}", {"level": "WARNING", **KEY_ERROR}),
+        (f"[Level 25]\t{TIME}\tr1\tof its own", {}),
+        ("[WARNING]\tnot the runtime's", {}),
+        (TRACEBACK, {"level": "ERROR", **KEY_ERROR}),
+        (REPORT, {"level": "ERROR", **VALUE_ERROR}),
+        (REPORT.replace("\n", "\r") + "\n", {"level": "ERROR", **VALUE_ERROR}),
+        ({"level": "WARNING", "message": "failed", **KEY_ERROR}, {"level": "WARNING", **KEY_ERROR}),
+        ({"level": "ERROR", "errorType": "E", "stackTrace": "odd"}, {"level": "ERROR", "errorType": "E"}),
+    ],
+)
+def test_level_and_error_of_what_the_runtime_writes(content: object, keys: dict[str, object]) -> None:
+    """In its text format they stand in the line, in its JSON format in the object: they are keys of the record, as they
+    are where the function is heard in its process."""
+    _, record = records(made(), start("r1"), event("function", content))
+    names = ("level", "errorType", "errorMessage", "stackTrace")
+    assert {name: record[name] for name in names if record.get(name)} == keys
+
+
 def test_where_requests_overlap_nothing_is_inferred() -> None:
     """Managed Instances: no request id, trace or tenant rather than those of whatever started last."""
     tracing: Any = {"type": "X-Amzn-Trace-Id", "value": "Root=1-a;Parent=b;Sampled=1"}

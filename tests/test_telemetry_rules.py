@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pprint
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,41 @@ def test_a_line_is_masked_and_has_its_level(tmp_path: Path) -> None:
     assert rules.passed("plain", "") == ("plain", "", 20)
     assert rules.passed("a probe", "") is None
     assert spool.counters.counts() == {"excluded": (1, 7)}
+
+
+EVENT = {
+    "headers": {"Authorization": "Bearer a1b2"},
+    "multiValueHeaders": {"authorization": ["Bearer a1b2", "c3d4"], "n": ["x"]},
+    "password": {"deep": {"a1b2": 5}},
+    "pairs": [("password", "Bearer " * 12 + "a1b2"), ("n", 1)],
+    "token": b"a1b2" * 30,
+    "end": "stays",
+}
+LAID_OUT = {
+    "JSON": json.dumps({**EVENT, "token": "a1b2" * 30}, indent=2),
+    "JSON, flat": json.dumps({**EVENT, "token": "a1b2" * 30}, indent=0).replace("\n", "\n "),
+    "pprint": pprint.pformat(EVENT),
+    "pprint, narrow": pprint.pformat(EVENT, width=30),
+}
+
+
+@pytest.mark.parametrize("is_object", [False, True], ids=["text", "JSON format"])
+@pytest.mark.parametrize("how", LAID_OUT)
+def test_a_value_on_the_lines_behind_its_key_is_hidden(tmp_path: Path, how: str, is_object: bool) -> None:
+    """What is printed comes line by line; the other stream's may come in between, and what follows the value stays."""
+    rules, _ = made(tmp_path, SUMO_MASK_KEYS="password,authorization,token", SUMO_RULES_MAX_MS="2000")
+    shown = []
+    for line in ["{'password': '", *LAID_OUT[how].split("\n"), "after", "  indented"]:
+        for text in (line, "of another stream"):
+            said = json.dumps({"level": "INFO", "message": text}) if is_object else text
+            kept = rules.passed(said, "")
+            assert kept is not None
+            shown.append(kept[0])
+
+    assert "a1b2" not in "".join(shown) and "c3d4" not in "".join(shown)
+    others = [line for line in shown if "of another stream" in line]
+    assert len(others) == len(shown) / 2 and "after" in shown[-4] and "  indented" in shown[-2]
+    assert any("stays" in line for line in shown)
 
 
 def test_processors_withhold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,7 @@ _BEGINNING = r"\s*(?:[A-Za-z_][\w.]*)?[\[({]"
 _TOKEN = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\](){}]"""
 _EXCEPTION = r"(?s)((?:[^\W\d]\w*\.)*[^\W\d]\w*)(?:: (.*))?\Z"
 """The last lines of a traceback: the class's name and the message."""
+_RUNTIMES_INDENT = "\xa0"
 _BOX_FRAME = r"\s*│ (\S[^│]*:\d+ in [^│]*?)\s*│\s*\Z"
 """How rich names a frame."""
 
@@ -124,6 +125,8 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
     if begin < 0:
         return None
     lines = text[begin:].split("\n")[1:]
+    if lines and lines[0][:1] == _RUNTIMES_INDENT:
+        return _runtimes_keys(text[:begin], lines)
     frames: list[str] = []
     number = 0
     if lines and "│" in lines[0]:  # rich's, in a box; below it the exception stands
@@ -141,6 +144,18 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
             number += 1
     said = _compiled(_EXCEPTION).match("\n".join(lines[number:]).rstrip())
     return (said[1].rpartition(".")[2], said[2] or "", frames) if said else None
+
+
+def _runtimes_keys(before: str, lines: list[str]) -> tuple[str, str, list[str]] | None:
+    """The same of the runtime's own report, which has the exception first and its frames with other blanks."""
+    said = _compiled(_EXCEPTION).match(before.partition("[ERROR] ")[2].rstrip())
+    frames: list[str] = []
+    for line in lines:
+        text = line.replace(_RUNTIMES_INDENT, " ")
+        if text.lstrip().startswith('File "') or not frames:
+            frames.append("")
+        frames[-1] += f"{text}\n"
+    return (said[1], said[2] or "", frames) if said else None
 
 
 def object_keys(content: Mapping[str, Any]) -> tuple[str, str, list[str]] | None:

@@ -30,7 +30,7 @@ _INSTANCE_MAX_CHARS = 512
 
 _COST = (
     "the function's lines are taken from Lambda's Telemetry API: up to TELEMETRY_TIMEOUT_MS late, the last ones during "
-    "the next invocation or at SHUTDOWN, and without levels, fields and stack traces in one piece"
+    "the next invocation or at SHUTDOWN, and without fields; what was printed comes line by line"
 )
 WRAPPER_MISSING = f"{_COST}; AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper takes them from the function's own process"
 WRAPPER_IDLE = (

@@ -21,6 +21,7 @@ Source of the formats: AWS, "Lambda Telemetry API Event schema reference", 2022-
 from __future__ import annotations
 
 import json
+import re
 from math import isfinite
 
 from sumo_internal import own_secrets
@@ -48,6 +49,10 @@ _REQUESTS_MAX = 1_000
 """Requests of which something is known at a time; 16 run beside each other on a processor."""
 _ENDING_BYTES = 100
 """Room for the id that the spool adds."""
+
+_LOGGED = re.compile(r"\[([A-Z]{1,20})\]\t\d{4}-\d\d-\d\dT[\d:.]{8,15}Z\t")
+"""How the runtime begins the line of a log record."""
+_OF_TRACEBACK = ',"level":"ERROR"'
 
 _REPORT = (
     ("Duration", "durationMs", " ms"),
@@ -188,6 +193,9 @@ class PlatformEvents:
         else:
             text = value_text(content)
         message, details = record_format.line_text(text)
+        if not details and "\r" in text and "\n" not in text:  # the runtime's report, where its log has no frames
+            details = record_format.line_text(text.replace("\r", "\n"))[1]
+        details = _details(content, text, details)
         inferred_id = None if self._is_concurrent else self.request_id
         request_id = _own_request_id(content) or inferred_id
         level = INFO
@@ -275,6 +283,26 @@ class PlatformEvents:
             "IsColdStart": current == self._first_id,
         }
         return f'{{"time":"{time}","type":{quote(kind)}{piece}{record_format.context_text(context)}'
+
+
+def _details(content: object, text: str, details: str) -> str:
+    """Level and error of a line of the function's, as a piece: as the runtime has them in its own two formats.
+
+    Args:
+        content: The line as it came.
+        text: The line.
+        details: What the text itself says.
+    """
+    if isinstance(content, dict):
+        kind, message, stack = (content.get(key) for key in ("errorType", "errorMessage", "stackTrace"))
+        if isinstance(kind, str) and '"errorType":' not in details:
+            frames = [str(frame) for frame in stack] if isinstance(stack, list) else []
+            details += record_format.failure_text(kind, message if isinstance(message, str) else "", frames)
+        return details
+    logged = _LOGGED.match(text) if text[:1] == "[" else None
+    level = record_format.level_text(logged[1]) if logged else ""
+    # A traceback that was logged has its record's level, and no more.
+    return record_format.logger_text(level, "") + details.removeprefix(_OF_TRACEBACK) if level else details
 
 
 def _own_request_id(content: object) -> str | None:

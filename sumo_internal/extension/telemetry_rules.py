@@ -7,11 +7,15 @@ relies on it, and no message leaves. What becomes of an invocation is what the p
 
 from __future__ import annotations
 
+import json
+
 from sumo_internal import diagnostics
 from sumo_internal.extension.request_sampling import RequestSampling
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
+from sumo_internal.processing.continued import Continued
 from sumo_internal.processing.sampling import Sampling
+from sumo_internal.processing.text_scan import decoded
 from sumo_internal.spool import counters
 
 TYPE_CHECKING = False
@@ -36,6 +40,8 @@ class TelemetryRules:
         self._spool = spool
         self._max_ms = config.rules_max_ms
         self._rules = rules.Rules(config, NO_PROCESSORS if config.processors else "")
+        masking = self._rules.masking
+        self._continued = Continued(masking) if masking is not None and masking.has_keys else None
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=config.is_enhanced)
         self._requests: RequestSampling | None = None
         if is_concurrent:
@@ -58,6 +64,8 @@ class TelemetryRules:
     def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
         """Text, fields and level of a line as it may leave; None where it is not wanted. See :meth:`Rules.applied`."""
         try:
+            if self._continued is not None:
+                text = self._without_continued(text, self._continued)
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except Exception as problem:
             reason = f"masking failed: {type(problem).__name__}"
@@ -73,6 +81,17 @@ class TelemetryRules:
             self._spool.count(kept, 1, len(text))
             return None
         return kept
+
+    def _without_continued(self, text: str, continued: Continued) -> str:
+        """A line without what a key on an earlier line hides; in the JSON format a line is an object's message."""
+        content = decoded(text)[0] if text[:1] == "{" and '"message"' in text else None
+        if not isinstance(content, dict):
+            return text if "\n" in text else continued.shown(text)
+        line = content.get("message")
+        if not isinstance(line, str) or "\n" in line or "logger" in content:
+            return text
+        shown = continued.shown(line)
+        return text if shown == line else json.dumps({**content, "message": shown}, ensure_ascii=False)
 
     def follow(self, event: object) -> None:
         """Note which invocation runs, and how it ended."""

@@ -73,6 +73,8 @@ class Function:
     workers: int = 0
     """Of a managed instance: how many requests it serves at a time."""
     account_id: str = "123456789012"
+    own_log_group: str = ""
+    """A log group that several functions may share; empty for the one that Lambda makes."""
     log_stream_id: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
@@ -83,12 +85,13 @@ class Function:
     @property
     def log_group(self) -> str:
         """The log group that a function has unless it was given another."""
-        return f"/aws/lambda/{self.name}"
+        return self.own_log_group or f"/aws/lambda/{self.name}"
 
     @property
     def log_stream(self) -> str:
-        """The log stream of this environment."""
-        return f"{time.strftime('%Y/%m/%d', time.gmtime())}/[{self.version}]{self.log_stream_id}"
+        """The log stream of this environment; in a log group of its owner's with the function's name in it."""
+        name = self.name if self.own_log_group else ""
+        return f"{time.strftime('%Y/%m/%d', time.gmtime())}/{name}[{self.version}]{self.log_stream_id}"
 
 
 def runtime_command(function: Function, places: Places) -> list[str]:

@@ -77,6 +77,7 @@ class Environment:
         name_server: str | None = None,
         telemetry_supported: bool = True,
         snap_start: bool = False,
+        log_group: str = "",
         workers: int = 0,
         at_snapshot: Callable[[], None] = lambda: None,
     ) -> None:
@@ -107,6 +108,7 @@ class Environment:
             tmp_size_mb: Isolated only: a /tmp in memory that holds no more than this.
             name_server: Isolated only: the address of the only one that is asked for names.
             telemetry_supported: False answers subscriptions as the Runtime Interface Emulator does.
+            log_group: One of the owner's; empty for the one that Lambda makes.
             workers: Requests that are served at a time, each by a process of its own, as on Managed Instances.
             snap_start: Whether a snapshot is taken behind the init, and the environment restored from it.
             at_snapshot: Called between the two. Whoever copies this process in there has as many environments.
@@ -124,6 +126,7 @@ class Environment:
             log_level=log_level,
             initialization_type=_initialization_type(snap_start, workers),
             workers=workers,
+            own_log_group=log_group,
         )
         self._task_root = task_root
         self._layer = layer
