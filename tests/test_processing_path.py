@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from test_main_path import said
 pytest_plugins = ["aws_server"]
 
 FUNCTION = Path(__file__).parent / "functions" / "processed"
+DASH = shutil.which("dash")
 SECRETS = ["hunter2", "987654", "4111111111111111"]
 HALVES = ["87654321", "13579753"]
 """Of a secret that is written in two, over the bound on text without a line end."""
@@ -279,6 +281,22 @@ def test_hashes_and_selection(source: SumoSource, layer_folder: Path, task_root:
     assert len(digests) == 1 and digests.total() > 5
 
 
+@each_format
+@pytest.mark.parametrize("mode", ["process", "telemetry"])
+def test_below_a_level_nothing_is_shipped(
+    source: SumoSource, layer_folder: Path, task_root: Path, form: str, mode: str
+) -> None:
+    """A log record has its level in either format, a line of print counts as INFO; what is kept back is counted."""
+    variables = {"SUMO_LEVEL": "WARNING", **({} if mode == "process" else BY_TELEMETRY)}
+    with environment(source, layer_folder, task_root, variables=variables, **FORMATS[form]) as env:
+        env.start()
+        env.invoke(steps("lines", "error"))
+        env.shutdown()
+
+    assert sorted(messages(function_records(source))) == ["json", "warning"]
+    assert counts(source) == {"belowLevel": 3}  # that of the init phase, and two of the invocation
+
+
 # Sampling.
 
 FAILING = {"fail": "error", "leave": "crash", "kill": "crash", "sleep": "timeout"}
@@ -416,13 +434,29 @@ def test_nothing_of_it_is_imported_when_unset(source: SumoSource, layer_folder: 
     assert not {f"sumo_internal.{name}" for name in extra} & set(names)
 
 
+def without_bash(layer: Path, copy: Path) -> Path:
+    """Return a layer whose extension finds no bash, as in an image without one: there Python registers."""
+    shutil.copytree(layer, copy, symlinks=True)
+    script = copy / "extensions" / "sumo-internal-extension"
+    text = script.read_text()
+    places = "/bin/bash /usr/bin/bash /usr/local/bin/bash"
+    assert text.startswith("#!/bin/sh\n") and places in text
+    script.write_text(text.replace("#!/bin/sh", f"#!{DASH}", 1).replace(places, "/nowhere/bash"))
+    return copy
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
 @pytest.mark.parametrize("mode", ["process", "telemetry"])
 def test_fields_are_filled_when_a_batch_is_sent(
-    source: SumoSource, layer_folder: Path, task_root: Path, mode: str
+    source: SumoSource, layer_folder: Path, task_root: Path, tmp_path: Path, mode: str, shell: str
 ) -> None:
-    """The account comes with the registration's answer, for which nothing waits; both processes ask for it. A
-    placeholder that is none is left out, and said."""
-    fields = "account={account},region={region},name={function},memory={memory},odd={odd}"
+    """The account comes with the registration's answer, for which nothing waits; both processes ask for it, the
+    extension by bash or, where there is none, by Python. A placeholder that is none is left out, and said."""
+    if shell == "dash":
+        if DASH is None:
+            pytest.skip("there is no shell but bash here")
+        layer_folder = without_bash(layer_folder, tmp_path / "opt")
+    fields = "account={account},region={region},name={function},memory={memory},version={version},odd={odd}"
     variables = {"SUMO_FIELDS": fields, **({} if mode == "process" else BY_TELEMETRY)}
     with environment(source, layer_folder, task_root, variables=variables, timeout_s=10) as env:
         assert env.start().error is None
@@ -431,7 +465,7 @@ def test_fields_are_filled_when_a_batch_is_sent(
         assert [line for line in said(env) if "{odd}, which is none of" in line]
 
     sent = {request.headers["x-sumo-fields"] for request in source.requests}
-    assert sent == {f"account=123456789012,region={REGION},name=orders,memory=1769"}
+    assert sent == {f"account=123456789012,region={REGION},name=orders,memory=1769,version=$LATEST"}
 
 
 def test_more_context_by_settings(source: SumoSource, layer_folder: Path, task_root: Path) -> None:
