@@ -63,7 +63,7 @@ _RAREST_FIRST = b"QJXKYUBHPMRWGVFOSNDECALTIZ"
 """Capital letters, by how seldom logs have them. Small letters and digits are in every record."""
 _BREAK = re.compile(r"[\s\"'](?=[^\s\"']*\Z)")
 
-_PLAIN_BYTES = frozenset(range(0x20, 0x7F)) - {*b"\"\\"}
+_PLAIN_BYTES = frozenset(range(0x20, 0x7F)) - {*b'"\\'}
 """What JSON writes in one way only."""
 _LAST_ESCAPE = rb"(?s:.*)\\(?:u[0-9a-fA-F]{4}|.)"
 

@@ -103,12 +103,15 @@ def test_what_the_source_does_not_take_goes_to_the_bucket(
     assert texts(source.records) == []
 
 
+@pytest.mark.parametrize("compression", ["auto", "none"])
 def test_the_last_lines_go_to_the_bucket_at_shutdown(
-    source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str
+    source: SumoSource, layer_folder: Path, aws_server: AwsServer, bucket: str, compression: str
 ) -> None:
-    """Nothing was sent before SHUTDOWN and the source hangs: Sumo is tried first, and S3 still in good time."""
+    """Nothing was sent before SHUTDOWN and the source hangs: Sumo is tried first, and S3 still in good time; with
+    a body that is compressed anew where Sumo has it in another way."""
     source.default = HANG
-    with environment(source, layer_folder, aws_server, bucket, SUMO_FLUSH="next") as env:
+    variables = {"SUMO_FLUSH": "next", "SUMO_COMPRESSION": compression}
+    with environment(source, layer_folder, aws_server, bucket, **variables) as env:
         env.start()
         env.invoke(log("last words"))
         ended = env.shutdown()

@@ -197,8 +197,8 @@ def test_a_secret_that_is_laid_out_is_hidden_piece_by_piece(how: str, is_split: 
 
 
 @given(
-    st.text(st.sampled_from("abnu0123\\\"\n+é "), min_size=PIECE_CHARS, max_size=40),
-    st.text(st.sampled_from("abnu0123\\\"\n\x1b+é "), max_size=30),
+    st.text(st.sampled_from('abnu0123\\"\n+é '), min_size=PIECE_CHARS, max_size=40),
+    st.text(st.sampled_from('abnu0123\\"\n\x1b+é '), max_size=30),
     st.lists(st.integers(0, 40), max_size=4),
 )
 def test_what_is_left_between_pieces_is_json(secret: str, between: str, cuts: list[int]) -> None:
