@@ -6,8 +6,8 @@ secret that was fetched is hidden in lines that were written before. One batch c
 secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes, and for the name of a
 variable; and even that only where the rarest characters of it are all there, because looking for one byte is ten times
 as fast as looking for a text. Only where it is found, the secret is looked for in all its forms. Then pieces of it are,
-there and in the lines behind: what lays out a value for a reader (``pprint``, rich) cuts long texts, and each line may be
-a record.
+there and in the lines behind: what lays out a value for a reader (``pprint``, rich) cuts long texts, and each line may
+be a record.
 
 A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
 """
