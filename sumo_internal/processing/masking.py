@@ -180,7 +180,7 @@ class Masking:
             return
         spend(len(text))
         behind = looked_at = 0
-        for (begin, end), may_be_pair in text_scan.keys(text, self.is_masked):
+        for (begin, end), may_be_pair in text_scan.keys(text, self.is_masked, spend):
             if begin < behind or (may_be_pair and not text_scan.may_begin_pair(text, begin)):
                 continue
             span = value_span(text, end)

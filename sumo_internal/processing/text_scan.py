@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
+from itertools import islice
 
 from sumo_internal.processing.values import SHORT_CHARS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from sumo_internal.expressions.search import Span
+    from sumo_internal.expressions.search import Span, Spend
 
 BEGINNINGS_MAX = 50
 """Beginnings of JSON that are tried in one text: each one that turns out to be no JSON costs a look at the text behind
@@ -44,6 +45,8 @@ _VALUE_KEY = re.compile(r"""(["'])value\1\s{0,64}[:=]\s{0,64}""", re.IGNORECASE)
 _NAME = re.compile(r"""[:=]\s{0,64}[bBuU]?(["'])([^"'\n]{1,200})\1""")
 """What may name the value beside it, ``{'name': 'authorization', 'value': …}``."""
 _BRACE = re.compile(r"[{}]")
+_BRACES_MAX = 16
+"""Braces on either side of a name that are looked at to find its dict."""
 _BEFORE_MAX_CHARS, _BEHIND_MAX_CHARS = 2_000, 300
 """Before a name, and behind it: there the value that it names is looked for, and a token may lie in between."""
 
@@ -64,7 +67,7 @@ def has_quotes(text: str) -> bool:
     return '"' in text or "'" in text
 
 
-def keys(text: str, is_masked: Callable[[str], bool]) -> list[tuple[Span, bool]]:
+def keys(text: str, is_masked: Callable[[str], bool], spend: Spend) -> list[tuple[Span, bool]]:
     """Masked keys in a text: from where on each stands to where its value begins, and whether it counts in a pair only.
 
     A key may be a text, bytes, an enum's member or a tuple (then its own text is asked for), the first of a pair, or
@@ -73,30 +76,42 @@ def keys(text: str, is_masked: Callable[[str], bool]) -> list[tuple[Span, bool]]
     found = [(match.span(), match[3] == ",") for match in _KEY.finditer(text) if is_masked(match[2])]
     found += [(match.span(), False) for match in _OBJECT_KEY.finditer(text) if is_masked(match[1] or match[2])]
     if _VALUE_KEY.search(text):
-        named = {
-            key.span() for name in _NAME.finditer(text) if is_masked(name[2]) for key in _beside(text, *name.span())
-        }
+        named: set[Span] = set()
+        for name in _NAME.finditer(text):
+            if is_masked(name[2]):
+                spend(_BEHIND_MAX_CHARS)
+                named.update(key.span() for key in _beside(text, *name.span()))
         found += [(span, False) for span in named]
     return sorted(found)
 
 
 def _beside(text: str, begin: int, end: int) -> Iterator[re.Match[str]]:
     """The keys of a value in the same dict as its name, which stands here; and those in what lies in the dict."""
-    before = reversed(list(_BRACE.finditer(text, max(0, begin - _BEFORE_MAX_CHARS), begin)))
-    opened = _unmatched(before, "{", begin)
-    closed = _unmatched(_BRACE.finditer(text, end, end + _BEHIND_MAX_CHARS), "}", end + _BEHIND_MAX_CHARS)
-    yield from _VALUE_KEY.finditer(text, opened, begin)
-    yield from _VALUE_KEY.finditer(text, end, closed)
+    yield from _VALUE_KEY.finditer(text, _opened(text, begin), begin)
+    yield from _VALUE_KEY.finditer(text, end, _closes(text, end))
 
 
-def _unmatched(braces: Iterable[re.Match[str]], kind: str, otherwise: int) -> int:
-    """Where the first brace of a kind is that none of the braces before it goes with."""
-    depth = 0
-    for brace in braces:
-        depth += 1 if brace[0] == kind else -1
-        if depth > 0:
+def _opened(text: str, begin: int) -> int:
+    """Where the dict begins in which a text stands; its own place if that is not known."""
+    place, depth, first = begin, 1, max(0, begin - _BEFORE_MAX_CHARS)
+    for _ in range(_BRACES_MAX):
+        place = max(text.rfind("{", first, place), text.rfind("}", first, place))
+        if place < 0:
+            return begin
+        depth += -1 if text[place] == "{" else 1
+        if not depth:
+            return place
+    return begin
+
+
+def _closes(text: str, end: int) -> int:
+    """Where the dict ends in which a text stands, or how far that is looked for."""
+    depth, last = 1, end + _BEHIND_MAX_CHARS
+    for brace in islice(_BRACE.finditer(text, end, last), _BRACES_MAX):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
             return brace.start()
-    return otherwise
+    return last
 
 
 def may_begin_pair(text: str, begin: int) -> bool:
