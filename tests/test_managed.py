@@ -153,6 +153,15 @@ def ids(source: SumoSource) -> list[tuple[str, Any]]:
     return found
 
 
+def test_fields_are_filled(source: SumoSource, layer_folder: Path) -> None:
+    """The extension ships, so what stands for a placeholder is what it knows; the account is its registration's."""
+    fields = "account={account},region={region},name={function},memory={memory}"
+    with instance(source, layer_folder, 1, SUMO_FIELDS=fields) as managed:
+        managed.invoke({})
+    sent = {request.headers.get("x-sumo-fields") for request in source.requests if request.headers}
+    assert sent == {"account=123456789012,region=us-east-1,name=orders,memory=1769"}
+
+
 def test_requests_overlap(source: SumoSource, layer_folder: Path) -> None:
     """Each line has the id of its own request, arrives once, over one connection; workers load nothing that ships.
 
