@@ -297,7 +297,7 @@ PIECES = st.sampled_from(
     {"password":"p%06d"} {'password':'p%06d'} {"customer":"c%06d"} ('authorization','p%06d'), p%06d {'name':'password',
     'value':' {'value':'p%06d','name':'password'} "\" ' " [ { (( 'password', {"password":{ \ \u005c a@ aaaaaaaa token=
     <F.PASSWORD: ''' b'p%06d' 7777 "value": {(('a','password'),1):'p%06d'} (('a',
-    {'name':'password','x':{'y':{}},'value': {'password':'first%06d¶second%06d'} 'password':¶│ } ¶
+    {'name':'password','x':{'y':{}},'value': {'password':'%06d¶%06d'} 'password':¶│ } ¶
     """.split()
 )
 
