@@ -1,7 +1,8 @@
-"""DEBUG on failure, spared CloudWatch and summaries in Lambda's other modes: copies, durable functions."""
+"""DEBUG on failure, spared CloudWatch and summaries in Lambda's other modes: copies, durable functions, workers."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from test_durable_path import durable, function, with_typical
 from test_durable_path import service as service  # a fixture
 from test_flight import each_format, form_of, function_records, held, text
 from test_main_path import said
+from test_managed import instance, needs_emulator
 from test_modes import NEWEST
 from test_processing_path import environment
 from test_summary import summaries
@@ -96,3 +98,25 @@ def test_a_durable_function(
     assert {made[str(record["requestID"])]["outcome"] for record in records} == {"error"}
     assert {record["executionArn"] for record in records} == {bad[0]}
     assert any("part 0 done" in text(record) for record in records)
+
+
+@needs_emulator
+def test_workers_of_a_managed_instance(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """Each worker holds its request's lines, however requests overlap, and says what it was; CloudWatch has all, which
+    is said once."""
+    with instance(source, layer_folder, task_root=task, **SETTINGS) as env:
+        env.all_workers()
+        events: list[Any] = [{"pause_s": 0.02}] * 9
+        events[2] = events[5] = {"pause_s": 0.02, "end": "fail"}
+        events[7] = {"pause_s": 0.02, "end": "kill"}
+        env.invoke_all(*events)
+    told = Counter(outcomes(source).values())
+    assert (told["error"], told["killed"]) == (2, 1) and told["success"] >= 6
+    failed = {id for id, outcome in outcomes(source).items() if outcome != "success"}
+    assert sorted(text(record) for record in held(source)) == sorted(f"detail of {id}" for id in failed)
+    shown = {text(record) for record in function_records(source) if not record.get("held")}
+    assert {f"shown of {id}" for id in outcomes(source)} <= shown
+    assert all(line in env.log for line in shown if line.startswith("shown of"))
+    assert "detail of" not in env.log
+    assert [line for line in env.said() if "SUMO_CLOUDWATCH" in line and "Managed Instances" in line] == env.said()
+    assert len(env.said()) == 1
