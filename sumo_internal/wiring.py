@@ -257,8 +257,12 @@ def _assemble(
 
 
 def _make_worker(recorder: Recorder, make_shipper: Callable[[], Shipper] | None) -> Worker:
-    from sumo_internal.capture import joint_rendering  # noqa: F401  # what each worker would load is loaded once
+    # What each worker would load and compile is there once, before they are forked.
+    from sumo_internal.capture import joint_rendering, multiline, record_format  # noqa: F401
     from sumo_internal.shipping.worker import Worker
+
+    multiline.prepare()
+    record_format.level_text("INFO")
 
     def renew() -> None:
         if _pipeline is not None:

@@ -37,6 +37,12 @@ _BOX_FRAME = r"\s*│ (\S[^│]*:\d+ in [^│]*?)\s*│\s*\Z"
 """How rich names a frame."""
 
 
+def prepare() -> None:
+    """Compile all expressions now, for processes that will be forked."""
+    for expression in (_BEGINNING, _TOKEN, _EXCEPTION, _BOX_FRAME):
+        _compiled(expression)
+
+
 def depth(line: str) -> int:
     """How many more brackets a line opens than it closes; those in strings do not count."""
     opened = 0
