@@ -80,7 +80,7 @@ bench-instructions: $(VENV_READY) ## Count the instructions of a start and of a 
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.instructions $(FOLDER)
 
 bench-profile: $(VENV_READY) ## Show where the CPU of shipping goes, by part, function and system call
-	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.profile
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.profiles
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	"$(VENV_PYTHON)" -m ruff check

@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from bench import chart, pay, profile, run
+from bench import chart, pay, profiles, run
 from bench import results as bench_results
 from bench.cases import NAMES, PIECES
 from bench.costs import REGISTERING
@@ -203,12 +203,12 @@ def test_bench_measures() -> None:
 
 def test_the_profile_of_shipping_adds_up() -> None:
     """All parts of it together are all of it, and each function that is shown was called."""
-    (_, whole_ms), *parts = profile.parts()
+    (_, whole_ms), *parts = profiles.parts()
     assert whole_ms > 0
     assert sum(took_ms for what, took_ms in parts if not what.startswith("…")) == pytest.approx(whole_ms)
-    shown = list(profile.functions())
-    assert len(shown) == profile.FUNCTIONS and all(calls > 0 and 0 < share < 1 for _, calls, share in shown)
-    assert 0 < profile.one_line_ms() < whole_ms
+    shown = list(profiles.functions())
+    assert len(shown) == profiles.FUNCTIONS and all(calls > 0 and 0 < share < 1 for _, calls, share in shown)
+    assert 0 < profiles.one_line_ms() < whole_ms
 
 
 def test_pieces_are_the_whole() -> None:

@@ -154,7 +154,7 @@ def test_system_calls_of_a_drain() -> None:
     Guards against a folder that is listed, a lock that is asked for or a file that is looked at once more in each.
     """
     variables = {"PYTHONPATH": f"{ROOT}:{ROOT}/tools", "PATH": os.environ["PATH"]}
-    profile = [sys.executable, "-m", "bench.profile", "--drains"]
+    profile = [sys.executable, "-m", "bench.profiles", "--drains"]
     try:
         counts = [syscalls.count([*profile, str(drains)], variables) for drains in (0, DRAINS) for _ in range(3)]
     except syscalls.NotAllowed:

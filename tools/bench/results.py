@@ -219,7 +219,7 @@ What profiles show behind the figures that are over their budgets:
   one may carry a megabyte, and each costs a quarter of a millisecond however small it is. The row has more: the
   life-cycle thread's 0.3 ms, and a megabyte that another core has just written. The usual lines compress at half a
   gigabyte a second, so that each of these shows; zstd, at two and a half, leaves nearly only these.
-* **The hold.** What is billed beyond the source's own time with one line is that quarter of a millisecond, and four
+* **The wait.** What is billed beyond the source's own time with one line is that quarter of a millisecond, and four
   threads that wake each other: the runtime's, the life-cycle thread, the shipping thread, and back.
 
   `make bench-profile` prints what these two are made of, by part, by function and by system call.
@@ -245,8 +245,8 @@ everything.
     for name, reason in results.absent.items():
         yield f"| {name} | {reason} | | | | | |"
     yield """
-Sumo Logic's own Go extension is a layer, and measured beside this one by `make bench PEER_LAYER=FOLDER` (`ONLY=layers`,
-`pay_end`, …), where the folder has `extensions/` with its program. Built from its public source
+Sumo Logic's own Go extension is a layer, and measured against this one by `make bench PEER_LAYER=FOLDER` (`ONLY=`
+`layers`, `pay_end`, …), where the folder has `extensions/` with its program. Built from its public source
 (SumoLogic/sumologic-lambda-extensions at e3eeffb of March 2026, layer version 11, Go 1.26), on two cores that had other
 work, so that only large differences tell anything; times with `SUMO_FLUSH=end`, the function without a layer twice:
 

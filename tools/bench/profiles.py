@@ -192,7 +192,7 @@ def system_calls() -> Iterator[tuple[str, float]]:
 def _traced(drains: int) -> Counter[str]:
     """Count the system calls of this program's first thread while it drains so many times."""
     with tempfile.NamedTemporaryFile("r") as file:
-        drain = [sys.executable, "-m", "bench.profile", "--drains", str(drains)]
+        drain = [sys.executable, "-m", "bench.profiles", "--drains", str(drains)]
         subprocess.run(["strace", "-c", "-o", file.name, *drain], check=True, capture_output=True)
         rows = [line.split() for line in file if re.match(r"\s*\d+[.,]\d+ ", line)]
     return Counter({row[-1]: int(row[3]) for row in rows if row[-1] != "total"})
