@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interruptions import Interruptions, TimeLimit
 
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.recorder import Recorder
@@ -93,57 +92,30 @@ def test_an_interruption_at_each_instruction(tmp_path: Path, act: str) -> None:
     """
     written = Written(tmp_path / "spool")
     recorder = written.recorder
-    codes = {each.__code__ for each in (Recorder.written, Lines.add, Lines.end, Lines.hold_odd)}
-    left = 0
 
-    class TimeLimit(Exception):
-        pass
+    def interrupt(number: int) -> None:
+        if act == "raises":
+            raise TimeLimit
+        for text in {"prints": [f"<inner {number}>", "\n"], "ends the line": ["\n"]}.get(act, [f"<inner {number}>\n"]):
+            recorder.written(text, STDOUT)
 
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code not in codes:
-            return None
-        frame.f_trace_opcodes = True
-        left -= event == "opcode"
-        if event == "opcode" and left == 0:
-            if act == "raises":
-                raise TimeLimit
-            for text in {"prints": [f"<inner {number}>", "\n"], "ends the line": ["\n"]}.get(
-                act, [f"<inner {number}>\n"]
-            ):
-                recorder.written(text, STDOUT)
-        return trace
+    def print_a_line(number: int) -> None:
+        recorder.written(f"<outer {number}>", STDOUT)
+        recorder.written("\n", STDOUT)
 
-    def prepare(frame: FrameType, event: str, _: object) -> Any:
-        """Ask for opcodes, and do nothing: Python 3.12 tells none of the call in which a function is first asked."""
-        frame.f_trace_opcodes = frame.f_code in codes
-        return prepare
-
-    previous = sys.gettrace()
-    sys.settrace(prepare)
-    recorder.written("first\n", STDOUT)
-    sys.settrace(previous)
-    for number in range(1, 1_000):
-        left = number
-        try:
-            sys.settrace(trace)
-            recorder.written(f"<outer {number}>", STDOUT)
-            recorder.written("\n", STDOUT)
-        except TimeLimit:
-            pass
-        finally:
-            sys.settrace(previous)
+    functions = (Recorder.written, Lines.add, Lines.end, Lines.hold_odd)
+    interruptions = Interruptions(functions, interrupt)
+    for _ in interruptions.of(print_a_line):
         recorder.flush()
-        if left > 0:
-            break
         if act != "raises":
             assert len(recorder.spool.partials.free) == SLOTS
             assert partials.read(recorder.spool.segments[-1]) == []
+    number = interruptions.number
     assert 100 < number < 900
     text = "".join(str(record["message"]) for record in written.records())
-    found = Counter(text.removeprefix("first").replace(">", "> ").split("> "))
+    found = Counter(text.replace(">", "> ").split("> "))
     found.pop("", None)
-    outer = {f"<outer {each}" for each in range(1, number + 1)}
+    outer = {f"<outer {each}" for each in range(number + 1)}
     inner = set() if act in ("raises", "ends the line") else {f"<inner {each}" for each in range(1, number)}
     assert set(found) <= outer | inner and set(found.values()) == {1}
     assert act == "raises" or set(found) == outer | inner

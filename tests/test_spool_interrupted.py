@@ -8,12 +8,12 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dis import opname
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from interruptions import Interruptions, TimeLimit, raise_time_limit
 from spool_functions import _BOUND_S, drain, empty, make, start
 
 from sumo_internal.spool import turn
@@ -25,16 +25,7 @@ from sumo_internal.spool.counters import (
 from sumo_internal.spool.held import Held
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import HEADER_BYTES, INFO, SEGMENT_BYTES
-from sumo_internal.spool.writer import (
-    LEFT_MAX_BYTES,
-    LEFT_MAX_LINES,
-    Spool,
-)
-
-
-def may_raise(frame: FrameType) -> bool:
-    """Can the instruction be interrupted? Python 3.14 has one behind each branch that does nothing, and guards none."""
-    return opname[frame.f_code.co_code[frame.f_lasti]] != "NOT_TAKEN"
+from sumo_internal.spool.writer import Spool
 
 
 def test_threads_append_each_line_once(tmp_path: Path) -> None:
@@ -131,53 +122,25 @@ def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, monkeypatch
     spool = make(tmp_path / "spool")
     reader = SpoolReader(spool.folder, spool)
     spool.append(start("first"))
-    codes = {Spool.append.__code__, Spool._make_way.__code__, Spool._next_hundred.__code__}
-    left = 0
 
-    class TimeLimit(Exception):
-        pass
+    def interrupt(number: int) -> None:
+        if act == "raises":
+            raise TimeLimit
+        if act == "logs":
+            spool.append(start(f"inner {number}"))
+        else:
+            other = threading.Thread(target=spool.append, args=(start(f"inner {number}"),), daemon=True)
+            other.start()
+            other.join(_BOUND_S)
+            assert not other.is_alive(), "each waits for the other"
 
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code not in codes:
-            return None
-        frame.f_trace_opcodes = True
-        is_told = event == "opcode" and may_raise(frame)
-        left -= is_told
-        if is_told and left == 0:
-            if act == "raises":
-                raise TimeLimit
-            if act == "logs":
-                spool.append(start(f"inner {number}"))
-            else:
-                other = threading.Thread(target=spool.append, args=(start(f"inner {number}"),), daemon=True)
-                other.start()
-                other.join(_BOUND_S)
-                assert not other.is_alive(), "each waits for the other"
-        return trace
-
-    def prepare(frame: FrameType, event: str, _: object) -> Any:
-        """Ask for opcodes, and do nothing: Python 3.12 tells none of the call in which a function is first asked."""
-        frame.f_trace_opcodes = frame.f_code in codes
-        return prepare
-
-    previous = sys.gettrace()
-    sys.settrace(prepare)
-    spool.append(start("prepared"))
-    sys.settrace(previous)
-    for number in range(1, 500):
-        left = number
+    def append(number: int) -> None:
         spool.wake_offset = 0 if number % 2 else HEADER_BYTES * 10
-        try:
-            sys.settrace(trace)
-            spool.append(start(f"outer {number}"))
-        except TimeLimit:
-            pass
-        finally:
-            sys.settrace(previous)
+        spool.append(start(f"outer {number}"))
+
+    functions = (Spool.append, Spool._make_way, Spool._next_hundred)
+    for number in Interruptions(functions, interrupt).of(append):
         assert not spool._owner
-        if left > 0:
-            break
         spool.append(start(f"after {number}"))
 
     assert 60 < number < 400
@@ -185,7 +148,8 @@ def test_an_interruption_at_each_instruction_in_turn(tmp_path: Path, monkeypatch
     ids = [record["id"] for record in records]
     got = Counter(record["line"] for record in records)
     assert ids == sorted(set(ids))
-    assert got.pop("first") == got.pop("prepared") == got.pop(f"outer {number}") == 1
+    assert got.pop("first") == got.pop("outer 0") == got.pop(f"outer {number}") == 1
+    assert got.pop("after 0") == got.pop(f"after {number}") == 1
     for each in range(1, number):
         assert got.pop(f"after {each}") == 1
         if act == "raises":
@@ -243,7 +207,7 @@ def test_lines_that_wait_for_a_stopped_thread_come_in_order(stopped: tuple[Spool
     assert spool.counters.counts() == {TOO_LONG: (2, 20)}
 
 
-@pytest.mark.parametrize(("text", "most"), [("", LEFT_MAX_LINES), ("x" * 100_000, LEFT_MAX_BYTES // 100_000)])
+@pytest.mark.parametrize(("text", "most"), [("", 1_000), ("x" * 100_000, 1_000_000 // 100_000)])
 def test_no_more_than_so_many_lines_wait_and_the_oldest_beyond_are_counted(
     stopped: tuple[Spool, Callable[[], None]], text: str, most: int
 ) -> None:
@@ -335,39 +299,19 @@ def test_a_signal_handler_that_raises_while_a_segment_is_made(tmp_path: Path, na
 
     Python 3.14 runs signal handlers between taking a lock and noting that it was taken.
     """
+    spool = make(tmp_path / "none")
 
-    class TimeLimit(Exception):
-        pass
-
-    left = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code is not getattr(Spool, name).__code__:
-            return None
-        frame.f_trace_opcodes = True
-        is_told = event == "opcode" and may_raise(frame)
-        left -= is_told
-        if is_told and left == 0:
-            raise TimeLimit
-        return trace
-
-    for number in range(1, 500):
+    def append_and_mend(number: int) -> None:
+        nonlocal spool
         spool = make(tmp_path / f"{number}")
-        left = number
-        sys.settrace(trace)
-        try:
-            spool.append(start("outer"))
-            empty(spool.folder)
-            spool.mend()
-        except TimeLimit:
-            pass
-        finally:
-            sys.settrace(None)
+        spool.append(start("outer"))
+        empty(spool.folder)
+        spool.mend()
+
+    interruptions = Interruptions([getattr(Spool, name)], raise_time_limit)
+    for _ in interruptions.of(append_and_mend):
         assert not spool._owner
         spool.append(start("after"))
         got = drain(SpoolReader(spool.folder, spool))
         assert got in (["outer", "after"], ["after"])
-        if left > 0:
-            break
-    assert 10 < number < 400
+    assert 10 < interruptions.number < 400

@@ -91,10 +91,10 @@ virtual CPU."""
 CHILDREN_ROOM_BYTES = 8_000_000
 """With less room than this in /tmp a forked child gets its first segment from its parent, in memory: this is the room
 for the files of a hundred children that were forked before one of them wrote anything."""
-LEFT_MAX_LINES = 2_000
+LEFT_MAX_LINES = 1_000
 LEFT_MAX_BYTES = 1_000_000
 """Bounds on lines that are left with the thread whose turn it is; the oldest beyond are counted. A collection of
-garbage in the middle of a line finds 700 objects, and each may write two lines."""
+garbage in the middle of a line finds 700 objects (from Python 3.13 on 2,000) whose finalisers may all write."""
 _UNCOUNTED_MAX = 100
 """Bound on counts that are left likewise; beyond it, the counts of one reason are put together."""
 

@@ -3,6 +3,7 @@
 They do so to stderr: in the middle of a system call for the same stream, Python itself loses text or refuses to write.
 """
 
+import gc
 import itertools
 import logging
 import signal
@@ -37,6 +38,7 @@ def handler(event, context):
     signal.signal(signal.SIGALRM, on_signal)
     if event["by"] == "signals":
         on_signal()
+    gc.set_threshold(100)  # often, and no more objects at a time than may write in the middle of a line
     for number in range(2000):
         if event["by"] == "finalisers":
             Interrupting()

@@ -1,0 +1,101 @@
+"""Interrupts a call at each of its instructions in turn, as a signal handler, a finaliser or a time limit may.
+
+The victim runs in a thread of its own, a new one each time: on Python 3.11 an exception that is raised by a trace
+function stays behind in its thread, where a later test would take it for the one that is being handled.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dis import opname
+from types import FrameType, FunctionType
+from typing import Any, cast
+
+MOST = 1_000
+"""Instructions that a victim may have, those of its loops counted each time."""
+
+
+class TimeLimit(Exception):
+    """What a signal handler of the function's raises, wherever it is called."""
+
+
+def raise_time_limit(_: int) -> None:
+    """End the victim."""
+    raise TimeLimit
+
+
+class Interruptions:
+    """What is done in the middle of which functions."""
+
+    def __init__(self, functions: Iterable[Callable[..., object]], act: Callable[[int], object]) -> None:
+        """Know what to do and where.
+
+        Args:
+            functions: Between whose instructions ``act`` is called.
+            act: Called with the number of the run, in the victim's thread; may raise :class:`TimeLimit`.
+        """
+        self._codes = {cast(FunctionType, function).__code__ for function in functions}
+        self._act = act
+        self._left = 0
+        self.number = 0
+        """Of the last run."""
+
+    def of(self, victim: Callable[[int], object]) -> Iterator[int]:
+        """Run the victim with numbers from 0 on, and yield each after its run.
+
+        Run 0 is not interrupted, run 1 at the first instruction, and so on. The last number is of a run that has ended
+        before its instruction came, and so was not interrupted either.
+        """
+        self._run(victim, 0, self._prepare)
+        yield 0
+        for number in range(1, MOST):
+            self.number = self._left = number
+            self._run(victim, number, self._trace)
+            yield number
+            if self._left > 0:
+                return
+        raise AssertionError(f"more than {MOST} instructions")
+
+    def _run(
+        self, victim: Callable[[int], object], number: int, trace: Callable[[FrameType, str, object], Any]
+    ) -> None:
+        problems: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                sys.settrace(trace)
+                victim(number)
+            except TimeLimit:
+                pass
+            except BaseException as problem:
+                problems.append(problem)
+            finally:
+                sys.settrace(None)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        if problems:
+            raise problems[0]
+
+    def _prepare(self, frame: FrameType, event: str, _: object) -> Any:
+        """Ask for opcodes, and do nothing: Python 3.12 tells none of the call in which a function is first asked."""
+        frame.f_trace_opcodes = frame.f_code in self._codes
+        return self._prepare
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code not in self._codes:
+            return None
+        frame.f_trace_opcodes = True
+        is_told = event == "opcode" and _may_be_interrupted(frame)
+        self._left -= is_told
+        if is_told and self._left == 0:
+            self._act(self.number)
+        return self._trace
+
+
+def _may_be_interrupted(frame: FrameType) -> bool:
+    """Python 3.14 has an instruction behind each branch that does nothing, and guards none."""
+    return opname[frame.f_code.co_code[frame.f_lasti]] != "NOT_TAKEN"
