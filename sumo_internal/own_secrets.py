@@ -55,8 +55,8 @@ _PLACES_MAX = 8
 _NAME = b"AWS_SECRET_ACCESS"
 """Where this is, an environment may be laid out for a reader."""
 
-_PATH = "/receiver/v1/http"
-"""Of a source's address. Behind it is a code, unless a token goes in a header."""
+RECEIVER = "/receiver/v1/http"
+"""The path of every source's address. Behind it is a code, unless a token goes in a header."""
 
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _RAREST_FIRST = b"QJXKYUBHPMRWGVFOSNDECALTIZ"
@@ -99,8 +99,8 @@ def add(text: str) -> None:
     """Know a secret: a token, or an address that ends with one; an ARN is none."""
     text = text.strip()
     if text.lower().startswith(("https://", "http://")):
-        has_code = text.count("/") > 2 and not text.endswith(_PATH)  # else its end is the host's, or the path's
-        text = text.partition(_PATH)[2].strip("/") or (text.rpartition("/")[2] if has_code else "")
+        has_code = text.count("/") > 2 and not text.endswith(RECEIVER)  # else its end is the host's, or the path's
+        text = text.partition(RECEIVER)[2].strip("/") or (text.rpartition("/")[2] if has_code else "")
     # What begins or ends with a quote or a backslash is hidden without it: a record stays JSON.
     text = text.strip("\"'\\") if not text.startswith("arn:") else ""
     if len(text) >= SECRET_MIN_CHARS and text not in _secrets:

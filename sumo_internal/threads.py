@@ -1,4 +1,4 @@
-"""Threads of ours in the function's process: how each is started, and what their being there must not change.
+"""Threads of ours: how each is started and woken, and what their being there must not change of the function's process.
 
 A thread begins with its starter's signal mask and with the stack size that is set; both may be the function's:
 
@@ -47,6 +47,29 @@ _OWN_FAULTS = (
 _alive: set[object] = set()
 """One entry for each thread of ours."""
 _has_hooks = False
+
+
+class Signal:
+    """A wake-up that any thread can give at any instant without waiting; one waiter uses it up.
+
+    Setting a ``threading.Event`` takes a lock, and a finaliser that logs in the middle of that would wait for itself.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # the signal is set already
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is set, at most so long; False when it was not."""
+        return self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
 
 
 def start(body: Callable[..., None], *arguments: object) -> None:

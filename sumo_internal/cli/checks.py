@@ -29,6 +29,7 @@ from sumo_internal.cli.changes import (
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
 from sumo_internal.destinations import endpoint, s3
+from sumo_internal.own_secrets import RECEIVER
 from sumo_internal.shipping import flush_strategy
 
 EXTENSION = "/opt/extensions/sumo-internal-extension"
@@ -178,9 +179,9 @@ def check_endpoint(subject: Subject) -> Iterator[Finding]:
     if address:
         if scheme.lower() == "http":
             yield find("endpoint-http")
-        if endpoint.RECEIVER not in address:
+        if RECEIVER not in address:
             yield find("endpoint-path")
-        if endpoint.RECEIVER not in address or endpoint.has_code(config.endpoint):
+        if RECEIVER not in address or endpoint.has_code(config.endpoint):
             yield find("endpoint-plain")
         if endpoint.has_code(config.endpoint) and config.token:
             yield find("token-unused")

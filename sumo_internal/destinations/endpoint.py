@@ -43,9 +43,6 @@ TOKEN_VARIABLE = "SUMO_HTTP_TOKEN"
 KEYS = (VARIABLE, "endpoint", "url")
 """Keys of the address in a secret that is a JSON object."""
 
-RECEIVER = "/receiver/v1/http"
-"""The path of every source's address. Behind it is a code, unless a token goes in a header."""
-
 CIPHERTEXT_MIN_BYTES = 100
 """KMS adds about this much to what it encrypts; a token in the clear is shorter."""
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
@@ -215,7 +212,7 @@ def _hint(service: str, code: str) -> str:
 
 def has_code(address: str) -> bool:
     """Is the credential in the address itself?"""
-    return address.partition("?")[0].partition(f"{RECEIVER}/")[2].strip("/") != ""
+    return address.partition("?")[0].partition(f"{own_secrets.RECEIVER}/")[2].strip("/") != ""
 
 
 def is_ciphertext(text: str) -> bool:

@@ -239,39 +239,36 @@ class Extension:
             Whether the request has an answer; without a request, whether anything came.
         """
         poller = select.poll()
-        poller.register(self._shipper.descriptor, select.POLLIN)
+        incoming, notes = self._subscription.descriptors(), self._hearing.descriptors()
+        kept = []
         if self._keeper is not None:
             if self._keeper.is_full:
                 self._keeper.look()
             if not self._keeper.is_full:  # else there is no end to its having something
-                poller.register(self._keeper, select.POLLIN)
-        if request is not None:
-            poller.register(request, select.POLLIN)
-        notes = self._hearing.descriptors()
+                kept = [self._keeper.fileno()]
         bell = [] if self._workers is None else [self._workers.descriptor]
-        for descriptor in (*self._subscription.descriptors(), *notes, *bell):
+        answer = [] if request is None else [request.fileno()]
+        for descriptor in (self._shipper.descriptor, *incoming, *notes, *kept, *bell, *answer):
             poller.register(descriptor, select.POLLIN)
-        ready = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
-        descriptors = {descriptor for descriptor, _ in ready}
-        is_answered = request is not None and request.fileno() in descriptors
-        if self._shipper.descriptor in descriptors:
+        polled = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
+        ready = {descriptor for descriptor, _ in polled}
+        is_answered = not ready.isdisjoint(answer)
+        if self._shipper.descriptor in ready:
             self._shipper.hear()
-        own = {self._shipper.descriptor, -1 if request is None else request.fileno(), *bell}
-        deliveries = descriptors - own - {*notes}
-        if self._keeper is not None and self._keeper.fileno() in deliveries:
-            deliveries.discard(self._keeper.fileno())
+        if self._keeper is not None and not ready.isdisjoint(kept):
             with diagnostics.guard("keeping what is in memory"):
                 self._keeper.look()
-        for descriptor in sorted(deliveries):
+        deliveries = sorted(ready.intersection(incoming))
+        for descriptor in deliveries:
             with diagnostics.guard("receiving telemetry"):
                 self._subscription.ready(descriptor)
-        if deliveries or not ready or not descriptors.isdisjoint(notes):
+        if deliveries or not ready or not ready.isdisjoint(notes):
             with diagnostics.guard("looking for the function's note"):
                 self._look()
         if request is None:
             return bool(ready)
         if self._workers is not None:
-            self._ship_for(self._workers, is_due=bool(deliveries) or not descriptors.isdisjoint(bell))
+            self._ship_for(self._workers, is_due=bool(deliveries) or not ready.isdisjoint(bell))
             return is_answered
         spool = self._platform_log.spool
         if deliveries and not self._platform_log.has_sidecar and spool is not None and spool.pending_bytes:

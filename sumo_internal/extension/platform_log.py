@@ -294,13 +294,9 @@ class PlatformLog:
         """
         from sumo_internal.spool.folder import FolderRefusedError
 
-        if self.spool is None or self._events is None:
+        if self.spool is None or self._events is None or self._is_copy_new:
             with self._beginning:
-                if self.spool is None or self._events is None:
-                    self.spool, self._events = self._begin()
-        elif self._is_copy_new:
-            with self._beginning:
-                if self._is_copy_new:
+                if self.spool is None or self._events is None or self._is_copy_new:
                     self.spool, self._events = self._begin()
         elif self._hearing.has_content and not self._is_named:
             self.spool = self._named_spool()  # the note is late: what follows travels with the function's lines

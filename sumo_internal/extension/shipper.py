@@ -11,7 +11,6 @@ What shipping needs is imported on this thread, when there is something to ship 
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
 
 from sumo_internal import diagnostics, threads
 
@@ -132,8 +131,7 @@ class _Worker:
         self._name = f"extension{number if number > 1 else ''}-p{os.getpid()}"
         self._shipping: tuple[SpoolReader, Drainer] | None = None
         self._sender: PlainSender | None = None
-        self._wake = allocate_lock()
-        self._wake.acquire()
+        self._wake = threads.Signal()
         self._order = (BESIDE, 0.0)
         self._drained = ""
         self.asked = self.served = 0
@@ -146,10 +144,7 @@ class _Worker:
     def ask(self, kind: str, until_s: float) -> None:
         self._order = (kind, until_s)
         self.asked += 1
-        try:
-            self._wake.release()
-        except RuntimeError:
-            pass  # the thread is awake, and looks again
+        self._wake.set()
 
     @property
     def attempts(self) -> int:
@@ -172,7 +167,7 @@ class _Worker:
 
     def _work(self) -> None:
         while True:
-            self._wake.acquire()
+            self._wake.wait()
             while self.served != (asked := self.asked):
                 with diagnostics.guard("shipping"):
                     self._ship(*self._order)

@@ -21,8 +21,8 @@ from sumo_internal import diagnostics, threads
 from sumo_internal.capture.runtime_client import enter_invocation
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
 from sumo_internal.shipping import flush_strategy
-from sumo_internal.shipping.shipper import Signal
 from sumo_internal.spool import handoff
+from sumo_internal.threads import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -34,6 +34,7 @@ from sumo_internal import diagnostics, threads
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.spool.counters import DRAINER, Counters
 from sumo_internal.spool.writer import has_others
+from sumo_internal.threads import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,29 +65,6 @@ EXIT_MAX_S = 5.0
 _NEVER_S = float("inf")
 
 AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
-
-
-class Signal:
-    """A wake-up that any thread can give at any instant without waiting; one waiter uses it up.
-
-    Setting a ``threading.Event`` takes a lock, and a finaliser that logs in the middle of that would wait for itself.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        try:
-            self._lock.release()
-        except RuntimeError:
-            pass  # the signal is set already
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until it is set, at most so long; False when it was not."""
-        return self._lock.acquire(timeout=-1 if timeout_s is None else max(0.0, timeout_s))
 
 
 def next_state(*, is_woken: bool, is_late: bool, is_held: bool) -> str:
