@@ -16,8 +16,9 @@ A folder (default ``/tmp/sumo-internal``, mode 0700, ours) holds for every writi
 and for each destination one ``drain-<destination>.lock``, held by the process that is draining to it. Processes that
 ship to the same source, with the same token and bucket, have the same destination. Beside these lie the counters and
 the notes (:mod:`sumo_internal.spool.counters`, :mod:`sumo_internal.spool.handoff`). Files with any other name are not
-ours. A segment has 999,424 bytes and never grows; a forked child's first has 65,536, and each further one twice as many
-as the one before:
+ours. A segment has 999,424 bytes and never grows. A forked child's first has 65,536, and each further one twice as many
+as the one before. Where 16 of a writer's are not delivered the next is twice as large, where 32 are four times, and so
+on to 64 MB, so that few have to be mapped:
 
 =======  =====  ======================  =======  ==================================================================
 offset   size   field                   owner    meaning

@@ -21,7 +21,6 @@ from sumo_internal.spool.folder import BESIDE, FolderRefusedError, LockFile, ope
 from sumo_internal.spool.segment import (
     HEADER_BYTES,
     MAPPED_MAX,
-    SEGMENT_BYTES,
     WRITTEN,
     Segment,
     SegmentDamagedError,
@@ -68,6 +67,8 @@ class SpoolReader:
         """
         self.folder = folder
         self.own = own
+        if own is not None:
+            own.is_drained_here = True
         self._keeper = keeper
         self.destination = destination if own is None else own.destination
         """What is addressed elsewhere is left alone; empty: nothing is."""
@@ -216,9 +217,9 @@ class SpoolReader:
         """What is not acknowledged, of segments whose lines CloudWatch was spared, and not yet written there."""
         for segment, is_verified in self._segments():
             if not segment.is_below_level and SPARED in json.loads(segment.envelope or b"{}"):
-                whole = segment.take(SEGMENT_BYTES, is_verified=is_verified)
-                if whole is not None and (begin := max(whole.begin, segment.cursors[WRITTEN])) < whole.end:
-                    yield Slice(segment, begin, whole.end)
+                whole = segment.take(segment.size_bytes, is_verified=is_verified)
+                if whole is not None:
+                    yield from Slice(segment, max(whole.begin, segment.cursors[WRITTEN]), whole.end).pieces()
 
     def _segments(self) -> Iterator[tuple[Segment, bool]]:
         """All segments with something to take, and whether it must be verified; finished ones are removed."""

@@ -16,13 +16,19 @@ from sumo_internal.spool.folder import FolderRefusedError, is_at, open_file, ope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MAGIC = int.from_bytes(b"SUMOSPL2", "little")
 HEADER_BYTES = 16_384
 """Four pages. The envelope needs room for 30 fields of 455 characters, Sumo's limits for X-Sumo-Fields."""
 SEGMENT_BYTES = 999_424
 """244 pages, so that a full segment is one request: Sumo takes up to 1 MB of uncompressed lines in one."""
+SEGMENTS_PER_SIZE = 16
+"""Undelivered segments of a writer for which one is as large as the first; each further so many, and each is twice as
+large. So one is about a sixteenth of what waits before it, and takes no more of a map's cost than that: before Python
+3.13 each map has a descriptor, of which there are 1,024, and a backlog of a gigabyte would have a thousand."""
+SEGMENT_MAX_BYTES = SEGMENT_BYTES << 6
+"""What a segment may have in the end, 64 MB: 10 GB, the largest spool, are 240 of them."""
 CHILD_SEGMENT_BYTES = 65_536
 """The first of a forked child, which mostly has a few lines; each further one is twice as large."""
 LINE_MAX_BYTES = SEGMENT_BYTES - HEADER_BYTES
@@ -43,8 +49,8 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 
 
 MAPPED_MAX = 64
-"""Segments of others that a drainer has mapped at a time: before Python 3.13 each takes a descriptor, of which there
-are 1,024, and a backlog of a gigabyte has a thousand."""
+"""Segments of others that a drainer has mapped at a time, those of many writers: before Python 3.13 each takes a
+descriptor, of which there are 1,024."""
 
 
 def _map(descriptor: int, size_bytes: int, *, is_lendable: bool = False) -> mmap:
@@ -213,8 +219,8 @@ class Segment:
         """
         status = os.fstat(descriptor)
         is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-        if not is_ours or not HEADER_BYTES <= status.st_size <= SEGMENT_BYTES:
-            raise SegmentDamagedError(f"{path}: not a file of ours of at most {SEGMENT_BYTES} bytes")
+        if not is_ours or not HEADER_BYTES <= status.st_size <= SEGMENT_MAX_BYTES:
+            raise SegmentDamagedError(f"{path}: not a file of ours of at most {SEGMENT_MAX_BYTES} bytes")
         segment = cls(path, descriptor, status.st_size, is_in_memory=is_in_memory, is_lendable=is_lendable)
         cursors = segment.cursors
         if cursors[0] != MAGIC:
@@ -286,12 +292,17 @@ class Segment:
         """
         begin = self.cursors[ACKNOWLEDGED]
         end = self.cursors[COMMITTED] if end is None else end
-        if end - begin > limit_bytes:
-            fitting = self.map.rfind(b"\n", begin, begin + limit_bytes)
-            end = (fitting if fitting >= 0 else self.map.find(b"\n", begin, end)) + 1
+        end = self._lines_end(begin, limit_bytes, end)
         if is_verified:
             end = begin + _verified_bytes(self.map[begin:end])
         return Slice(self, begin, end) if end > begin else None
+
+    def _lines_end(self, begin: int, limit_bytes: int, end: int) -> int:
+        """Where the whole lines end that fit a limit, or the first line if that does not."""
+        if end - begin <= limit_bytes:
+            return end
+        fitting = self.map.rfind(b"\n", begin, begin + limit_bytes)
+        return (fitting if fitting >= 0 else self.map.find(b"\n", begin, end)) + 1
 
     def take_unprotected(self) -> tuple[int, int]:
         """Lines and bytes that have come since this was asked last."""
@@ -370,7 +381,16 @@ class Slice:
 
     def count(self) -> int:
         """How many lines these are; reads them all."""
-        return self.segment.map[self.begin : self.end].count(b"\n")
+        begins = range(self.begin, self.end, SEGMENT_BYTES)
+        return sum(self.segment.map[begin : min(begin + SEGMENT_BYTES, self.end)].count(b"\n") for begin in begins)
+
+    def pieces(self) -> Iterator[Slice]:
+        """The same lines in slices of a megabyte at most."""
+        begin = self.begin
+        while begin < self.end:
+            end = self.segment._lines_end(begin, SEGMENT_BYTES, self.end)
+            yield Slice(self.segment, begin, end)
+            begin = end
 
     def data(self) -> memoryview:
         """The lines themselves, in the map: release it before the segment is closed."""

@@ -49,6 +49,8 @@ from sumo_internal.spool.segment import (
     PROCESS,
     SEALED,
     SEGMENT_BYTES,
+    SEGMENT_MAX_BYTES,
+    SEGMENTS_PER_SIZE,
     WARNING,
     Segment,
     nameless,
@@ -145,6 +147,8 @@ class Spool:
         self._prepared: dict[int, Prepared] = {}
         """By thread: what the fork that it is in the middle of needs."""
         self._held_at = (0, -1)
+        self.is_drained_here = False
+        """A reader of this process removes what is delivered; else another process does, and has only the file."""
         self.is_shared = False
         """The extension gets a descriptor of each segment: a line survives its process although the file is gone."""
         self._is_original = _original_page()
@@ -192,6 +196,8 @@ class Spool:
         """Every name that the writer of :attr:`segments` has had."""
         self._is_child = is_child
         self.forks = 0  # children of its own, of which it has none yet
+        if self.is_drained_here:
+            self.is_drained_here = False
         self._pid = os.getpid()
         self._is_original[0] = 1
         self._take_name(identity, spare)
@@ -445,9 +451,10 @@ class Spool:
 
     def _roll_in_memory(self, size_bytes: int) -> bool:
         """Go on to a new segment without a file, within the bound. Returns whether there is one."""
-        new_bytes = self._next_size(size_bytes)
         taken_bytes = sum(segment.size_bytes for segment in list(self.segments) if segment.is_in_memory)
-        if taken_bytes + new_bytes > self._memory_max_bytes:
+        room_bytes = self._memory_max_bytes - taken_bytes
+        new_bytes = _fitting(self._next_size(size_bytes), room_bytes)
+        if new_bytes > room_bytes:
             return False
         self._protect()
         self._segment_number = number = self._segment_number + 1
@@ -483,7 +490,10 @@ class Spool:
         return entrust(self._keeper, name, descriptor)
 
     def _next_size(self, size_bytes: int) -> int:
-        """The size of the next segment, which is to have room for a line of this size."""
+        """The size of the next segment, which is to have room for a line of this size, where there is room for it."""
+        doublings = len(self.segments) // SEGMENTS_PER_SIZE
+        if doublings:
+            return min(SEGMENT_BYTES << doublings, SEGMENT_MAX_BYTES)
         if not self._is_child:
             return SEGMENT_BYTES
         needed_bytes = -(-(HEADER_BYTES + size_bytes) // HEADER_BYTES) * HEADER_BYTES
@@ -497,13 +507,15 @@ class Spool:
             OSError: The disk has no room.
             FolderRefusedError: The folder is not ours any more.
         """
+        self._let_go_of_delivered()
         number = self._segment_number + 1
-        new_bytes = self._next_size(size_bytes)
         # A child's first segment is on top of the bound, within a bound of its own: hundreds of children may have one
         # each.
         taken_bytes, others_bytes = (0, 0) if number == 1 and self._has_few_files() else self._taken_bytes()
-        is_extra = number == 1 and others_bytes + new_bytes <= self._others_max_bytes
         taken_bytes += max(0, others_bytes - self._others_max_bytes)
+        room_bytes = self._max_bytes - self._reserved_bytes - taken_bytes
+        new_bytes = _fitting(self._next_size(size_bytes), room_bytes)
+        is_extra = number == 1 and others_bytes + new_bytes <= self._others_max_bytes
         is_reserved = not is_extra and taken_bytes + new_bytes > self._max_bytes - self._reserved_bytes
         is_full = not is_extra and taken_bytes + new_bytes > self._max_bytes
         if is_full or (is_reserved and not is_urgent):
@@ -511,8 +523,7 @@ class Spool:
             self._is_reserve_left = not is_full
             return False
         self._segment_number = number
-        # Most environments never fill their first one, whose making is part of their start.
-        segment = self.make_segment(f"{number:06d}.spool", size_bytes=new_bytes, is_filled=number > 1)
+        segment = self._make_file(number, new_bytes)
         self._go_on(segment, is_reserved=is_reserved)
         is_last_segment = taken_bytes + new_bytes + SEGMENT_BYTES > self._max_bytes - self._reserved_bytes
         if number > 1 and is_last_segment and self.on_backlog is not None:
@@ -529,6 +540,27 @@ class Spool:
         except OSError:
             return False
 
+    def _make_file(self, number: int, size_bytes: int) -> Segment:
+        """Make the segment of this number; a smaller one where the disk has no room for a large one."""
+        name = f"{number:06d}.spool"
+        # Most environments never fill their first one, whose making is part of their start.
+        is_filled = number > 1 and size_bytes <= SEGMENT_BYTES
+        try:
+            return self.make_segment(name, size_bytes=size_bytes, is_filled=is_filled)
+        except OSError as error:
+            if error.errno not in NO_ROOM or size_bytes <= SEGMENT_BYTES:
+                raise
+        return self.make_segment(name, size_bytes=SEGMENT_BYTES, is_filled=True)
+
+    def _let_go_of_delivered(self) -> None:
+        """Unmap what another process has delivered and removed: it takes no room any more, nor a descriptor."""
+        if self.is_drained_here:
+            return
+        for segment in list(self.segments):
+            is_delivered = segment.is_sealed and not segment.pending_bytes
+            if is_delivered and (segment.is_in_memory or segment.is_unlinked):
+                self.segments.remove(segment)
+
     def _taken_bytes(self) -> tuple[int, int]:
         """The bytes of all segments but those that other writers are filling; and the bytes of those.
 
@@ -544,7 +576,7 @@ class Spool:
         for path, following in zip(paths, [*paths, ""][1:], strict=True):
             writer = path.rpartition("/")[2].partition(".")[0]
             try:
-                size_bytes = min(os.lstat(path).st_size, SEGMENT_BYTES)
+                size_bytes = min(os.lstat(path).st_size, SEGMENT_MAX_BYTES)
             except OSError:
                 continue  # delivered meanwhile
             if writer in self.writers or f"/{writer}." in following:
@@ -720,6 +752,7 @@ class Spool:
                 self._mend_files()
 
     def _mend_files(self) -> None:
+        self._let_go_of_delivered()
         self._hold_others()
         self._protect()
         self._count_unprotected()
@@ -875,6 +908,13 @@ class Spool:
             except ValueError:
                 pass  # closed by the drainer meanwhile: nothing of it is left
         return pending
+
+
+def _fitting(size_bytes: int, room_bytes: int) -> int:
+    """The size of a segment that is to be as large as that, or as there is room for; no large one is needed."""
+    while size_bytes > max(SEGMENT_BYTES, room_bytes):
+        size_bytes //= 2
+    return size_bytes
 
 
 def _packed(envelope: dict[str, str]) -> bytes:

@@ -29,7 +29,7 @@ from sumo_rules import Record
 from sumo_source import ACCEPT, SumoRequest
 
 from sumo_internal.spool import counters
-from sumo_internal.spool.segment import SEGMENT_BYTES, Segment
+from sumo_internal.spool.segment import Segment
 from sumo_internal.spool.writer import list_segments
 
 FUNCTION = Path(__file__).parent.parent / "functions" / "soak"
@@ -195,7 +195,7 @@ def left(spool: Path) -> Iterator[Record]:
             path, descriptor, os.fstat(descriptor).st_size
         )  # not open(), which refuses those of an isolated environment's user
         os.close(descriptor)
-        piece = segment.take(SEGMENT_BYTES)
+        piece = segment.take(segment.size_bytes)
         if piece is not None:
             with piece.data() as lines:
                 yield from map(json.loads, bytes(lines).splitlines())
