@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sumo_internal.expressions.checked import ExpressionRefusedError, compiled, sources
 from sumo_internal.expressions.search import (
+    ESCAPES_AT_ONCE,
     LEVELS_MAX,
     OVERLAP_CHARS,
     PIECE_CHARS,
@@ -172,6 +173,33 @@ def test_levels_of_quoting_have_a_bound() -> None:
     for _ in range(LEVELS_MAX + 2):
         text = json.dumps(text)
     assert len(readings(text)) == LEVELS_MAX
+
+
+class TooMuch(Exception):
+    """What a budget raises."""
+
+
+@pytest.mark.parametrize("escape", ["\\x41", "\\u0041", "\\U00000041", "\\n", "\\\\", "\\ud83d\\ude00"])
+def test_escapes_are_told_to_the_budget_while_they_are_resolved(escape: str) -> None:
+    """Each as a search of 64 characters, which takes as long: a value of bytes has an escape for most of them.
+
+    Guards against a record of 230 KB that took 350 ms, of a budget of 50: it was looked at before and after.
+    """
+    told: list[int] = []
+
+    def spend(chars: int) -> None:
+        told.append(chars)
+        if len(told) > 20:
+            raise TooMuch
+
+    with pytest.raises(TooMuch):
+        readings(escape * 100_000, spend)
+    assert told[0] == len(escape) * 100_000
+    assert set(told[1:]) == {ESCAPES_AT_ONCE**2}
+
+    told.clear()
+    assert readings(escape * (ESCAPES_AT_ONCE - 1), spend)
+    assert ESCAPES_AT_ONCE**2 not in told, "a usual text is not worth a look at the clock"
 
 
 def test_pythons_escapes_are_resolved() -> None:

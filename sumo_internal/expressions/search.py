@@ -112,6 +112,10 @@ def _pieces(expression: Expression, text: str) -> Iterator[Span]:
 LEVELS_MAX = 6
 """Of quoting that are looked through: JSON in JSON in JSON."""
 
+ESCAPES_AT_ONCE = 64
+"""Escapes that are resolved between two times that ``spend`` is told. One takes as long as a search of so many
+characters: what is told is that many for each."""
+
 _ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?:u|U0000)([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([\"'/bfnrt\\]))"
@@ -134,18 +138,21 @@ def _character(match: re.Match[str]) -> str:
 class Reading:
     """A text as it reads with its escapes resolved, and where each place of that is in the text as it was."""
 
-    def __init__(self, text: str, source: Reading | None = None) -> None:
+    def __init__(self, text: str, source: Reading | None = None, spend: Spend = no_limit) -> None:
         """Resolve one level of escapes.
 
         Args:
             text: The text.
             source: What that is a reading of, where it is one itself.
+            spend: Is told of each :data:`ESCAPES_AT_ONCE`.
         """
         self._source = source
         pieces: list[str] = []
         self._places, self._origins = [0], [0]
         place = origin = 0
-        for match in _ESCAPE.finditer(text):
+        for number, match in enumerate(_ESCAPE.finditer(text)):
+            if number % ESCAPES_AT_ONCE == ESCAPES_AT_ONCE - 1:
+                spend(ESCAPES_AT_ONCE * ESCAPES_AT_ONCE)
             character = _character(match)
             pieces += [text[origin : match.start()], character]
             place += match.start() - origin
@@ -164,11 +171,12 @@ class Reading:
         return self._origins[index] + place - self._places[index]
 
 
-def readings(text: str) -> list[Reading]:
+def readings(text: str, spend: Spend = no_limit) -> list[Reading]:
     """A text with one level of its escapes resolved, with two, and so on, as long as there are any."""
     found: list[Reading] = []
     while "\\" in text and len(found) < LEVELS_MAX:
-        found.append(Reading(text, found[-1] if found else None))
+        spend(len(text))
+        found.append(Reading(text, found[-1] if found else None, spend))
         if found[-1].text == text:
             found.pop()
             break

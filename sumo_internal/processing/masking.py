@@ -257,7 +257,7 @@ class _Record:
         """A text without what masked keys hide in the JSON, and the like, that is in it."""
         if not self._rules.has_keys or not has_quotes(text):
             return text
-        for form in [text, *(each.text for each in readings(text))]:
+        for form in [text, *(each.text for each in readings(text, self._spend))]:
             for begin, end in self._rules.values_of_keys(form, self._spend):
                 self._hide(form[begin:end])
         pieces = []
@@ -323,7 +323,7 @@ class _Record:
         """Places in a text, as it is and as it reads without its escapes."""
         yield from ((span, True) for span in self._values.spans(text))
         yield from self._rules.found(text, self._spend)
-        for each in readings(text):
+        for each in readings(text, self._spend):
             yield from ((each.original(span), True) for span in self._values.spans(each.text))
             yield from ((each.original(span), is_mask) for span, is_mask in self._rules.found(each.text, self._spend))
 
