@@ -577,6 +577,67 @@ def test_the_extension_keeps_what_was_removed_under_a_process(tmp_path: Path, ad
     assert len({record["id"] for record in records}) == 1501
 
 
+EMPTIED_AGAIN = """
+import os, shutil, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[2], {}, 64_000_000, keeper="\\0" + sys.argv[3][1:])
+spool.append('{"line":"first"')
+shutil.rmtree(sys.argv[2])
+if sys.argv[4] == "seen at the end":
+    spool.mend()
+for number in range(1500):
+    spool.append('{"line":"%s %s"' % (number, "x" * 1000))
+if os.fork() == 0:
+    spool.append('{"line":"child"')
+    os._exit(0)
+os.wait()
+shutil.rmtree(sys.argv[2])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["seen at the end", "seen by the next segment"])
+def test_who_has_emptied_tmp_once_loses_nothing_the_next_time(
+    tmp_path: Path, address: str, keeper: Keeper, how: str
+) -> None:
+    """Emptied again and killed in one invocation, before a look at our files: the extension has them, all of them."""
+    command = [
+        sys.executable,
+        "-c",
+        EMPTIED_AGAIN,
+        os.getcwd(),
+        str(tmp_path / "spool"),
+        address.replace("\0", "@"),
+        how,
+    ]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    got = drain(SpoolReader(str(tmp_path / "spool"), keeper=keeper), 10_000_000)
+
+    numbers = [line.split()[0] for line in got]
+    assert len(numbers) == len(set(numbers))
+    if how == "seen at the end":
+        assert sorted(numbers) == sorted(["first", "child", *map(str, range(1500))])
+    else:  # the first segment was gone before anything could look
+        assert {"child", "1499"} <= set(numbers)
+
+
+def test_the_keeper_lets_go_of_what_another_process_has_delivered(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """A child's segment that the extension has, too, is delivered by its file: nothing of it stays in the extension."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, keeper=address)
+    spool.is_shared = True
+    reader = SpoolReader(spool.folder, spool)
+    for number in range(3):
+        if os.fork() == 0:
+            spool.append(start(f"child {number}"))
+            os._exit(0)
+        os.wait()
+        assert keeper.segments()
+        assert drain(reader) == [f"child {number}"]
+        assert keeper.segments() == []
+
+
 def test_what_was_removed_and_nobody_keeps_is_unprotected(tmp_path: Path) -> None:
     """Then the invocation is held until it is delivered."""
     spool = make(tmp_path / "spool")

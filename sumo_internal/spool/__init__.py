@@ -117,8 +117,9 @@ living child's segment mapped drains that. The next segment makes the folder, th
 of each invocation the writer looks whether its files are there. The extension gets a descriptor of each segment whose
 file is gone, as it does of memory; a segment that the extension does not get is unprotected. What children have left
 in the folder by the end of an invocation is mapped then, and so, at the end of the init, is what an earlier generation
-has left. If the last process that has a removed segment mapped dies before that, its lines are lost and
-counted nowhere.
+has left. From then on the extension gets a descriptor of each segment when it is made, the children's too: who empties
+the folder once does so again. If the last process that has a removed segment mapped dies before that first look, its
+lines are lost and counted nowhere.
 
 Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
 another call.

@@ -318,9 +318,9 @@ class Segment:
     def remove(self) -> None:
         """Give all of it back, with the mapping; slices of it must be gone."""
         is_unlinked = self.is_unlinked
+        # A process that keeps a descriptor of this segment looks at the segment when it gets the next one.
+        self.cursors[SEALED] = 1
         if self.is_in_memory or self.is_lent or is_unlinked:
-            # The process that keeps a descriptor of this segment looks at the segment when it gets the next one.
-            self.cursors[SEALED] = 1
             try:
                 self.map.madvise(MADV_REMOVE, HEADER_BYTES, self.size_bytes - HEADER_BYTES)
             except OSError:

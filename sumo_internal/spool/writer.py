@@ -150,7 +150,8 @@ class Spool:
         self.is_drained_here = False
         """A reader of this process removes what is delivered; else another process does, and has only the file."""
         self.is_shared = False
-        """The extension gets a descriptor of each segment: a line survives its process although the file is gone."""
+        """The extension gets a descriptor of each segment, the children's too: a line survives its process although the
+        file is gone. Asked for, or because the function has emptied the folder before."""
         self._is_original = _original_page()
         """Its first byte is 0 in a copy of this process that Python knows nothing of (a ``fork`` by ``ctypes``)."""
         self._wake_offset = SEGMENT_BYTES
@@ -604,7 +605,7 @@ class Spool:
 
     def share(self) -> None:
         """Give the extension descriptors of the segments that it does not have, if it is there. In :meth:`run`."""
-        for segment in list(self.segments):
+        for segment in list(self.segments) if self._keeper else ():
             if not segment.is_lent and not segment.is_in_memory:
                 try:
                     descriptor = open_file(segment.path, os.O_RDWR)
@@ -646,6 +647,7 @@ class Spool:
         """
         open_folder(self.folder)
         if self._life is None or self._life.is_unlinked:
+            self.is_shared |= self._life is not None
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
         path = f"{self.folder}/{self.writer}.{name}"
@@ -786,6 +788,8 @@ class Spool:
         alone = [segment for segment in [*self.segments, *self.others] if segment.is_alone]
         if not alone:
             return
+        # Who empties /tmp once does so again, and may die before we look.
+        self.is_shared |= any(not segment.is_in_memory for segment in alone)
         descriptors, is_taken = nameless(), True  # where one is not taken, nothing more is now
         for segment in alone:
             if segment.place in descriptors:
