@@ -784,3 +784,36 @@ def test_tracing_libraries_see_nothing(server: ScriptedServer, library: str) -> 
     requests = [request for request in server.requests if request.path == "/ours"]
     assert len(requests) == 10
     assert {frozenset(request.headers) for request in requests} == {frozenset({"host", "content-length"})}
+
+
+FORK_BESIDE_TLS = """
+import os, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.net import tls
+tls.FORK_WAIT_MAX_S = 0.2
+inside, leave = threading.Event(), threading.Event()
+def stuck():
+    with tls._inside:
+        inside.set()
+        leave.wait(float(sys.argv[2]))
+threading.Thread(target=stuck, daemon=True).start()
+inside.wait()
+begun_s = time.monotonic()
+child = os.fork()
+if child == 0:
+    os._exit(0 if tls._inside.acquire(timeout=5) else 1)
+waited_s = time.monotonic() - begun_s
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), waited_s < 5, tls._inside.acquire(timeout=5))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("stuck_s", [0.05, 60])
+def test_a_fork_waits_for_a_thread_inside_openssl_within_a_bound(stuck_s: float) -> None:
+    """Whether that thread comes out in time or never: the child has a lock that is free, the parent the thread's own.
+
+    The child of the second may find OpenSSL's own lock taken; a parent that waited for ever would be worse.
+    """
+    command = [sys.executable, "-W", "ignore", "-c", FORK_BESIDE_TLS, str(ROOT), str(stuck_s)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["0", "True", str(stuck_s < 1)]

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -441,6 +442,34 @@ def test_a_handler_may_write_in_pieces(recording: Recording, logger: logging.Log
     recording.recorder.written("whole\n", STDERR)
     shown = [(record["message"], record.get("level")) for record in recording.records()]
     assert shown == [("logged and more", "INFO"), ("printed whole", None)]
+
+
+def test_small_pieces_cost_what_they_are(recording: Recording) -> None:
+    """``json.dump(…, sys.stdout)`` writes a value in ten thousands of pieces: each costs the same, however many were
+    before it.
+
+    Guards against text that is put together anew with each piece.
+    """
+
+    def lines_run(pieces: int) -> int:
+        count = 0
+
+        def line(frame: FrameType, *_: object) -> Any:
+            nonlocal count
+            count += 1
+            return line
+
+        sys.settrace(lambda frame, *_: line if "/sumo_internal/" in frame.f_code.co_filename else None)
+        try:
+            for number in range(pieces):
+                recording.recorder.written(f"piece {number}, ", STDOUT)
+        finally:
+            sys.settrace(None)
+        recording.recorder.written("\n", STDOUT)
+        return count
+
+    few, many = lines_run(200), lines_run(1_600)
+    assert many <= 8 * few * 1.1
 
 
 def test_many_loggers_are_all_right(recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
