@@ -87,6 +87,17 @@ def test_what_is_cut_is_bounded(value: Any, left_chars: int) -> None:
     assert len(record_format.value_text(kept)) < 30 * left_chars + 12 * len(repr(kept)) + marks
 
 
+@given(SMALL, st.integers(0, 60))
+def test_many_items_are_counted_like_few(value: Any, left_chars: int) -> None:
+    """All at once where they are alike, or one by one: with the same answer at each bound."""
+    answers = []
+    for many in (-1, 1_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bounds, "MANY", many)
+            answers.append(bounds._exceeds([value, 1, True], left_chars))
+    assert answers[0] == answers[1]
+
+
 def test_the_bounds_edge() -> None:
     """A text of exactly so many characters is whole, one more is cut."""
     text = "x" * VALUES_MAX_CHARS

@@ -12,11 +12,15 @@ from sumo_internal import diagnostics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 VALUES_MAX_CHARS = 256 * 1024
 """Bound on all fields of a record together, roughly: as much as CloudWatch takes in one event. A byte counts as the
 four characters that its text has."""
+
+MANY = 100
+"""Items from which on it pays to ask whether all are numbers, or all texts: 20,000 of them take 10 ms one by one."""
 
 DEPTH_MAX = 20
 """Depth of containers in a value that is cut; a container that refers to itself has no other end."""
@@ -30,6 +34,7 @@ _CUT = f"{MARK}(\\d+) characters"
 
 _BYTES = (bytes, bytearray, memoryview)
 _LISTS = (list, tuple, set, frozenset)
+_PLAIN = frozenset((int, float, bool, type(None)))
 _CHARS_PER_BYTE = 4
 
 
@@ -68,10 +73,23 @@ def _exceeds(value: object, left_chars: int) -> bool:
                 waiting += value.values()
         elif isinstance(value, _LISTS):
             left_chars -= len(value)
-            if left_chars >= 0:
+            if len(value) > MANY and left_chars >= 0:
+                left_chars -= _chars_of_plain(value, waiting)
+            elif left_chars >= 0:
                 waiting += value
         left_chars -= 1
     return left_chars < 0
+
+
+def _chars_of_plain(items: Collection[object], waiting: list[object]) -> int:
+    """Characters of a list's items, if they are numbers or texts only, each item one more; else they wait."""
+    kinds = {*map(type, items)}
+    if kinds <= _PLAIN:
+        return len(items)
+    if kinds == {str}:
+        return len(items) + sum(map(len, items))  # type: ignore[arg-type]  # texts, all of them
+    waiting += items
+    return 0
 
 
 class _Cut:
