@@ -97,5 +97,5 @@ class Interruptions:
 
 
 def _may_be_interrupted(frame: FrameType) -> bool:
-    """Python 3.14 has an instruction behind each branch that does nothing, and guards none."""
-    return opname[frame.f_code.co_code[frame.f_lasti]] != "NOT_TAKEN"
+    """Not where nothing is done: no signal's handler runs there, and before a ``try`` nothing guards that."""
+    return opname[frame.f_code.co_code[frame.f_lasti]] not in ("NOP", "NOT_TAKEN")

@@ -22,6 +22,7 @@ import pytest
 import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interruptions import Interruptions, raise_time_limit
 
 from layer.build import ROOT
 from sumo_internal.capture import record_format
@@ -29,7 +30,7 @@ from sumo_internal.capture import recorder as recorder_module
 from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder, note_records
-from sumo_internal.capture.reentrancy import subjects
+from sumo_internal.capture.reentrancy import leave_subject, subjects
 from sumo_internal.capture.runtime_client import Sink, _handle
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.reader import SpoolReader
@@ -442,6 +443,50 @@ def test_a_handler_may_write_in_pieces(recording: Recording, logger: logging.Log
     recording.recorder.written("whole\n", STDERR)
     shown = [(record["message"], record.get("level")) for record in recording.records()]
     assert shown == [("logged and more", "INFO"), ("printed whole", None)]
+
+
+def as_logging_does(self: logging.Handler, record: logging.LogRecord) -> Any:
+    """What the library's ``handle`` does with the handler's lock."""
+    passed = self.filter(record)
+    if passed:
+        self.acquire()
+        try:
+            self.emit(record)
+        finally:
+            self.release()
+    return passed
+
+
+def test_a_time_limit_leaves_a_handlers_lock_no_oftener_than_without_us(recording: Recording) -> None:
+    """A signal handler that raises between taking the lock and the ``try``: logging's own handlers leave it taken then.
+
+    Guards against instructions of ours there, and before the lock is given back: the function's next line would wait
+    for ever, in any thread.
+    """
+    note_records()
+
+    class FramesHandler(logging.Handler):
+        log_sink = Sink(io.StringIO(), recording.recorder)
+
+        def emit(self, record: logging.LogRecord) -> None:
+            pass
+
+    def times_left(handle: Any) -> int:
+        handler, left = FramesHandler(), 0
+        record = logging.makeLogRecord({"msg": "line"})
+        for _ in Interruptions([handle, leave_subject], raise_time_limit).of(lambda _: handle(handler, record)):
+            if handler.lock.acquire(blocking=False):  # type: ignore[union-attr]  # it has one
+                handler.lock.release()  # type: ignore[union-attr]
+            else:
+                left += 1
+                handler.createLock()
+        return left
+
+    usual = times_left(as_logging_does)
+    assert times_left(_handle) <= usual
+    assert times_left(logging.Handler.handle) <= usual
+    assert logging.Handler.handle.__module__ == recorder_module.__name__, "it is ours that is tried"
+    subjects.clear()  # what raises in there leaves a thread's that is gone
 
 
 def test_small_pieces_cost_what_they_are(recording: Recording) -> None:

@@ -200,12 +200,8 @@ class Joint:
             if settle is not None:
                 settle(record, start, line, head)
                 return record if self._returns_record else True
-            lock = handler.lock
-            lock.acquire()
-            try:
+            with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
                 inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
-            finally:
-                lock.release()
             try:
                 append(start, record.levelno)
             except RecursionError:

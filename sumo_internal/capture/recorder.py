@@ -131,12 +131,15 @@ def note_records() -> None:
         if passed:
             thread = get_ident()
             self.acquire()
-            outer = subjects.get(thread)  # a handler that logs: its own record comes in between
-            try:
-                subjects[thread] = record
-                self.emit(record)
+            try:  # at once: what a signal handler raises here leaves the lock taken
+                outer = subjects.get(thread)  # a handler that logs: its own record comes in between
+                try:
+                    subjects[thread] = record
+                    self.emit(record)
+                    get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+                finally:
+                    leave_subject(thread, outer)
             finally:
-                leave_subject(thread, outer)
                 self.release()
             if unended and record in unended:
                 recorder, pieces = unended.pop(record)

@@ -263,12 +263,15 @@ def _handle(self: Any, record: LogRecord) -> Any:
         record = passed
     if passed:
         self.acquire()
-        outer = sink.record, sink.thread  # a value that logs when it is asked for its text
-        sink.record, sink.thread = record, get_ident()
-        try:
-            self.emit(record)
+        try:  # at once: what a signal handler raises here leaves the lock taken
+            outer = sink.record, sink.thread  # a value that logs when it is asked for its text
+            try:
+                sink.record, sink.thread = record, get_ident()
+                self.emit(record)
+                get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+            finally:
+                sink.record, sink.thread = outer
         finally:
-            sink.record, sink.thread = outer
             self.release()
         if sink.joint is not None:
             with diagnostics.guard("watching the runtime's log handler"):
