@@ -256,8 +256,11 @@ def is_at(path: str, inode: int) -> bool:
         return False
 
 
-def open_folder(path: str) -> None:
+def open_folder(path: str) -> bool:
     """Make the spool's folder, or check that an existing one is ours alone; take back a mode that others could use.
+
+    Returns:
+        Whether it was not there.
 
     Raises:
         FolderRefusedError: It cannot be made, is a symbolic link or a file, belongs to another user or is open to
@@ -267,8 +270,9 @@ def open_folder(path: str) -> None:
     path = path.rstrip("/")  # with a slash at its end a link is followed
     try:
         os.mkdir(path, 0o700)
+        is_new = True
     except FileExistsError:
-        pass
+        is_new = False
     except OSError as error:
         raise FolderRefusedError(f"{path} cannot be made ({error.strerror})") from None
     status = os.lstat(path)
@@ -278,6 +282,7 @@ def open_folder(path: str) -> None:
         raise FolderRefusedError(f"{path} belongs to somebody else or is open to others")
     if status.st_mode & 0o777 != 0o700:
         _take_back(path)
+    return is_new
 
 
 def _take_back(path: str) -> None:

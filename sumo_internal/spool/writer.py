@@ -645,9 +645,8 @@ class Spool:
             OSError: The disk has no room.
             FolderRefusedError: The folder is not ours any more.
         """
-        open_folder(self.folder)
+        self.is_shared |= open_folder(self.folder)  # it was there when the spool began
         if self._life is None or self._life.is_unlinked:
-            self.is_shared |= self._life is not None
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
         path = f"{self.folder}/{self.writer}.{name}"
