@@ -64,7 +64,7 @@ soak: $(VENV_READY) ## Ten minutes of random faults, and the books: is every lin
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.run --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(RUN),--run $(RUN))
 
 soak-guest: $(VENV_READY) ## Ten minutes of functions that do everything to themselves, with the layer and without (MINUTES=1, SEED=…)
-	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.guest --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(STORY),--story $(STORY))
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m soak.guest --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(addprefix --story=,$(STORY))
 
 fuzz: $(VENV_FUZZ) ## Ten minutes of made-up bytes for every parser that meets bytes of others (MINUTES=1, ONLY=answer,events)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m fuzz.run --minutes $(or $(MINUTES),10) $(if $(ONLY),--only $(ONLY))

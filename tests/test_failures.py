@@ -25,6 +25,7 @@ import pytest
 from aws_server import REGION, AwsServer
 from faulty_http import End
 from model import Environment
+from own_section import TITLE
 from runtimes import ROOT, typical
 from soak.faults import SecondDrainer
 from sumo_rules import Record
@@ -646,10 +647,10 @@ def document() -> Iterator[dict[tuple[str, str, str], str]]:
     cells: dict[tuple[str, str, str], str] = {}
     if IS_WRITING:
         yield cells
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(TEXT + "\n".join(_table(cells)) + "\n")
+        _, title, section = DOCUMENT.read_text().partition(TITLE)
+        DOCUMENT.write_text(TEXT + "\n".join(_table(cells)) + f"\n\n{title}{section}")
         return
-    for line in DOCUMENT.read_text().splitlines():
+    for line in DOCUMENT.read_text().partition(TITLE)[0].splitlines():
         if line.startswith("| "):
             what, when, *texts = (text.strip() for text in line.strip("|").split("|"))
             cells |= {(what, when, column): text for column, text in zip(COLUMNS, texts, strict=True)}

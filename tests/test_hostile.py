@@ -8,35 +8,19 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from model import Environment
-from runtimes import ROOT, Runtime, runtimes
+from own_section import ALL_THERE, AS_EVER, IS_WRITING, ROWS, Section
+from runtimes import Runtime, runtimes, typical
+from soak import guest
 from sumo_source import SumoSource
 from test_structure import MODULES, PACKAGE
 
-PAGE = ROOT / "docs/troubleshooting.md"
-TITLE = "## What the function does to itself"
-WELL = "as without the layer; every line at Sumo Logic before SHUTDOWN"
-ROWS = {
-    "has files that are named like the library's modules (`random.py`, `zlib.py`)": WELL,
-    "replaces the library's functions": WELL,
-    "replaces `open` and `__import__`": WELL,
-    "clears `sys.path` and `sys.meta_path`": WELL,
-    "removes modules from `sys.modules`, ours too": WELL,
-    "replaces `socket.getaddrinfo`": WELL,
-    "sets `SSL_CERT_FILE` at run time": WELL,
-    "blocks signals and waits for them (`sigwait`)": WELL,
-    "makes stacks of 32 KB (`threading.stack_size`)": WELL,
-    "forks at any instant, and the children import": WELL + "; every child ends",
-    "forks with warnings on": "no warning of our threads; of its own as without the layer",
-    "starts children by `spawn`, `forkserver`, `fork`": WELL + ", the children's too",
-    "starts programs in Python, with `SUMO_CHILDREN=true`": WELL[WELL.index("every") :] + ", the programs' too",
-}
-"""What is tried here, and what follows, as the page says it."""
+pytest_plugins = ["own_section"]
 
 each_python = pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 
@@ -75,11 +59,14 @@ def answers(env: Environment, *events: Any) -> list[Any]:
     return [invocation.payload for invocation in invocations]
 
 
-def test_the_page_says_what_is_tried_here() -> None:
-    """The table has a row for each thing that a test here does, with what the test holds us to, and no other row."""
-    section = PAGE.read_text().partition(TITLE)[2].partition("\n## ")[0]
-    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")][2:]
-    assert {what.strip(): follows.strip() for what, follows in rows} == ROWS
+def lines_in(source: SumoSource, expected: Iterable[str]) -> str:
+    """Say in the page's words whether these lines are at Sumo Logic by now, each once."""
+    return ALL_THERE if sorted(messages(source)) == sorted(expected) else f"otherwise: {messages(source)}"
+
+
+def test_the_page_has_a_row_for_each(section: Section) -> None:
+    """And no other row: what is tried below tells its row, and is compared with it."""
+    assert IS_WRITING or list(section.committed) == ROWS
 
 
 # The function's files.
@@ -107,7 +94,7 @@ def needed_by_the_runtime(runtime: Runtime) -> set[str]:
 
 @each_python
 def test_no_file_of_the_functions_is_executed(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """With a file of its own for every module of the library: none is run that is not run without us; lines arrive.
 
@@ -120,10 +107,11 @@ def test_no_file_of_the_functions_is_executed(
         with environment(runtime, layer, source, tmp_path, FILES) as env:
             executed.append(answers(env, 1, 2)[1])
             if layer is not None:
-                assert messages(source) == ["line 1", "line 2"], "before SHUTDOWN"
+                lines = lines_in(source, ["line 1", "line 2"])
                 env.shutdown()
     assert executed[1] == executed[0]
     assert messages(source) == ["line 1", "line 2"]
+    section.row("has files that are named like the library's modules (`random.py`, `zlib.py`)", lines=lines)
 
 
 @each_python
@@ -196,17 +184,31 @@ os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = "/nowhere"
 """
 
 KINDS = {
-    "the library's functions": "all_of(NAMES)",
-    "open and import": """
+    "the library's functions": (
+        ["replaces the library's functions", "sets `SSL_CERT_FILE` at run time"],
+        "all_of(NAMES)",
+    ),
+    "open and import": (
+        ["replaces `open` and `__import__`"],
+        """
 builtins.open = refusing("open", open)
 builtins.__import__ = refusing("import", __import__)
 """,
-    "where modules are found": "del sys.path[:], sys.meta_path[:]; sys.path_importer_cache.clear()",
-    "what has been imported": """
+    ),
+    "where modules are found": (
+        ["clears `sys.path` and `sys.meta_path`"],
+        "del sys.path[:], sys.meta_path[:]; sys.path_importer_cache.clear()",
+    ),
+    "what has been imported": (
+        ["removes modules from `sys.modules`, ours too"],
+        """
 for name in list(sys.modules):
     if name in NAMES and name[0] != "_" or name.startswith("sumo_internal"): del sys.modules[name]
 """,
-    "getaddrinfo": """
+    ),
+    "getaddrinfo": (
+        ["replaces `socket.getaddrinfo`"],
+        """
 import socket
 original, cache = socket.getaddrinfo, {}
 def cached(*args):
@@ -214,7 +216,9 @@ def cached(*args):
     return cache[args]
 socket.getaddrinfo = cached
 """,
+    ),
 }
+"""Rows of the page, and what a function does that they are about. The certificate's variable is set in each."""
 
 NAMES = (
     "_hashlib _socket _ssl _thread base64 binascii codecs collections enum errno fcntl functools genericpath gzip "
@@ -233,18 +237,20 @@ def handler(event, context):
 @each_python
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_called_that_the_function_has_replaced(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, kind: str
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, kind: str
 ) -> None:
     """Whatever it puts in the place of the library's functions is its own: lines arrive as ever, to whom we trust.
 
     Guards against ``json.loads`` or ``time.time`` looked up when they are called, and an environment read late.
     """
-    code = REPLACED % (NAMES,) + KINDS[kind] + HANDLER
+    code = REPLACED % (NAMES,) + KINDS[kind][1] + HANDLER
     with environment(runtime, layer_folder, source, tmp_path, code) as env:
         assert answers(env, 1, 2) == [[], []]
-        assert messages(source) == ["line 1", "line 2"], "before SHUTDOWN"
+        lines = lines_in(source, ["line 1", "line 2"])
         env.shutdown()
     assert messages(source) == ["line 1", "line 2"]
+    for what in KINDS[kind][0]:
+        section.row(what, lines=lines)
 
 
 # Its signals, threads and forks.
@@ -269,13 +275,15 @@ def handler(event, context):
 
 @each_python
 def test_a_signal_that_the_function_waits_for_reaches_it(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """Blocked in its main thread, it would be delivered to a thread of ours that has not, and end the process."""
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + SIGNALS) as env:
         assert answers(env, 1, 2) == [["SIGUSR1", ["SIGTERM", "SIGUSR1"]]] * 2
+        lines = lines_in(source, ["in the init phase", "line 1", "line 2"])
         env.shutdown()
     assert messages(source) == ["in the init phase", "line 1", "line 2"]
+    section.row("blocks signals and waits for them (`sigwait`)", lines=lines)
 
 
 STACKS = """
@@ -291,13 +299,15 @@ def handler(event, context):
 
 @each_python
 def test_small_stacks_are_the_functions(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """A thread of ours with the function's 32 KB ends in SIGSEGV on Python 3.10; and its own stay as it wants them."""
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + STACKS) as env:
         assert answers(env, 1, 2) == [32768, 32768]
+        lines = lines_in(source, ["in the init phase", "line 1", "line 2"])
         env.shutdown()
     assert messages(source) == ["in the init phase", "line 1", "line 2"]
+    section.row("makes stacks of 32 KB (`threading.stack_size`)", lines=lines)
 
 
 FORKS = """
@@ -309,7 +319,7 @@ def work():
 def handler(event, context):
     children, until_s = [], time.monotonic() + event["seconds"]
     while time.monotonic() < until_s or len(children) <= event["children"]:
-        log.info("line %s", len(children))
+        log.info("line %s", len(children) + OF_INIT)
         pid = os.fork()
         if pid == 0:
             work()
@@ -329,15 +339,30 @@ def handler(event, context):
 
 
 @each_python
-def test_every_forked_child_ends(source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime) -> None:
-    """Forked while we import, make a TLS context and shake hands, whatever a child imports: it inherits no lock."""
+@pytest.mark.parametrize("flush", ["end", "next"])
+def test_every_forked_child_ends(
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, flush: str
+) -> None:
+    """Forked while we import, make a TLS context and shake hands, whatever a child imports: it inherits no lock.
+
+    With ``next`` and a line of the init there is something to ship, for the first time, while the handler begins.
+    """
     source.idle_timeout_s = 0.001  # a handshake for each batch
-    variables = {"SUMO_FLUSH_MAX_AGE_S": "0.1"}
-    with environment(runtime, layer_folder, source, tmp_path, BEGIN + FORKS, variables=variables) as env:
+    variables = {"SUMO_FLUSH_MAX_AGE_S": "0.1", "SUMO_FLUSH": flush}
+    of_init = int(flush == "next")
+    code = BEGIN + 'print("line 0")\n' * of_init + FORKS.replace("OF_INIT", str(of_init))
+    with environment(runtime, layer_folder, source, tmp_path, code, variables=variables) as env:
         ((children, hung),) = answers(env, {"seconds": 1.5, "children": 20})
         env.shutdown()
     assert children > 20 and hung == 0
-    assert sorted(int(message.removeprefix("line ")) for message in messages(source)) == list(range(children))
+    # A handshake for each batch, beside a hundred forks: not each machine is done before SHUTDOWN, and a batch whose
+    # connection was closed before its answer was read comes once more.
+    assert set(messages(source)) == {f"line {number}" for number in range(children + of_init)}
+    records = [record for record in source.records if record["type"] == "function"]
+    assert len({record["id"] for record in records}) == children + of_init
+    section.row(
+        "forks at any instant, and the children import", f"{AS_EVER}; every child ends", f"{ALL_THERE} in the end"
+    )
 
 
 WARNINGS = """
@@ -361,13 +386,15 @@ def handler(event, context):
 
 @each_python
 def test_a_fork_warns_of_the_functions_threads_only(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """From 3.12 on a fork of a process with threads is warned of: ours are no reason, and the filters stay."""
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + WARNINGS) as env:
         warned = int(runtime.version >= (3, 12))
         assert answers(env, "alone", "threads", "alone") == [[count, 0, False, False] for count in (0, warned, 0)]
+        lines = lines_in(source, ["line alone", "line threads", "line alone"])
         env.shutdown()
+    section.row("forks with warnings on", f"{AS_EVER}; no warning of our threads", lines)
 
 
 CHILDREN = """
@@ -390,7 +417,7 @@ def handler(event, context):
 
 @each_python
 def test_children_that_multiprocessing_starts_are_heard(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """By all its means, each line once, with the request in which the child was started, and the last words too."""
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + CHILDREN) as env:
@@ -400,13 +427,15 @@ def test_children_that_multiprocessing_starts_are_heard(
             invocation = env.invoke({"n": n, "by": by})
             assert invocation.payload == [0, 0], env.cloudwatch
             ids[str(n)] = invocation.request_id
+        kinds = ("printed", "logged", "without an end")
+        texts = [f"{kind} {n} {number}" for kind in kinds for n in range(4) for number in (0, 1)]
+        lines = lines_in(source, [*texts, *(f"parent {n}" for n in ids)])
         env.shutdown()
-    kinds = ("printed", "logged", "without an end")
-    texts = [f"{kind} {n} {number}" for kind in kinds for n in range(4) for number in (0, 1)]
     records = [record for record in source.records if record["type"] == "function"]
     got = {record["message"].rpartition("\t")[2]: record["requestID"] for record in records}
     assert len(records) == len(got)
     assert got == {text: ids[text.split()[-2]] for text in texts} | {f"parent {n}": ids[n] for n in ids}
+    section.row("starts children by `spawn`, `forkserver`, `fork`", lines=lines)
 
 
 PROGRAMS = """
@@ -447,7 +476,7 @@ def handler(event, context):
 @each_python
 @pytest.mark.parametrize("is_asked_for", [True, False])
 def test_other_programs_in_python_are_heard_where_a_setting_asks_for_it(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, is_asked_for: bool
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, is_asked_for: bool
 ) -> None:
     """Each line once, with the request in which the program was started, and the last words before a SIGKILL.
 
@@ -458,6 +487,7 @@ def test_other_programs_in_python_are_heard_where_a_setting_asks_for_it(
     with environment(runtime, layer_folder, source, tmp_path, BEGIN + PROGRAMS, variables=variables) as env:
         assert env.start().error is None
         invocations = [env.invoke({"n": n}) for n in (0, 1)]
+        early = len(messages(source))
         env.shutdown()
     for invocation in invocations:
         ended, is_seen, path = invocation.payload
@@ -472,3 +502,65 @@ def test_other_programs_in_python_are_heard_where_a_setting_asks_for_it(
     assert got == {f"{kind} {n}": invocations[n].request_id for kind in kinds for n in (0, 1)}
     if is_asked_for:
         assert {record["level"] for record in records if "logged" in record["message"]} == {"INFO"}
+        assert early == len(records), "before SHUTDOWN"
+        section.row("starts programs in Python, with `SUMO_CHILDREN=true`")
+
+
+# What the soak plays at random, one by one.
+
+ACTS = {
+    "replaces `json`, `time.time` and `open` with what raises, and logs": [["replaced"], ["calm"]],
+    "forbids its process sockets (`sys.addaudithook`)": [["refuses"], ["calm"]],
+    "forbids the layer files, maps and sockets (`sys.addaudithook`), and writes megabytes": [
+        ["calm"],
+        ["refuses_files", "calm"],
+        ["calm"],
+    ],
+    "forks children that log and end by `os._exit`": [["fork"], ["calm"]],
+    "logs in six threads at once": [["threads"]],
+    "logs in a signal handler while another thread logs": [["signals"]],
+    "logs in finalisers": [["finalisers"]],
+    "has a time limit that raises in the middle of a log call": [["limit"], ["calm"]],
+    "logs to the end of its stack": [["recursion"], ["calm"]],
+    "takes every descriptor, and gives them back": [["descriptors"], ["calm"]],
+    "logs texts and values of megabytes, and writes JSON in small pieces": [["giants"]],
+    "logs what has no text, no comparison and no level": [["hostile"]],
+    "prints in pieces": [["partial"]],
+    "logs its stack and its exceptions": [["traces"]],
+    "empties /tmp": [["calm", "empties"], ["calm"]],
+    "opens /tmp to everybody (`chmod -R 777`)": [["modes"], ["calm"]],
+    "raises": [["calm", "raises"], ["calm"]],
+    "calls `sys.exit`": [["calm", "exits"], ["calm"]],
+    "calls `os._exit`": [["calm", "aborts"], ["calm"]],
+    "kills itself (SIGKILL)": [["calm", "dies"], ["calm"]],
+    "reads from address 0 (SIGSEGV)": [["calm", "segfault"], ["calm"]],
+    "sleeps until its timeout": [["calm", "sleeps"], ["calm"]],
+    "cuts our files short (`truncate`)": [["calm"], ["truncates", "calm"], ["calm"]],
+    "empties /tmp, and is killed in the same invocation": [["calm"], ["calm", "empties", "dies"], ["calm"]],
+    "empties /tmp behind its children in the same invocation": [["calm"], ["fork", "empties"], ["calm"]],
+    "empties /tmp for the second time, and is killed in the same invocation": [
+        ["empties"],
+        ["calm", "empties", "dies"],
+        ["calm"],
+    ],
+    "empties /tmp for the second time, behind its children": [["empties"], ["fork", "empties"], ["calm"]],
+}
+"""Rows of the page, and the acts of the soak's function, by invocation."""
+
+
+@pytest.mark.parametrize("what", ACTS)
+def test_what_the_soak_does_at_random(section: Section, layer_folder: Path, what: str) -> None:
+    """One act at a time: the answers and ends are those without the layer, and the books tell of each line."""
+    needs_own_tmp = any(not guest.NEED_OWN_TMP.isdisjoint(acts) for acts in ACTS[what])
+    if needs_own_tmp and (reason := Environment.isolation_available()):
+        pytest.skip(reason)
+    without, with_it = (
+        guest.play(ACTS[what], typical(), layer, {"SUMO_FLUSH": "end"}, timeout_s=3.0, settle_max=3)
+        for layer in (None, layer_folder)
+    )
+    ends = [
+        (guest.outcome(one), guest.outcome(other))
+        for one, other in zip(without.invocations, with_it.invocations, strict=True)
+    ]
+    unlike = [other for one, other in ends if one != other]
+    section.row(what, f"otherwise: {'; '.join(unlike)}" if unlike else AS_EVER, with_it.words())

@@ -53,6 +53,17 @@ class TestRuntime:
         assert got.status == "success"
         assert got.payload == [{"order": 1}, list(runtime.version), runtimes.RIC_VERSIONS[runtime.ric_major]]
 
+    def test_a_process_has_lambdas_descriptors(self, task: Callable[[str], Path]) -> None:
+        """1,024 and no more: what takes a descriptor for each of something comes to its end as it does there."""
+        source = """
+            import resource
+            def handler(event, context):
+                return resource.getrlimit(resource.RLIMIT_NOFILE)
+        """
+        with Environment(runtimes.typical(), task(source)) as env:
+            env.start()
+            assert env.invoke({}).payload == [1024, 1024]
+
     def test_cold_start_and_invocations(self, task: Callable[[str], Path]) -> None:
         """One process serves all invocations; the phases follow each other as on Lambda, each with the platform's
         lines."""

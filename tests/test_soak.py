@@ -1,4 +1,4 @@
-"""The soak, cut short: with a fixed seed, a few environments of a few seconds, and the same books."""
+"""The soaks, cut short: with a fixed seed, a few environments of a few seconds, and the same books."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from soak import guest
 from soak.run import soak
 
 MINUTES = 18 / 60
@@ -25,3 +26,12 @@ def test_the_books_balance(layer_folder: Path, seed: int) -> None:
     assert books.unexplained == 0
     assert books.logged == books.at_sumo + books.in_bucket + books.in_cloudwatch + books.counted + books.in_spool > 20
     assert happened["invocation"] > 5
+
+
+def test_a_guest_is_not_noticed(layer_folder: Path) -> None:
+    """Functions that do everything to themselves: answers and ends are those without the layer, books balance."""
+    findings = guest.soak(Console(width=160), 12 / 60, 1, layer_folder)
+
+    assert findings.wrong == []
+    assert findings.at_sumo > 100
+    assert len(findings.answered) > 2

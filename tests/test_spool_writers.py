@@ -338,6 +338,9 @@ def test_who_is_drained_by_another_process_writes_on_for_good(
     folder, max_bytes = str(tmp_path / "spool"), 8 * SEGMENT_BYTES
     spool = Spool(folder, ENVELOPE, max_bytes, is_child=is_child, has_workers=has_workers)
     reader = SpoolReader(spool.folder)
+    spool.append(start("first"))
+    drain(reader)
+    spool.check_folder()  # sets some descriptors aside
     before = len(os.listdir("/proc/self/fd"))
     got = []
     for number in range(30):

@@ -25,6 +25,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -35,6 +36,8 @@ from typing import Any
 _PR_SET_CHILD_SUBREAPER = 36
 _MAX_PACKET_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 8
+_DESCRIPTORS = 1_024
+"""Lambda's limit for each process."""
 
 
 def main() -> None:
@@ -128,6 +131,7 @@ def _become(request: dict[str, Any], gate: int, redirections: dict[int, int], co
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and ignored they stay after exec
             signal.signal(ignored, signal.SIG_DFL)
         os.umask(0o022)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
         os.chdir(request["folder"])
         if config["user"] is not None:
             user_id, group_id = config["user"]

@@ -16,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from secrets import randbelow
-from typing import Any
+from typing import Any, NamedTuple
 
 from model import Environment, Invocation
 from rich.console import Console
@@ -35,8 +35,10 @@ from sumo_internal.spool import counters
 FUNCTION = Path(__file__).parent.parent / "functions" / "hostile"
 ACTS = (
     "calm fork threads descriptors replaced signals limit finalisers recursion giants hostile partial empties modes"
-    " descriptors_closed traces"
+    " descriptors_closed traces refuses"
 ).split()
+NEED_OWN_TMP = {"empties", "modes", "truncates"}
+"""What is not to be done to the machine's /tmp."""
 ENDS = "raises exits aborts dies segfault sleeps".split()
 """What ends an invocation otherwise than by an answer, and mostly the environment's generation with it."""
 
@@ -48,7 +50,12 @@ RULES = {
 TIMEOUT_S = 8.0
 INVOCATIONS = 6
 """Of one environment."""
+SLOWEST_SAID = 10
+"""Invocations whose response takes so much more with the layer that the report names them."""
 MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
+SAID_LOST = re.compile(r"(\d+) lines \(\d+ bytes\) are lost with the environment")
+Mark = tuple[str, int]
+"""A writer, and the number of one of its lines."""
 _REQUEST_ID = re.compile("(RequestId: )?[0-9a-f]{8}-[0-9a-f-]{27} ")
 
 
@@ -61,14 +68,73 @@ class Findings:
     noted: int = 0
     at_sumo: int = 0
     counted: Counter[str] = field(default_factory=Counter)
-    response_s: dict[bool, list[float]] = field(default_factory=lambda: {False: [], True: []})
-    """Of invocations that were answered, without the layer and with it."""
+    answered: list[Answered] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+
+    def response_s(self, *, with_layer: bool) -> list[float]:
+        """Response times of what was answered."""
+        return [each.with_it_s if with_layer else each.without_s for each in self.answered]
+
+
+class Answered(NamedTuple):
+    """An invocation that was answered both times, in seconds."""
+
+    story: int
+    acts: tuple[str, ...]
+    without_s: float
+    with_it_s: float
+
+    @property
+    def more_s(self) -> float:
+        return self.with_it_s - self.without_s
+
+
+class Played(NamedTuple):
+    """A story that was gone through once."""
+
+    invocations: list[Invocation]
+    noted: set[Mark]
+    """Lines that were written."""
+    early: set[Mark]
+    """Those of them that were at Sumo Logic before SHUTDOWN."""
+    at_sumo: set[Mark]
+    """Those of them that are there in the end."""
+    counts: dict[str, int]
+    """Lines by what the layer says became of them."""
+    said: int
+    """Lines that it says are lost with the environment."""
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Lines that are counted as lost, or as what a kill loses, by reason."""
+        reasons = (*counters.LOSSES, counters.UNPROTECTED)
+        return {reason: lines for reason, lines in self.counts.items() if reason in reasons}
+
+    def promised(self, acts: Sequence[Sequence[str]]) -> Played:
+        """The same without lines of which nothing is promised."""
+        noted = {mark for mark in self.noted if _is_promised(mark[0], acts)}
+        return self._replace(noted=noted, early=self.early & noted, at_sumo=self.at_sumo & noted)
+
+    def problem(self) -> str:
+        """What is wrong with the books, if anything."""
+        missing, told = sorted(self.noted - self.at_sumo), sum(self.lost.values()) + self.said
+        return f"{len(missing)} lines are nowhere, {told} are told: {missing[:5]}" if len(missing) > told else ""
+
+    def words(self) -> str:
+        """Say what became of the lines."""
+        missing = self.noted - self.at_sumo
+        if not missing:
+            return "all at Sumo Logic" if self.early == self.noted else "all at Sumo Logic, some at SHUTDOWN"
+        some = "all" if missing == self.noted else "some"
+        if len(missing) <= sum(self.lost.values()):
+            return f"{some} lost, counted as {', '.join(sorted(self.lost))}"
+        return f"{some} lost, {'said on stderr' if len(missing) <= self.said else 'counted nowhere'}"
 
 
 def story(draw: Random) -> list[list[str]]:
     """Which acts each invocation of an environment consists of."""
-    acts = [draw.choices(ACTS, k=draw.randint(1, 3)) for _ in range(INVOCATIONS)]
+    possible = ACTS if Environment.isolation_available() is None else [act for act in ACTS if act not in NEED_OWN_TMP]
+    acts = [draw.choices(possible, k=draw.randint(1, 3)) for _ in range(INVOCATIONS)]
     for own in acts:
         if draw.random() < 0.2:
             own.append(draw.choice(ENDS))
@@ -76,49 +142,77 @@ def story(draw: Random) -> list[list[str]]:
 
 
 def play(
-    acts: Sequence[Sequence[str]], runtime: Runtime, layer: Path | None, folder: Path, variables: dict[str, str]
-) -> tuple[list[Invocation], str]:
-    """Go through a story; return its invocations and what was wrong with the books."""
-    notes = folder / "notes"
-    notes.mkdir(parents=True)
-    notes.chmod(0o777)  # the function has another user
-    with SumoSource() as source:
+    acts: Sequence[Sequence[str]],
+    runtime: Runtime,
+    layer: Path | None,
+    variables: dict[str, str],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    settle_max: int = 0,
+) -> Played:
+    """Go through a story.
+
+    Args:
+        acts: Of each invocation.
+        runtime: The function's.
+        layer: Its folder; None for without.
+        variables: The layer's settings.
+        timeout_s: The function's.
+        settle_max: Further invocations, in which nothing is done, until all lines have arrived.
+    """
+    is_isolated = Environment.isolation_available() is None
+    where = "/run" if is_isolated else None  # the function has another /tmp, and another user
+    with tempfile.TemporaryDirectory(prefix="sumo-guest-", dir=where) as folder, SumoSource() as source:
+        notes = Path(folder)
+        notes.chmod(0o777)
         given = {"SUMO_HTTP_ENDPOINT": source.url, "SUMO_LOG_TYPES": "function", **variables}
         if layer is not None:
             given["AWS_LAMBDA_EXEC_WRAPPER"] = "/opt/sumo_wrapper"
-        isolated: dict[str, Any] = {"isolated": True} if Environment.isolation_available() is None else {}
-        with Environment(runtime, FUNCTION, layer=layer, variables=given, timeout_s=TIMEOUT_S, **isolated) as env:
+        isolated: dict[str, Any] = {"isolated": True} if is_isolated else {}
+        with Environment(runtime, FUNCTION, layer=layer, variables=given, timeout_s=timeout_s, **isolated) as env:
             env.start()
             invocations = []
             for number, own in enumerate(acts):
                 invocations.append(env.invoke({"name": f"i{number}", "notes": str(notes), "acts": list(own)}))
+            for number in range(settle_max):
+                if _noted(notes) <= _marks(source):
+                    break
+                env.invoke({"name": f"settle{number}", "notes": str(notes), "acts": []})
+            early = _marks(source)
             env.shutdown()
             counts = counters.totals(str(env.tmp / "sumo-internal")) if layer is not None else {}
-        kept = [record for request in source.requests if request.is_kept for record in request.records]
-    found = {(mark[1], int(mark[2])) for record in kept for mark in MARK.finditer(str(record.get("message")))}
-    named = {f"i{number}": own for number, own in enumerate(acts)}
-    kept_notes = [note for note in notes.iterdir() if _is_promised(note.name, named)]
-    noted = {(note.name, number) for note in kept_notes for number in range(int(note.read_text() or "0"))}
-    _books.append((len(noted), len(noted & found), {name: lines for name, (lines, _) in counts.items()}))
-    lost = sum(lines for reason, (lines, _) in counts.items() if reason in counters.LOSSES)
-    missing = sorted(noted - found)
-    if layer is not None and len(missing) > lost:
-        return invocations, f"{len(missing)} lines are nowhere, {lost} are counted: {missing[:5]}"
-    return invocations, ""
+            said = sum(int(match[1]) for line in env.cloudwatch for match in SAID_LOST.finditer(line.text))
+        found = _marks(source)
+        noted = _noted(notes)
+    lines = {reason: lines for reason, (lines, _) in counts.items()}
+    return Played(invocations, noted, noted & early, noted & found, lines, said)
 
 
-_books: list[tuple[int, int, dict[str, int]]] = []
+def _noted(notes: Path) -> set[Mark]:
+    """What the function has written."""
+    return {(note.name, number) for note in notes.iterdir() for number in range(int(note.read_text() or "0"))}
 
 
-def _is_promised(writer: str, acts: Mapping[str, Sequence[str]]) -> bool:
+def _marks(source: SumoSource) -> set[Mark]:
+    """What has reached Sumo Logic."""
+    kept = [record for request in source.requests if request.is_kept for record in request.records]
+    return {(mark[1], int(mark[2])) for record in kept for mark in MARK.finditer(str(record.get("message")))}
+
+
+def _is_promised(writer: str, acts: Sequence[Sequence[str]]) -> bool:
     """Is anything promised of a writer's lines? Not where their files are removed before anything could look at them.
 
     That is where the function empties /tmp and its process dies in the same invocation, or where it removes what its
-    children have left in that very invocation.
+    children have left in that very invocation; the first time that a process does so, or where it refuses the sockets
+    by which the extension gets a hold on the files.
     """
-    own = acts[re.split("[-st]", writer)[0]]
-    is_child = "-" in writer
-    return "empties" not in own or (own[-1] not in ENDS and not is_child)
+    number = int(re.split("[-st]", writer)[0].removeprefix("i"))
+    own, is_child = acts[number], "-" in writer
+    if "empties" not in own or (own[-1] not in ENDS and not is_child):
+        return True
+    begin = max((n + 1 for n, each in enumerate(acts[:number]) if each[-1] in ENDS and each[-1] != "raises"), default=0)
+    before = {act for each in acts[begin:number] for act in each}
+    return "empties" in before and "refuses" not in before | set(own)
 
 
 def outcome(invocation: Invocation) -> str:
@@ -140,33 +234,38 @@ def soak(console: Console, minutes: float, seed: int, layer: Path, only: int | N
         draw = Random(f"{seed}/{findings.stories}")
         acts, runtime = story(draw), draw.choice(runtimes())
         variables = {"SUMO_FLUSH": draw.choice(("auto", "end", "next")), **(RULES if draw.random() < 0.5 else {})}
-        told: dict[bool, list[str]] = {}
-        before = len(findings.wrong)
+        name = f"story {findings.stories} ({runtime.id}, {variables})"
+        played = {}
         for with_layer in draw.sample((False, True), 2):
-            with tempfile.TemporaryDirectory(prefix="sumo-guest-", dir="/run") as folder:
-                Path(folder).chmod(0o777)
-                invocations, problem = play(acts, runtime, layer if with_layer else None, Path(folder) / "x", variables)
-            told[with_layer] = [outcome(invocation) for invocation in invocations]
-            answered = [each.response_s for each in invocations if each.status == "success"]
-            findings.response_s[with_layer] += [duration_s for duration_s in answered if duration_s is not None]
-            if problem:
-                findings.wrong.append(f"story {findings.stories} ({runtime.id}, {variables['SUMO_FLUSH']}): {problem}")
-            noted, at_sumo, counts = _books.pop()
-            if with_layer:
-                findings.noted += noted
-                findings.at_sumo += at_sumo
-                findings.counted.update(counts)
-        findings.invocations += len(acts)
-        for number, (without, with_it) in enumerate(zip(told[False], told[True], strict=True)):
-            if without != with_it:
-                findings.wrong.append(
-                    f"story {findings.stories} ({runtime.id}, {variables}), invocation {number} {acts[number]}: "
-                    f"without the layer {without[:200]}, with it {with_it[:200]}"
-                )
-        is_same = len(findings.wrong) == before
-        verdict = "[green]the same[/green]" if is_same else "[red]differs[/red]"
+            played[with_layer] = play(acts, runtime, layer if with_layer else None, variables)
+        wrong = _compare(findings, acts, played[False].invocations, played[True].invocations)
+        own = played[True].promised(acts)
+        if problem := own.problem():
+            wrong.append(problem)
+        findings.wrong += [f"{name}: {each}" for each in wrong]
+        findings.noted += len(own.noted)
+        findings.at_sumo += len(own.at_sumo)
+        findings.counted.update(own.counts)
+        verdict = "[red]differs[/red]" if wrong else "[green]the same[/green]"
         console.print(f"{findings.stories:3} {verdict} [dim]{runtime.id} {variables['SUMO_FLUSH']} {acts}[/dim]")
     return findings
+
+
+def _compare(
+    findings: Findings, acts: Sequence[Sequence[str]], without: Sequence[Invocation], with_it: Sequence[Invocation]
+) -> list[str]:
+    """Hold the invocations of a story against each other: keep their response times, return what differs."""
+    findings.invocations += len(acts)
+    wrong = []
+    for number, (one, other) in enumerate(zip(without, with_it, strict=True)):
+        if outcome(one) != outcome(other):
+            wrong.append(
+                f"invocation {number} {acts[number]}: without the layer {outcome(one)[:200]}, "
+                f"with it {outcome(other)[:200]}"
+            )
+        elif one.status == "success" and one.response_s is not None and other.response_s is not None:
+            findings.answered.append(Answered(findings.stories, tuple(acts[number]), one.response_s, other.response_s))
+    return wrong
 
 
 def percentile_ms(durations_s: Sequence[float], share: float) -> float:
@@ -177,12 +276,30 @@ def percentile_ms(durations_s: Sequence[float], share: float) -> float:
 
 def table(findings: Findings) -> Table:
     """The figures, without the layer and with it."""
-    made = Table(title="\nResponse times of what was answered", title_justify="left", title_style="bold")
-    for column in ("", "without", "with it", "more"):
-        made.add_column(column, justify="right" if column else "left")
+    made = _table("Response times of what was answered", "", "without", "with it", "more")
     for name, share in (("median", 0.5), ("90th percentile", 0.9), ("99th percentile", 0.99)):
-        without, with_it = (percentile_ms(findings.response_s[each], share) for each in (False, True))
+        without, with_it = (
+            percentile_ms(findings.response_s(with_layer=with_layer), share) for with_layer in (False, True)
+        )
         made.add_row(name, f"{without:.1f} ms", f"{with_it:.1f} ms", f"{with_it - without:+.1f} ms")
+    return made
+
+
+def table_of_acts(findings: Findings) -> Table:
+    """What invocations of which an act is a part take more with the layer, the dearest act first."""
+    more_s = {act: [each.more_s for each in findings.answered if act in each.acts] for act in ACTS}
+    made = _table("... of which an act is a part: more with the layer", "act", "invocations", "median", "most")
+    for act, own_s in sorted(more_s.items(), key=lambda item: -max(item[1], default=0.0)):
+        if own_s:
+            median, most = (percentile_ms(own_s, share) for share in (0.5, 1.0))
+            made.add_row(act, str(len(own_s)), f"{median:+.1f} ms", f"{most:+.1f} ms")
+    return made
+
+
+def _table(title: str, *columns: str) -> Table:
+    made = Table(title=f"\n{title}", title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number else "left")
     return made
 
 
@@ -198,8 +315,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="sumo-soak-layer-") as layer:
         unpack(build(interpreters()), Path(layer))
         findings = soak(console, options.minutes, options.seed, Path(layer), options.story)
-    if all(findings.response_s.values()):
+    if findings.answered:
         console.print(table(findings))
+        console.print(table_of_acts(findings))
+        for each in sorted(findings.answered, key=lambda each: -each.more_s)[:SLOWEST_SAID]:
+            acts = ", ".join(each.acts)
+            console.print(
+                f"{each.without_s * 1000:8.1f} ms -> {each.with_it_s * 1000:8.1f} ms story {each.story}: {acts}"
+            )
     console.print(
         f"{findings.stories} stories, {findings.invocations} invocations each way; {findings.noted} lines noted, "
         f"{findings.at_sumo} at Sumo Logic; counted: {dict(findings.counted)}"

@@ -132,6 +132,32 @@ def replaced(writer, event):
     return True
 
 
+def refuses(writer, event):
+    """An audit hook, which stays for good."""
+
+    def refuse(name, _):
+        if name.startswith("socket."):
+            raise PermissionError(name)
+
+    sys.addaudithook(refuse)
+    writer.log("no sockets any more")
+    return True
+
+
+def refuses_files(writer, event):
+    """An audit hook against all that is done to the layer's files, and to memory in their place; it stays for good."""
+
+    def refuse(name, arguments):
+        is_file = any("sumo-internal" in str(argument) for argument in arguments)
+        if is_file or name.startswith(("mmap.", "socket.", "fcntl.")):
+            raise PermissionError(name)
+
+    sys.addaudithook(refuse)
+    for _ in range(5):
+        log.info("x" * 400_000)
+    return True
+
+
 def signals(writer, event):
     ended = threading.Event()
     heard = []
@@ -145,17 +171,19 @@ def signals(writer, event):
     def on_alarm(*_):
         heard.append(1)
         log.info("in a signal handler")
+        if not ended.is_set():  # again once it is over: on a busy machine an interval's would come in the middle of it
+            signal.setitimer(signal.ITIMER_REAL, 0.0007)
 
     before = signal.signal(signal.SIGALRM, on_alarm)
     thread = threading.Thread(target=other)
     thread.start()
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
     until = time.monotonic() + 0.1
     while time.monotonic() < until:
         writer.print("in a loop")
+    ended.set()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
-    ended.set()
     thread.join(5)
     return [thread.is_alive(), bool(heard)]
 
@@ -260,6 +288,13 @@ def empties(writer, event):
     return True
 
 
+def truncates(writer, event):
+    for folder, _, names in os.walk("/tmp"):
+        for name in names:
+            os.truncate(os.path.join(folder, name), 0)
+    return True
+
+
 def modes(writer, event):
     os.system("chmod -R 777 /tmp 2>/dev/null")
     writer.log("/tmp is everybody's")
@@ -279,9 +314,6 @@ def descriptors_closed(writer, event):
 
 
 def traces(writer, event):
-    def inner():
-        return len(traceback.format_stack())
-
     log.info("a stack", stack_info=True)
     try:
         raise KeyError("order")
@@ -289,7 +321,7 @@ def traces(writer, event):
         log.exception("an exception")
         traceback.print_exc()
     writer.log("after traces")
-    return inner() > 0
+    return [frame.name for frame in traceback.extract_stack()]
 
 
 def raises(writer, event):
