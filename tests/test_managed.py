@@ -463,4 +463,4 @@ def test_a_handler_without_the_wrapper(source: SumoSource, layer_folder: Path, t
     assert [counts[answer["id"]] for answer in answers] == [2] * 9
     assert not has_layer or len({request.connection for request in source.requests}) == 1
     said = env.said()
-    assert len([line for line in said if "no extension beside it" in line]) == (0 if has_layer else 1), said
+    assert len([line for line in said if "SumoHandler has no extension" in line]) == (0 if has_layer else 1), said
