@@ -328,9 +328,9 @@ def test_what_an_earlier_generation_left_outlives_its_files(tmp_path: Path, keep
     spool.mend()
     assert not spool.is_unprotected
 
-    left = sorted(drain(SpoolReader(str(tmp_path / "nowhere"), keeper=keeper)), key=lambda line: int(line.split()[0]))
-    assert [line.split()[0] for line in left] == [str(number) for number in range(1500)]
-    assert drain(SpoolReader(str(folder), spool)) == ["later"]
+    left = [line.split()[0] for line in drain(SpoolReader(str(tmp_path / "nowhere"), keeper=keeper))]
+    # What is written once the folder is known to have been emptied is the extension's from the beginning.
+    assert sorted(left) == sorted([*map(str, range(1500)), "later"])
 
 
 def test_a_new_environment_holds_nothing(tmp_path: Path) -> None:
