@@ -803,7 +803,7 @@ child = os.fork()
 if child == 0:
     os._exit(0 if tls._inside.acquire(timeout=5) else 1)
 waited_s = time.monotonic() - begun_s
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), waited_s < 5, tls._inside.acquire(timeout=5))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), waited_s < 5, tls._inside.acquire(timeout=5), flush=True)
 os._exit(0)
 """
 

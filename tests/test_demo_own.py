@@ -67,7 +67,7 @@ def test_a_function_that_fails_is_shown_as_one(own: Path) -> None:
         (["FUNCTION=nothing.py"], "nothing.py is no file that ends with .py"),
         (["FUNCTION=app.py", "EVENT=helper.py"], "is no JSON"),
         (["FUNCTION=app.py", "EVENT=none.json"], "No such file"),
-        (["FUNCTION=broken.py"], "has to lie beside it"),
+        (["FUNCTION=broken.py"], "has to lie in its folder"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(own: Path, arguments: list[str], problem: str) -> None:

@@ -144,21 +144,24 @@ class Reading:
         Args:
             text: The text.
             source: What that is a reading of, where it is one itself.
-            spend: Is told of each :data:`ESCAPES_AT_ONCE`.
+            spend: Is told of each :data:`ESCAPES_AT_ONCE`, and of those that are left at the end.
         """
         self._source = source
         pieces: list[str] = []
         self._places, self._origins = [0], [0]
-        place = origin = 0
-        for number, match in enumerate(_ESCAPE.finditer(text)):
-            if number % ESCAPES_AT_ONCE == ESCAPES_AT_ONCE - 1:
-                spend(ESCAPES_AT_ONCE * ESCAPES_AT_ONCE)
+        place = origin = untold = 0
+        for match in _ESCAPE.finditer(text):
+            untold += 1
+            if untold == ESCAPES_AT_ONCE:
+                spend(untold * ESCAPES_AT_ONCE)
+                untold = 0
             character = _character(match)
             pieces += [text[origin : match.start()], character]
             place += match.start() - origin
             self._places += [place, place + len(character)]
             self._origins += [match.start(), match.end()]
             place, origin = place + len(character), match.end()
+        spend(untold * ESCAPES_AT_ONCE)
         self.text = "".join([*pieces, text[origin:]])
 
     def original(self, span: Span) -> Span:
