@@ -32,6 +32,8 @@ from bench.stage import CORE_MB, Contender, Stage
 ROUNDS: Mapping[int, int] = {1: 60, 100: 60, 1_000: 30, 10_000: 8}
 """By lines in an invocation."""
 SMALLEST_MB = 128
+SIZES_MB = (SMALLEST_MB, 512, 1024, CORE_MB)
+"""The memory sizes that README has, each with its share of a core."""
 SLOW_MS = 80
 """A Sumo Logic that takes this long for an answer is not slow."""
 
@@ -86,7 +88,11 @@ LINES = (1, 100, 1_000, 10_000)
 BLOCKS: Mapping[str, Sequence[Block]] = {
     "pay_end": [Block("end", CORE_MB, SLOW_MS, LINES)],
     "pay_next": [Block("next", CORE_MB, SLOW_MS, LINES)],
-    "pay_small": [Block(flush, SMALLEST_MB, SLOW_MS, (1, 100, 1_000), 0.5) for flush in ("end", "next")],
+    "pay_sizes": [
+        Block(flush, memory_mb, SLOW_MS, (1, 100, 1_000), 0.5)
+        for memory_mb in SIZES_MB[:-1]
+        for flush in ("end", "next")
+    ],
     "pay_sources": [Block("end", CORE_MB, source_ms, (1, 100, 1_000)) for source_ms in (0, 30)],
 }
 """By case."""
@@ -196,26 +202,31 @@ def cloudwatch_dollars(lines: int) -> float:
 
 
 def summary(paid: Paid) -> Iterator[str]:
-    """Yield a table in Markdown: what the layer adds to an invocation, in time and money."""
-    yield (
-        "| lines, `SUMO_FLUSH` | response, ms | billed, ms | … 128 MB: response, ms | billed, ms "
-        f"| $ a million, {CORE_MB:,} MB | 128 MB | CloudWatch, $ |"
-    )
-    yield "| --- | --: | --: | --: | --: | --: | --: | --: |"
+    """Yield two tables in Markdown, by memory size: the time that the layer adds to an invocation, and the money."""
+    sizes = [f"{memory_mb:,} MB" for memory_mb in SIZES_MB]
+    yield f"| lines, `SUMO_FLUSH` | {sizes[0]}: response, billed, ms | {' | '.join(sizes[1:])} |"
+    yield "| --- |" + " --: |" * len(sizes)
+    for flush, lines, bills in _by_size(paid):
+        yield f"| {lines:,}, `{flush}` | {' | '.join(map(_times, bills))} |"
+    yield ""
+    yield f"| lines, `SUMO_FLUSH` | {sizes[0]}: $ a million | {' | '.join(sizes[1:])} | CloudWatch, $ |"
+    yield "| --- |" + " --: |" * (len(sizes) + 1)
+    for flush, lines, bills in _by_size(paid):
+        dollars = [_dollars(bill, memory_mb) for bill, memory_mb in zip(bills, SIZES_MB, strict=True)]
+        yield f"| {lines:,}, `{flush}` | {' | '.join(dollars)} | {cloudwatch_dollars(lines):.2f} |"
+
+
+def _by_size(paid: Paid) -> Iterator[tuple[str, int, Sequence[Mapping[str, Bill] | None]]]:
+    """Yield strategy, lines, and what was measured with each memory size, where anything was."""
     for flush in ("end", "next"):
         for lines in LINES:
-            large = paid.get(Terms(flush, CORE_MB, SLOW_MS, lines))
-            small = paid.get(Terms(flush, SMALLEST_MB, SLOW_MS, lines))
-            if large is None:
-                continue
-            cells = [*_cells(large), *_cells(small), _dollars(large, CORE_MB), _dollars(small, SMALLEST_MB)]
-            yield f"| {lines:,}, `{flush}` | {' | '.join(cells)} | {cloudwatch_dollars(lines):.2f} |"
+            bills = [paid.get(Terms(flush, memory_mb, SLOW_MS, lines)) for memory_mb in SIZES_MB]
+            if any(bills):
+                yield flush, lines, bills
 
 
-def _cells(bills: Mapping[str, Bill] | None) -> list[str]:
-    if bills is None:
-        return ["", ""]
-    return [f"{added(bills, column).value:+.1f}" for column in (0, 2)]
+def _times(bills: Mapping[str, Bill] | None) -> str:
+    return "" if bills is None else ", ".join(f"{added(bills, column).value:+.1f}" for column in (0, 2))
 
 
 def _dollars(bills: Mapping[str, Bill] | None, memory_mb: int) -> str:
