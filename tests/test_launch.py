@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from layer.build import ROOT
@@ -190,6 +190,8 @@ PROGRAMS = st.one_of(
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
 @given(st.lists(OPTIONS, max_size=4), PROGRAMS, st.lists(TEXTS, max_size=4))
+@example([], (["-m:0"], ["-m", ":0"]), [])
+@example([["-Xa:b"], ["-I"]], (["x"], ["x"]), [])
 @settings(max_examples=40)
 def test_any_arguments(
     stand: Stand, shell: list[str], options: list[list[str]], program: tuple[list[str], list[str]], rest: list[str]
