@@ -183,8 +183,8 @@ def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatc
         if record["type"] == "sumo.invocation":
             ends.setdefault(record["requestID"], set()).add(record["id"])
     yield from (f"{request_id} has {len(ids)} summaries" for request_id, ids in ends.items() if len(ids) > 1)
-    if any("below the level" in text for text in cloudwatch):
-        yield "a line below the function's level is in CloudWatch"
+    if texts := [text for text in cloudwatch if "below the level" in text]:
+        yield f"{len(texts)} lines below the function's level are in CloudWatch, one of them: {texts[0]}"
 
 
 def left(spool: Path) -> Iterator[Record]:
