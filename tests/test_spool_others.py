@@ -17,9 +17,11 @@ from spool_functions import ENVELOPE, drain, start
 from layer.interpreters import Interpreter, find
 from sumo_internal.extension.keeper import Keeper
 from sumo_internal.spool.counters import NO_FILE, UNPROTECTED
+from sumo_internal.spool.envelope import SPARED
 from sumo_internal.spool.folder import LockFile
+from sumo_internal.spool.held import Debug
 from sumo_internal.spool.reader import SpoolReader
-from sumo_internal.spool.segment import CHILD_SEGMENT_BYTES
+from sumo_internal.spool.segment import CHILD_SEGMENT_BYTES, WRITTEN
 from sumo_internal.spool.writer import CHILDREN_ROOM_BYTES, Spool
 
 CHILDREN = 100
@@ -273,6 +275,28 @@ def test_the_keepers_own_process_drains_its_own_lines_once_and_saves_them_too(
     assert drain(reader) == []
     os.rename(nowhere, tmp_path / "next")
     assert drain(SpoolReader(str(tmp_path / "next"))) == ["not delivered"]
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_is_saved_is_what_it_was(tmp_path: Path, written: bool) -> None:
+    """Lines below the function's level stay that, and what CloudWatch was given already is not written again.
+
+    Both segments are the first of their kind, and neither file replaces the other.
+    """
+    spool = Spool(str(tmp_path / "spool"), {**ENVELOPE, SPARED: "yes"}, 64_000_000)
+    below = Debug(spool, 1_000_000)
+    below.append(start("below the level"), 10)
+    spool.append(start("shown"))
+    below.release()
+    for segment in spool.segments:
+        if written:
+            segment.cursors[WRITTEN] = segment.committed_offset
+        assert segment.save(str(tmp_path / "next")) == (0, 0)
+
+    reader = SpoolReader(str(tmp_path / "next"))
+    spared = [json.loads(bytes(piece.segment.map[piece.begin : piece.end]))["line"] for piece in reader.spared()]
+    assert spared == ([] if written else ["shown"])
+    assert sorted(drain(reader)) == ["below the level", "shown"]
 
 
 LEFT = """

@@ -339,13 +339,14 @@ class Segment:
         piece = Slice(self, self.acknowledged_offset, self.committed_offset)
         try:
             open_folder(folder)
+            kind = "debug.spool" if self.is_below_level else "spool"
             copy = Segment.create(
-                f"{folder}/{self.writer}.{number}.spool", bytes(self.envelope), size_bytes=self.size_bytes
+                f"{folder}/{self.writer}.{number}.{kind}", bytes(self.envelope), size_bytes=self.size_bytes
             )
         except (OSError, FolderRefusedError):
             return piece.count(), piece.size_bytes
         copy.map[ENVELOPE_OFFSET : piece.end] = self.map[ENVELOPE_OFFSET : piece.end]
-        for field in (ACKNOWLEDGED, SENT, SEALED, COMMITTED):
+        for field in (ACKNOWLEDGED, SENT, WRITTEN, SEALED, COMMITTED):
             copy.cursors[field] = self.cursors[field]
         copy.close()
         self.cursors[ACKNOWLEDGED] = piece.end
