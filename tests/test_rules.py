@@ -201,6 +201,22 @@ def is_json(value: Any) -> bool:
     return all(map(is_json, value)) if isinstance(value, (list, tuple)) else not isinstance(value, (set, bytes))
 
 
+def test_a_bracket_in_a_text_ends_no_tuple() -> None:
+    """A tuple that is no key, with a pair in it whose value looks like the end of one that is."""
+    content = ({"a": [[("host", "x"), ("password", "hunter1)):hunter2")]]}, 1)
+    assert "hunter" not in KEYS.applied(repr(content), {})[0]
+
+
+@pytest.mark.parametrize("brace", ["}", "{", "}}", "'}", '"{'])
+@pytest.mark.parametrize("order", [("name", "more", "value"), ("value", "more", "name")], ids="-".join)
+def test_a_brace_in_a_text_closes_no_dict(brace: str, order: tuple[str, ...]) -> None:
+    """A name and its value are in one dict, whatever the texts between them have in them."""
+    parts = {"name": "password", "more": {"m": brace}, "value": "hunter2"}
+    content = {key: parts[key] for key in order}
+    for text in (repr(content), json.dumps(content), repr(json.dumps(content)), f"got {content} and {{'a': 1}}"):
+        assert "hunter2" not in KEYS.applied(text, {})[0], text
+
+
 @given(st.data(), st.text("ab '\"\\\n{}[](),:<>", max_size=12))
 def test_no_key_that_a_program_has_lets_its_value_pass(data: st.DataObject, inside: str) -> None:
     """Whatever has the value, however deep, and however it gets into a text."""

@@ -16,7 +16,7 @@ from sumo_internal.processing.values import SHORT_CHARS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from sumo_internal.expressions.search import Span, Spend
@@ -33,7 +33,8 @@ _KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])[\s│]{0,250}"
 is on the next line, within that line's borders."""
 _OBJECT_KEY = re.compile(
     r"""(?:<([\w.]{1,100}: [^<>\n]{1,200})>|\((?=[^\n]{0,200}?["'])"""
-    r"""((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'|\([^()\n]{0,100}\)){1,200})\))"""
+    r"""((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'"""
+    r"""|\((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'){0,100}\)){1,200})\))"""
     r"""\s{0,64}:\s{0,64}"""
 )
 """A key that is an enum's member, or a tuple, perhaps with another in it, as Python shows them in a dict."""
@@ -44,9 +45,10 @@ _BEHIND_PAIR = re.compile(r"""["']?\s{0,64},?\s{0,64}(?:[)\]]|\Z)""")
 _VALUE_KEY = re.compile(r"""(["'])value\1\s{0,64}[:=]\s{0,64}""", re.IGNORECASE)
 _NAME = re.compile(r"""[:=]\s{0,64}[bBuU]?(["'])([^"'\n]{1,200})\1""")
 """What may name the value beside it, ``{'name': 'authorization', 'value': …}``."""
-_BRACE = re.compile(r"[{}]")
-_BRACES_MAX = 16
-"""Braces on either side of a name that are looked at to find its dict."""
+_MARK = re.compile(r"""\\.|["'{}]""", re.DOTALL)
+"""A brace, a quote, or an escape, which is none."""
+_MARKS_MAX = 64
+"""Of these, on either side of a name, are looked at to find its dict."""
 _BEFORE_MAX_CHARS, _BEHIND_MAX_CHARS = 2_000, 300
 """Before a name, and behind it: there the value that it names is looked for, and a token may lie in between."""
 
@@ -93,25 +95,31 @@ def _beside(text: str, begin: int, end: int) -> Iterator[re.Match[str]]:
 
 def _opened(text: str, begin: int) -> int:
     """Where the dict begins in which a text stands; its own place if that is not known."""
-    place, depth, first = begin, 1, max(0, begin - _BEFORE_MAX_CHARS)
-    for _ in range(_BRACES_MAX):
-        place = max(text.rfind("{", first, place), text.rfind("}", first, place))
-        if place < 0:
-            return begin
-        depth += -1 if text[place] == "{" else 1
-        if not depth:
-            return place
-    return begin
+    marks = list(_MARK.finditer(text, max(0, begin - _BEFORE_MAX_CHARS), begin))
+    marks.reverse()
+    return next((mark.start() for mark in _outermost(marks, "}")), begin)
 
 
 def _closes(text: str, end: int) -> int:
     """Where the dict ends in which a text stands, or how far that is looked for."""
-    depth, last = 1, end + _BEHIND_MAX_CHARS
-    for brace in islice(_BRACE.finditer(text, end, last), _BRACES_MAX):
-        depth += 1 if brace[0] == "{" else -1
-        if not depth:
-            return brace.start()
-    return last
+    last = end + _BEHIND_MAX_CHARS
+    return next((mark.start() for mark in _outermost(_MARK.finditer(text, end, last), "{")), last)
+
+
+def _outermost(marks: Iterable[re.Match[str]], deeper: str) -> Iterator[re.Match[str]]:
+    """The brace that ends a dict, seen from within: the first that closes more than was opened, outside of quotes."""
+    quote, depth = "", 1
+    for mark in islice(marks, _MARKS_MAX):
+        character = mark[0]
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "{}":
+            depth += 1 if character == deeper else -1
+            if not depth:
+                yield mark
+                return
 
 
 def may_begin_pair(text: str, begin: int) -> bool:
