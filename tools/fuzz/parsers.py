@@ -35,9 +35,10 @@ from sumo_internal.spool.segment import CHILD_SEGMENT_BYTES, HEADER_BYTES
 from sumo_internal.spool.writer import Spool
 
 COST_BASE_S = 0.1
-COST_PER_BYTE_S = 5e-6
-"""Bound on a parser's time of CPU: what it needs for any input, and for each byte. The slowest needs a tenth of it when
-it is traced for its coverage; what is quadratic needs a hundred times as much for the longest input."""
+COST_PER_BYTE_S = 2e-5
+"""Bound on a parser's time of CPU: what it needs for any input, and for each byte. The slowest (a delivery of half a
+million commas) needs a third of it when it is traced for its coverage on a slow machine; what is quadratic needs some
+hundred times as much for the longest input."""
 EXPANDED_MAX_BYTES = 512 * 1024
 """Of an input whose middle is repeated: where a cost grows by the square, it is seconds here."""
 _SECRET = "0123456789abcdef"
