@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model import CloudWatchLine
 from sumo_rules import Record
 from sumo_source import ACCEPT, SumoRequest
 
@@ -105,9 +106,8 @@ def balance(
     *,
     interrupted_at_s: Sequence[float],
     puts_unanswered: int,
-    said: Sequence[str] = (),
-    are_counts_whole: bool = True,
-    cloudwatch: Sequence[tuple[str, str]] = (),
+    are_counts_whole: bool,
+    cloudwatch: Sequence[CloudWatchLine],
 ) -> Books:
     """Draw up the books of one run.
 
@@ -118,9 +118,9 @@ def balance(
         stored: The objects in the failover bucket, each with its records.
         interrupted_at_s: When a drainer was stopped by something else than the source's answer (POSIX time).
         puts_unanswered: How many answers of the bucket were lost at most.
-        said: The log stream, where lines or counts may have had no room in files, so that what was lost is only said.
-        cloudwatch: The log stream: source and text of each line.
-        are_counts_whole: Each process had room for a file of counts, and the function has removed none.
+        are_counts_whole: Each process had room for a file of counts, and the function has removed none. Where they are
+            not whole, what was lost may only be said in the log stream.
+        cloudwatch: The log stream.
     """
     kept = [record for request in requests if request.is_kept for record in request.records]
     saved = [record for records in stored for record in records]
@@ -128,7 +128,10 @@ def balance(
     found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
     books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
     written = {
-        match.group() for source, text in cloudwatch if source.startswith(_EXTENSION) for match in _MARK.finditer(text)
+        match.group()
+        for line in cloudwatch
+        if line.source.startswith(_EXTENSION)
+        for match in _MARK.finditer(line.text)
     }
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     lost: Counter[Place] = Counter()
@@ -147,6 +150,7 @@ def balance(
             for place in places:
                 if place in missing:
                     missing[place].append(f"{line.mark} ({line.how}, {len(line.text)} characters, {place.name})")
+    said = [] if are_counts_whole else [line.text for line in cloudwatch]
     told = sum(int(match[1]) for text in said for words in _SAID for match in words.finditer(text))
     if told:  # a batch that was refused, and that no bucket took either, may have been lost in memory later
         missing = {Place.NOWHERE: [*missing[Place.NOWHERE], *missing[Place.REFUSED]]}

@@ -179,9 +179,8 @@ class Run:
             list(self._stored()),
             interrupted_at_s=self._interrupted_at_s,
             puts_unanswered=self._door.answers_lost,
-            said=[line.text for line in env.cloudwatch] if self._is_small or self._is_emptied else [],
             are_counts_whole=not (self._is_emptied or self._is_small),
-            cloudwatch=[(line.source, line.text) for line in env.cloudwatch],
+            cloudwatch=env.cloudwatch,
         )
         books.wrong += wrongly_held(self._source.records, self._succeeded, (line.text for line in env.cloudwatch))
         books.wrong += [f"the source complains: {problem}" for problem in self._source.problems]
