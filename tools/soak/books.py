@@ -134,22 +134,20 @@ def balance(
         for match in _MARK.finditer(line.text)
     }
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
-    lost: Counter[Place] = Counter()
+    ended: Counter[Place] = Counter()
     for writer, last in _returned(notes):
         for number in range(last + 1):
             line = _app.make_line(writer, number)
             places = [found.get((writer, number, part), Place.NOWHERE) for part in range(1, line.parts + 1)]
             if max(places) > Place.CLOUDWATCH and line.mark in written:
                 places = [Place.CLOUDWATCH]
-            books.logged += 1
-            books.in_cloudwatch += max(places) == Place.CLOUDWATCH
-            books.at_sumo += max(places) == Place.SUMO
-            books.in_bucket += max(places) == Place.BUCKET
-            books.in_spool += max(places) == Place.SPOOL
-            lost[max(places)] += 1
+            ended[max(places)] += 1
             for place in places:
                 if place in missing:
                     missing[place].append(f"{line.mark} ({line.how}, {len(line.text)} characters, {place.name})")
+    books.logged = ended.total()
+    books.at_sumo, books.in_bucket = ended[Place.SUMO], ended[Place.BUCKET]
+    books.in_spool, books.in_cloudwatch = ended[Place.SPOOL], ended[Place.CLOUDWATCH]
     said = [] if are_counts_whole else [line.text for line in cloudwatch]
     told = sum(int(match[1]) for text in said for words in _SAID for match in words.finditer(text))
     if told:  # a batch that was refused, and that no bucket took either, may have been lost in memory later
@@ -162,7 +160,7 @@ def balance(
         books.unexplained += max(0, uncounted)
         if uncounted > 0:
             books.wrong += [f"{uncounted} records are {place.name} and not counted, among:", *missing[place]]
-    books.counted = lost[Place.REFUSED] + lost[Place.NOWHERE] - books.unexplained
+    books.counted = ended[Place.REFUSED] + ended[Place.NOWHERE] - books.unexplained
     books.wrong += _mangled([*kept, *saved])
     books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
     books.wrong += _told_twice([*kept, *saved])
