@@ -166,6 +166,10 @@ TABLE = {
     "an image": (subject(function=IMAGE), ["image"]),
     "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
     "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["published-versions"]),
+    "SnapStart, by Lambda's variables alone": (
+        Subject({**VARIABLES, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}),
+        ["published-versions"],
+    ),
     "Managed Instances": (subject(function={"CapacityProviderConfig": {"x": 1}, "Timeout": 1}), ["published-versions"]),
     "Managed Instances, held": (
         subject({"SUMO_FLUSH": "end"}, {"CapacityProviderConfig": {"x": 1}, "MemorySize": 128}),

@@ -123,7 +123,7 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
             f"{slot} stays in the wrapper's slot, because it starts a program of the function's own: lines come from "
             f"the Telemetry API, and with levels and fields where its run.sh starts Python by {WRAPPER_PATH}"
         )
-    if reason := published_only(configuration):
+    if reason := published_only(configuration, before.variables):
         notes.append(f"it {reason}: only a version that is published after this has the layer and the settings")
     after = State(_with_layer(before.layers, wanted.layer), variables)
     reason = _over_limit(after)
@@ -132,11 +132,21 @@ def attach(configuration: Mapping[str, Any], wanted: Wanted) -> Change | Skip:
     return Skip(reason) if reason else Change(before, after, (*notes, *config.read(variables)[1]))
 
 
-def published_only(configuration: Mapping[str, Any]) -> str:
-    """What it is about a function that what is invoked is a published version; empty where ``$LATEST`` mostly is."""
-    if (configuration.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
-        return "uses SnapStart"
+def mode_of(configuration: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+    """Which of Lambda's modes a function runs in: its configuration tells, or else its variables as Lambda has them."""
     if configuration.get("CapacityProviderConfig"):
+        return config.MANAGED
+    if (configuration.get("SnapStart") or {}).get("ApplyOn", "None") != "None":
+        return config.SNAP_START
+    return config.mode(variables)
+
+
+def published_only(configuration: Mapping[str, Any], variables: Mapping[str, str]) -> str:
+    """What it is about a function that what is invoked is a published version; empty where ``$LATEST`` mostly is."""
+    mode = mode_of(configuration, variables)
+    if mode == config.SNAP_START:
+        return "uses SnapStart"
+    if mode == config.MANAGED:
         return "runs on Managed Instances, where $LATEST is not invoked"
     if configuration.get("DurableConfig"):
         return "is durable, and an execution stays in the version that began it"

@@ -24,6 +24,7 @@ from sumo_internal.cli.changes import (
     STARTS_ITS_OWN,
     WRAPPER,
     WRAPPER_PATH,
+    mode_of,
     published_only,
     without_bytecode,
 )
@@ -97,11 +98,7 @@ class Subject:
     @property
     def mode(self) -> str:
         """Which of Lambda's modes the function runs in."""
-        if self.function.get("CapacityProviderConfig"):
-            return configuration.MANAGED
-        if (self.function.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions":
-            return configuration.SNAP_START
-        return configuration.mode(self.variables)
+        return mode_of(self.function, self.variables)
 
     @property
     def is_image(self) -> bool:
@@ -256,7 +253,7 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
         yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
     if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
-    if reason := published_only(function):
+    if reason := published_only(function, subject.variables):
         yield find("published-versions", reason=reason, function=subject.name)
     handler = function.get("Handler") or subject.variables.get("_HANDLER", "")
     if handler and not subject.is_image and ("." not in handler.strip(".") or handler.startswith("sumo_internal")):
