@@ -186,6 +186,11 @@ class SumoSource:
         return f"{'https' if self._authority else 'http'}://127.0.0.1:{self._port}{sumo_rules.PATH}"
 
     @property
+    def endpoint(self) -> str:
+        """The same, by the name under which each kind of source in the benchmark has it."""
+        return self.url
+
+    @property
     def base_url(self) -> str:
         """The endpoint without a code; the token goes in a header, ``x-sumo-token``."""
         return self.url.removesuffix(f"/{sumo_rules.TOKEN}")

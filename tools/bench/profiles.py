@@ -28,7 +28,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import sumo_rules
 from model.configuration import CREDENTIALS
 from runtimes import ROOT
 
@@ -110,7 +109,7 @@ class Shipping:
 def shipping() -> Iterator[Shipping]:
     """Give a spool whose drainer has shipped a line: its connection is there, and all that it imports."""
     with tempfile.TemporaryDirectory(prefix="bench-profile-") as folder, Sink() as sink:
-        ships = Shipping(Path(folder), f"{sink.url}{sumo_rules.PATH}", sink.ca_file)
+        ships = Shipping(Path(folder), sink.endpoint, sink.ca_file)
         try:
             ships.write(1)
             ships.drain()

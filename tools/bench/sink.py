@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
 
+import sumo_rules
 from faulty_http import Authority
 from runtimes import ROOT
 
@@ -44,6 +45,11 @@ class Sink:
         self.url, ca_file = self._process.stdout.readline().split()
         self.ca_file = Path(ca_file)
         return self
+
+    @property
+    def endpoint(self) -> str:
+        """An address with a code in its path, as each endpoint has one: what is shipped is searched for it."""
+        return f"{self.url}{sumo_rules.PATH}"
 
     def __exit__(self, *_: object) -> None:
         if self._client is not None:

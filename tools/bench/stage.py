@@ -30,7 +30,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import sumo_rules
 from model import Environment
 from model.configuration import FRAMES_FD
 from model.generation import find_extensions
@@ -66,6 +65,9 @@ class Source(Protocol):
 
     @property
     def url(self) -> str: ...
+
+    @property
+    def endpoint(self) -> str: ...
 
     @property
     def ca_file(self) -> Path: ...
@@ -228,9 +230,7 @@ class Stage:
         """Return the variables that name the source and, where it speaks TLS, whom to trust."""
         if isinstance(source, str):
             return {"SUMO_HTTP_ENDPOINT": source}
-        # A path with a code, as each endpoint has: what is shipped is searched for it.
-        endpoint = source.url if source.url.endswith(sumo_rules.PATH) else f"{source.url}{sumo_rules.PATH}"
-        variables = {"SUMO_HTTP_ENDPOINT": endpoint, "BENCH_SINK": source.url}
+        variables = {"SUMO_HTTP_ENDPOINT": source.endpoint, "BENCH_SINK": source.url}
         if not source.url.startswith("https"):
             return variables
         trusted = root / f"{source.ca_file.parent.name}.pem"
