@@ -98,7 +98,7 @@ def results() -> Results:
         {"C": "cannot be installed: <no wheel>"},
         {"memory": {"without": [Point(1, 0.5), Point(100, 2)], "with": [Point(1, 0.0), Point(100, 3)]}},
         {
-            Terms("end", 1769, 80, 100): bills(2.0, 2.5, 3.25),
+            Terms("end", 1769, 80, 100): {**bills(2.0, 2.5, 3.25), pay.SOURCE: Bill(80.0, 80.0, 80.0, 80.0, 0.0)},
             Terms("end", 128, 80, 100): bills(20.0, 22.0, 50.0),
             Terms("next", 1769, 80, 100): bills(2.0, 2.0, 4.0),
         },

@@ -69,8 +69,8 @@ class Bill(NamedTuple):
 
 SOURCE = "source"
 Paid = dict[Terms, dict[str, Bill]]
-"""By contender: ``without``, ``again``, ``with``; under :data:`SOURCE` what the source took by itself, where that was
-measured."""
+"""By contender: ``without``, ``again``, ``with``; under :data:`SOURCE` what the source took by itself, under
+``end``."""
 
 
 class Block(NamedTuple):
@@ -165,8 +165,7 @@ def figures(paid: Paid) -> Figures:
             if bills := paid.get(Terms(flush, CORE_MB, SLOW_MS, lines)):
                 found[f"response_{flush}_{lines}"] = added(bills, 0)
                 if flush == "end":
-                    own_ms = bills[SOURCE].billed_ms if SOURCE in bills else SLOW_MS
-                    found[f"billed_{lines}"] = added(bills, 2, own_ms)
+                    found[f"billed_{lines}"] = added(bills, 2, bills[SOURCE].billed_ms)
     if bills := paid.get(Terms("end", CORE_MB, SLOW_MS, 10_000)):
         found["response_10000"] = _ratio(bills, 0, "ms")
     if bills := paid.get(Terms("end", CORE_MB, SLOW_MS, 100)):
