@@ -6,9 +6,9 @@ the authority to trust, and serves until it is told to stop. ``GET`` tells how m
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -34,8 +34,7 @@ class Sink:
     def __init__(self, delay_s: float = 0.0) -> None:
         """Take so long for each answer to a post."""
         self._delay_s = delay_s
-
-        self._client: http.client.HTTPSConnection | None = None
+        self._client: ssl.SSLSocket | None = None
 
     def __enter__(self) -> Sink:
         command = [sys.executable, "-m", "bench.sink", str(self._delay_s)]
@@ -60,15 +59,14 @@ class Sink:
     def own_ms(self) -> float:
         """Return for how long a client waits that has a small request ready, over a connection that it has kept."""
         if self._client is None:
+            host, _, port = self.url.rpartition("/")[2].partition(":")
             context = ssl.create_default_context(cafile=self.ca_file)
-            self._client = http.client.HTTPSConnection(self.url.rpartition("/")[2], context=context)
-            self._client.connect()
-            assert isinstance(self._client.sock, ssl.SSLSocket), "it is connected, over TLS"
+            self._client = context.wrap_socket(socket.create_connection((host, int(port))), server_hostname=host)
         begun_ns = time.perf_counter_ns()
-        self._client.sock.sendall(PROBE)
+        self._client.sendall(PROBE)
         answer = b""
         while not answer.endswith(ANSWER):
-            answer += self._client.sock.recv(65_536)
+            answer += self._client.recv(65_536)
         return (time.perf_counter_ns() - begun_ns) / 1e6
 
     def posts(self) -> int:
