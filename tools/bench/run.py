@@ -111,8 +111,8 @@ def write(results: Results) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What the layer costs.")
-    known = ", ".join([*PIECES, *ALL])
-    parser.add_argument("--only", default="", help=f"cases, separated by commas: {known}")
+    ours = [*PIECES, *ALL]
+    parser.add_argument("--only", default="", help=f"cases, separated by commas: {', '.join(ours)}")
     parser.add_argument("--quick", action="store_true", help="the goals alone, fewer rounds")
     parser.add_argument("--keep", action="store_true", help="keep the cases of --only in docs/; a whole run is kept")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a goal is broken or a figure is worse")
@@ -121,12 +121,11 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     is_whole = not (options.only or options.quick or options.check or options.layer)
     options.keep |= is_whole
-    cases_of_layers = [LAYERS, *pay.BLOCKS]
     asked = [case for name in options.only.split(",") if name for case in PIECES.get(name, [name])]
-    options.only = asked or (WITH_LAYER if options.layer else ALL if is_whole else NAMES)
-    if unknown := set(options.only).difference(cases_of_layers if options.layer else ALL):
-        known = ", ".join(cases_of_layers) if options.layer else known
-        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {known}")
+    possible, usual = ([LAYERS, *pay.BLOCKS], WITH_LAYER) if options.layer else (ours, ALL if is_whole else NAMES)
+    options.only = asked or usual
+    if unknown := set(options.only).difference(possible):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(possible)}")
     if options.keep and options.quick:
         parser.error("a quick run is too coarse to be kept")
     if options.layer and not find_extensions(Path(options.layer)):
