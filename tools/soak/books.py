@@ -40,8 +40,11 @@ READ_LATE_S = 1.0
 _REFUSED = (counters.REFUSED, counters.TOO_LARGE)
 _FULL = (*(reason for reason in counters.LOSSES if reason not in _REFUSED), counters.UNPROTECTED)
 """Lines that were unprotected at the end of an invocation may have gone with their process."""
+LOST_WITH_ENVIRONMENT = re.compile(
+    r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment"
+)
 _SAID = (
-    re.compile(r"sumo-internal-extension: error: (\d+) lines \(\d+ bytes\) are lost with the environment"),
+    LOST_WITH_ENVIRONMENT,
     re.compile(r"sumo-internal-extension: warn: (\d+) lines \(\d+ bytes\) are in this process's memory alone"),
     re.compile(r"sumo-internal-extension: error: Sumo Logic rejects (\d+) lines permanently"),
 )

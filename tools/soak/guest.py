@@ -30,6 +30,7 @@ from runtimes import Runtime, interpreters, runtimes
 from sumo_source import SumoSource
 
 from layer.build import build, unpack
+from soak.books import LOST_WITH_ENVIRONMENT
 from sumo_internal.spool import counters
 
 FUNCTION = Path(__file__).parent.parent / "functions" / "hostile"
@@ -53,7 +54,6 @@ INVOCATIONS = 6
 SLOWEST_SAID = 10
 """Invocations whose response takes so much more with the layer that the report names them."""
 MARK = re.compile(r"<([^.<>]+)\.(\d+)>")
-SAID_LOST = re.compile(r"(\d+) lines \(\d+ bytes\) are lost with the environment")
 Mark = tuple[str, int]
 """A writer, and the number of one of its lines."""
 _REQUEST_ID = re.compile("(RequestId: )?[0-9a-f]{8}-[0-9a-f-]{27} ")
@@ -181,7 +181,7 @@ def play(
             early = _marks(source)
             env.shutdown()
             counts = counters.totals(str(env.tmp / "sumo-internal")) if layer is not None else {}
-            said = sum(int(match[1]) for line in env.cloudwatch for match in SAID_LOST.finditer(line.text))
+            said = sum(int(match[1]) for line in env.cloudwatch for match in LOST_WITH_ENVIRONMENT.finditer(line.text))
         found = _marks(source)
         noted = _noted(notes)
     lines = {reason: lines for reason, (lines, _) in counts.items()}
