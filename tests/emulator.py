@@ -54,6 +54,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from model.launcher import descendants
 from model.sandbox import pss_bytes
 from runtimes import ROOT, Runtime
 
@@ -269,12 +270,12 @@ class Emulator:
 
     def memory_pss_bytes(self) -> int:
         """Return what the runtime's processes take, pages that several have divided among them."""
-        waiting, found = [self._process.pid], []
-        while waiting:
-            pid = waiting.pop()
-            waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-            if b"\0-m\0awslambdaric\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
+        found = [
+            pid
+            for pid in descendants(self._process.pid)
+            if b"\0-m\0awslambdaric\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        assert found, "no process of the runtime is there"
         return sum(map(pss_bytes, found))
 
     def stop(self) -> None:
