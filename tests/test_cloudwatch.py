@@ -21,6 +21,7 @@ from model import CloudWatchLine, Environment
 from sumo_source import HANG, Fault, SumoSource
 from test_capture import CASES, FORMATS, Case, flat, run, texts
 from test_failover_path import bucket as bucket  # a fixture
+from test_failover_path import failover
 from test_outage_path import environment as probing
 from test_outage_path import log, needs_small_tmp
 from test_processing_path import MASKS, counts, environment, leaks, steps
@@ -386,15 +387,8 @@ def test_a_bucket_that_takes_lines_is_enough(
 ) -> None:
     """The outage of the source is none of the lines'."""
     source.default = Fault(503)
-    failover = {
-        "SUMO_ENABLE_FAILOVER": "true",
-        "SUMO_S3_BUCKET_NAME": bucket,
-        "SUMO_S3_BUCKET_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL": aws_server.url,
-        "SUMO_CLOUDWATCH_FALLBACK_S": "0",
-        "SUMO_NUM_RETRIES": "0",
-    }
-    with probing(source, layer_folder, None, **NONE, **failover) as env:
+    variables = {**NONE, **failover(aws_server, bucket), "SUMO_CLOUDWATCH_FALLBACK_S": "0", "SUMO_NUM_RETRIES": "0"}
+    with probing(source, layer_folder, None, **variables) as env:
         env.start()
         for number in range(3):
             env.invoke(log(f"{number}"))

@@ -41,6 +41,16 @@ def bucket(aws_server: AwsServer, request: pytest.FixtureRequest) -> str:
     return name
 
 
+def failover(aws: AwsServer, bucket: str) -> dict[str, str]:
+    """The settings of a function with that bucket."""
+    return {
+        "SUMO_ENABLE_FAILOVER": "true",
+        "SUMO_S3_BUCKET_NAME": bucket,
+        "SUMO_S3_BUCKET_REGION": REGION,
+        "AWS_ENDPOINT_URL": aws.url,
+    }
+
+
 def environment(source: SumoSource, layer: Path, aws: AwsServer, bucket: str, **variables: str) -> Environment:
     variables = {
         "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
@@ -49,10 +59,7 @@ def environment(source: SumoSource, layer: Path, aws: AwsServer, bucket: str, **
         "SUMO_FLUSH": "end",
         "SUMO_NUM_RETRIES": "1",
         "SUMO_RETRY_SLEEP_TIME_MS": "10",
-        "SUMO_ENABLE_FAILOVER": "true",
-        "SUMO_S3_BUCKET_NAME": bucket,
-        "SUMO_S3_BUCKET_REGION": REGION,
-        "AWS_ENDPOINT_URL": aws.url,
+        **failover(aws, bucket),
         **variables,
     }
     return Environment(typical(), PROBE, layer=layer, variables=variables, timeout_s=10)

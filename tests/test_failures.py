@@ -30,6 +30,7 @@ from runtimes import ROOT, typical
 from soak.faults import SecondDrainer
 from sumo_rules import Record
 from sumo_source import HANG, Fault, Point, SumoSource, redirect
+from test_failover_path import failover
 
 from sumo_internal.spool import counters
 from sumo_internal.spool.segment import Segment
@@ -155,12 +156,7 @@ class Stage:
             "SUMO_RETRY_SLEEP_TIME_MS": "10",
         }
         if self.bucket:
-            given |= {
-                "SUMO_ENABLE_FAILOVER": "true",
-                "SUMO_S3_BUCKET_NAME": self.bucket,
-                "SUMO_S3_BUCKET_REGION": REGION,
-                "AWS_ENDPOINT_URL": self.aws.url,
-            }
+            given |= failover(self.aws, self.bucket)
         if self.source.url.startswith("https"):
             given["SSL_CERT_FILE"] = str(self.source.ca_file)
         given |= variables or {}

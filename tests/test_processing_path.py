@@ -20,7 +20,7 @@ from runtimes import Runtime, oldest_and_newest, runtimes, typical
 from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_failover_path import bucket as bucket  # a fixture
-from test_failover_path import objects
+from test_failover_path import failover, objects
 from test_main_path import said
 
 pytest_plugins = ["aws_server"]
@@ -247,14 +247,8 @@ def test_the_bucket_has_nothing_unmasked(
 ) -> None:
     """Failover takes what is in the spool, which is masked already."""
     source.default = Fault(429)
-    failover = {
-        "SUMO_ENABLE_FAILOVER": "true",
-        "SUMO_S3_BUCKET_NAME": bucket,
-        "SUMO_S3_BUCKET_REGION": "eu-west-1",
-        "SUMO_NUM_RETRIES": "0",
-        "AWS_ENDPOINT_URL": aws_server.url,
-    }
-    with environment(source, layer_folder, task_root, variables={**MASKS, **failover}, timeout_s=10) as env:
+    variables = {**MASKS, **failover(aws_server, bucket), "SUMO_NUM_RETRIES": "0"}
+    with environment(source, layer_folder, task_root, variables=variables, timeout_s=10) as env:
         env.start()
         env.invoke(steps("log", "print", "structlog", "traceback"))
         env.shutdown()

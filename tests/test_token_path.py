@@ -13,7 +13,7 @@ from runtimes import typical
 from sumo_rules import BASE_PATH, TOKEN
 from sumo_source import Fault, SumoSource
 from test_failover_path import bucket as bucket  # a fixture
-from test_failover_path import objects
+from test_failover_path import failover, objects
 from test_main_path import said
 
 pytest_plugins = ["aws_server"]
@@ -105,13 +105,7 @@ def test_the_token_does_not_go_to_the_bucket(
 ) -> None:
     """An object has the lines, and of the headers those that say whose lines they are."""
     source.default = Fault(503)
-    failover = {
-        "SUMO_ENABLE_FAILOVER": "true",
-        "SUMO_S3_BUCKET_NAME": bucket,
-        "SUMO_S3_BUCKET_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL": aws_server.url,
-    }
-    with environment(source, layer_folder, task, **failover) as env:
+    with environment(source, layer_folder, task, **failover(aws_server, bucket)) as env:
         env.start()
         env.invoke("first")
         env.shutdown()
