@@ -44,18 +44,21 @@ class Server:
 
 
 class Servers:
-    """The same in each mode."""
+    """The same in each mode, until the end of the block."""
 
-    def __init__(self, runtime: Runtime, form: str) -> None:
-        self._servers = {mode: Server(runtime, mode, form) for mode in MODES}
+    def __init__(self, runtime: Runtime, form: str, modes: tuple[str, ...]) -> None:
+        self._servers = {mode: Server(runtime, mode, form) for mode in modes}
 
-    def ask(self, spec: Spec) -> tuple[dict[str, Any], ...]:
-        bare, layer, apart = (server.ask(spec) for server in self._servers.values())
-        return bare, layer, apart
+    def __enter__(self) -> Servers:
+        return self
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         for server in self._servers.values():
             server.end()
+
+    def ask(self, spec: Spec) -> dict[str, dict[str, Any]]:
+        """Log a record in each mode."""
+        return {mode: server.ask(spec) for mode, server in self._servers.items()}
 
 
 @pytest.fixture(scope="module", params=["TEXT", "JSON"])
@@ -65,21 +68,19 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module", params=runtimes(), ids=lambda runtime: runtime.id)
 def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    servers = Servers(request.param, form)
-    yield servers
-    servers.end()
+    with Servers(request.param, form, MODES) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module")
 def one(form: str) -> Iterator[Servers]:
-    servers = Servers(typical(), form)
-    yield servers
-    servers.end()
+    with Servers(typical(), form, MODES) as servers:
+        yield servers
 
 
-def same(answers: tuple[dict[str, Any], ...]) -> dict[str, Any]:
+def same(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """What was written and what the record is afterwards do not depend on us, nor our record on how it was made."""
-    bare, layer, apart = answers
+    bare, layer, apart = answers.values()
     for name in ("frame", "attributes", "error", "returned"):
         assert layer[name] == bare[name], name
     assert layer["records"] == apart["records"]
@@ -170,7 +171,7 @@ def test_a_record_out_of_the_ordinary_is_the_runtimes(one: Servers, spec: Spec) 
     if spec.get("tenant") is None:
         assert not same(one.ask(spec))["is_joint"]
     else:
-        bare, layer, _ = one.ask(spec)
+        bare, layer, _ = one.ask(spec).values()
         assert (layer["frame"], layer["attributes"], layer["is_joint"]) == (bare["frame"], bare["attributes"], False)
 
 
@@ -240,10 +241,10 @@ def test_what_is_altered_has_its_effect(one: Servers, form: str) -> None:
     and how often it is called, is what it is without us, at the very next line."""
     functions = [f"{name} = counted({name})" for name, only in FUNCTIONS.items() if only in ("", form)]
     others = ON_TEXT if form == "TEXT" else ON_JSON
-    bare, layer, _ = one.ask({"alter": "pass"})
+    bare, layer, _ = one.ask({"alter": "pass"}).values()
     assert layer["is_joint"] and layer["frame"] == bare["frame"]
     for alteration in [*functions, *ALTERATIONS, *others]:
-        bare, layer, _ = one.ask({"alter": alteration})
+        bare, layer, _ = one.ask({"alter": alteration}).values()
         assert not layer["is_joint"], alteration
         for name in ("frame", "attributes", "error", "returned"):
             assert layer[name] == bare[name], (alteration, name)
@@ -255,7 +256,7 @@ def test_a_changed_level_of_the_handler_is_learnt(one: Servers) -> None:
     """It decides only which records come here: lines are written jointly again, with the same bytes."""
     once, again = "handler.setLevel(10); log({})", "handler.setLevel(10); log({}); log({})"
     for statement in (once, again):
-        bare, layer, _ = one.ask({"alter": statement})
+        bare, layer, _ = one.ask({"alter": statement}).values()
         assert layer["frame"] == bare["frame"] and layer["is_joint"]
 
 

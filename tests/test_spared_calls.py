@@ -11,43 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtimes import Runtime, runtimes, typical
-from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Server, Spec
+from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Servers, Spec
+from test_joint_rendering import form as form  # a fixture
 
 MODES = ("bare", "layer", "spared", "falling back")
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
-class Servers:
-    """The same in each mode."""
-
-    def __init__(self, runtime: Runtime, form: str) -> None:
-        self._servers = {mode: Server(runtime, mode, form) for mode in MODES}
-
-    def ask(self, spec: Spec) -> dict[str, dict[str, Any]]:
-        return {mode: server.ask(spec) for mode, server in self._servers.items()}
-
-    def end(self) -> None:
-        for server in self._servers.values():
-            server.end()
-
-
-@pytest.fixture(scope="module", params=["TEXT", "JSON"])
-def form(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module", params=runtimes([2, 4]), ids=lambda runtime: runtime.id)
 def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    servers = Servers(request.param, form)
-    yield servers
-    servers.end()
+    with Servers(request.param, form, MODES) as servers:
+        yield servers
 
 
 @pytest.fixture(scope="module")
 def one(form: str) -> Iterator[Servers]:
-    servers = Servers(typical(), form)
-    yield servers
-    servers.end()
+    with Servers(typical(), form, MODES) as servers:
+        yield servers
 
 
 def same(answers: dict[str, dict[str, Any]], *, is_call: bool = False) -> dict[str, dict[str, Any]]:
@@ -183,8 +163,7 @@ def test_what_is_altered_has_its_effect(one: Servers) -> None:
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 def test_the_caller_is_found_through_us(runtime: Runtime) -> None:
     """The place in the code and ``stacklevel`` are those of the function's own call."""
-    servers = Servers(runtime, "TEXT")
-    try:
+    with Servers(runtime, "TEXT", MODES) as servers:
         for stacklevel in (1, 2, 3):
             statement = (
                 "handler.setFormatter(logging.Formatter('%(filename)s %(funcName)s %(lineno)d %(message)s\\n'))\n"
@@ -194,5 +173,3 @@ def test_the_caller_is_found_through_us(runtime: Runtime) -> None:
             )
             answers = servers.ask({"alter": statement, "is_call": True})
             assert answers["falling back"]["frame"] == answers["bare"]["frame"] != ["", ""], stacklevel
-    finally:
-        servers.end()
