@@ -47,6 +47,17 @@ def drain(reader: SpoolReader, limit_bytes: int = 1_000_000) -> list[str]:
     return got
 
 
+def taken(reader: SpoolReader, limit_bytes: int = 1_000_000) -> list[bytes]:
+    """All lines that a reader gives, acknowledged piece by piece; no lock is asked for."""
+    got: list[bytes] = []
+    while slices := reader.take(limit_bytes):
+        for piece in slices:
+            with piece.data() as data:
+                got += bytes(data).splitlines()
+            piece.acknowledge()
+    return got
+
+
 def start(text: str) -> str:
     return f'{{"line":{json.dumps(text)}'
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from model import CloudWatchLine, Environment
+from spool_functions import taken
 from sumo_source import HANG, Fault, SumoSource
 from test_capture import CASES, FORMATS, Case, flat, run, texts
 from test_failover_path import bucket as bucket  # a fixture
@@ -473,13 +474,7 @@ class Sparing:
         )
 
     def messages(self) -> list[Any]:
-        reader, found = SpoolReader(self.spool.folder, self.spool), []
-        while slices := reader.take(SEGMENT_BYTES):
-            for piece in slices:
-                with piece.data() as lines:
-                    found += [json.loads(line)["message"] for line in bytes(lines).splitlines()]
-                piece.acknowledge()
-        return found
+        return [json.loads(line)["message"] for line in taken(SpoolReader(self.spool.folder, self.spool))]
 
 
 def test_write_returns_and_raises_as_before(tmp_path: Path) -> None:

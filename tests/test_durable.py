@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from sumo_internal.capture import durable
 from sumo_internal.capture.bounds import EVENT_END_BYTES
@@ -177,12 +178,7 @@ class Recorded:
         self._reader = SpoolReader(str(folder), spool)
 
     def records(self) -> list[dict[str, Any]]:
-        got: list[bytes] = []
-        while slices := self._reader.take(1_000_000):
-            for piece in slices:
-                got += bytes(piece.data()).splitlines()
-                piece.acknowledge()
-        return [json.loads(line) for line in got]
+        return [json.loads(line) for line in taken(self._reader)]
 
 
 def log_record(**extra: Any) -> logging.LogRecord:

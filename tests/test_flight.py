@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from runtimes import Runtime, runtimes
+from spool_functions import taken
 from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_cloudwatch import FEW, own
@@ -419,13 +420,10 @@ class Holding:
         self.recorder.enter_invocation("one")
 
     def messages(self) -> list[str]:
-        reader, found = SpoolReader(self.spool.folder, self.spool), []
-        while slices := reader.take(SEGMENT_BYTES):
-            for piece in slices:
-                with piece.data() as lines:
-                    found += [json.loads(line)["message"].rpartition("\t")[2] for line in bytes(lines).splitlines()]
-                piece.acknowledge()
-        return found
+        return [
+            json.loads(line)["message"].rpartition("\t")[2]
+            for line in taken(SpoolReader(self.spool.folder, self.spool))
+        ]
 
 
 @pytest.fixture

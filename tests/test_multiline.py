@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
@@ -44,12 +45,7 @@ class Recording:
         self._reader = SpoolReader(self.spool.folder, self.spool)
 
     def records(self) -> list[dict[str, Any]]:
-        got: list[dict[str, Any]] = []
-        while slices := self._reader.take(1_000_000):
-            for piece in slices:
-                got += [json.loads(line) for line in bytes(piece.data()).splitlines()]
-                piece.acknowledge()
-        return got
+        return [json.loads(line) for line in taken(self._reader)]
 
     def messages(self) -> list[Any]:
         return [record["message"] for record in self.records()]

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import Environment
 from runtimes import typical
+from spool_functions import taken
 from sumo_source import SumoSource
 from test_capture import FORMATS
 
@@ -68,15 +69,11 @@ def reading(folder: Path | str, **variables: str) -> tuple[SpoolReader, dict[str
 
 def records(reader: SpoolReader) -> list[dict[str, Any]]:
     """Take all there is, as a drain does."""
-    got = []
     reader.acquire()
     reader.mark()
-    while slices := reader.take(1_000_000):
-        for piece in slices:
-            got += [json.loads(line) for line in bytes(piece.data()).splitlines()]
-            piece.acknowledge()
+    got = taken(reader)
     reader.release()
-    return got
+    return [json.loads(line) for line in got]
 
 
 @pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from spool_functions import taken
 from sumo_source import ACCEPT, Fault, SumoSource
 from test_handoff import let_go
 
@@ -88,13 +89,7 @@ def records_so_far(journal: PlatformLog) -> list[dict[str, Any]]:
 def drained(journal: PlatformLog) -> list[dict[str, Any]]:
     """All records, those under other headers too, oldest first."""
     assert journal.spool is not None
-    reader, found = SpoolReader(journal.spool.folder, journal.spool), []
-    while slices := reader.take(1_000_000):
-        for piece in slices:
-            with piece.data() as data:
-                found += [json.loads(line) for line in bytes(data).splitlines()]
-            piece.acknowledge()
-    return found
+    return [json.loads(line) for line in taken(SpoolReader(journal.spool.folder, journal.spool))]
 
 
 READY = ("platform.initRuntimeDone", {"status": "success"})

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interruptions import Interruptions, TimeLimit
+from spool_functions import taken
 
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.recorder import Recorder
@@ -31,12 +32,7 @@ class Written:
         self._reader = SpoolReader(str(folder), self.recorder.spool)
 
     def records(self) -> list[dict[str, Any]]:
-        got: list[dict[str, Any]] = []
-        while slices := self._reader.take(1_000_000):
-            for piece in slices:
-                got += [json.loads(line) for line in bytes(piece.data()).splitlines()]
-                piece.acknowledge()
-        return got
+        return [json.loads(line) for line in taken(self._reader)]
 
 
 @pytest.fixture(scope="module")

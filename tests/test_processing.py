@@ -20,6 +20,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from layer.build import ROOT
 from sumo_internal import config, diagnostics
@@ -65,13 +66,7 @@ class Recording:
 
     def records(self) -> list[Record]:
         """What a drainer finds, acknowledged."""
-        found = []
-        reader = SpoolReader(self.spool.folder, self.spool)
-        while slices := reader.take(SEGMENT_BYTES):
-            for piece in slices:
-                with piece.data() as lines:
-                    found += bytes(lines).splitlines()
-                piece.acknowledge()
+        found = taken(SpoolReader(self.spool.folder, self.spool))
         assert all(len(line) <= RECORD_MAX_BYTES for line in found)
         return [json.loads(line) for line in found]
 

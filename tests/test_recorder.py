@@ -23,6 +23,7 @@ import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interruptions import Interruptions, raise_time_limit
+from spool_functions import taken
 
 from layer.build import ROOT
 from sumo_internal.capture import record_format
@@ -53,12 +54,7 @@ class Recording:
         self._reader = SpoolReader(str(folder), spool)
 
     def raw_lines(self) -> list[bytes]:
-        got: list[bytes] = []
-        while slices := self._reader.take(1_000_000):
-            for piece in slices:
-                got += bytes(piece.data()).splitlines()
-                piece.acknowledge()
-        return got
+        return taken(self._reader)
 
     def lines(self) -> list[bytes]:
         """The recorded lines; each is a record by the rules of the source."""

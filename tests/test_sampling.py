@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from sumo_internal.spool.counters import SAMPLED_OUT
 from sumo_internal.spool.held import Held
@@ -33,13 +34,7 @@ def line(text: str) -> str:
 
 def drained(reader: SpoolReader) -> list[str]:
     """The messages that a drainer finds, each acknowledged."""
-    found = []
-    while slices := reader.take(SEGMENT_BYTES):
-        for piece in slices:
-            with piece.data() as lines:
-                found += [json.loads(text)["message"] for text in bytes(lines).splitlines()]
-            piece.acknowledge()
-    return found
+    return [json.loads(text)["message"] for text in taken(reader)]
 
 
 def forget(held: Held, spool: Spool) -> tuple[int, int]:

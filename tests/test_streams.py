@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
@@ -517,12 +518,7 @@ class Recording:
         self._reader = SpoolReader(spool.folder, spool)
 
     def messages(self) -> list[str]:
-        got: list[str] = []
-        while slices := self._reader.take(1_000_000):
-            for piece in slices:
-                got += [json.loads(line)["message"] for line in bytes(piece.data()).splitlines()]
-                piece.acknowledge()
-        return got
+        return [json.loads(line)["message"] for line in taken(self._reader)]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runtimes import Runtime, runtimes
+from spool_functions import taken
 from sumo_source import SumoSource
 from test_capture import FORMATS
 from test_main_path import said
@@ -157,13 +158,7 @@ class Recording:
         self.recorder.append = self.recorder.summary.append
 
     def records(self) -> list[Record]:
-        reader, found = SpoolReader(self.spool.folder, self.spool), []
-        while slices := reader.take(SEGMENT_BYTES):
-            for piece in slices:
-                with piece.data() as lines:
-                    found += [json.loads(line) for line in bytes(lines).splitlines()]
-                piece.acknowledge()
-        return found
+        return [json.loads(line) for line in taken(SpoolReader(self.spool.folder, self.spool))]
 
 
 @given(levels=st.lists(st.sampled_from([0, 10, 15, 20, 30, 40, 50]), max_size=30), has_umlauts=st.booleans())
