@@ -17,9 +17,11 @@ from __future__ import annotations
 import os
 import re
 
+from sumo_internal.config import RECEIVER
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MASK = b"***"
 
@@ -54,9 +56,7 @@ _PLACES_MAX = 8
 
 _NAME = b"AWS_SECRET_ACCESS"
 """Where this is, an environment may be laid out for a reader."""
-
-RECEIVER = "/receiver/v1/http"
-"""The path of every source's address. Behind it is a code, unless a token goes in a header."""
+_NAME_MARKS = b"WR"
 
 _RUN = re.compile(r"[A-Za-z0-9]+")
 _RAREST_FIRST = b"QJXKYUBHPMRWGVFOSNDECALTIZ"
@@ -117,7 +117,7 @@ def hidden(lines: memoryview) -> memoryview | bytes:
     while begin < len(lines):
         chunk = _whole_lines(lines, begin)
         secrets = _found_in(chunk)
-        is_found = bool(secrets) or (bool(_secrets) and _has_name(chunk))
+        is_found = bool(secrets) or (bool(_secrets) and _is_in(chunk, _NAME, _NAME_MARKS))
         if is_found or was_found:
             shown = chunk
             for secret in _longest_first(secrets):
@@ -134,12 +134,13 @@ def hidden(lines: memoryview) -> memoryview | bytes:
 def _whole_lines(lines: memoryview, begin: int) -> bytes:
     """Lines of about :data:`CHUNK_BYTES`; more if one of them is longer."""
     end = begin + CHUNK_BYTES
-    while True:
+    while end < len(lines):
         chunk = bytes(lines[begin:end])
         size_bytes = chunk.rfind(b"\n") + 1
-        if end >= len(lines) or size_bytes:
-            return chunk[: size_bytes or None] if end < len(lines) else chunk
+        if size_bytes:
+            return chunk[:size_bytes]
         end += CHUNK_BYTES
+    return bytes(lines[begin:])
 
 
 def spans(text: str) -> list[tuple[int, int]]:
@@ -190,19 +191,12 @@ def cut(text: str) -> int:
 
 def _found_in(data: bytes) -> list[str]:
     """The secrets that may be in the data."""
-    found = []
-    for secret, (probe, marks) in list(_probes.items()):
-        for mark in marks:
-            if mark not in data:
-                break
-        else:
-            if probe in data:
-                found.append(secret)
-    return found
+    return [secret for secret, (probe, marks) in list(_probes.items()) if _is_in(data, probe, marks)]
 
 
-def _has_name(data: bytes) -> bool:
-    return b"W" in data and b"R" in data and _NAME in data
+def _is_in(data: bytes, piece: bytes, marks: Iterable[int]) -> bool:
+    """Is the piece there? Its rarest characters are looked for first, which is ten times as fast."""
+    return all(mark in data for mark in marks) and piece in data
 
 
 def _learn_late() -> None:

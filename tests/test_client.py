@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -650,6 +651,27 @@ def test_a_name_in_common_name_only_is_no_name(
             context.wrap_socket(mine, server_hostname="collectors.test")
         taken.close()
     serving.join()
+
+
+def test_a_record_of_tls_that_comes_in_part_has_the_same_time() -> None:
+    """What is read takes a timeout at most, and not one until its first byte and another one from there."""
+    pair, there = socket.socketpair()
+    here = tls.Socket(pair.family, pair.type, pair.proto, pair.detach())
+
+    def read(_: int) -> bytes:
+        here.recv(1)
+        raise ssl.SSLWantReadError
+
+    with closing(here), there:
+        here.settimeout(0.4)
+        mine = tls.Tls(here, SimpleNamespace(pending=lambda: 0, read=read))
+        late = threading.Timer(0.3, there.send, [b"x"])
+        late.start()
+        begun_s = monotonic()
+        with pytest.raises(TimeoutError):
+            mine.recv(10)
+        assert 0.4 <= monotonic() - begun_s < 0.6
+        late.join()
 
 
 def test_a_name_that_does_not_resolve_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

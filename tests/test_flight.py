@@ -436,6 +436,15 @@ def clean_logging() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("clean_logging")
+def test_a_call_without_arguments_may_say_so(tmp_path: Path) -> None:
+    """``logging`` itself takes None in their place: libraries that call ``_log`` may have it."""
+    holding = Holding(tmp_path / "spool", "shop")
+    logging.getLogger("shop")._log(logging.DEBUG, "below", None)  # type: ignore[arg-type]  # what this is about
+    holding.recorder.endings.fail()  # type: ignore[union-attr]  # set above
+    assert holding.messages() == ["below"]
+
+
+@pytest.mark.usefixtures("clean_logging")
 def test_no_handler_gets_what_it_did_not_get(tmp_path: Path) -> None:
     """Levels of loggers and of handlers decide what is shown; all else of a named logger is held, and nothing twice."""
     holding = Holding(tmp_path / "spool", "shop")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from runtimes import Runtime, runtimes, typical
 from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Servers, Spec
 from test_joint_rendering import form as form  # a fixture
+
+from sumo_internal.capture.sparing import SparingSink
 
 MODES = ("bare", "layer", "spared", "falling back")
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
@@ -158,6 +162,17 @@ def test_what_is_altered_has_its_effect(one: Servers) -> None:
         assert back["calls"] == bare["calls"], alteration
         is_shown = bool(bare["frame"][1])
         assert bool(spared["records"]) is is_shown and not (is_shown and spared["frame"][1]), alteration
+
+
+def test_a_handler_that_is_not_the_runtimes_any_more_is_no_reason_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced on its class before lines are written jointly: then log calls are as without us."""
+    joint = SimpleNamespace(handle=lambda own: pytest.fail("the handler is not the runtime's"), log_call=pytest.fail)
+    sink = object.__new__(SparingSink)
+    monkeypatch.setattr(SparingSink, "_make_joint", lambda self, handler: joint)
+    sink.lines_left = 1
+    before = logging.Logger._log
+    sink.count_down(logging.StreamHandler())
+    assert logging.Logger._log is before
 
 
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)

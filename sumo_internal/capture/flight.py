@@ -174,7 +174,7 @@ class Flight:
         """
         if not self._is_on:
             return True
-        if len(args) == 1 and isinstance(args[0], Mapping):
+        if args and len(args) == 1 and isinstance(args[0], Mapping):
             return False
         try:
             start = self._usual_start(name, level, logging.getLevelName(level), time(), msg, args)

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 TOGETHER_MAX_CHARS = 1_000_000
@@ -144,10 +144,8 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
         number += 1
     else:
         while number < len(lines) and lines[number][:1] in (" ", "\t"):
-            if lines[number].lstrip().startswith('File "') or not frames:
-                frames.append("")
-            frames[-1] += f"{lines[number]}\n"
             number += 1
+        frames = _frames(lines[:number])
     said = _compiled(_EXCEPTION).match("\n".join(lines[number:]).rstrip())
     return (said[1].rpartition(".")[2], said[2] or "", frames) if said else None
 
@@ -155,13 +153,18 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
 def _runtimes_keys(before: str, lines: list[str]) -> tuple[str, str, list[str]] | None:
     """The same of the runtime's own report, which has the exception first and its frames with other blanks."""
     said = _compiled(_EXCEPTION).match(before.partition("[ERROR] ")[2].rstrip())
+    frames = _frames(line.replace(_RUNTIMES_INDENT, " ") for line in lines)
+    return (said[1], said[2] or "", frames) if said else None
+
+
+def _frames(lines: Iterable[str]) -> list[str]:
+    """Lines by frame; each begins with the line that names its file."""
     frames: list[str] = []
     for line in lines:
-        text = line.replace(_RUNTIMES_INDENT, " ")
-        if text.lstrip().startswith('File "') or not frames:
+        if line.lstrip().startswith('File "') or not frames:
             frames.append("")
-        frames[-1] += f"{text}\n"
-    return (said[1], said[2] or "", frames) if said else None
+        frames[-1] += f"{line}\n"
+    return frames
 
 
 def object_keys(content: Mapping[str, Any]) -> tuple[str, str, list[str]] | None:

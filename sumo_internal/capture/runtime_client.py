@@ -343,6 +343,10 @@ class Sink:
                 kind: Any = type(handler)
                 if kind.handle is _handle:
                     kind.handle = joint.handle(_handle)
+                    self._follow_calls(joint)
+
+    def _follow_calls(self, joint: Any) -> None:
+        """What else to do once lines are written jointly."""
 
     def _make_joint(self, handler: logging.Handler) -> Joint:
         from sumo_internal.capture.joint_rendering import Joint

@@ -30,7 +30,6 @@ from functools import partial
 from logging import LogRecord
 from time import time
 
-from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Texts
 from sumo_internal.capture.record_format import legible
@@ -403,16 +402,12 @@ class SparingSink(Sink):
 
         return SparingJoint(handler, self._recorder, self._bootstrap, self._functions)
 
-    def count_down(self, handler: logging.Handler) -> None:
-        super().count_down(handler)
-        if self.joint is None:
-            return
-        with diagnostics.guard("preparing for log calls"):
-            kind: Any = logging.Logger
-            flight = self._recorder.flight
-            own = OWN_LOG if flight is None else flight.log_call
-            if kind._log is own:  # else it is the function's, or some library's
-                kind._log = self.joint.log_call(own, None if flight is None else flight.is_shown)
+    def _follow_calls(self, joint: SparingJoint) -> None:
+        kind: Any = logging.Logger
+        flight = self._recorder.flight
+        own = OWN_LOG if flight is None else flight.log_call
+        if kind._log is own:  # else it is the function's, or some library's
+            kind._log = joint.log_call(own, None if flight is None else flight.is_shown)
 
     def log(self, message: str, frame_type: Any = None) -> None:
         if type(message) is not str or not _is_encodable(message):

@@ -103,11 +103,10 @@ class Tls:
 
     def recv(self, size_bytes: int) -> bytes:
         """Receive up to so many bytes; none at the end, with the peer's goodbye or without."""
-        if not self._tls.pending():
-            # Before OpenSSL is asked, which would only say so: a system call and an exception less beside a handler.
-            self._wait(select.POLLIN, None if self._timeout_s is None else monotonic() + self._timeout_s)
+        # Waited for before OpenSSL is asked, which would only say so: a system call and an exception less.
+        event = 0 if self._tls.pending() else select.POLLIN
         try:
-            data: bytes = self._do(self._tls.read, size_bytes)
+            data: bytes = self._do(self._tls.read, size_bytes, event=event)
         except _ssl.SSLEOFError:
             return b""
         return data
@@ -119,10 +118,18 @@ class Tls:
     def close(self) -> None:
         self._socket.close()
 
-    def _do(self, step: Callable[..., Any], *arguments: object) -> Any:
-        """Take a step of OpenSSL's; wait for the network, as often as the step needs it, outside of OpenSSL."""
+    def _do(self, step: Callable[..., Any], *arguments: object, event: int = 0) -> Any:
+        """Take a step of OpenSSL's; wait for the network, as often as the step needs it, outside of OpenSSL.
+
+        Args:
+            step: The step.
+            arguments: Its arguments.
+            event: What to wait for before the step is first taken; nothing where it is 0.
+        """
         until_s = None if self._timeout_s is None else monotonic() + self._timeout_s
         while True:
+            if event:
+                self._wait(event, until_s)
             with _inside:
                 try:
                     return step(*arguments)
@@ -130,7 +137,6 @@ class Tls:
                     event = select.POLLIN
                 except _ssl.SSLWantWriteError:
                     event = select.POLLOUT
-            self._wait(event, until_s)
 
     def _wait(self, event: int, until_s: float | None) -> None:
         left_s = None if until_s is None else max(0.0, until_s - monotonic())

@@ -31,10 +31,11 @@ BEGINNINGS_SHARE = 8
 _KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])[\s│]{0,250}""")
 """A key (the second group) and what stands between it and its value; a comma only in a pair. In rich's box a long value
 is on the next line, within that line's borders."""
+_ITEM = r"""[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'"""
+"""A character of a tuple, or a text in it."""
 _OBJECT_KEY = re.compile(
     r"""(?:<([\w.]{1,100}: [^<>\n]{1,200})>|\((?=[^\n]{0,200}?["'])"""
-    r"""((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'"""
-    r"""|\((?:[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'){0,100}\)){1,200})\))"""
+    rf"""((?:{_ITEM}|\((?:{_ITEM}){{0,100}}\)){{1,200}})\))"""
     r"""\s{0,64}:\s{0,64}"""
 )
 """A key that is an enum's member, or a tuple, perhaps with another in it, as Python shows them in a dict."""
@@ -96,18 +97,18 @@ def _beside(text: str, begin: int, end: int) -> Iterator[re.Match[str]]:
 def _opened(text: str, begin: int) -> int:
     """Where the dict begins in which a text stands; its own place if that is not known."""
     marks = list(_MARK.finditer(text, max(0, begin - _BEFORE_MAX_CHARS), begin))
-    marks.reverse()
-    return next((mark.start() for mark in _outermost(marks, "}")), begin)
+    return _outermost(reversed(marks), "}", begin)
 
 
 def _closes(text: str, end: int) -> int:
     """Where the dict ends in which a text stands, or how far that is looked for."""
     last = end + _BEHIND_MAX_CHARS
-    return next((mark.start() for mark in _outermost(_MARK.finditer(text, end, last), "{")), last)
+    return _outermost(_MARK.finditer(text, end, last), "{", last)
 
 
-def _outermost(marks: Iterable[re.Match[str]], deeper: str) -> Iterator[re.Match[str]]:
-    """The brace that ends a dict, seen from within: the first that closes more than was opened, outside of quotes."""
+def _outermost(marks: Iterable[re.Match[str]], deeper: str, otherwise: int) -> int:
+    """Where the brace is that ends a dict, seen from within: the first that closes more than was opened, outside of
+    quotes."""
     quote, depth = "", 1
     for mark in islice(marks, _MARKS_MAX):
         character = mark[0]
@@ -118,8 +119,8 @@ def _outermost(marks: Iterable[re.Match[str]], deeper: str) -> Iterator[re.Match
         elif character in "{}":
             depth += 1 if character == deeper else -1
             if not depth:
-                yield mark
-                return
+                return mark.start()
+    return otherwise
 
 
 def may_begin_pair(text: str, begin: int) -> bool:

@@ -239,7 +239,7 @@ class Shipper:
 
     def begin_beside(self) -> float:
         """An invocation begins that is not held: seconds after which to ship beside it, if it lasts."""
-        self._is_news_beside = bool(self._spool.pending_bytes or self._spool.counters.counts())
+        self._is_news_beside = self._has_own_news()
         waiting_s = time.time() - self._emptied_at_s
         return flush_strategy.pause_beside_s(waiting_s, self._config.flush_max_age_s, has_missed=self._has_missed)
 
@@ -268,7 +268,10 @@ class Shipper:
 
     def has_news(self) -> bool:
         """Is there anything to ship, or to tell: lines of ours or of others, or lines that have been lost?"""
-        return bool(self._spool.pending_bytes or self.has_others() or self._spool.counters.counts())
+        return self._has_own_news() or self.has_others()
+
+    def _has_own_news(self) -> bool:
+        return bool(self._spool.pending_bytes or self._spool.counters.counts())
 
     # The shipping thread.
 

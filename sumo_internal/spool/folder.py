@@ -236,6 +236,17 @@ def writer_of(name: str) -> tuple[str, str] | None:
     return (writer, kind) if is_ours and dash and pid.isdecimal() and is_kind else None
 
 
+def has_process(writer: str) -> bool:
+    """Is there a process with the number in a writer's name? Numbers are used again."""
+    try:
+        os.kill(int(writer.rpartition("-p")[2]), 0)
+    except PermissionError:
+        pass
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def start_of(pid: int | str) -> str:
     """When a process began, in the kernel's ticks; empty where there is none. Numbers of processes are used again."""
     try:

@@ -90,14 +90,9 @@ class Beside:
             self._verdict = verdict
         # The process may be frozen next, and killed: then what is not forgotten by now would go out.
         for _ in range(DECIDE_ATTEMPTS_MAX):
-            if self._verdict is None or self._turn_is_own_threads():
-                break
             self._settle()
-        self._settle()
-
-    def _turn_is_own_threads(self) -> bool:
-        """Does this thread have the turn already, so that waiting for it is no use?"""
-        return self._spool.owner.get("") == get_ident()
+            if self._verdict is None or self._spool.owner.get("") == get_ident():
+                break  # done; or this thread has the turn itself, and waiting for it is no use
 
     def _settle(self) -> None:
         while self._verdict is not None and self._spool.run(self._in_turn_decide):

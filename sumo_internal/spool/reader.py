@@ -17,7 +17,15 @@ from sumo_internal import diagnostics
 from sumo_internal.spool import partials
 from sumo_internal.spool.counters import DRAINER, UNPROTECTED, is_empty
 from sumo_internal.spool.envelope import SPARED, is_addressed
-from sumo_internal.spool.folder import BESIDE, FolderRefusedError, LockFile, open_folder, start_of, writer_of
+from sumo_internal.spool.folder import (
+    BESIDE,
+    FolderRefusedError,
+    LockFile,
+    has_process,
+    open_folder,
+    start_of,
+    writer_of,
+)
 from sumo_internal.spool.segment import (
     HEADER_BYTES,
     MAPPED_MAX,
@@ -457,12 +465,6 @@ def is_alive(folder: str, writer: str) -> bool:
     except OSError as error:
         if error.errno in (EMFILE, ENFILE):
             return True  # without a descriptor nothing can be known
-    pid = writer.removesuffix(DRAINER).rpartition("-p")[2]
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        pass
-    except (OSError, ValueError, OverflowError):
-        return False
+    process = writer.removesuffix(DRAINER)
     # Where the lock has no room for the time, or /proc is not to be had, the number alone tells.
-    return not began or start_of(pid) in ("", began)
+    return has_process(process) and (not began or start_of(process.rpartition("-p")[2]) in ("", began))

@@ -9,9 +9,9 @@ import json
 import os
 import time
 from _thread import get_ident
+from _weakref import ref
 from collections import deque
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
-from weakref import ref
 
 from sumo_internal import diagnostics
 from sumo_internal.spool.counters import (
@@ -30,6 +30,7 @@ from sumo_internal.spool.folder import (
     LockFile,
     SpareDescriptors,
     close_locks,
+    has_process,
     open_file,
     open_folder,
     start_of,
@@ -618,7 +619,7 @@ class Spool:
 
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
-        if time.monotonic() >= self._retry_at_s:
+        if self._map is None and time.monotonic() >= self._retry_at_s:
             with self._spares:
                 self.run(self._begin_segment)
         if self._map is None and self._is_child:
@@ -741,7 +742,7 @@ class Spool:
 
     def _hold_left(self) -> None:
         # Not what the extension, which lives, has begun by now: most environments have nothing else.
-        if any(_is_gone(path) for path in list_segments(self.folder)):
+        if not all(has_process(os.path.basename(path).partition(".")[0]) for path in list_segments(self.folder)):
             self.forks += 1
             self._hold_others()
 
@@ -764,8 +765,6 @@ class Spool:
                 return  # as it was
         if self.is_shared:
             self.share()
-        self._protect()
-        self._count_unprotected()
         is_removed = self._map is not None and self.segments[-1].is_unlinked
         if is_removed:
             cursors = self._cursors
@@ -789,7 +788,7 @@ class Spool:
             return
         # Who empties /tmp once does so again, and may die before we look.
         self.is_shared |= any(not segment.is_in_memory for segment in alone)
-        descriptors, is_taken = nameless(), True  # where one is not taken, nothing more is now
+        descriptors, is_taken = nameless() if self._keeper else {}, True  # where one is not taken, nothing more is now
         for segment in alone:
             if segment.place in descriptors:
                 is_taken = is_taken and self._entrust(segment.path, descriptors[segment.place])
@@ -1023,17 +1022,6 @@ def _is_pending(path: str, destination: str) -> bool:
         return is_addressed(os.pread(descriptor, min(size, HEADER_BYTES), ENVELOPE_OFFSET + 4), destination)
     finally:
         os.close(descriptor)
-
-
-def _is_gone(path: str) -> bool:
-    """Is there no process with the number of this segment's writer? A number that is used again hides one that is."""
-    try:
-        os.kill(int(os.path.basename(path).partition(".")[0].rpartition("-p")[2]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, OverflowError):
-        pass
-    return False
 
 
 def _locked(path: str) -> LockFile:
