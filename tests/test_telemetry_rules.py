@@ -80,6 +80,14 @@ def test_a_value_on_the_lines_behind_its_key_is_hidden(tmp_path: Path, how: str,
     assert any("stays" in line for line in shown)
 
 
+def test_a_key_behind_another_ones_value_is_looked_at(tmp_path: Path) -> None:
+    """A value that is over looks as if it might go on; what comes next begins a value of its own."""
+    rules, _ = made(tmp_path, SUMO_MASK_KEYS="token,card")
+    lines = ['note "token": "abc"', '{"card": [', "  4111111111111111,", "  1]}"]
+    shown = [kept[0] for line in lines if (kept := rules.passed(line, "")) is not None]
+    assert len(shown) == len(lines) and "4111" not in "".join(shown)
+
+
 def test_processors_withhold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Somebody relies on them, and here they cannot be had; it is said once, and every line is counted."""
     rules, spool = made(tmp_path, SUMO_PROCESSORS="app.tag")

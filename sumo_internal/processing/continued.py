@@ -49,10 +49,10 @@ class Continued:
                 self._go_on(text)
                 return MASK
             self._left_lines = 0
-        elif self._left_lines:
+        value = self._masking.last_value(line)
+        if self._left_lines and value is None:
             self._left_lines -= 1
             return line
-        value = self._masking.last_value(line)
         name = _FIRST_OF_PAIR.fullmatch(line)
         if name and self._is_first and self._masking.is_masked(name[2]):
             value = ""
