@@ -29,7 +29,7 @@ from sumo_internal.spool.counters import (
     totals,
 )
 from sumo_internal.spool.envelope import DESTINATION, destination
-from sumo_internal.spool.folder import LockFile, start_of
+from sumo_internal.spool.folder import LockFile, has_process, start_of
 from sumo_internal.spool.reader import SpoolReader, is_alive
 from sumo_internal.spool.segment import (
     HEADER_BYTES,
@@ -674,6 +674,33 @@ def test_a_number_that_is_used_again_is_another_process(tmp_path: Path) -> None:
     assert is_alive(str(tmp_path / "spool"), writer)
     lock.write_text("1")
     assert not is_alive(str(tmp_path / "spool"), writer)
+
+
+def test_an_ended_process_is_none_before_its_parent_asks() -> None:
+    """A managed instance's parent never asks how a worker has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        assert not has_process(f"w-p{ended.pid}")
+
+
+def test_a_process_lives_whose_main_thread_has_ended() -> None:
+    """The kernel shows it as it shows one that has ended, but for its other threads."""
+    end_main = (
+        "import ctypes, sys, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print('ready', flush=True)\n"
+        "ctypes.CDLL(None).syscall(60 if sys.argv[1] == 'x86_64' else 93, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", end_main, os.uname().machine], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        stat = Path(f"/proc/{process.pid}/stat")
+        until_s = time.monotonic() + 5
+        while ") Z" not in stat.read_text():
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        assert has_process(f"w-p{process.pid}")
+        process.kill()
 
 
 CHILDREN = """

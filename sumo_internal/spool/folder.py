@@ -237,26 +237,43 @@ def writer_of(name: str) -> tuple[str, str] | None:
 
 
 def has_process(writer: str) -> bool:
-    """Is there a process with the number in a writer's name? Numbers are used again."""
+    """Is there a process with the number in a writer's name? Numbers are used again.
+
+    A process that has ended is none, also while its parent has not asked how: a managed instance's never does.
+    """
+    pid = writer.rpartition("-p")[2]
     try:
-        os.kill(int(writer.rpartition("-p")[2]), 0)
+        os.kill(int(pid), 0)
     except PermissionError:
         pass
     except (OSError, ValueError, OverflowError):
         return False
-    return True
+    status = _status(pid)
+    return not (status and status[0] in _ENDED and status[_THREADS] in ("0", "1"))
 
 
 def start_of(pid: int | str) -> str:
     """When a process began, in the kernel's ticks; empty where there is none. Numbers of processes are used again."""
+    status = _status(pid)
+    return status[_BEGAN] if status else ""
+
+
+_ENDED = ("Z", "X")
+_THREADS, _BEGAN = 17, 19
+"""What stands where in :func:`_status`, the state first. Threads that outlive their main thread count."""
+
+
+def _status(pid: int | str) -> list[str]:
+    """What the kernel tells of a process from its state on (proc(5), stat); empty where there is none, or no /proc."""
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.read(descriptor, 1024).decode("ascii", "replace").rpartition(") ")[2].split()[19]
+            status = os.read(descriptor, 1024).decode("ascii", "replace").rpartition(") ")[2].split()
         finally:
             os.close(descriptor)
-    except (OSError, IndexError):
-        return ""
+    except OSError:
+        return []
+    return status if len(status) > _BEGAN else []
 
 
 def is_at(path: str, inode: int) -> bool:
