@@ -181,6 +181,19 @@ def test_counts_are_those_of_the_spool(
     )
 
 
+def test_what_the_layer_says_of_itself_is_no_line(tmp_path: Path) -> None:
+    """The account of what was retried is written beside an invocation, and is none of its lines: else each outage
+    would give it a warning, and its last line another time."""
+    recording = Recording(tmp_path / "spool")
+    recording.recorder.enter_invocation("one")
+    recording.recorder.event(1_700_000_000, "a", "", 20, (None, ""))
+    recording.recorder.account({"retried": (5, 100)})
+    recording.recorder.leave_invocation()
+    record, account, summary = recording.records()
+    assert (account["type"], account["accounting"]["retried"]["lines"]) == ("sumo.accounting", 5)
+    assert summary["lines"] == {"INFO": 1} and summary["lastTime"] == record["time"]
+
+
 def test_threads_lose_no_count(tmp_path: Path) -> None:
     """A thousand notes are added up in the middle of it, while others leave theirs."""
     recording = Recording(tmp_path / "spool")

@@ -727,9 +727,12 @@ class Recorder:
         return self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
 
     def account(self, counts: Mapping[str, tuple[int, int]]) -> None:
-        """Record what was retried, failed over and lost so far, as a record of its own type."""
+        """Record what was retried, failed over and lost so far, as a record of its own type.
+
+        It is no line of the function's: no sampling, no bound and no summary of an invocation counts it.
+        """
         sentence, details = record_format.accounting_text(counts, LOSSES)
-        self.append(
+        self.spool.append(
             f'{{"time":"{time_text(time())}","type":"sumo.accounting","message":{quote(sentence)}'
             f',"accounting":{details}{self.context}',
             logging.WARNING,
