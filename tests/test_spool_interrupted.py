@@ -19,10 +19,11 @@ from spool_functions import _BOUND_S, drain, empty, make, start
 from sumo_internal.spool import turn
 from sumo_internal.spool.counters import (
     BLOCKED,
+    DEBUG_FORGOTTEN,
     SAMPLED_OUT,
     TOO_LONG,
 )
-from sumo_internal.spool.held import Held
+from sumo_internal.spool.held import DEBUG_SEGMENT_BYTES, Debug, Held
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import HEADER_BYTES, INFO, SEGMENT_BYTES
 from sumo_internal.spool.writer import Spool
@@ -275,6 +276,41 @@ def test_what_becomes_of_held_lines_is_left_to_a_thread_that_is_stopped_among_th
     assert spool.counters.counts().get(SAMPLED_OUT, (0, 0))[0] == 2 - len(out)
     held.release()
     assert drain(reader) == ["next"]
+
+
+@pytest.mark.parametrize("who", ["a signal handler", "another thread"])
+def test_held_lines_are_freed_at_each_instruction_of_another_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """``keep_debug`` while a line below the function's level is being held: each goes out once, or is counted, and
+    holding it raises nothing. Guards against a look at the segments before the turn, and a use of them in it."""
+    monkeypatch.setattr(turn, "WAIT_S", 0.0)
+    spool = make(tmp_path / "spool")
+    debug = Debug(spool, 4 * DEBUG_SEGMENT_BYTES)
+    debug.append(start("first"), INFO)
+
+    def free(_: int) -> None:
+        if who == "a signal handler":
+            debug.release()
+        else:
+            other = threading.Thread(target=debug.release, daemon=True)
+            other.start()
+            other.join(_BOUND_S)
+            assert not other.is_alive()
+
+    def hold(number: int) -> None:
+        debug.append(start(f"outer {number}"), INFO)
+
+    for number in Interruptions([Debug.append], free).of(hold):
+        assert not spool._owner
+        debug.append(start(f"after {number}"), INFO)
+    debug.release()
+
+    assert 60 < number < 400
+    got = Counter(drain(SpoolReader(spool.folder, spool)))
+    assert set(got.values()) == {1}
+    assert len(got) + spool.counters.counts().get(DEBUG_FORGOTTEN, (0, 0))[0] == 1 + 2 * (number + 1)
+    assert len(got) > number
 
 
 def test_a_finaliser_that_logs_does_not_wait_for_its_own_thread(tmp_path: Path) -> None:

@@ -196,9 +196,10 @@ class Debug(Beside):
         """Put a line here, or forget it where that is not possible. Like :meth:`Spool.append`."""
         # The turn is taken by hand where it is free, which saves each line half of its time in here.
         owner, token, is_put = self._spool.owner, get_ident(), False
-        if self._verdict is None and self._segments and self._writer == self._spool.writer:
+        if self._verdict is None and self._writer == self._spool.writer:
             try:
-                if owner.setdefault("", token) is token:
+                # In the turn: another thread may have had the lines go out just now, and the segments with them.
+                if owner.setdefault("", token) is token and self._segments:
                     line = self._spool.numbered(start)
                     cursors = self._segments[-1].cursors
                     begin = cursors[COMMITTED]
