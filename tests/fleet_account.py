@@ -52,8 +52,8 @@ class Fleet:
             given["Environment"] = {"Variables": given.pop("Variables")}
         self.client(region).create_function(FunctionName=name, Role=self._role, **given)
 
-    def client(self, region: str = REGION) -> Any:
-        return self._server.client("lambda", region)
+    def client(self, region: str = REGION, service: str = "lambda") -> Any:
+        return self._server.client(service, region)
 
     def has(self, name: str = "orders", region: str = REGION) -> tuple[list[str], dict[str, str]]:
         """A function's layers and variables."""

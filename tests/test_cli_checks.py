@@ -91,6 +91,10 @@ TABLE = {
         replace(subject({"SUMO_CLOUDWATCH": "none"}), filters=("errors", "to-kinesis")),
         ["cloudwatch-filters", "cloudwatch-platform"],
     ),
+    "filters may not be listed": (
+        replace(subject({"SUMO_CLOUDWATCH": "none"}), filters_problem="AccessDeniedException"),
+        ["cloudwatch-filters-unseen", "cloudwatch-platform"],
+    ),
     "CloudWatch spared, with masks": (
         subject({"SUMO_CLOUDWATCH": "errors", "SUMO_MASK_KEYS": "password"}),
         ["cloudwatch-platform", "cloudwatch-unmasked"],

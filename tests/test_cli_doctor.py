@@ -274,7 +274,7 @@ def test_the_current_environment_is_checked(env: pytest.MonkeyPatch, capsys: pyt
 
 def test_filters_of_the_log_group(env: pytest.MonkeyPatch, aws_server: AwsServer) -> None:
     """What would starve of SUMO_CLOUDWATCH is found by name, metrics' and subscriptions'; a group that is not there has
-    none."""
+    none, which is no problem."""
     from sumo_internal.cli.account import Region
 
     env.setenv("AWS_ENDPOINT_URL", aws_server.url)
@@ -296,5 +296,5 @@ def test_filters_of_the_log_group(env: pytest.MonkeyPatch, aws_server: AwsServer
         destinationArn=stream,
         roleArn="arn:aws:iam::123456789012:role/logs",
     )
-    assert Region(REGION).filters("/aws/lambda/filtered") == ("errors", "to-kinesis")
-    assert Region(REGION).filters("/aws/lambda/absent") == ()
+    assert Region(REGION).filters("/aws/lambda/filtered") == (("errors", "to-kinesis"), "")
+    assert Region(REGION).filters("/aws/lambda/absent") == ((), "")

@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from aws_server import ACCOUNT_ID, REGION
+from botocore.exceptions import ClientError
 from fleet_account import Fleet
 
 pytest_plugins = ["fleet_account"]
@@ -471,6 +472,41 @@ def test_the_layers_bytecode_is_noted(fleet: Fleet) -> None:
     assert rows == {"new": False, "old": True}
     assert "layer-bytecode" in fleet.done("doctor", "new", "--offline")
     assert "layer-bytecode" not in fleet.done("doctor", "old", "--offline")
+
+
+def test_the_doctor_names_filters_that_would_starve(fleet: Fleet) -> None:
+    """Of the function's own log group, where SUMO_CLOUDWATCH spares it lines, and only there; and where somebody may
+    not list them, the doctor does not say that all is well."""
+    group, other = "/aws/lambda/orders", "/aws/lambda/stock"
+    logs = fleet.client(service="logs")
+    transformation = {"metricName": "errors", "metricNamespace": "orders", "metricValue": "1"}
+    for name, where in (("errors", group), ("latency", group), ("of-another", other)):
+        if name != "latency":
+            logs.create_log_group(logGroupName=where)
+        logs.put_metric_filter(
+            logGroupName=where, filterName=name, filterPattern="ERROR", metricTransformations=[transformation]
+        )
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": WRAPPER, "SUMO_HTTP_ENDPOINT": SECRET}
+    fleet.function(Layers=[fleet.layer()], Variables={**variables, "SUMO_CLOUDWATCH": "errors"})
+    fleet.function("all", Layers=[fleet.layer()], Variables=variables)
+    fleet.function("absent", Layers=[fleet.layer()], Variables={**variables, "SUMO_CLOUDWATCH": "none"})
+
+    def findings(name: str) -> dict[str, str]:
+        said = json.loads(fleet.run("doctor", name, "--offline", "--json").stdout)
+        return {each["name"]: each["what"] for each in said["findings"] if each["name"].startswith("cloudwatch")}
+
+    found = findings("orders")
+    assert found["cloudwatch-filters"].endswith("log group: errors, latency")
+    assert found.keys() == {"cloudwatch-filters", "cloudwatch-platform"}
+    assert findings("all") == {}
+    assert findings("absent").keys() == {"cloudwatch-platform"}
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeMetricFilters")
+
+    boto3.setup_default_session()
+    boto3.DEFAULT_SESSION.events.register("before-call.cloudwatch-logs.DescribeMetricFilters", refuse)
+    assert "(AccessDeniedException)" in findings("orders")["cloudwatch-filters-unseen"]
 
 
 def test_the_doctor_asks_for_a_function_by_itself(fleet: Fleet) -> None:

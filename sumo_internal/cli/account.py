@@ -189,16 +189,19 @@ class Region:
         except self._logs.exceptions.ResourceNotFoundException:
             return []
 
-    def filters(self, group: str) -> tuple[str, ...]:
-        """Names of the metric and subscription filters on a log group; none where they may not be listed."""
+    def filters(self, group: str) -> tuple[tuple[str, ...], str]:
+        """Names of the metric and subscription filters on a log group, and AWS's error where some may not be listed."""
         names: list[str] = []
+        problem = ""
         for operation, key in (("metric_filters", "metricFilters"), ("subscription_filters", "subscriptionFilters")):
             try:
                 pages = self._logs.get_paginator(f"describe_{operation}").paginate(logGroupName=group)
                 names += [str(each["filterName"]) for page in pages for each in page[key]]
-            except ClientError:
-                pass  # there is no such group yet, or the person who asks may not know
-        return tuple(names)
+            except self._logs.exceptions.ResourceNotFoundException:
+                pass  # there is no such group yet
+            except ClientError as error:
+                problem = str(error.response["Error"]["Code"])
+        return tuple(names), problem
 
     def apply(self, function: str, change: Change) -> None:
         """Carry out a change, and wait until Lambda says that it is done.

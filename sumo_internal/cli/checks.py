@@ -73,6 +73,7 @@ class Subject:
         modes: permission bits of :data:`FILES`, None for one that is missing; empty where the files were not looked at.
         bytecode: the runtimes whose bytecode the layer brings; None where that is not known.
         filters: names of the metric and subscription filters on its log group; empty where that is not known.
+        filters_problem: AWS's error where they may not be listed.
     """
 
     variables: Mapping[str, str]
@@ -80,6 +81,7 @@ class Subject:
     modes: Mapping[str, int | None] = field(default_factory=dict)
     bytecode: frozenset[str] | None = None
     filters: tuple[str, ...] = ()
+    filters_problem: str = ""
 
     @property
     def config(self) -> configuration.Config:
@@ -311,6 +313,8 @@ def check_cloudwatch(subject: Subject) -> Iterator[Finding]:
         yield find("cloudwatch-unmasked", value=value)
     if subject.filters:
         yield find("cloudwatch-filters", value=value, filters=", ".join(subject.filters))
+    if subject.filters_problem:
+        yield find("cloudwatch-filters-unseen", value=value, code=subject.filters_problem)
     logging = subject.function.get("LoggingConfig") or {}
     if subject.function and logging.get("SystemLogLevel") != "WARN":
         yield find("cloudwatch-platform", value=value, function=subject.name)

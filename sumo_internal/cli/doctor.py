@@ -94,7 +94,8 @@ def _of_function(function: str, region: str, modes: Mapping[str, int | None]) ->
     subject = _of_configuration(configuration, modes)
     layers = [layer for layer in changes.state(configuration).layers if changes.is_ours(layer)]
     if subject.config.cloudwatch != "all":
-        subject = replace(subject, filters=place.filters(subject.log_group))
+        filters, problem = place.filters(subject.log_group)
+        subject = replace(subject, filters=filters, filters_problem=legible(problem, s3.TEXT_MAX_CHARACTERS))
     return replace(subject, bytecode=place.product(layers[0]).bytecode) if layers else subject
 
 

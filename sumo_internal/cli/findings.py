@@ -303,6 +303,12 @@ WORDS = {
         "A metric or subscription filter, and the alarm behind it, gets only the lines that still go to CloudWatch.",
         "Name what they look for in SUMO_CLOUDWATCH_KEEP, or remove the filters.",
     ),
+    "cloudwatch-filters-unseen": Words(
+        "note",
+        "SUMO_CLOUDWATCH={value}, and the filters on the function's log group cannot be listed ({code})",
+        "A metric or subscription filter, and the alarm behind it, gets only the lines that still go to CloudWatch.",
+        "Run doctor with logs:DescribeMetricFilters and logs:DescribeSubscriptionFilters, or look at the log group.",
+    ),
     "cloudwatch-platform": Words(
         "note",
         "SUMO_CLOUDWATCH={value}, and Lambda still writes START, END and REPORT of each invocation to CloudWatch",
