@@ -236,10 +236,17 @@ def test_a_fields_value_is_hidden_in_the_rest_of_the_record() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("b'hunter2'", "got hunter2"), ("hunter2\n", "got hunter2, no more"), ("Secret('hunter2')", "got hunter2")],
+    [
+        ("b'hunter2'", "got hunter2"),
+        ("hunter2\n", "got hunter2, no more"),
+        ("Secret('hunter2')", "got hunter2"),
+        ("Bearer hunter2hunter2", "got hunter2hunter2"),
+        ("[b'Basic hunter2hunter2', 1]", "got hunter2hunter2 of the header"),
+        ("['hunter2', 'hunter22', {'key': 'hunter222'}]", "got hunter2, hunter22, hunter222 and no key"),
+    ],
 )
 def test_a_value_is_hidden_as_it_is_used(value: str, text: str) -> None:
-    """Bytes are decoded, and what a file held is stripped, before somebody prints it."""
+    """Bytes are decoded, what a file held is stripped, and a header's scheme is left out, before somebody prints it."""
     hidden, fields = KEYS.applied(text, {"password": value})
     assert fields == {"password": MASK} and hidden.startswith("got ***") and "hunter2" not in hidden
 

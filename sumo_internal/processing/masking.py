@@ -62,6 +62,9 @@ that counts as a pair."""
 LINE_MIN_CHARS = 8
 """A line of a value of several lines is hidden where it stands alone, too, if it is as long as this."""
 
+_CREDENTIALS = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,30}}[ \t]+(\S{{{LINE_MIN_CHARS},}})")
+"""A header's value that names a scheme: programs go on with what is behind it (``Bearer eyJ…``)."""
+
 _AROUND_LINE = " \t\r│'\""
 """What stands around a line where a value is laid out for a reader."""
 
@@ -277,7 +280,9 @@ class _Record:
         elif isinstance(value, str):
             self._spend(len(value))
             # As it is used, too: without the line end of the file that it was in, without the b'' of bytes.
-            self.hidden.update({text.strip() for text in (value, *literals(value))} - {"", MASK})
+            texts = {text.strip() for text in (value, *literals(value))} - {"", MASK}
+            self.hidden.update(texts)
+            self.hidden.update(match[1] for match in map(_CREDENTIALS.fullmatch, texts) if match)
             if "\n" in value:  # each line may be a record of its own
                 lines = (line.strip(_AROUND_LINE) for line in value.split("\n"))
                 self.hidden.update(line for line in lines if len(line) >= LINE_MIN_CHARS)

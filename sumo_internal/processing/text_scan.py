@@ -150,9 +150,11 @@ def value_span(text: str, begin: int) -> Span:
 
 def literals(value: str) -> Iterator[str]:
     """The texts in Python's notation of an object, but for keys and the very short ones."""
-    return (
-        match[2] for match in _quoted(value) if len(match[2]) >= SHORT_CHARS and not _KEY.match(value, match.start())
-    )
+    for match in _quoted(value):
+        if len(match[2]) >= SHORT_CHARS:
+            key = _KEY.match(value, match.start())
+            if key is None or key[3] == ",":  # in a list all texts are values
+                yield match[2]
 
 
 def _quoted(text: str) -> Iterator[re.Match[str]]:
