@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pprint
 import re
 import subprocess
 import sys
@@ -51,7 +52,8 @@ class Recording:
         assert problems == [] and config.is_processed(settings)
         self.spool = Spool(folder, {}, 64_000_000)
         self.pipeline = Pipeline(self.spool, settings, handler)
-        self.recorder = Recorder(self.spool, {"logGroup": "g"}, processing=self.pipeline)
+        is_joined = settings.multiline == "join"
+        self.recorder = Recorder(self.spool, {"logGroup": "g"}, is_joined=is_joined, processing=self.pipeline)
         self.recorder.leave_init()
         self.recorder.enter_invocation("req")
         self.log = logging.Logger("orders")
@@ -451,6 +453,40 @@ def test_what_a_key_hides_is_hidden_in_all_lines_of_a_write(
     shown = json.dumps([{name: value for name, value in record.items() if name != "id"} for record in whole])
     assert whole and "a1" not in shown and MASK in shown
     assert other["message"] == "another Bearer a1"
+
+
+LAID_OUT = {"headers": {"Authorization": ["Bearer " + "a" * 30 + "hunter2", "b" * 30 + "hunter2"]}, "path": "/orders"}
+IN_PIECES: dict[str, Callable[[Any], object]] = {
+    "json.dump": lambda stream: json.dump(LAID_OUT, stream, indent=2),
+    "pprint": lambda stream: pprint.pprint(LAID_OUT, stream, width=40),
+    "pprint of bytes": lambda stream: pprint.pprint([(b"authorization", b"a b " * 30 + b"hunter2")], stream, width=40),
+    "a list of texts": lambda stream: pprint.pprint({"authorization": ["a " * 30 + "hunter2"] * 2}, stream, width=40),
+    "seven characters at a time": lambda stream: [
+        stream.write(text) for text in re.findall("(?s).{1,7}", json.dumps(LAID_OUT, indent=2))
+    ],
+    "line by line": lambda stream: [stream.write(f"{line}\n") for line in json.dumps(LAID_OUT, indent=2).split("\n")],
+}
+
+
+@pytest.mark.parametrize("multiline", ["join", "split"])
+@pytest.mark.parametrize("before", ["", "the event: ", "> "])
+@pytest.mark.parametrize("way", IN_PIECES)
+def test_what_is_laid_out_in_pieces_is_hidden_line_by_line(
+    recording: Callable[..., Recording], way: str, before: str, multiline: str
+) -> None:
+    """Behind a text such a value is no record of its own, and no single write: the key is on an earlier line. What
+    comes after the value is as it is."""
+    made = recording(SUMO_MASK_KEYS="authorization", SUMO_MULTILINE=multiline)
+    hear = made.pipeline.hearing(made.recorder.written, made.recorder.begun)
+    stream = types.SimpleNamespace(write=lambda text: hear(text, STDOUT))
+    hear(before, STDOUT)
+    IN_PIECES[way](stream)
+    hear("\n", STDOUT)
+    hear("  behind it\n", STDOUT)
+    made.recorder.flush()
+    records = made.records()
+    assert "hunter2" not in json.dumps(records)
+    assert records[-1]["message"] == "  behind it" and MASK in json.dumps(records)
 
 
 def test_what_a_thread_has_not_ended_is_hidden_at_the_end_of_the_invocation(

@@ -21,6 +21,7 @@ from sumo_internal.spool import counters
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sumo_internal.config import Config
+    from sumo_internal.expressions.search import Spend
     from sumo_internal.spool.writer import Spool
 
 NO_PROCESSORS = "SUMO_PROCESSORS needs the function's own process, and its lines come from the Telemetry API"
@@ -63,10 +64,11 @@ class TelemetryRules:
 
     def passed(self, text: str, details: str) -> tuple[str, str, int] | None:
         """Text, fields and level of a line as it may leave; None where it is not wanted. See :meth:`Rules.applied`."""
+        spend = Budget(self._max_ms).spend
         try:
             if self._continued is not None:
-                text = self._without_continued(text, self._continued)
-            kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
+                text = self._without_continued(text, self._continued, spend)
+            kept = self._rules.applied(text, details, spend=spend)
         except Exception as problem:
             reason = f"masking failed: {type(problem).__name__}"
             if isinstance(problem, rules.WithheldError):
@@ -82,15 +84,15 @@ class TelemetryRules:
             return None
         return kept
 
-    def _without_continued(self, text: str, continued: Continued) -> str:
+    def _without_continued(self, text: str, continued: Continued, spend: Spend) -> str:
         """A line without what a key on an earlier line hides; in the JSON format a line is an object's message."""
         content = decoded(text)[0] if text[:1] == "{" and '"message"' in text else None
         if not isinstance(content, dict):
-            return text if "\n" in text else continued.shown(text)
+            return text if "\n" in text else continued.shown(text, spend)
         line = content.get("message")
         if not isinstance(line, str) or "\n" in line or "logger" in content:
             return text
-        shown = continued.shown(line)
+        shown = continued.shown(line, spend)
         return text if shown == line else json.dumps({**content, "message": shown}, ensure_ascii=False)
 
     def follow(self, event: object) -> None:

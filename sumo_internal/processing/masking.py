@@ -137,11 +137,11 @@ class Masking:
                 end = begin
         return end if end > 0 else len(text)
 
-    def last_value(self, text: str) -> str | None:
+    def last_value(self, text: str, spend: Spend = no_limit) -> str | None:
         """The value of a masked key at the end of a text, as far as it is there; None where something else is there."""
         if not self.has_keys or text.rstrip()[-1:] not in _GOES_ON:
             return None  # nearly always
-        begin, end = max((span for _, span in self._keys_in(text, no_limit)), default=(0, 0))
+        begin, end = max((span for _, span in self._keys_in(text, spend)), default=(0, 0))
         return text[begin:].strip() if end and text[end:].strip() in ("", "'", '"') else None
 
     def is_masked(self, name: str) -> bool:

@@ -24,6 +24,7 @@ from sumo_internal.capture import record_format
 from sumo_internal.capture.reentrancy import need_room, subjects
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
+from sumo_internal.processing.continued import Continued
 from sumo_internal.processing.rules import WithheldError
 from sumo_internal.processing.sampling import Sampling
 from sumo_internal.processing.structlog_chain import Chain
@@ -47,6 +48,10 @@ _NONE: set[str] = set()
 PARTIAL_MAX_CHARS = 256 * 1024
 """Text without a line end that is held back: more than without rules, because half an object is none. It is what
 CloudWatch takes as one line."""
+
+
+OPEN_VALUES_MAX = 1_000
+"""Threads that have begun a masked value and not ended it; the one that has begun first is forgotten beyond."""
 
 
 def _nothing(stream: int, thread: int) -> str:
@@ -84,6 +89,8 @@ class Pipeline:
         """What keys hide in texts that are not over with their last line end: by thread and stream, like
         :attr:`_Current.hidden`."""
         self._begun: Callable[[int, int], str] = _nothing
+        self._open_values: dict[int, Continued] = {}
+        """By thread: a masked value that goes on in the thread's next line."""
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=is_enhanced)
         self.append = self._sampling.append
         self.begin_again = self._sampling.begin_again
@@ -211,6 +218,8 @@ class Pipeline:
             hidden = self._current.hidden
             if hidden is None:
                 raise OverBudgetError
+            if not details and "\n" not in text:
+                text = self._without_continued(text, budget)
             kept = self._rules.applied(text, details, process, budget.spend, hidden, level, least_level)
         except WithheldError as problem:
             kept = self._without_message(str(problem), details, level, least_level)
@@ -224,6 +233,20 @@ class Pipeline:
             return None
         text, details, own_level = kept
         return text, details, max(level, own_level)
+
+    def _without_continued(self, line: str, budget: Budget) -> str:
+        """A printed line without what a key on an earlier line of this thread hides in it."""
+        masking = self._rules.masking
+        if masking is None or not masking.has_keys:
+            return line
+        thread = get_ident()
+        continued = self._open_values.pop(thread, None) or Continued(masking)
+        line = continued.shown(line, budget.spend)
+        if not continued.is_idle:
+            self._open_values[thread] = continued
+            for first in list(self._open_values)[:-OPEN_VALUES_MAX]:
+                self._open_values.pop(first, None)
+        return line
 
     def _through_chain(self, text: str, details: str, *, said: Said, budget: Budget) -> tuple[str, str] | None:
         if self._current.is_processing:
