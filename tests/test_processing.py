@@ -153,6 +153,23 @@ def write(recording: Recording, way: str, secret: str, padding: str) -> None:
             log.exception("%s failed", padding, extra=named)
 
 
+def test_named_arguments_have_keys(recording: Callable[..., Recording]) -> None:
+    """``"%(password)s"``: the text alone does not say which value is whose. No object is asked for its text twice."""
+    made = recording(SUMO_MASK_KEYS="password,pin")
+    asked = []
+
+    class Shown:
+        def __str__(self) -> str:
+            asked.append(self)
+            return "shown"
+
+    values = {"user": "joe", "password": "hunter2", "pin": 7701, "o": Shown()}
+    made.log.warning("%(user)s has %(password)r, %(pin)d, %(o)s", values)
+    made.log.warning("%(user)s says hunter2", {"user": "joe"})
+    first, second = (record["message"].rpartition("\t")[2] for record in made.records())
+    assert (first, second, len(asked)) == ("joe has '***', ***, shown", "joe says hunter2", 1)
+
+
 def test_a_record_is_masked_before_it_is_cut_into_parts(recording: Callable[..., Recording]) -> None:
     """A secret on the border of two parts is in neither, whole or half."""
     made = recording(SUMO_MASK_PATTERNS="secret-[0-9]+")

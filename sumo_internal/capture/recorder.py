@@ -74,6 +74,9 @@ if TYPE_CHECKING:
         def together(self, text: str, stream: int, thread: int, work: Callable[..., None], *arguments: object) -> None:
             """Do something with a text that was written at once."""
 
+        def with_arguments(self, named: dict[Any, Any], put: Callable[..., int], *arguments: object) -> int:
+            """Put a record of whose text these are named parts."""
+
         def flush(self, flush: Callable[..., None], *, is_final: bool) -> None:
             """Have text recorded that waits for its line end."""
 
@@ -651,7 +654,13 @@ class Recorder:
             diagnostics.pass_on(error)
             created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
         try:
-            return self._put(created_s, text, record_format.message_text(text)[0], details, level, said)
+            message = record_format.message_text(text)[0]
+            named = getattr(record, "args", None)
+            if type(named) is dict and self._processing is not None:
+                return self._processing.with_arguments(
+                    named, self._put, created_s, text, message, details, level, said
+                )
+            return self._put(created_s, text, message, details, level, said)
         except RecursionError:
             raise
         except Exception as error:

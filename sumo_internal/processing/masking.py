@@ -65,6 +65,8 @@ LINE_MIN_CHARS = 8
 _CREDENTIALS = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{0,30}}[ \t]+(\S{{{LINE_MIN_CHARS},}})")
 """A header's value that names a scheme: programs go on with what is behind it (``Bearer eyJ…``)."""
 
+_PLAIN = frozenset((str, bytes, int, float))
+
 _AROUND_LINE = " \t\r│'\""
 """What stands around a line where a value is laid out for a reader."""
 
@@ -119,6 +121,14 @@ class Masking:
         """What keys hide in a text."""
         record = _Record(self, spend, ())
         record.without_values(text)
+        return record.hidden
+
+    def values_of(self, named: Mapping[Any, Any]) -> set[str]:
+        """What masked keys hold of a message's named arguments, as far as the interpreter alone makes text of it."""
+        record = _Record(self, no_limit, ())
+        for name, value in named.items():
+            if type(name) is str and type(value) in _PLAIN and self.is_masked(name):
+                record.hide(str(value))
         return record.hidden
 
     def cut(self, text: str, others: Iterable[Span] = ()) -> int:
@@ -237,7 +247,7 @@ class _Record:
     def _without(self, value: Any, name: str) -> Any:
         """What a key holds, without what may not be seen."""
         if self._rules.is_masked(name):
-            self._hide(value)
+            self.hide(value)
             return MASK
         return self.without_values(value)
 
@@ -246,12 +256,12 @@ class _Record:
         if isinstance(value, dict):
             named = next((key for key in value if key.lower() == "value"), None)
             if named is not None and any(map(self._rules.is_name, value.values())):
-                self._hide(value[named])
+                self.hide(value[named])
                 value = {**value, named: MASK}
             return {key: self._without(item, key) for key, item in value.items()}
         if isinstance(value, list):
             if len(value) == 2 and self._rules.is_name(value[0]):
-                self._hide(value[1])
+                self.hide(value[1])
                 return [value[0], MASK]
             return [self.without_values(item) for item in value]
         return self._without_embedded(value) if isinstance(value, str) else value
@@ -262,7 +272,7 @@ class _Record:
             return text
         for form in [text, *(each.text for each in readings(text, self._spend))]:
             for begin, end in self._rules.values_of_keys(form, self._spend):
-                self._hide(form[begin:end])
+                self.hide(form[begin:end])
         pieces = []
         place = 0
         self._spend(len(text))
@@ -273,10 +283,11 @@ class _Record:
                 place = end
         return "".join([*pieces, text[place:]])
 
-    def _hide(self, value: Any) -> None:
+    def hide(self, value: Any) -> None:
+        """Note a value that is to be hidden."""
         if isinstance(value, (dict, list)):
             for item in value.values() if isinstance(value, dict) else value:
-                self._hide(item)
+                self.hide(item)
         elif isinstance(value, str):
             self._spend(len(value))
             # As it is used, too: without the line end of the file that it was in, without the b'' of bytes.

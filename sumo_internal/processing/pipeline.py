@@ -33,6 +33,7 @@ from sumo_internal.spool import counters
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from typing import Any
 
     from sumo_internal.capture.recorder import Said
     from sumo_internal.config import Config
@@ -171,6 +172,18 @@ class Pipeline:
             if before != _NONE:
                 self._unended[place] = before
             raise
+        finally:
+            self._current.hidden = outer
+
+    def with_arguments(self, named: dict[Any, Any], put: Callable[..., int], *arguments: object) -> int:
+        """Put a record of whose text these are named parts (``"%(password)s"``): those of masked keys are hidden."""
+        masking, outer = self._rules.masking, self._current.hidden
+        values = masking.values_of(named) if masking is not None and outer is not None else _NONE
+        if not values:
+            return put(*arguments)
+        try:
+            self._current.hidden = values.union(outer or ())
+            return put(*arguments)
         finally:
             self._current.hidden = outer
 
