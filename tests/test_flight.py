@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -318,7 +319,8 @@ def test_all_of_it_together(
 
 @each_format
 def test_spared_and_held_lines_are_told_apart(source: SumoSource, layer_folder: Path, task: Path, form: str) -> None:
-    """Also when no log record is made of either any more: what is shown and what is not, in one order."""
+    """Also when no log record is made of either any more: what is shown and what is not, in one order. What is forgotten
+    is nowhere, and counted."""
     variables = {**DEBUG, "SUMO_CLOUDWATCH": "none"}
     with environment(source, layer_folder, task, variables=variables, timeout_s=10, **form_of(form)) as env:
         env.start()
@@ -330,6 +332,8 @@ def test_spared_and_held_lines_are_told_apart(source: SumoSource, layer_folder: 
     told = [(text(each), each.get("held")) for each in sorted(mine, key=lambda each: each["id"])]
     assert told[:60] == [("before 1", True), ("shown", None), ("after, card 4111111111111111", True)] * 20
     assert len([each for each in function_records(source) if text(each) == "shown"]) == 40
+    account = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1]
+    assert account["debugUnneeded"]["lines"] == 1 + 40 and account["lost"] == {}
 
 
 def test_a_line_of_the_init_phase_waits_for_its_end(source: SumoSource, layer_folder: Path, task: Path) -> None:
@@ -358,6 +362,40 @@ def test_the_latest_lines_are_kept_and_the_rest_is_counted(source: SumoSource, l
     assert 500 < len(numbers) < 5_000 and numbers == list(range(20_000 - len(numbers), 20_000))
     (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
     assert account["debugForgotten"]["lines"] == 20_000 - len(numbers) and account["lost"] == {}
+
+
+THINNING = """
+
+def thin(logger, name, event):
+    from structlog import DropEvent
+
+    if event["event"].startswith("line") and int(event["event"].split()[1]) % 10 == 0:
+        raise DropEvent
+    return {**event, "event": event["event"].replace("x" * 200, "y" * 400), "thinned": True}
+"""
+
+
+def test_processors_have_run_before_the_store_is_full(source: SumoSource, layer_folder: Path, task: Path) -> None:
+    """What a processor makes of a line is what counts for SUMO_DEBUG_MAX_MB, what it drops has no room there, and the
+    latest of the others are kept: each line is at Sumo Logic as processed, dropped or forgotten, and counted so."""
+    (task / "app.py").write_text(APP + THINNING)
+    variables = {**DEBUG, "SUMO_DEBUG_MAX_MB": "1", "SUMO_LOG_TYPES": "function", "SUMO_PROCESSORS": "app.thin"}
+    with environment(source, layer_folder, task, variables=variables, timeout_s=60) as env:
+        env.start()
+        env.invoke(["many"])
+        env.invoke(["many", "fail"])
+        env.shutdown()
+        assert said(env) == [] and "line " not in "".join(own(env.cloudwatch))
+    records = held(source)
+    numbers = [int(text(each).split()[1]) for each in records]
+    assert 500 < len(numbers) < 1_900 and {each["thinned"] for each in records} == {True}
+    assert numbers == [number for number in range(20_000) if number % 10][-len(numbers) :]
+    assert {text(each).split()[2] for each in records} == {"y" * 400}
+    account = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1]
+    assert account["dropped"]["lines"] == 2 * 2_000
+    unneeded = account["debugUnneeded"]["lines"]  # what was in the store when the first invocation succeeded
+    assert abs(unneeded - len(numbers)) < 600
+    assert account["debugForgotten"]["lines"] == 36_000 - len(numbers) - unneeded and account["lost"] == {}
 
 
 @needs_small_tmp
@@ -505,6 +543,28 @@ def test_what_succeeds_is_forgotten_although_another_thread_has_the_turn(tmp_pat
     holding.recorder.leave_invocation()
     assert not holding.flight.has_any
     looking.join()
+
+
+@pytest.mark.usefixtures("clean_logging")
+def test_a_forked_child_frees_nothing_of_its_parent(tmp_path: Path) -> None:
+    """``keep_debug`` in a child: the lines are the parent's, who writes to their files and knows how the invocation
+    ends. Guards against a child that renames these under it."""
+    holding, log = Holding(tmp_path / "spool", "shop"), logging.getLogger("shop")
+    log.debug("before the fork")
+    if not (pid := os.fork()):
+        has_any = holding.flight.has_any
+        holding.recorder.endings.free()  # type: ignore[union-attr]  # set above
+        log.debug("of the child")
+        holding.flight.end()
+        os._exit(has_any)
+    assert os.waitpid(pid, 0)[1] == 0, "the child has nothing to keep"
+    log.debug("after it")
+    holding.recorder.leave_invocation()
+    holding.recorder.enter_invocation("two")
+    log.debug("of the next one")
+    assert holding.messages() == []
+    holding.recorder.endings.fail()  # type: ignore[union-attr]
+    assert holding.messages() == ["of the next one"]
 
 
 def test_which_logger_is_recorded_from_which_level() -> None:

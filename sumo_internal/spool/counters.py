@@ -67,11 +67,13 @@ BELOW_LEVEL, CAPPED = "belowLevel", "capped"
 
 DEBUG_FORGOTTEN = "debugForgotten"
 """Lines below the function's level for which there was no room until their invocation failed."""
+DEBUG_UNNEEDED = "debugUnneeded"
+"""Such lines that had room, of invocations that have not failed."""
 
 CUT = "cut"
 """Records whose fields are cut, and how many characters of them."""
 
-ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED, DEBUG_FORGOTTEN)
+ASKED_FOR = (EXCLUDED, DROPPED, SAMPLED_OUT, BELOW_LEVEL, CAPPED, DEBUG_FORGOTTEN, DEBUG_UNNEEDED)
 """Reasons for which lines do not leave because a setting says so: no loss, and nothing to report at once."""
 
 DRAINER = "-drainer"
@@ -87,6 +89,7 @@ REASONS = (
     *(BLOCKED, UNRECORDED, BELOW_LEVEL, CAPPED),
     *(CUT, NO_FILE, UNPROTECTED),
     DEBUG_FORGOTTEN,
+    DEBUG_UNNEEDED,
 )
 """In the order in which they have their places in a file."""
 _FIRST = 2

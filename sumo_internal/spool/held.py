@@ -15,7 +15,8 @@ They lie in segments like the spool's (:mod:`sumo_internal.spool.segment`), whic
    must not lose a line, and it is not known yet whether the line is wanted. One below the function's level is forgotten
    then, and counted: the function itself would not have shown it.
 
-A forked child holds nothing back: the parent does not tell it how the invocation has ended.
+A forked child holds nothing back, and frees nothing of its parent's: the parent does not tell it how the invocation has
+ended.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 from _thread import get_ident
 from time import monotonic
 
-from sumo_internal.spool.counters import DEBUG_FORGOTTEN, SAMPLED_OUT
+from sumo_internal.spool.counters import DEBUG_FORGOTTEN, DEBUG_UNNEEDED, SAMPLED_OUT
 from sumo_internal.spool.folder import FolderRefusedError, unlink
 from sumo_internal.spool.segment import COMMITTED, HEADER_BYTES, SEGMENT_BYTES, Segment
 
@@ -46,6 +47,9 @@ UNENDED_TRIES_MAX = 4
 
 class Beside:
     """Segments of one kind. What begins with ``_in_turn`` is done in the spool's turn."""
+
+    _unwanted = ""
+    """Under which reason lines that are forgotten are counted; empty for no count."""
 
     def __init__(self, spool: Spool, kind: str, segments_max: int, size_bytes: int = SEGMENT_BYTES) -> None:
         """Have no segment yet.
@@ -73,8 +77,8 @@ class Beside:
 
     @property
     def has_any(self) -> bool:
-        """Do lines lie here?"""
-        return self._lying[0] > 0
+        """Do lines of this process's lie here?"""
+        return self.is_own and self._lying[0] > 0
 
     def forget(self) -> None:
         """The invocation has succeeded: its lines are not wanted."""
@@ -86,6 +90,8 @@ class Beside:
 
     def _decide(self, verdict: Callable[[], None]) -> None:
         """Carry a verdict out, or leave it to a later line. While one is left, no line is put here."""
+        if not self.is_own:
+            return  # a forked child knows nothing of the invocation's end, and its parent writes to these files
         if self._verdict is None:
             self._verdict = verdict
         # The process may be frozen next, and killed: then what is not forgotten by now would go out.
@@ -104,7 +110,10 @@ class Beside:
             self._verdict = None
 
     def _in_turn_forget(self) -> None:
+        lines, size_bytes = self._lying
         self._in_turn_clear()
+        if lines and self._unwanted:  # dropped, and counted
+            self._spool.count(self._unwanted, lines, size_bytes)
 
     @property
     def is_own(self) -> bool:
@@ -162,6 +171,8 @@ class Beside:
 class Held(Beside):
     """This process's held lines (SUMO_SAMPLE)."""
 
+    _unwanted = SAMPLED_OUT
+
     def __init__(self, spool: Spool) -> None:
         """Hold lines back from a spool.
 
@@ -179,15 +190,11 @@ class Held(Beside):
             self._settle()
         return 1 if held else self._spool.append(start, level)
 
-    def _in_turn_forget(self) -> None:
-        lines, size_bytes = self._lying
-        self._in_turn_clear()
-        if lines:  # dropped, and counted
-            self._spool.count(SAMPLED_OUT, lines, size_bytes)
-
 
 class Debug(Beside):
     """The latest lines below the function's level, of one invocation (SUMO_DEBUG_ON_FAILURE)."""
+
+    _unwanted = DEBUG_UNNEEDED
 
     def __init__(self, spool: Spool, max_bytes: int) -> None:
         super().__init__(spool, "debug", max(2, max_bytes // DEBUG_SEGMENT_BYTES), DEBUG_SEGMENT_BYTES)
