@@ -20,6 +20,7 @@ from sumo_internal.lambda_apis.telemetry_api import (
     BODY_SLACK_BYTES,
     CONNECTIONS_MAX,
     HEAD_MAX_BYTES,
+    LINE_MAX_BYTES,
     Receiver,
     SubscriptionRefusedError,
     destination,
@@ -151,6 +152,17 @@ def test_the_largest_delivery_and_one_byte_more(stand: Stand) -> None:
         connection.sendall(f"POST /1/{SECRET} HTTP/1.1\r\nContent-Length: {most + 1}\r\n\r\n".encode())
         assert status(connection) == 400 and has_ended(connection)
     assert [len(body) for body in stand.taken] == [most]
+
+
+def test_a_line_of_nothing_but_escapes_is_taken(stand: Stand) -> None:
+    """The longest that Lambda does not cut, behind a full buffer: six times as long as JSON. Were it rejected, it would
+    come again and again, and nothing else ever."""
+    before = {"record": "x" * (MAX_BYTES - 100)}
+    body = json.dumps([before, {"record": "\0" * LINE_MAX_BYTES}]).encode()
+    with stand.connect() as connection:
+        connection.sendall(delivery(body))
+        assert status(connection) == 200
+    assert stand.taken == [body]
 
 
 @pytest.mark.parametrize(

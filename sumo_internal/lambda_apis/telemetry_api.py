@@ -40,8 +40,12 @@ SUBSCRIBE_TIMEOUT_S = 1.0
 CONNECTIONS_MAX = 4
 """Lambda uses one; a fifth takes the place of the oldest."""
 HEAD_MAX_BYTES = 16 * 1024
-BODY_SLACK_BYTES = 64 * 1024
-"""A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says."""
+LINE_MAX_BYTES = 256 * 1024
+"""Lambda cuts longer lines."""
+BODY_SLACK_BYTES = 64 * 1024 + 6 * LINE_MAX_BYTES
+"""A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says, and not whether that is the text or
+its JSON, in which a character takes six bytes at most. A delivery that is rejected comes again and again, and no other
+behind it."""
 _LENGTH_MAX_DIGITS = 12
 """Digits of a Content-Length; Python refuses to read a number of some thousands of digits."""
 _RECEIVE_BYTES = 64 * 1024
