@@ -266,6 +266,59 @@ def test_a_traceback_in_a_box_is_one_record(recording: Recording) -> None:
     assert keys == ("KeyError", "'price'", ["/var/task/app.py:12 in handler"])
 
 
+GROUP = """\
+  + Exception Group Traceback (most recent call last):
+  |   File "/var/task/app.py", line 11, in handler
+  |     raise ExceptionGroup("some failed", [first, second])
+  | ExceptionGroup: some failed (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Exception Group Traceback (most recent call last):
+    |   File "/var/task/app.py", line 5, in first
+    | ExceptionGroup: inner (1 sub-exception)
+    +-+---------------- 1 ----------------
+      | KeyError: 'price'
+      +------------------------------------
+    +---------------- 2 ----------------
+    | Traceback (most recent call last):
+    |   File "/var/task/app.py", line 7, in second
+    | ValueError: second
+    +------------------------------------"""
+AFTER = """
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "/var/task/app.py", line 20, in handler
+    raise RuntimeError("gave up") from error
+RuntimeError: gave up"""
+LOCAL = """\
+Traceback (most recent call last):
+  File "/var/task/app.py", line 3, in handler
+    raise Odd("odd")
+app.handler.<locals>.Odd: odd"""
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (GROUP, ("ExceptionGroup", "some failed (2 sub-exceptions)", 11)),
+        (f"it failed: {GROUP}", ("ExceptionGroup", "some failed (2 sub-exceptions)", 11)),
+        (GROUP + AFTER, ("RuntimeError", "gave up", 20)),
+        (f"{LOCAL}\n\nDuring …:\n\n{GROUP}", ("ExceptionGroup", "some failed (2 sub-exceptions)", 11)),
+        (LOCAL, ("Odd", "odd", 3)),
+    ],
+    ids=["group", "text before", "cause", "context", "class of a function"],
+)
+def test_which_error_a_traceback_tells_of(recording: Recording, text: str, keys: tuple[str, str, int]) -> None:
+    """The one that was raised last, at the top: not one of a group's own, whose tracebacks stand behind it."""
+    print(text, file=recording.stream)
+    (record,) = recording.records()
+    assert record["message"] == text and record["level"] == "ERROR"
+    assert (record["errorType"], record["errorMessage"]) == keys[:2]
+    (frame,) = record["stackTrace"]
+    assert frame.startswith(f'  File "/var/task/app.py", line {keys[2]}, in handler\n')
+
+
 FRAME = {"filename": "a.py", "lineno": 1, "name": "f"}
 
 

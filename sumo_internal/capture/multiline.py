@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import takewhile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ _compiled = lru_cache(maxsize=None)(re.compile)
 """Of the four expressions below: a start does without them, and to compile them takes half a millisecond of it."""
 _BEGINNING = r"\s*(?:[A-Za-z_][\w.]*)?[\[({]"
 _TOKEN = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\](){}]"""
-_EXCEPTION = r"(?s)((?:[^\W\d]\w*\.)*[^\W\d]\w*)(?:: (.*))?\Z"
-"""The last lines of a traceback: the class's name and the message."""
+_EXCEPTION = r"(?s)((?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*)(?:: (.*))?\Z"
+"""The last lines of a traceback: the class's name and the message. A class may be a function's own."""
+_GROUP = f"+ Exception Group {HEADING}"
+"""How the traceback of an exception group begins; its lines have a bar in front, and so have its exceptions', with their
+tracebacks, behind it."""
 _RUNTIMES_INDENT = "\xa0"
 _BOX_FRAME = r"\s*│ (\S[^│]*:\d+ in [^│]*?)\s*│\s*\Z"
 """How rich names a frame."""
@@ -131,6 +135,10 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
     if begin < 0:
         return None
     lines = text[begin:].split("\n")[1:]
+    group = text.rfind(_GROUP)
+    if group >= 0 and (begin < group + len(_GROUP) or "|" in text[text.rfind("\n", 0, begin) + 1 : begin]):
+        lines = [line.lstrip() for line in text[group:].split("\n")[1:]]
+        lines = [line[2:] for line in takewhile(lambda line: line.startswith("|"), lines)]
     if lines and lines[0][:1] == _RUNTIMES_INDENT:
         return _runtimes_keys(text[:begin], lines)
     frames: list[str] = []
