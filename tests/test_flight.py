@@ -319,8 +319,8 @@ def test_all_of_it_together(
 
 @each_format
 def test_spared_and_held_lines_are_told_apart(source: SumoSource, layer_folder: Path, task: Path, form: str) -> None:
-    """Also when no log record is made of either any more: what is shown and what is not, in one order. What is forgotten
-    is nowhere, and counted."""
+    """Also when no log record is made of either any more: what is shown and what is not, in one order. What is
+    forgotten is nowhere, and counted."""
     variables = {**DEBUG, "SUMO_CLOUDWATCH": "none"}
     with environment(source, layer_folder, task, variables=variables, timeout_s=10, **form_of(form)) as env:
         env.start()

@@ -34,8 +34,8 @@ _TOKEN = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\](){}]"""
 _EXCEPTION = r"(?s)((?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*)(?:: (.*))?\Z"
 """The last lines of a traceback: the class's name and the message. A class may be a function's own."""
 _GROUP = f"+ Exception Group {HEADING}"
-"""How the traceback of an exception group begins; its lines have a bar in front, and so have its exceptions', with their
-tracebacks, behind it."""
+"""How the traceback of an exception group begins; its lines have a bar in front. Those of its exceptions, with
+their own tracebacks, are behind it."""
 _RUNTIMES_INDENT = "\xa0"
 _BOX_FRAME = r"\s*│ (\S[^│]*:\d+ in [^│]*?)\s*│\s*\Z"
 """How rich names a frame."""

@@ -657,9 +657,7 @@ class Recorder:
             message = record_format.message_text(text)[0]
             named = getattr(record, "args", None)
             if type(named) is dict and self._processing is not None:
-                return self._processing.with_arguments(
-                    named, self._put, created_s, text, message, details, level, said
-                )
+                return self._processing.with_arguments(named, self._put, created_s, text, message, details, level, said)
             return self._put(created_s, text, message, details, level, said)
         except RecursionError:
             raise

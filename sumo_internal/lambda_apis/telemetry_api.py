@@ -43,7 +43,7 @@ HEAD_MAX_BYTES = 16 * 1024
 LINE_MAX_BYTES = 256 * 1024
 """Lambda cuts longer lines."""
 BODY_SLACK_BYTES = 64 * 1024 + 6 * LINE_MAX_BYTES
-"""A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says, and not whether that is the text or
+"""A body may have twice TELEMETRY_MAX_BYTES "plus metadata", AWS's documentation says, and not whether that is text or
 its JSON, in which a character takes six bytes at most. A delivery that is rejected comes again and again, and no other
 behind it."""
 _LENGTH_MAX_DIGITS = 12
