@@ -7,7 +7,8 @@ secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping
 variable; and even that only where the rarest characters of it are all there, because looking for one byte is ten times
 as fast as looking for a text. Only where it is found, the secret is looked for in all its forms. Then pieces of it are,
 there and in the lines behind: what lays out a value for a reader (``pprint``, rich) cuts long texts, and each line may
-be a record.
+be a record. A secret's first letters and digits are what is looked for, where there are enough of them, so that a first
+piece is found as well.
 
 A text that is cut into records is cut beside them (:func:`cut`), or they are hidden before (:func:`hidden_text`).
 """
@@ -31,7 +32,11 @@ SECRET_MIN_CHARS = 8
 VARIABLES = ("SUMO_HTTP_ENDPOINT", "SUMO_HTTP_TOKEN", "SUMO_HASH_SALT", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 PROBE_CHARS = 32
-"""Characters of a secret that are looked for everywhere."""
+"""Characters of a secret that are looked for everywhere; fewer where they begin it: what is laid out in pieces,
+or cut, is found by its first piece."""
+
+FIRST_PIECE_CHARS = 20
+"""A secret of which only the beginning is there is found by so many characters: with fewer of them, none is rare."""
 
 MARKS = 3
 """Characters of such a piece that are looked for first."""
@@ -71,6 +76,8 @@ _secrets: dict[str, re.Pattern[bytes] | None] = {}
 """By secret, all its forms; None until a probe was found."""
 _probes: dict[str, tuple[bytes, list[int]]] = {}
 """By secret, the piece of it that is looked for, and the marks of that."""
+_beginnings: dict[str, tuple[bytes, list[int]]] = {}
+"""By secret its first characters, where they are not what is looked for anyway; likewise with marks."""
 _grams: dict[bytes, list[tuple[bytes, int]]] = {}
 """Places in secrets by what is there; none until a batch may have pieces."""
 _with_grams: set[str] = set()
@@ -91,6 +98,7 @@ def forget() -> None:
     _has_learned = False
     _secrets.clear()
     _probes.clear()
+    _beginnings.clear()
     _grams.clear()
     _with_grams.clear()
 
@@ -105,8 +113,17 @@ def add(text: str) -> None:
     text = text.strip("\"'\\") if not text.startswith("arn:") else ""
     if len(text) >= SECRET_MIN_CHARS and text not in _secrets:
         _secrets[text] = None
+        first = text[:FIRST_PIECE_CHARS].encode("utf-8", "surrogatepass")
         probe = max(_RUN.findall(text), key=len, default="")[:PROBE_CHARS].encode()
-        _probes[text] = probe, [mark for mark in _RAREST_FIRST if mark in probe][:MARKS]
+        if len(first) == FIRST_PIECE_CHARS and _RUN.fullmatch(text[:FIRST_PIECE_CHARS]):
+            probe = first
+        elif len(text) > FIRST_PIECE_CHARS and _PLAIN_BYTES.issuperset(first):
+            _beginnings[text] = first, _marks(first)
+        _probes[text] = probe, _marks(probe)
+
+
+def _marks(piece: bytes) -> list[int]:
+    return [mark for mark in _RAREST_FIRST if mark in piece][:MARKS]
 
 
 def hidden(lines: memoryview) -> memoryview | bytes:
@@ -117,7 +134,7 @@ def hidden(lines: memoryview) -> memoryview | bytes:
     while begin < len(lines):
         chunk = _whole_lines(lines, begin)
         secrets = _found_in(chunk)
-        is_found = bool(secrets) or (bool(_secrets) and _is_in(chunk, _NAME, _NAME_MARKS))
+        is_found = bool(secrets) or (bool(_secrets) and _may_have_pieces(chunk))
         if is_found or was_found:
             shown = chunk
             for secret in _longest_first(secrets):
@@ -192,6 +209,13 @@ def cut(text: str) -> int:
 def _found_in(data: bytes) -> list[str]:
     """The secrets that may be in the data."""
     return [secret for secret, (probe, marks) in list(_probes.items()) if _is_in(data, probe, marks)]
+
+
+def _may_have_pieces(data: bytes) -> bool:
+    """Is an environment laid out here, or does a secret begin here that was cut?"""
+    if _is_in(data, _NAME, _NAME_MARKS):
+        return True
+    return any(_is_in(data, *first) for first in list(_beginnings.values()))
 
 
 def _is_in(data: bytes, piece: bytes, marks: Iterable[int]) -> bool:

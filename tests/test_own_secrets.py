@@ -196,6 +196,24 @@ def test_a_secret_that_is_laid_out_is_hidden_piece_by_piece(how: str, is_split: 
             assert not [piece for piece in pieces if piece in messages], (width, messages[CHUNK_BYTES:])
 
 
+ALONE: dict[str, Callable[[str], str]] = {
+    "pprint": lambda secret: pprint.pformat({"it": secret, "b": 1}, width=40),
+    "pprint of bytes": lambda secret: pprint.pformat({"it": secret.encode(), "b": 1}, width=40),
+    "wrapped": lambda secret: textwrap.fill(secret, 30),
+    "its beginning": lambda secret: f"the key {secret[:20]}…",
+}
+
+
+@pytest.mark.parametrize("secret", [KEY, CODE, TOKEN, "Zk/" + KEY[3:], "1/3+5" + CODE])
+@pytest.mark.parametrize("how", ALONE)
+def test_a_secret_that_is_cut_is_hidden_without_its_variable(how: str, secret: str) -> None:
+    """Somebody prints a dict with one of them in it, or its beginning: no name says that an environment is laid out."""
+    own_secrets.add(secret)
+    message = sent(ALONE[how](secret))
+    pieces = {secret[begin : begin + PIECE_CHARS] for begin in range(len(secret) - PIECE_CHARS + 1)}
+    assert "***" in message and not [piece for piece in pieces if piece in message]
+
+
 @given(
     st.text(st.sampled_from('abnu0123\\"\n+é '), min_size=PIECE_CHARS, max_size=40),
     st.text(st.sampled_from('abnu0123\\"\n\x1b+é '), max_size=30),
