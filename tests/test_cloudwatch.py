@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import signal
 import threading
@@ -25,11 +26,14 @@ from test_failover_path import bucket as bucket  # a fixture
 from test_failover_path import failover
 from test_outage_path import environment as probing
 from test_outage_path import log, needs_small_tmp
+from test_partials import reading
 from test_processing_path import MASKS, counts, environment, leaks, steps
 from test_processing_path import task_root as task_root  # a fixture
 
+from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.sparing import CloudWatch, SparingRecorder
 from sumo_internal.spool.outage import Outage
+from sumo_internal.spool.partials import TEXT_MAX_BYTES
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import SEGMENT_BYTES
 from sumo_internal.spool.writer import Spool
@@ -518,6 +522,49 @@ def test_what_the_spool_refuses_is_written_whole(tmp_path: Path, setting: str) -
     assert len(written) > 100 and len(recorded) > 100
     assert {*written, *recorded} == {*lines}
     assert len(written) == len({*written}) and len(recorded) == len({*recorded})
+
+
+VALUE = ["[", *(f'  "item {number} {"x" * 50}",' for number in range(200))]
+WAYS: dict[str, list[str]] = {
+    "whole lines": [f"{line}\n" for line in VALUE],
+    "prints": [text for line in VALUE for text in (line, "\n")],
+    "ten lines at once": ["".join(f"{line}\n" for line in VALUE[begin : begin + 10]) for begin in range(0, 200, 10)],
+    "lines with the next one's beginning": [f"\n{line}" for line in VALUE],
+}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_kill_in_the_middle_of_a_value_loses_nothing(tmp_path: Path, way: str, share: float) -> None:
+    """Its lines wait for the end of the value, and of more than fits into the map another process finds the end only:
+    the rest is kept elsewhere, or written."""
+    writes = WAYS[way][: max(1, round(share * len(WAYS[way])))]
+    if not (pid := os.fork()):
+        sparing = Sparing(tmp_path / "spool")
+        for text in writes:
+            sparing.out.write(text)
+        (tmp_path / "written").write_bytes(sparing.raw[1].getvalue())
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    reader, _ = reading(tmp_path / "spool")
+    recorded = "".join(str(json.loads(line).get("message")) for line in taken(reader))
+    everywhere = recorded + (tmp_path / "written").read_text()
+    assert [line for line in "".join(writes).split("\n") if line.strip() not in everywhere] == []
+
+
+def test_a_value_of_many_pieces_is_looked_at_for_a_few_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``json.dump`` writes 20,000 of them: what waits was put together anew for each, in 6 s for 200 KB. It is whole in
+    both places at the end."""
+    sparing, content = Sparing(tmp_path / "spool"), [{"number": number} for number in range(3_000)]
+    looks: list[int] = []
+    waiting = Lines.waiting
+    monkeypatch.setattr(Lines, "waiting", lambda *given, **named: looks.append(1) or waiting(*given, **named))
+    json.dump(content, sparing.out, indent=2)
+    sparing.out.write("\nafter it\n")
+    assert len(looks) < 2 * TEXT_MAX_BYTES
+    assert json.loads(sparing.raw[1].getvalue()) == content
+    recorded = [each if isinstance(each, str) else json.dumps(each) for each in sparing.messages()]
+    assert json.loads("".join(recorded[:-1])) == content and recorded[-1] == "after it"
 
 
 def test_unprotected_lines_are_written(tmp_path: Path) -> None:

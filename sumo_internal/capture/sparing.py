@@ -121,6 +121,10 @@ class _LinesByStream:
     def add(self, text: str, stream: int, thread: int, created_s: float | None = None) -> None:
         self._of_stream[stream].add(text, stream, thread, created_s)
 
+    def is_within_value(self, stream: int, thread: int) -> bool:
+        """Do whole lines of a thread's wait, because they begin a value or a traceback?"""
+        return thread in self._of_stream[stream].incomplete[stream]
+
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         return self._of_stream[stream].waiting(stream, thread, is_all=is_all)
 
@@ -148,8 +152,8 @@ class SparingRecorder(Recorder):
             options: See there.
         """
         self.cloudwatch = cloudwatch
-        self._written: dict[tuple[int, int], str] = {}
-        """By stream and thread: what CloudWatch has already of a line that is not whole."""
+        self._written: dict[tuple[int, int], list[str]] = {}
+        """By stream and thread: what CloudWatch has already of a line, or a value, that is not whole; in pieces."""
         self._streams: dict[int, Any] = {}
         super().__init__(spool, keys, **options)
         is_processed = self._processing is not None
@@ -202,8 +206,10 @@ class SparingRecorder(Recorder):
                 if type(text) is str or not self._hear_loguru(text, stream):
                     thread = get_ident()
                     self._lines.add(text, stream, thread)
-                    if text[-1:] != "\n":
-                        self._protect(stream, thread)
+                    if text[-1:] != "\n" or self._lines.is_within_value(stream, thread):
+                        self._protect(text, stream, thread)
+                    elif self._written and self._written.pop((stream, thread), None):
+                        self._write("\n", stream)  # of a line of blanks, which is no record
             elif isinstance(subject, list):
                 subject += [self._lines.take(stream) + text]
                 self._forget_begun((stream, get_ident()))
@@ -251,21 +257,31 @@ class SparingRecorder(Recorder):
         """A line is whole: return what CloudWatch has of it."""
         if self._unended is not None:
             self._unended.drop(key)
-        return self._written.pop(key, "") if self._written else ""
+        return "".join(self._written.pop(key, ())) if self._written else ""
 
-    def _protect(self, stream: int, thread: int) -> None:
-        """See that the text which a thread has begun survives this process, or write it."""
+    def _protect(self, text: str, stream: int, thread: int) -> None:
+        """See that what a thread has begun survives this process, or write it.
+
+        Args:
+            text: The last of it.
+            stream: Where it was to go.
+            thread: Which has written it.
+        """
+        key = (stream, thread)
+        begun = self._written.get(key)
+        if begun is not None:  # all that came before; a value of many pieces must not be looked at for each of them
+            begun.append(text)
+            self._write(text, stream)
+            return
         is_protected = self.spool.is_protected
         waits = self._lines.waiting(stream, thread, is_all=not is_protected)
         if not waits:
             return
-        key = (stream, thread)
-        begun = self._written.get(key, "")
-        if not begun and is_protected and self._unended is not None:
+        if is_protected and self._unended is not None:
             if self._unended.keep(key, self._records_of(legible(waits))):
                 return
-        self._written[key] = waits
-        self._write(waits[len(begun) :] if waits.startswith(begun) else waits, stream)
+        self._written[key] = [waits]
+        self._write(waits, stream)
 
     def _records_of(self, text: str) -> list[str]:
         starts: list[str] = []
