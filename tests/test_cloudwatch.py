@@ -556,9 +556,13 @@ def test_a_value_of_many_pieces_is_looked_at_for_a_few_of_them(tmp_path: Path, m
     """``json.dump`` writes 20,000 of them: what waits was put together anew for each, in 6 s for 200 KB. It is whole in
     both places at the end."""
     sparing, content = Sparing(tmp_path / "spool"), [{"number": number} for number in range(3_000)]
-    looks: list[int] = []
-    waiting = Lines.waiting
-    monkeypatch.setattr(Lines, "waiting", lambda *given, **named: looks.append(1) or waiting(*given, **named))
+    looks, waiting = [], Lines.waiting
+
+    def look(*given: Any, **named: Any) -> str:
+        looks.append(given)
+        return waiting(*given, **named)
+
+    monkeypatch.setattr(Lines, "waiting", look)
     json.dump(content, sparing.out, indent=2)
     sparing.out.write("\nafter it\n")
     assert len(looks) < 2 * TEXT_MAX_BYTES

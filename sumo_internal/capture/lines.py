@@ -124,6 +124,10 @@ class Lines:
         if rest:
             self._hold(partials, thread, rest, is_rest=True)
 
+    def is_within_value(self, stream: int, thread: int) -> bool:
+        """Do whole lines of a thread's wait, because they begin a value or a traceback?"""
+        return thread in self.incomplete[stream]
+
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         """The text of a thread that waits here, unless it is all in the map and only such is asked for."""
         texts, is_whole = [], True

@@ -122,8 +122,7 @@ class _LinesByStream:
         self._of_stream[stream].add(text, stream, thread, created_s)
 
     def is_within_value(self, stream: int, thread: int) -> bool:
-        """Do whole lines of a thread's wait, because they begin a value or a traceback?"""
-        return thread in self._of_stream[stream].incomplete[stream]
+        return self._of_stream[stream].is_within_value(stream, thread)
 
     def waiting(self, stream: int, thread: int, *, is_all: bool) -> str:
         return self._of_stream[stream].waiting(stream, thread, is_all=is_all)
@@ -208,7 +207,7 @@ class SparingRecorder(Recorder):
                     self._lines.add(text, stream, thread)
                     if text[-1:] != "\n" or self._lines.is_within_value(stream, thread):
                         self._protect(text, stream, thread)
-                    elif self._written and self._written.pop((stream, thread), None):
+                    elif self._written and self._written.pop((stream, thread), []):
                         self._write("\n", stream)  # of a line of blanks, which is no record
             elif isinstance(subject, list):
                 subject += [self._lines.take(stream) + text]
