@@ -363,6 +363,16 @@ def test_children_alone_are_watched_live_too(source: SumoSource, layer_folder: P
         assert handle.finish().status == "success"
 
 
+def test_a_dead_child_counts_as_dead_that_its_parent_never_asked(source: SumoSource, layer_folder: Path) -> None:
+    """What it has begun is no longer waited for. The trap: such a child keeps its number in the table of processes."""
+    variables = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "0.3"}
+    with environment(source, layer_folder, timeout_s=20, variables=variables) as env:
+        env.start()
+        handle = env.begin_invoke(steps({"abandon": "half a line"}, {"sleep": 4}))
+        source.wait_for(lambda source: "half a line" in "".join(messages(source)), 3)
+        assert handle.finish().status == "success"
+
+
 def test_without_an_endpoint_the_function_runs_and_one_line_says_so(source: SumoSource, layer_folder: Path) -> None:
     """A forgotten setting costs nothing but the lines, and is named."""
     with environment(source, layer_folder, variables={"SUMO_HTTP_ENDPOINT": None}) as env:

@@ -703,6 +703,32 @@ def test_a_process_lives_whose_main_thread_has_ended() -> None:
         process.kill()
 
 
+ELSEWHERE = """
+import sys
+from sumo_internal.spool.writer import Spool
+spool = Spool(sys.argv[1], {}, 64_000_000)
+spool.append('{"line":"from elsewhere"')
+print(spool.writer, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_process_lives_whose_number_means_nothing_here(tmp_path: Path) -> None:
+    """In a pid namespace of its own it has a number that here is another process's, or none's: its lock tells."""
+    namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespace can be made here")
+    command = [*namespace, sys.executable, "-c", ELSEWHERE, str(tmp_path / "spool")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        writer = process.stdout.readline().strip()
+        assert int(writer.rpartition("-p")[2]) < 10
+        assert is_alive(str(tmp_path / "spool"), writer)
+        process.stdin.close()
+        process.wait()
+        assert not is_alive(str(tmp_path / "spool"), writer)
+
+
 CHILDREN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])

@@ -69,6 +69,11 @@ def group(request_id):
     time.sleep(10)
 
 
+def half(request_id):
+    print("half of", request_id, end="")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def fail(request_id):
     raise KeyError(f"failure of {request_id}")
 
@@ -80,5 +85,6 @@ ENDS = {
     "late": late,
     "orphan": orphan,
     "group": group,
+    "half": half,
     "fail": fail,
 }
