@@ -90,6 +90,24 @@ def test_copies_share_no_id(tmp_path: Path) -> None:
     assert len({each for line in found.values() for each in line}) == sum(map(len, found.values())) == 7
 
 
+def test_a_line_that_waits_for_its_turn_at_the_stop_is_one_line(tmp_path: Path) -> None:
+    """It was written before the snapshot, while another thread that was slow had the turn: it has one id in all copies.
+
+    The trap: the stop comes between the end of that thread's turn and its look at what was left meanwhile.
+    """
+    folder = tmp_path / "spool"
+    spool = make(folder)
+    slow = spool._turn.keep()
+    assert slow is not None
+    spool.append(start("before"))
+    spool._turn.give_back(slow)
+    spool.stop()
+    assert list(ids(folder)) == ["before"]
+    for _ in range(3):
+        in_copy(lambda: spool.go_on(COPY))
+    assert len(ids(folder)["before"]) == 1
+
+
 def test_a_stopped_spool_gives_no_ids(tmp_path: Path) -> None:
     """Threads go on logging between the last look and the snapshot, and run in a copy as soon as the runtime does."""
     spool = make(tmp_path / "spool")

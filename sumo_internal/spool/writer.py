@@ -251,11 +251,13 @@ class Spool:
         """Give no line an id until :meth:`go_on`: lines wait in memory, within the bounds of those left out of turn.
 
         A snapshot of the process is about to be taken. Two copies of it must not give two lines the same id, and the
-        threads of a copy run as soon as it is restored.
+        threads of a copy run as soon as it is restored. What waits by now is the snapshot's: one line in all copies.
         """
         for _ in range(_STOP_ATTEMPTS_MAX):
             if self._stopped is None:
                 self._stopped = self._turn.keep()
+        if self._stopped is not None:
+            self._take_in()
 
     def go_on(self, envelope: dict[str, str] | None = None) -> None:
         """Give lines ids again, in a copy under a new name: those of the old name are the same in all copies.
