@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interruptions import Interruptions, raise_time_limit
+from lines_run import lines_run
 from spool_functions import taken
 
 from layer.build import ROOT
@@ -492,24 +492,13 @@ def test_small_pieces_cost_what_they_are(recording: Recording) -> None:
     Guards against text that is put together anew with each piece.
     """
 
-    def lines_run(pieces: int) -> int:
-        count = 0
+    def write(pieces: int) -> None:
+        for number in range(pieces):
+            recording.recorder.written(f"piece {number}, ", STDOUT)
 
-        def line(frame: FrameType, *_: object) -> Any:
-            nonlocal count
-            count += 1
-            return line
-
-        sys.settrace(lambda frame, *_: line if "/sumo_internal/" in frame.f_code.co_filename else None)
-        try:
-            for number in range(pieces):
-                recording.recorder.written(f"piece {number}, ", STDOUT)
-        finally:
-            sys.settrace(None)
-        recording.recorder.written("\n", STDOUT)
-        return count
-
-    few, many = lines_run(200), lines_run(1_600)
+    few = lines_run(lambda: write(200))
+    recording.recorder.written("\n", STDOUT)
+    many = lines_run(lambda: write(1_600))
     assert many <= 8 * few * 1.1
 
 

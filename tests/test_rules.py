@@ -7,15 +7,14 @@ import json
 import logging
 import pprint
 import re
-import sys
 import traceback
 from collections.abc import Iterable
-from types import FrameType
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lines_run import lines_run
 
 from sumo_internal.capture import log_records
 from sumo_internal.expressions.search import OVERLAP_CHARS, no_limit
@@ -342,27 +341,26 @@ def test_the_cost_of_a_record_is_bounded_by_its_size(pieces: list[str], place: s
         }
         fields = all_fields.get(place, {})
         text = "".join(parts) if place == "text" else "m " + parts[0]
-        count = 0
-
-        def spend(chars: int) -> None:
-            nonlocal count
-            count += chars
-
-        def line(frame: FrameType, *_: object) -> Any:
-            nonlocal count
-            count += 1
-            return line
-
-        sys.settrace(lambda frame, *_: line if "/processing/" in frame.f_code.co_filename else None)
-        try:
-            rules.applied(text, fields, spend)
-        finally:
-            sys.settrace(None)
-        return count, len(text) + len(json.dumps(fields))
+        told: list[int] = []
+        count = lines_run(lambda: rules.applied(text, fields, told.append), "/processing/")
+        return count + sum(told), len(text) + len(json.dumps(fields))
 
     (few, few_chars), (many, many_chars) = steps(60), steps(240)
     assert many <= 250 * many_chars
     assert many / many_chars <= 1.6 * few / few_chars + 5
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 0), (100, 10), (5_000, 5_000)])
+@pytest.mark.parametrize("names", [1, 20])
+def test_what_is_looked_at_beside_a_name_is_told(before: int, behind: int, names: int) -> None:
+    """A budget is only as good as what it is told: for each name its dict is looked for on both sides."""
+    name = "'n': 'password'"
+    text = "'value': " + " " * before + name * names + " " * behind
+    told: list[int] = []
+    list(text_scan.keys(text, KEYS.is_masked, told.append))
+    begin = [len("'value': ") + before + number * len(name) + len("'n'") for number in range(names)]
+    end = [place + len(name) - len("'n'") for place in begin]
+    assert told == [min(a, 2_000) + min(len(text) - b, 300) for a, b in zip(begin, end, strict=True)]
 
 
 # Expressions.

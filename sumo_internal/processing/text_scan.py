@@ -74,7 +74,8 @@ def keys(text: str, is_masked: Callable[[str], bool], spend: Spend) -> list[tupl
     """Masked keys in a text: from where on each stands to where its value begins, and whether it counts in a pair only.
 
     A key may be a text, bytes, an enum's member or a tuple (then its own text is asked for), the first of a pair, or
-    the key of a value that is named beside it.
+    the key of a value that is named beside it. For one of these last, ``spend`` is told of all that is looked at on
+    both sides of the name; the search of the whole text is the caller's to tell.
     """
     found = [(match.span(), match[3] == ",") for match in _KEY.finditer(text) if is_masked(match[2])]
     found += [(match.span(), False) for match in _OBJECT_KEY.finditer(text) if is_masked(match[1] or match[2])]
@@ -82,7 +83,7 @@ def keys(text: str, is_masked: Callable[[str], bool], spend: Spend) -> list[tupl
         named: set[Span] = set()
         for name in _NAME.finditer(text):
             if is_masked(name[2]):
-                spend(_BEHIND_MAX_CHARS)
+                spend(min(name.start(), _BEFORE_MAX_CHARS) + min(len(text) - name.end(), _BEHIND_MAX_CHARS))
                 named.update(key.span() for key in _beside(text, *name.span()))
         found += [(span, False) for span in named]
     return sorted(found)
