@@ -20,6 +20,7 @@ from runtimes import typical
 from spool_functions import taken
 from sumo_source import SumoSource
 from test_capture import FORMATS
+from test_processing_path import function_records
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
@@ -53,14 +54,15 @@ def dying(folder: Path, code: str, interpreter: Any = sys.executable) -> int:
     return subprocess.run(command, check=False, timeout=30).returncode
 
 
-def reading(folder: Path | str, **variables: str) -> tuple[SpoolReader, dict[str, int]]:
-    """Return a reader of a folder as the extension has it, and what it counts."""
+def reading(folder: Path | str, **variables: str) -> tuple[SpoolReader, dict[str, tuple[int, int]]]:
+    """Return a reader of a folder as the extension has it, and what it counts: lines and bytes by reason."""
     config, problems = configuration.read({"SUMO_HTTP_ENDPOINT": "https://localhost/receiver/v1/http/x", **variables})
     assert problems == []
-    counts: dict[str, int] = {}
+    counts: dict[str, tuple[int, int]] = {}
 
     def count(reason: str, lines: int, size_bytes: int) -> None:
-        counts[reason] = counts.get(reason, 0) + lines
+        before = counts.get(reason, (0, 0))
+        counts[reason] = (before[0] + lines, before[1] + size_bytes)
 
     reader = SpoolReader(str(folder))
     reader.complete = Unfinished(config, count, lambda _: False).record
@@ -193,22 +195,22 @@ os._exit(7)
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({}, ("password=hunter2", None, {})),
-        ({"SUMO_MASK_PATTERNS": r"hunter\d"}, ("password=***", None, {})),
-        ({"SUMO_EXCLUDE": "hunter"}, (None, None, {"excluded": 1})),
-        ({"SUMO_INCLUDE": "order"}, (None, None, {"excluded": 1})),
-        ({"SUMO_PROCESSORS": "app.mask"}, ("***", NO_PROCESSORS, {"withheld": 1})),
-        ({"SUMO_PROCESSORS": "app.mask", "SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": 1})),
-        ({"SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": 1})),
-        ({"SUMO_LEVEL": "INFO"}, ("password=hunter2", None, {})),
+        ({}, ("password=hünter2", None, {})),
+        ({"SUMO_MASK_PATTERNS": r"hünter\d"}, ("password=***", None, {})),
+        ({"SUMO_EXCLUDE": "hünter"}, (None, None, {"excluded": (1, 17)})),
+        ({"SUMO_INCLUDE": "order"}, (None, None, {"excluded": (1, 17)})),
+        ({"SUMO_PROCESSORS": "app.mask"}, ("***", NO_PROCESSORS, {"withheld": (1, 17)})),
+        ({"SUMO_PROCESSORS": "app.mask", "SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": (1, 17)})),
+        ({"SUMO_LEVEL": "WARNING"}, (None, None, {"belowLevel": (1, 17)})),
+        ({"SUMO_LEVEL": "INFO"}, ("password=hünter2", None, {})),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_rules_hold_for_what_a_dead_process_had_begun(
-    tmp_path: Path, variables: dict[str, str], expected: tuple[str | None, str | None, dict[str, int]]
+    tmp_path: Path, variables: dict[str, str], expected: tuple[str | None, str | None, dict[str, tuple[int, int]]]
 ) -> None:
     """What must not leave does not leave by this way either; the function's own processors cannot be run any more."""
-    dying(tmp_path / "spool", 'out.write("password=hunter2"); os._exit(0)')
+    dying(tmp_path / "spool", 'out.write("password=hünter2"); os._exit(0)')
     reader, counts = reading(tmp_path / "spool", **variables)
     (record,) = records(reader) or ({},)
     assert (record.get("message"), record.get("withheld"), counts) == expected
@@ -231,7 +233,7 @@ def test_what_has_no_beginning_is_not_masked_but_withheld(tmp_path: Path, text: 
     reader, counts = reading(tmp_path / "spool", SUMO_MASK_KEYS="password")
     begun = [record for record in records(reader) if "withheld" in record]
     assert {(record["message"], record["withheld"]) for record in begun} == {("***", NO_BEGINNING)}
-    assert counts == {"withheld": len(begun)}
+    assert counts.keys() == {"withheld"} and counts["withheld"][0] == len(begun)
 
 
 def test_the_rest_of_a_text_is_there_where_no_key_is_masked(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_the_last_words_of_a_function_arrive(
         invocation = env.invoke({"how": how})
         env.shutdown()
 
-    got = list({record["id"]: record for record in source.records if record["type"] == "function"}.values())
+    got = function_records(source)
     assert [record["message"] for record in got if "Task timed out" not in record["message"]] == [
         *("whole", "connecting to the database ... ", "step 3 of 7 ... ")
     ]
@@ -369,7 +371,7 @@ def test_what_is_kept_is_what_has_no_line_end(recorder: Recorder, pieces: list[t
         assert sorted(kept) == sorted(text for text in begun.values() if text)
 
 
-def test_the_area_is_where_the_format_says(tmp_path: Path) -> None:
+def test_the_area_is_where_the_format_says() -> None:
     """Behind short request headers, below the lines. Guards against a text in the middle of either."""
     assert PARTIALS_OFFSET + partials.SLOT_BYTES * (SLOTS + 1) == 16_384 <= SEGMENT_BYTES
     assert partials.TEXT_MAX_BYTES == 2_024

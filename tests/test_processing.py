@@ -333,17 +333,22 @@ def test_no_instant_is_without_rules(recording: Callable[..., Recording]) -> Non
 
 
 def test_counts_say_what_was_asked_for(recording: Callable[..., Recording], processors: types.ModuleType) -> None:
-    """Excluded, dropped and withheld are counted apart, in lines and bytes."""
+    """Excluded, dropped and withheld are counted apart, in lines and in bytes of what has not left."""
 
     def drop(logger: object, name: str, event: Record) -> Record:
         raise structlog.DropEvent
 
-    processors.drop = drop  # type: ignore[attr-defined]
-    made = recording(SUMO_PROCESSORS="shop_logs.drop", SUMO_EXCLUDE="probe")
-    made.recorder.written("probe\nprobe\nline\n", STDOUT)
+    def broken(logger: object, name: str, event: Record) -> Record:
+        if event["event"] == "ünfit":
+            raise KeyError
+        return event
 
-    assert made.records() == []
-    assert made.spool.counters.counts() == {"excluded": (2, 10), "dropped": (1, 4)}
+    processors.drop, processors.broken = drop, broken  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.broken,shop_logs.drop", SUMO_EXCLUDE="probe")
+    made.recorder.written("probe\nprobe\nline\nünfit\n", STDOUT)
+
+    assert [record["message"] for record in made.records()] == [MASK]
+    assert made.spool.counters.counts() == {"excluded": (2, 10), "dropped": (1, 4), "withheld": (1, 6)}
 
 
 def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None:

@@ -36,13 +36,13 @@ def messages(spool: Spool) -> list[str]:
 
 def test_a_line_is_masked_and_has_its_level(tmp_path: Path) -> None:
     """The runtime's prefix, or a JSON line's own key, says how severe it is: sampling asks for that."""
-    rules, spool = made(tmp_path, SUMO_MASK_KEYS="password", SUMO_EXCLUDE="probe")
+    rules, spool = made(tmp_path, SUMO_MASK_KEYS="password", SUMO_EXCLUDE="prôbe")
 
     assert rules.passed("[ERROR]\tt\tid\t{'password': 'a'}", "") == ("[ERROR]\tt\tid\t{'password': '***'}", "", 40)
     assert rules.passed('{"level":"warn"}', ',"level":"warn"') == ('{"level":"warn"}', ',"level":"warn"', 30)
     assert rules.passed("plain", "") == ("plain", "", 20)
-    assert rules.passed("a probe", "") is None
-    assert spool.counters.counts() == {"excluded": (1, 7)}
+    assert rules.passed("a prôbe", "") is None
+    assert spool.counters.counts() == {"excluded": (1, 8)}
 
 
 EVENT = {
@@ -89,13 +89,14 @@ def test_a_key_behind_another_ones_value_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_processors_withhold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Somebody relies on them, and here they cannot be had; it is said once, and every line is counted."""
+    """Somebody relies on them, and here they cannot be had; it is said once, and every line is counted, with the bytes
+    of its message."""
     rules, spool = made(tmp_path, SUMO_PROCESSORS="app.tag")
-    kept = [rules.passed("[INFO]\tt\tid\thunter2", ',"level":"INFO"') for _ in range(2)]
+    kept = [rules.passed("[INFO]\tt\tid\thünter", ',"level":"INFO"') for _ in range(2)]
 
     assert kept == [(MASK, f',"level":"INFO","withheld":"{NO_PROCESSORS}"', 20)] * 2
     assert capfd.readouterr().err == f"sumo-internal-extension: warn: {NO_PROCESSORS}; messages are withheld\n"
-    assert spool.counters.counts()["withheld"][0] == 2
+    assert spool.counters.counts()["withheld"] == (2, 2 * len("[INFO]\tt\tid\thünter".encode()))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from sumo_internal import diagnostics
+from sumo_internal.capture.record_format import size_bytes
 from sumo_internal.extension.request_sampling import RequestSampling
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
@@ -78,9 +79,9 @@ class TelemetryRules:
             diagnostics.say_once("warn", f"{reason}; messages are withheld")
             kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
             if not isinstance(kept, str):
-                self._spool.count(counters.WITHHELD, 1, len(text))
+                self._spool.count(counters.WITHHELD, 1, size_bytes(text))
         if isinstance(kept, str):
-            self._spool.count(kept, 1, len(text))
+            self._spool.count(kept, 1, size_bytes(text))
             return None
         return kept
 

@@ -235,12 +235,13 @@ class Pipeline:
                 text = self._without_continued(text, budget)
             kept = self._rules.applied(text, details, process, budget.spend, hidden, level, least_level)
         except WithheldError as problem:
-            kept = self._without_message(str(problem), details, level, least_level)
+            kept = self._without_message(str(problem), text, details, level, least_level)
         except OverBudgetError:
-            kept = self._without_message(over_budget(self._max_ms), details, level, least_level)
+            kept = self._without_message(over_budget(self._max_ms), text, details, level, least_level)
         except Exception as error:
             diagnostics.pass_on(error)
-            kept = self._without_message(f"masking failed: {type(error).__name__}", details, level, least_level)
+            reason = f"masking failed: {type(error).__name__}"
+            kept = self._without_message(reason, text, details, level, least_level)
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))
             return None
@@ -277,13 +278,15 @@ class Pipeline:
             self._current.is_processing = False
             budget.leave_out(thread_time() - begun_s)
 
-    def _without_message(self, reason: str, details: str, level: int, least_level: int) -> tuple[str, str, int] | str:
+    def _without_message(
+        self, reason: str, text: str, details: str, level: int, least_level: int
+    ) -> tuple[str, str, int] | str:
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             diagnostics.say_once("error", f"{reason}; messages are withheld")
         spend, hidden = Budget(self._max_ms).spend, self._current.hidden or ()
         kept = self._rules.without_message(details, reason, spend, hidden, level, least_level)
         if not isinstance(kept, str):
-            self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(details))
+            self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(text))
         return kept
 
     def _say_problem(self) -> None:

@@ -63,13 +63,13 @@ class Unfinished:
                 raise WithheldError(NO_BEGINNING)
             kept = self._rules.applied(text, details, spend=Budget(self._max_ms).spend)
         except WithheldError as problem:
-            kept = self._without_message(str(problem), details)
+            kept = self._without_message(str(problem), partial, details)
         except OverBudgetError:
-            kept = self._without_message(over_budget(self._max_ms), details)
+            kept = self._without_message(over_budget(self._max_ms), partial, details)
         except Exception as error:
-            kept = self._without_message(f"masking failed: {type(error).__name__}", details)
+            kept = self._without_message(f"masking failed: {type(error).__name__}", partial, details)
         if isinstance(kept, str):
-            self._count(kept, 1, len(partial.text))
+            self._count(kept, 1, record_format.size_bytes(partial.text))
             return None
         text, details, _ = kept
         message = record_format.message_text(text)[0]
@@ -82,8 +82,8 @@ class Unfinished:
             return False
         return bool(partial.cut_bytes or text[:1].isspace() or (partial.is_rest and masking.has_keys))
 
-    def _without_message(self, reason: str, details: str) -> tuple[str, str, int] | str:
+    def _without_message(self, reason: str, partial: Partial, details: str) -> tuple[str, str, int] | str:
         kept = self._rules.without_message(details, reason, Budget(self._max_ms).spend)
         if not isinstance(kept, str):
-            self._count(WITHHELD, 1, record_format.size_bytes(details))
+            self._count(WITHHELD, 1, record_format.size_bytes(partial.text))
         return kept

@@ -60,6 +60,8 @@ LOSSES = {
 """Reasons for which lines are lost, in words for people."""
 
 EXCLUDED, DROPPED, SAMPLED_OUT, WITHHELD = "excluded", "dropped", "sampledOut", "withheld"
+"""Lines that a rule keeps back, or whose message it does: the bytes are those that have not left."""
+
 UNPROTECTED = "unprotected"
 """Lines that have been in this process's memory only, until they were delivered: a kill would have lost them."""
 
