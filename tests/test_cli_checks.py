@@ -70,6 +70,7 @@ def subject(
 
 
 NO_FAILOVER = {"SUMO_ENABLE_FAILOVER": "", "SUMO_S3_BUCKET_NAME": "", "SUMO_S3_BUCKET_REGION": ""}
+NO_WRAPPER = {"AWS_LAMBDA_EXEC_WRAPPER": ""}
 IMAGE: dict[str, Any] = {"PackageType": "Image", "Runtime": None, "Handler": None, "Layers": None}
 ENTRY: dict[str, Any] = {"ImageConfigResponse": {"ImageConfig": {"EntryPoint": ["/opt/sumo_wrapper", "python"]}}}
 
@@ -111,6 +112,41 @@ TABLE = {
         subject({"SUMO_CLOUDWATCH": "none", "SUMO_FUNCTION_LOGS": "telemetry"}),
         ["cloudwatch-idle"],
     ),
+    "CloudWatch not spared by a handler": (
+        subject({"SUMO_CLOUDWATCH": "none", "SUMO_FUNCTION_LOGS": "process", **NO_WRAPPER}),
+        ["cloudwatch-idle"],
+    ),
+    "CloudWatch spared by an image": (
+        subject({"SUMO_CLOUDWATCH": "none", **NO_WRAPPER}, {**IMAGE, **ENTRY}),
+        ["cloudwatch-platform"],
+    ),
+    "other programs": (subject({"SUMO_CHILDREN": "true"}), []),
+    "other programs, of an image": (subject({"SUMO_CHILDREN": "true", **NO_WRAPPER}, {**IMAGE, **ENTRY}), []),
+    "other programs, behind a web adapter": (
+        subject({"SUMO_CHILDREN": "true", "AWS_LAMBDA_EXEC_WRAPPER": "/opt/bootstrap"}),
+        ["wrapper-program"],
+    ),
+    "other programs, not asked for": (
+        subject({"SUMO_CHILDREN": "false", "SUMO_FUNCTION_LOGS": "telemetry"}),
+        [],
+    ),
+    "other programs, which Lambda tells of": (
+        subject({"SUMO_CHILDREN": "true", "SUMO_FUNCTION_LOGS": "telemetry"}),
+        ["setting-idle"],
+    ),
+    "other programs, and no wrapper": (
+        subject({"SUMO_CHILDREN": "true", **NO_WRAPPER}),
+        ["wrapper-missing", "setting-idle"],
+    ),
+    "other programs, and DEBUG lines, with a handler": (
+        subject({"SUMO_CHILDREN": "1", "SUMO_DEBUG_ON_FAILURE": "*", "SUMO_FUNCTION_LOGS": "process", **NO_WRAPPER}),
+        ["setting-idle", "setting-idle"],
+    ),
+    "other programs, and none of the function's lines": (
+        subject({"SUMO_CHILDREN": "true", "SUMO_LOG_TYPES": "platform"}),
+        ["log-types", "setting-idle"],
+    ),
+    "other programs, switched off": (subject({"SUMO_CHILDREN": "true", "SUMO_DISABLED": "true"}), ["disabled"]),
     "no endpoint": (subject({"SUMO_HTTP_ENDPOINT": ""}), ["endpoint-missing"]),
     "an endpoint that is none": (subject({"SUMO_HTTP_ENDPOINT": "endpoint4"}), ["endpoint-value"]),
     "an ARN of something else": (subject({"SUMO_HTTP_ENDPOINT": "arn:aws:s3:::bucket:secret"}), ["endpoint-arn"]),

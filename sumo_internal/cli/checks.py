@@ -53,6 +53,12 @@ MEANT = {"SUMO_SOURCE_CATEGORY": "SOURCE_CATEGORY_OVERRIDE", "SUMO_CATEGORY": "S
 """Names that look like another setting's name, or like no setting's, and the setting that was meant."""
 PATH_CUTOFF = 0.8
 
+NEED_THE_WRAPPER = {
+    "SUMO_CHILDREN": "Lambda's Telemetry API has what other programs write anyway; a SumoHandler never has it.",
+    "SUMO_DEBUG_ON_FAILURE": "Lines that the function does not show are nowhere else.",
+}
+"""Settings that act under the wrapper only, and what is so without it."""
+
 VENDORS = {
     "/opt/otel-instrument": "OpenTelemetry's",
     "/opt/otel-handler": "OpenTelemetry's",
@@ -305,8 +311,7 @@ def check_cloudwatch(subject: Subject) -> Iterator[Finding]:
     value = config.cloudwatch
     if value == "all":
         return
-    is_heard = configuration.is_in_process(config, subject.variables) and "function" in config.log_types
-    if config.is_disabled or not is_heard or subject.mode == configuration.MANAGED:
+    if config.is_disabled or not _may_be_wrapped(subject) or subject.mode == configuration.MANAGED:
         yield find("cloudwatch-idle", value=value)
         return
     if config.mask_keys or config.mask_patterns or config.hash_patterns or config.processors:
@@ -318,6 +323,25 @@ def check_cloudwatch(subject: Subject) -> Iterator[Finding]:
     logging = subject.function.get("LoggingConfig") or {}
     if subject.function and logging.get("SystemLogLevel") != "WARN":
         yield find("cloudwatch-platform", value=value, function=subject.name)
+
+
+def check_idle(subject: Subject) -> Iterator[Finding]:
+    """Settings that act under the wrapper are set where it hears nothing."""
+    config = subject.config
+    asked_for = {"SUMO_CHILDREN": config.has_programs, "SUMO_DEBUG_ON_FAILURE": bool(config.debug_loggers)}
+    if config.is_disabled or _may_be_wrapped(subject):  # that it is switched off is said
+        return
+    for name, why in NEED_THE_WRAPPER.items():
+        if asked_for[name]:
+            yield find("setting-idle", name=name, why=why)
+
+
+def _may_be_wrapped(subject: Subject) -> bool:
+    """May the wrapper hear the function's lines? An image, or a program behind another wrapper, may start it."""
+    if subject.config.function_logs == "telemetry" or "function" not in subject.config.log_types:
+        return False
+    slot = subject.variables.get(WRAPPER, "")
+    return slot == WRAPPER_PATH or slot in STARTS_ITS_OWN or subject.is_image
 
 
 def check_layers(subject: Subject) -> Iterator[Finding]:
@@ -351,6 +375,7 @@ CHECKS = (
     check_durable,
     check_resources,
     check_cloudwatch,
+    check_idle,
     check_layers,
 )
 

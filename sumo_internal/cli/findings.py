@@ -316,6 +316,12 @@ WORDS = {
         "aws lambda update-function-configuration --function-name {function} "
         "--logging-config LogFormat=JSON,SystemLogLevel=WARN",
     ),
+    "setting-idle": Words(
+        "warning",
+        "{name} is not heeded",
+        "It acts where the function's own process hears its lines, under the wrapper. {why}",
+        "Remove it, or set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper and leave SUMO_FUNCTION_LOGS at auto.",
+    ),
     "vpc": Words(
         "note",
         "the function is in a VPC",
