@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian_python import FOLDER, NotToBeHadError, fetched_program, interpreter
+from debian_python import FOLDER, NotToBeHadError, fetched_program, interpreter, made_whole
 from runtimes import RIC_VERSIONS, Runtime, ric
 
 from layer.interpreters import Interpreter
@@ -55,12 +55,12 @@ def fetch() -> Path:
     real = interpreter(_NAME, "arm64")
     qemu = fetched_program("qemu-user", "usr/bin/qemu-aarch64")
     command = shlex.join([str(qemu), "-L", str(real.parent.parent.parent), str(real)])
-    _EMULATED.parent.mkdir(parents=True, exist_ok=True)
-    _EMULATED.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    _EMULATED.chmod(0o755)
-    other = _EMULATED.with_name("python3")  # by which the extension's script finds the function's interpreter
-    other.unlink(missing_ok=True)
-    other.symlink_to(_EMULATED.name)
+    with made_whole(_EMULATED.parent) as folder:
+        script = folder / _EMULATED.name
+        script.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        script.chmod(0o755)
+        # By this name the extension's script finds the function's interpreter.
+        (folder / "python3").symlink_to(script.name)
     return _EMULATED
 
 

@@ -16,6 +16,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -70,16 +72,14 @@ def interpreter(version: str, architecture: str = "amd64") -> Path:
     folder = FOLDER / f"{version}-{MACHINES[architecture].name}"
     executable = folder / f"usr/bin/python{version}"
     if not executable.exists():
-        unfinished = folder.with_name(f"{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for file in _Packages(architecture).fetched(f"python{version}", *_BESIDES):
-            _run("dpkg-deb", "--extract", str(file), str(unfinished))
-        _merge(unfinished)
-        (unfinished / "usr/bin/python3").symlink_to(f"python{version}")  # as Lambda's folder of its interpreter has it
-        if architecture == _own_architecture():
-            _settle(unfinished / f"usr/bin/python{version}", folder, MACHINES[architecture])
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        with made_whole(folder) as unfinished:
+            for file in _Packages(architecture).fetched(f"python{version}", *_BESIDES):
+                _run("dpkg-deb", "--extract", str(file), str(unfinished))
+            _merge(unfinished)
+            python3 = unfinished / "usr/bin/python3"  # as Lambda's folder of its interpreter has it
+            python3.symlink_to(f"python{version}")
+            if architecture == _own_architecture():
+                _settle(unfinished / f"usr/bin/python{version}", folder, MACHINES[architecture])
     return executable
 
 
@@ -91,10 +91,22 @@ def fetched_program(name: str, path: str) -> Path:
     """
     folder = FOLDER / name
     if not (folder / path).exists():
-        for file in _Packages(_own_architecture()).fetched(name):
-            if file.name.startswith(f"{name}_"):
-                _run("dpkg-deb", "--extract", str(file), str(folder))
+        with made_whole(folder) as unfinished:
+            for file in _Packages(_own_architecture()).fetched(name):
+                if file.name.startswith(f"{name}_"):
+                    _run("dpkg-deb", "--extract", str(file), str(unfinished))
     return folder / path
+
+
+@contextmanager
+def made_whole(folder: Path) -> Iterator[Path]:
+    """Give an empty folder that takes this one's place at the end: what is broken off is never taken for whole."""
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    yield unfinished
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
 class _Packages:
