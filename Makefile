@@ -79,7 +79,7 @@ bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or wor
 bench-instructions: $(VENV_READY) ## Count the instructions of a start and of a line, with valgrind (FOLDER=an unpacked layer)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.instructions $(FOLDER)
 
-bench-profile: $(VENV_READY) ## Show where the CPU of shipping goes, by part, function and system call
+bench-profile: $(VENV_READY) ## Show where the CPU of shipping goes, by part, function and (with strace) system call
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.profiles
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)

@@ -213,6 +213,21 @@ def test_the_profile_of_shipping_adds_up() -> None:
     assert 0 < profiles.one_line_ms() < whole_ms
 
 
+@pytest.mark.parametrize(
+    ("tool", "code", "said"),
+    [
+        ("instructions", 1, "instructions are counted by valgrind, which is not on PATH"),
+        ("profiles", 0, "Its system calls are not counted: that needs strace, which is not on PATH"),
+    ],
+)
+def test_a_program_that_is_missing_is_named(tmp_path: Path, tool: str, code: int, said: str) -> None:
+    """In one line; the parts that do without it are there."""
+    environ = {"PYTHONPATH": ".:tools", "PATH": str(tmp_path)}
+    command = [sys.executable, "-m", f"bench.{tool}"]
+    ran = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (ran.returncode, (ran.stdout + ran.stderr).count(said), ran.stderr.count("Traceback")) == (code, 1, 0)
+
+
 def test_pieces_are_the_whole() -> None:
     """Who measures the pieces one after the other has measured everything, but for peers and curves, once."""
     assert sorted(name for names in PIECES.values() for name in names) == sorted(set(NAMES) - {"registered"})

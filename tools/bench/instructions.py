@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,8 +181,11 @@ class Processes:
         return without, with_it
 
 
-def main() -> None:
+def main() -> int:
     """Print the counts."""
+    if shutil.which("valgrind") is None:
+        print("instructions are counted by valgrind, which is not on PATH", file=sys.stderr)
+        return 1
     with tempfile.TemporaryDirectory() as made:
         layer = Path(*sys.argv[1:] or [made])
         if not sys.argv[1:]:
@@ -192,6 +196,7 @@ def main() -> None:
         _say("start of the extension's, over an interpreter that does nothing", interpreter, processes.extension())
         for kind, log_format in (("log", "Text"), ("log", "JSON"), ("print", "Text")):
             _say(f"a line ({kind}, {log_format}), thousands", *processes.line(kind, log_format))
+    return 0
 
 
 def _say(what: str, without: float, with_it: float) -> None:
@@ -199,4 +204,4 @@ def _say(what: str, without: float, with_it: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -46,14 +46,15 @@ from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
 
 DRAINS = 50
-STREAM = "2026/11/30/[$LATEST]0123456789abcdef0123456789abcdef"
 FUNCTIONS = 12
 """Rows of the table of functions."""
+NAME, VERSION = "orders", "$LATEST"
+STREAM = f"2026/11/30/[{VERSION}]0123456789abcdef0123456789abcdef"
 ENVIRON = {
     **CREDENTIALS,
     "AWS_REGION": "eu-central-1",
-    "AWS_LAMBDA_FUNCTION_NAME": "orders",
-    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_FUNCTION_NAME": NAME,
+    "AWS_LAMBDA_FUNCTION_VERSION": VERSION,
     "AWS_LAMBDA_LOG_STREAM_NAME": STREAM,
 }
 
@@ -63,10 +64,10 @@ def start_of_record(number: int) -> str:
     request_id = "0f0e0d0c-1234-4567-89ab-0123456789ab"
     at = f"2026-11-30T08:22:{number // 1000 % 60:02d}.{number % 1000:03d}Z"
     text = f"[INFO]\\t{at}\\t{request_id}\\torder {number} accepted for customer 99 with 3 items"
-    names = f'"logGroup":"/aws/lambda/orders","logStream":"{STREAM}"'
+    names = f'"logGroup":"/aws/lambda/{NAME}","logStream":"{STREAM}"'
     versions = '"IsColdStart":false,"LayerVersion":"sumo-internal-extension-python:1","runtimeVersion":"python3.12"'
     head = f'{{"time":"{at}","type":"function","message":"{text}","requestID":"{request_id}"'
-    return f'{head},{names},{versions},"level":"INFO","logger":"orders"'
+    return f'{head},{names},{versions},"level":"INFO","logger":"{NAME}"'
 
 
 class Shipping:
@@ -76,7 +77,7 @@ class Shipping:
         """Ship to a source, whose authority is in a file."""
         environ = {**ENVIRON, "SUMO_HTTP_ENDPOINT": url, "SSL_CERT_FILE": str(ca_file)}
         config, _ = read(environ)
-        headers = request_headers(config, "orders", STREAM, "$LATEST")
+        headers = request_headers(config, NAME, STREAM, VERSION)
         self._spool = Spool(str(folder / "spool"), addressed(headers, config), 64 << 20)
         counts = Counters(self._spool.folder, self._spool.writer + DRAINER)
         reader = SpoolReader(self._spool.folder, self._spool)
@@ -182,8 +183,8 @@ def functions() -> Iterator[tuple[str, float, float]]:
 
 
 def system_calls() -> Iterator[tuple[str, float]]:
-    """Yield the system calls of a drain with one line; none where the machine has no strace."""
-    counts = [_traced(drains) for drains in (0, DRAINS)] if shutil.which("strace") else [Counter(), Counter()]
+    """Yield the system calls of a drain with one line. Needs strace."""
+    counts = [_traced(drains) for drains in (0, DRAINS)]
     for name, count in (counts[1] - counts[0]).most_common():
         yield name, count / DRAINS
 
@@ -217,6 +218,9 @@ def main() -> None:
     print("\n… by function: calls, share of the time (cProfile, which makes calls dearer)")
     for name, calls, share in functions():
         print(f"  {calls:6.1f}  {share:4.0%}  {name}")
+    if shutil.which("strace") is None:
+        print("\nIts system calls are not counted: that needs strace, which is not on PATH")
+        return
     print(
         "\nA drain with one line, by system call (strace): each gives the interpreter lock away, but for those marked *"
     )
