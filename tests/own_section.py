@@ -66,9 +66,10 @@ empties /tmp for the second time, behind its children
 """What a function does, in the order of the page."""
 
 TEXT = f"""{TITLE}
-Written by `tests/test_hostile.py` (`WRITE_FAILURES=1 python -m pytest tests/test_hostile.py`), in real runtimes with
-`SUMO_FLUSH=end`. *{AS_EVER.capitalize()}* means the same responses, errors and ends of the process. Lines that are at
-Sumo Logic are there before SHUTDOWN, where the row does not say otherwise. Nothing of this needs a setting.
+`tests/test_hostile.py` writes this section (`WRITE_FAILURES=1 python -m pytest tests/test_hostile.py`), from real
+runtimes with `SUMO_FLUSH=end`. *{AS_EVER.capitalize()}* means the same responses, errors and ends of the process. Lines that are at
+Sumo Logic are there before SHUTDOWN, where the row does not say otherwise. A setting is needed only where a row
+names it.
 
 | a function that | responds and ends | its lines |
 | --- | --- | --- |

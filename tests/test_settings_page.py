@@ -18,12 +18,12 @@ IS_WRITING = os.environ.get("WRITE_SETTINGS") == "1"
 
 TEXT = """# Settings
 
-All are environment variables of the function. Names, defaults and meaning are those of Sumo's Go extension where it has
-them, so that a function keeps its settings when its layer is swapped; true and false are written as in Go (`true`, `1`,
-`t`, …). An empty variable counts as not set. A wrong value never stops anything: one line on stderr names it, and the
-default is used. `sumo-internal doctor` finds wrong and misspelt ones, and those that do not go together.
+All settings are environment variables of the function. Names, defaults and meaning are those of Sumo's Go extension
+where it has them, so that a function keeps its settings when its layer is swapped; true and false are written as in Go
+(`true`, `1`, `t`, …). An empty variable counts as not set. A wrong value never stops anything: one line on stderr names
+it, and the default is used. `sumo-internal doctor` finds wrong and misspelt ones, and those that do not go together.
 
-Written by `tests/test_settings_page.py` (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`.
+`tests/test_settings_page.py` writes this table (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`.
 
 """
 

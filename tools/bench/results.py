@@ -122,7 +122,7 @@ def _introduction(results: Results) -> Iterator[str]:
     yield f"""\
 # What the layer costs
 
-Measured by `make bench` on {results.where}, with the real runtime client, in a model of
+`make bench` has measured this on {results.where}, with the real runtime client, in a model of
 Lambda's environment. Contenders take turns in one run, so that whatever else the machine does meets all of them alike;
 what counts are ratios and differences. The rows are measured in pieces, and from one piece to another the machine's
 speed may differ by half: the times of the function without the layer stand with each. `make bench-check` measures the
