@@ -481,7 +481,7 @@ def test_a_dead_address_of_several_is_soon_given_up(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
-    make_sender: MakeSender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+    make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     """After a freeze nothing may have told us: what nobody acknowledges is given up soon, and called stale.
 
@@ -492,7 +492,7 @@ def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
             go_silent(unconnected)
         except PermissionError:
             pytest.skip("this kernel lets only root drop a socket's packets")
-    with authority_of(tmp_path, monkeypatch) as authority, socket.create_server(("127.0.0.1", 0)) as listener:
+    with authority_of(monkeypatch) as authority, socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             with listener.accept()[0] as accepted:
@@ -521,7 +521,7 @@ def test_a_kept_connection_whose_other_end_is_gone_without_a_word(
         serving.join()
 
 
-def authority_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[Authority]:
+def authority_of(monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[Authority]:
     """A certificate authority that is trusted."""
     authority = Authority()
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))

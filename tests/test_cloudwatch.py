@@ -25,9 +25,9 @@ from test_capture import CASES, FORMATS, Case, flat, run, texts
 from test_failover_path import bucket as bucket  # a fixture
 from test_failover_path import failover
 from test_outage_path import environment as probing
-from test_outage_path import log, needs_small_tmp
+from test_outage_path import fill, log, needs_small_tmp
 from test_partials import reading
-from test_processing_path import MASKS, counts, environment, leaks, steps
+from test_processing_path import MASKS, counts, environment, function_records, leaks, steps
 from test_processing_path import task_root as task_root  # a fixture
 
 from sumo_internal.capture.lines import Lines
@@ -164,8 +164,7 @@ def of_extension(env: Environment) -> list[Any]:
 
 def sumos(source: SumoSource) -> list[str]:
     """The texts of the function's records, each once."""
-    records = {record["id"]: record for record in source.records if record["type"] == "function"}
-    return [str(record["message"]).rpartition("\t")[2] for record in records.values()]
+    return [str(record["message"]).rpartition("\t")[2] for record in function_records(source)]
 
 
 @each_format
@@ -280,12 +279,7 @@ def test_what_finds_no_room_goes_there(source: SumoSource, layer_folder: Path, s
     variables = {"SUMO_CLOUDWATCH": setting, "SUMO_MEMORY_MAX_MB": "0", "SUMO_FLUSH": "next"}
     with probing(source, layer_folder, options, **variables) as env:
         env.start()
-        with open(env.tmp / "filler", "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError:
-                pass
+        fill(env.tmp)
         env.invoke({"steps": [{"many": 6_000}, {"print": "x" * 5_000}]})
         source.default = Fault()
         env.shutdown()

@@ -180,7 +180,7 @@ def test_calls_of_a_line(runtime: Runtime, kind: str, log_format: str, layer_fol
     assert with_layer["writes"] == without["writes"] >= 1
 
 
-SETTINGS = {"SUMO_CLOUDWATCH": "none", "SUMO_DEBUG_ON_FAILURE": "orders", "SUMO_INVOCATION_SUMMARY": "true"}
+SETTINGS = {"SUMO_CLOUDWATCH": "none", "SUMO_DEBUG_ON_FAILURE": "orders"}
 CALLS_OF_SETTINGS = {
     ("SUMO_CLOUDWATCH", "log"): -35,
     ("SUMO_DEBUG_ON_FAILURE", "debug"): 30,

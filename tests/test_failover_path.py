@@ -16,6 +16,7 @@ from aws_server import REGION, AwsServer
 from model import Environment
 from runtimes import typical
 from sumo_source import HANG, Fault, SumoSource
+from test_outage_path import accounts
 
 pytest_plugins = ["aws_server"]
 
@@ -136,7 +137,7 @@ def test_failover_is_accounted_for(source: SumoSource, layer_folder: Path, aws_s
         env.invoke(log("to the bucket"))
         env.shutdown()
 
-    (account,) = [record for record in source.records if record["type"] == "sumo.accounting"]
+    (account,) = accounts(source)
     assert account["accounting"]["failedOver"]["lines"] == 2 and account["accounting"]["lost"] == {}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import os
 import re
 import signal
 import socket
@@ -25,12 +24,13 @@ import pytest
 from aws_server import REGION, AwsServer
 from faulty_http import End
 from model import Environment
-from own_section import TITLE
-from runtimes import ROOT, typical
+from own_section import IS_WRITING, PAGE, TITLE
+from runtimes import typical
 from soak.faults import SecondDrainer
 from sumo_rules import Record
 from sumo_source import HANG, Fault, Point, SumoSource, redirect
 from test_failover_path import failover
+from test_outage_path import fill
 
 from sumo_internal.spool import counters
 from sumo_internal.spool.segment import Segment
@@ -38,8 +38,6 @@ from sumo_internal.spool.writer import list_segments
 
 pytest_plugins = ["aws_server"]
 
-DOCUMENT = ROOT / "docs" / "failures.md"
-IS_WRITING = os.environ.get("WRITE_FAILURES") == "1"
 NAME_SERVER = "127.0.0.153"
 _BOUND_S = 15.0
 _SHIP = ["sleep", 0.4]
@@ -359,9 +357,7 @@ def disk_full(stage: Stage) -> None:
 def disk_full_from_the_start(stage: Stage) -> None:
     """Not a byte is left in /tmp, and never will be."""
     with stage.environment(isolated=True, tmp_size_mb=2) as env:
-        with contextlib.suppress(OSError), (env.tmp / "filler").open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        fill(env.tmp)
         env.start()
         assert env.invoke([["log", 0], ["log", 1]]).status == "success"
         assert env.invoke([["sleep", 0.3]]).status == "success"
@@ -625,9 +621,9 @@ NEED_ROOT = (
 
 TEXT = """# What becomes of the lines when something fails
 
-Written by `tests/test_failures.py` (`WRITE_FAILURES=1 python -m pytest tests/test_failures.py`) from what happened in
-its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each row logs its
-lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
+`tests/test_failures.py` writes this table (`WRITE_FAILURES=1 python -m pytest tests/test_failures.py`) from what
+happened in its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each
+row logs its lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
 
 A batch that comes twice has the same `id`s ([each line once](records.md#each-line-once)). *Said on stderr* are lines
 that stay in the spool until the environment is gone, because no destination accepts them, or whose count had no room
@@ -643,10 +639,10 @@ def document() -> Iterator[dict[tuple[str, str, str], str]]:
     cells: dict[tuple[str, str, str], str] = {}
     if IS_WRITING:
         yield cells
-        _, title, section = DOCUMENT.read_text().partition(TITLE)
-        DOCUMENT.write_text(TEXT + "\n".join(_table(cells)) + f"\n\n{title}{section}")
+        _, title, section = PAGE.read_text().partition(TITLE)
+        PAGE.write_text(TEXT + "\n".join(_table(cells)) + f"\n\n{title}{section}")
         return
-    for line in DOCUMENT.read_text().partition(TITLE)[0].splitlines():
+    for line in PAGE.read_text().partition(TITLE)[0].splitlines():
         if line.startswith("| "):
             what, when, *texts = (text.strip() for text in line.strip("|").split("|"))
             cells |= {(what, when, column): text for column, text in zip(COLUMNS, texts, strict=True)}

@@ -18,8 +18,8 @@ from sumo_source import Fault, SumoSource
 from test_capture import FORMATS
 from test_cloudwatch import FEW, own
 from test_main_path import said
-from test_outage_path import needs_small_tmp
-from test_processing_path import environment
+from test_outage_path import accounts, fill, needs_small_tmp
+from test_processing_path import Record, environment, function_records
 from test_summary import summaries
 
 from sumo_internal.capture.endings import Endings, is_5xx
@@ -95,22 +95,8 @@ STEPS = {
     "fork": lambda: os.fork() or (log.debug("of a child"), os._exit(0)),
 }
 """
-FILLING = """
-
-def fill():
-    with open("/tmp/filler", "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            pass
-
-
-STEPS |= {"fill": fill, "unfill": lambda: os.unlink("/tmp/filler")}
-"""
 DEBUG = {"SUMO_DEBUG_ON_FAILURE": "orders"}
 each_format = pytest.mark.parametrize("form", FORMATS)
-Record = dict[str, Any]
 
 
 @pytest.fixture
@@ -122,11 +108,6 @@ def task(tmp_path: Path) -> Path:
 def text(record: Record) -> str:
     message = record["message"]
     return str(message.get("message") if isinstance(message, dict) else message.rpartition("\t")[2])
-
-
-def function_records(source: SumoSource) -> list[Record]:
-    records = {record["id"]: record for record in source.records if record["type"] == "function"}
-    return list(records.values())
 
 
 def held(source: SumoSource) -> list[Record]:
@@ -247,17 +228,11 @@ def test_masks_sampling_and_exclusion(source: SumoSource, layer_folder: Path, ta
     assert [each["held"] for each in summaries(source)] == [3, 3, 0]
 
 
-SAMPLED: dict[str, tuple[list[str], dict[str, str]]] = {
-    "5xx": (["500"], {"SUMO_FAILURE_5XX": "true"}),
-    "slow": (["slow"], {"SUMO_DEBUG_SLOWER_MS": "200"}),
-}
-
-
-@pytest.mark.parametrize("end", SAMPLED)
+@pytest.mark.parametrize("end", ["5xx", "slow"])
 def test_what_frees_one_store_frees_both(source: SumoSource, layer_folder: Path, task: Path, end: str) -> None:
     """An answer of 5xx, where it counts as a failure, and slowness: sampled-out lines go out too, and stand for
     themselves alone."""
-    steps, variables = SAMPLED[end]
+    steps, variables = ENDS[end]
     with environment(
         source, layer_folder, task, variables={**DEBUG, "SUMO_SAMPLE": "0", **variables}, timeout_s=10
     ) as env:
@@ -360,7 +335,7 @@ def test_the_latest_lines_are_kept_and_the_rest_is_counted(source: SumoSource, l
     records = [each for each in held(source) if text(each).startswith("line")]
     numbers = [int(text(each).split()[1]) for each in records]
     assert 500 < len(numbers) < 5_000 and numbers == list(range(20_000 - len(numbers), 20_000))
-    (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
+    account = accounts(source)[-1]["accounting"]
     assert account["debugForgotten"]["lines"] == 20_000 - len(numbers) and account["lost"] == {}
 
 
@@ -402,18 +377,19 @@ def test_processors_have_run_before_the_store_is_full(source: SumoSource, layer_
 @needs_small_tmp
 def test_on_a_full_disk_they_are_forgotten(source: SumoSource, layer_folder: Path, task: Path) -> None:
     """And counted; what the function shows waits in memory, and none of it is lost for them."""
-    (task / "app.py").write_text(APP + FILLING)
     options: dict[str, Any] = {"isolated": True, "tmp_size_mb": 3, "timeout_s": 20}
     variables = {**DEBUG, "SUMO_LOG_TYPES": "function"}
     with environment(source, layer_folder, task, variables=variables, **options) as env:
         assert env.start().error is None
-        env.invoke(["fill", "many", "lines", "fail"])
-        env.invoke(["unfill", "lines", "fail"])
+        fill(env.tmp)
+        env.invoke(["many", "lines", "fail"])
+        (env.tmp / "filler").unlink()
+        env.invoke(["lines", "fail"])
         env.shutdown()
     shown = [each for each in function_records(source) if text(each) == "shown"]
     assert len(shown) == 2
     came = len(held(source))
-    (account,) = [each["accounting"] for each in source.records if each["type"] == "sumo.accounting"][-1:]
+    account = accounts(source)[-1]["accounting"]
     assert account["debugForgotten"]["lines"] == 20_004 - came and account["lost"] == {}
     assert [text(each) for each in held(source)][-2:] == ["before 1", "after, card 4111111111111111"]
 

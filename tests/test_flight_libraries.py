@@ -92,10 +92,9 @@ LIBRARIES = {
     ),
     "loguru, PropagateHandler": Library(
         ("loguru==0.7.3",),
-        LOGURU
-        + "class PropagateHandler(logging.Handler):\n"
+        LOGURU + "class PropagateHandler(logging.Handler):\n"
         "    def emit(self, record):\n        logging.getLogger('orders').handle(record)\n"
-        "logger.add(PropagateHandler(), format='{{message}}')\n".replace("{{", "{").replace("}}", "}"),
+        "logger.add(PropagateHandler(), format='{message}')\n",
         "logger.debug('details {}', 17)",
         "logger.info('shown')",
         (),

@@ -13,11 +13,11 @@ from sumo_source import SumoSource
 from test_cloudwatch import own
 from test_durable_path import durable, function, with_typical
 from test_durable_path import service as service  # a fixture
-from test_flight import each_format, form_of, function_records, held, text
+from test_flight import each_format, form_of, held, text
 from test_main_path import said
 from test_managed import instance, needs_emulator
 from test_modes import NEWEST
-from test_processing_path import environment
+from test_processing_path import environment, function_records
 from test_summary import summaries
 
 SETTINGS: dict[str, Any] = {

@@ -550,9 +550,7 @@ def test_the_functions_packages_are_the_functions(
 
 
 @pytest.mark.parametrize("name", ["urllib3", "structlog"])
-def test_a_package_that_is_not_there_stays_away(
-    source: SumoSource, layer_folder: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_package_that_is_not_there_stays_away(source: SumoSource, layer_folder: Path, name: str) -> None:
     """``try: import urllib3`` has the outcome it has without us; a copy put on sys.path later is then the one."""
     with environment(source, layer_folder, variables={"SUMO_FLUSH": "end"}) as env:
         env.start()

@@ -537,7 +537,7 @@ class TestMachine:
             with pytest.raises(ModelStuck, match="REPORT"):
                 env.wait_for_line("no such line", timeout_s=0.05)
 
-    def test_abandoned_in_mid_invocation(self, task: Callable[[str], Path], tmp_path: Path) -> None:
+    def test_abandoned_in_mid_invocation(self, task: Callable[[str], Path]) -> None:
         """A test that fails in the middle of an invocation leaves no process, no control group and no file behind."""
         source = """
             import time

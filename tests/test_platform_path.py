@@ -329,7 +329,7 @@ def test_nobody_else_forges_an_event(source: SumoSource, layer_folder: Path) -> 
 
 
 @pytest.mark.parametrize("newest", [501, 9_999], ids=["as it is", "a bash without SRANDOM"])
-def test_the_secret_is_the_kernels_and_costs_no_process(tmp_path: Path, newest: int) -> None:
+def test_the_secret_is_the_kernels_and_costs_no_process(newest: int) -> None:
     """Drawn by bash alone, of any version: another in each environment, 128 bits, letters and digits."""
     script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
     assert ">= 501" in script

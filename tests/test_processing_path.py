@@ -22,6 +22,7 @@ from test_capture import FORMATS
 from test_failover_path import bucket as bucket  # a fixture
 from test_failover_path import failover, objects
 from test_main_path import said
+from test_outage_path import accounts
 
 pytest_plugins = ["aws_server"]
 
@@ -86,8 +87,8 @@ def bare(message: Any) -> str:
 
 def counts(source: SumoSource) -> dict[str, int]:
     """The lines that were counted, as last reported."""
-    accounts = [record["accounting"] for record in source.records if record["type"] == "sumo.accounting"]
-    return {reason: count["lines"] for reason, count in accounts[-1].items() if reason != "lost"}
+    account = accounts(source)[-1]["accounting"]
+    return {reason: count["lines"] for reason, count in account.items() if reason != "lost"}
 
 
 def leaks(text: str) -> list[str]:
@@ -308,7 +309,7 @@ def test_an_unsampled_invocation_that_succeeds(source: SumoSource, layer_folder:
 
     assert messages(records) == ["loading with 4111111111111111", *["warning", "json"] * 2]
     assert not any("sampleRate" in record for record in records)
-    assert len([record for record in source.records if record["type"] == "sumo.accounting"]) == 1
+    assert len(accounts(source)) == 1
     assert counts(source) == {"sampledOut": 4}
 
 

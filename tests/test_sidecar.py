@@ -8,8 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -213,14 +212,10 @@ def asked(server: ScriptedServer) -> int:
     return sum(request.path.endswith("/event/next") for request in server.requests)
 
 
-def has_asked(server: ScriptedServer, times: int) -> bool:
-    return asked(server) == times
-
-
-def wait_until(is_so: Callable[[], bool]) -> float:
-    """Return after how many seconds it is so."""
+def wait_until_asked(server: ScriptedServer, times: int) -> float:
+    """Return after how many seconds Lambda was asked so often."""
     begun_s = time.monotonic()
-    while not is_so():
+    while asked(server) != times:
         assert time.monotonic() < begun_s + 5
         time.sleep(0.001)
     return time.monotonic() - begun_s
@@ -242,12 +237,12 @@ def test_beside_a_short_invocation_the_life_cycle_thread_does_nothing(
     server.script(event("r1"), event("r2"))
     invocations.ended()  # the init
     for request_id, before in (("r1", 1), ("r2", 2)):
-        wait_until(partial(has_asked, server, before))
+        wait_until_asked(server, before)
         began(invocations, request_id)
         time.sleep(BESIDE_S / 2)
         assert asked(server) == before
         invocations.ended()
-        assert wait_until(partial(has_asked, server, before + 1)) < BESIDE_S / 2
+        assert wait_until_asked(server, before + 1) < BESIDE_S / 2
 
 
 def test_beside_a_long_invocation_lambda_is_asked_before_its_end(followed: tuple[Invocations, ScriptedServer]) -> None:
@@ -255,16 +250,16 @@ def test_beside_a_long_invocation_lambda_is_asked_before_its_end(followed: tuple
     invocations, server = followed
     server.script(event("r1"), event("r2"))
     invocations.ended()
-    wait_until(lambda: asked(server) == 1)
+    wait_until_asked(server, 1)
     began(invocations, "r1")
-    assert wait_until(lambda: asked(server) == 2) < 1.0
+    assert wait_until_asked(server, 2) < 1.0
     assert invocations._shipper._is_asked
     invocations.ended()  # this end is waited for by nobody ...
     began(invocations, "r2")
     time.sleep(BESIDE_S / 2)
     assert asked(server) == 2  # ... and is not that of the second invocation
     invocations.ended()
-    wait_until(lambda: asked(server) == 3)
+    wait_until_asked(server, 3)
 
 
 def requests_beside(

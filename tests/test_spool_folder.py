@@ -437,9 +437,7 @@ def test_the_keeper_takes_no_more_than_it_may_and_nothing_that_may_change_its_si
         os.close(unsealed)
 
 
-def test_a_sender_that_is_stopped_before_it_has_sent_anything_holds_nothing_up(
-    tmp_path: Path, address: str, keeper: Keeper
-) -> None:
+def test_a_sender_that_is_stopped_before_it_has_sent_anything_holds_nothing_up(address: str, keeper: Keeper) -> None:
     """A freeze, or a kill, comes at any instruction; what the others send is taken, and its own when it comes."""
     kept = Segment.create_in_memory("p.1.memory", b"{}", lambda *_: True)
     descriptor = os.memfd_create("p.2.memory", os.MFD_ALLOW_SEALING)
@@ -527,7 +525,7 @@ def test_a_function_that_has_used_up_its_descriptors_loses_nothing(
     assert sorted(got) == [*(f"{number:04d} {'x' * 1000}" for number in range(7000)), "child"]
 
 
-def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_closed(tmp_path: Path) -> None:
+def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_closed() -> None:
     """A function that closes all descriptors gets the numbers of ours for its own files."""
     folder = "/proc/self/fd"
 

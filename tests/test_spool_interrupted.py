@@ -77,9 +77,6 @@ def test_a_signal_handler_that_raises_leaves_a_sound_spool(tmp_path: Path) -> No
     """Time-limit libraries raise from signal handlers, at any instruction: lines are whole, none comes twice."""
     spool = make(tmp_path / "spool")
 
-    class TimeLimit(Exception):
-        pass
-
     is_armed = False
     hits = 0
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import structlog
+from interruptions import TimeLimit
 
 from layer.build import ROOT
 from sumo_internal.capture import log_records
@@ -247,9 +248,6 @@ def test_a_processor_that_raises_fails_without_saying_what(module: types.ModuleT
 
 def test_a_time_limit_of_the_functions_own_passes(module: types.ModuleType) -> None:
     """A signal handler that raises in the middle of a processor wants the function to stop, not the processor."""
-
-    class TimeLimit(Exception):
-        pass
 
     def stop(number: int, frame: object) -> None:
         raise TimeLimit

@@ -15,6 +15,7 @@ from sumo_source import Fault, SumoSource
 from test_failover_path import bucket as bucket  # a fixture
 from test_failover_path import failover, objects
 from test_main_path import said
+from test_processing_path import BY_TELEMETRY
 
 pytest_plugins = ["aws_server"]
 
@@ -22,7 +23,6 @@ SHOWS = (
     "import os, pprint\n\ndef handler(event, context):\n"
     "    print(event)\n    print(os.environ)\n    pprint.pprint(dict(os.environb))\n"
 )
-BY_TELEMETRY = {"AWS_LAMBDA_EXEC_WRAPPER": "", "SUMO_FUNCTION_LOGS": "telemetry"}
 
 
 @pytest.fixture
