@@ -67,9 +67,9 @@ empties /tmp for the second time, behind its children
 
 TEXT = f"""{TITLE}
 `tests/test_hostile.py` writes this section (`WRITE_FAILURES=1 python -m pytest tests/test_hostile.py`), from real
-runtimes with `SUMO_FLUSH=end`. *{AS_EVER.capitalize()}* means the same responses, errors and ends of the process. Lines that are at
-Sumo Logic are there before SHUTDOWN, where the row does not say otherwise. A setting is needed only where a row
-names it.
+runtimes with `SUMO_FLUSH=end`. *{AS_EVER.capitalize()}* means the same responses, errors and ends of the
+process. Lines that are at Sumo Logic are there before SHUTDOWN, where the row does not say otherwise. A setting is
+needed only where a row names it.
 
 | a function that | responds and ends | its lines |
 | --- | --- | --- |

@@ -19,8 +19,8 @@ _HEAD = """\
 This page has every source of lines that the tests know. Each is tried in a real function under the real runtime client,
 with both log formats, with and without the descriptor for framed logs. *Lines* are CloudWatch's events; a record of
 Sumo's may have several of them. *Keys* are those that a record has besides the ones that all have. The figures are
-those of the text format with framed logs. The tests write them (`tests/test_capture.py`, and for what Lambda itself says
-`tests/test_platform_path.py`); a test fails when they are out of date.
+those of the text format with framed logs. The tests write them (`tests/test_capture.py`, and for what Lambda itself
+says `tests/test_platform_path.py`); a test fails when they are out of date.
 
 | source | CloudWatch | Sumo Logic | keys | difference, and why |
 | --- | --- | --- | --- | --- |

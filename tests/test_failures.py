@@ -623,7 +623,8 @@ TEXT = """# What becomes of the lines when something fails
 
 `tests/test_failures.py` writes this table (`WRITE_FAILURES=1 python -m pytest tests/test_failures.py`) from what
 happened in its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each
-row logs its lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a bucket that works.
+row logs its lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a
+bucket that works.
 
 A batch that comes twice has the same `id`s ([each line once](records.md#each-line-once)). *Said on stderr* are lines
 that stay in the spool until the environment is gone, because no destination accepts them, or whose count had no room

@@ -167,8 +167,9 @@ _HEAD = f"""\
 
 This page shows what the layer's own decision (`shipping/flush_strategy.py`) makes of traffic of several shapes. *With
 post-response time* is the share of invocations that have one; *billed* is what it adds to an invocation on average,
-where a post takes {SHIP_S * 1000:.0f} ms. *Latency* is the delivery latency, from a line to its arrival: on average, of 99 lines in
-100, of the slowest (an idle environment is taken away after {IDLE_S / 60:.0f} minutes, and ships what waits then).
+where a post takes {SHIP_S * 1000:.0f} ms. *Latency* is the delivery latency, from a line to its arrival: on average, of
+99 lines in 100, of the slowest (an idle environment is taken away after {IDLE_S / 60:.0f} minutes, and ships what
+waits then).
 *Meanwhile* are invocations that came in the post-response time of another, for which Lambda would start another
 environment. `tools/bench/flush_traffic.py` makes the page; a test checks it.
 
