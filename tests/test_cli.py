@@ -72,6 +72,34 @@ def test_each_help_has_examples_that_are_right_and_exit_codes(name: str) -> None
     assert [action.option_strings for action in COMMANDS[name]._actions if not action.help] == []
 
 
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_into_80_columns(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples and exit codes, which are not folded, too. Guards against a terminal that folds them anywhere."""
+    monkeypatch.setenv("COLUMNS", "80")
+    said = (COMMANDS[command] if command else parser()).format_help()
+    assert [line for line in said.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["check", "orders", "--timeout-s", "soon"], "--timeout-s: 'soon' is no number above 0"),
+        (["replay", ".", "--bytes-per-s", "-1"], "--bytes-per-s: '-1' is no number above 0"),
+        (["replay", ".", "--requests-per-s", "nan"], "--requests-per-s: 'nan' is no number above 0"),
+        (["replay", ".", "--connections", "33"], "--connections: '33' is no number between 1 and 32"),
+        (["replay", ".", "--connections", "2.5"], "--connections: '2.5' is no number between 1 and 32"),
+        (["replay", ".", "--since", "soon"], "'soon' is neither a time like"),
+    ],
+)
+def test_a_number_that_is_none_is_said_in_words(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not by the name of the function that has read it."""
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(arguments)
+    assert ended.value.code == 2 and problem in capsys.readouterr().err
+
+
 def test_every_exit_code_is_one_of_the_table() -> None:
     """What the code names is what --help lists."""
     names = {value for name, value in vars(cli).items() if name.startswith("EXIT_")}

@@ -37,7 +37,7 @@ EXIT_INTERRUPTED = 130
 EXITS = {
     EXIT_DONE: "done; nothing wrong was found",
     EXIT_FAILED: "something wrong was found, or part of the work was not done",
-    EXIT_USAGE: "the arguments, a setting in them or a file that they name cannot be used; nothing was begun",
+    EXIT_USAGE: "an argument, a setting or a file cannot be used; nothing was begun",
     EXIT_PLANNED: "there is something to change, and nobody said yes",
     EXIT_NOT_FOUND: "a name, pattern or tag fits no function; nothing was changed",
     EXIT_SKIPPED: "a function that was named is skipped",

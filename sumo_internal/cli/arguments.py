@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,6 @@ _AGE = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 SECRET_MANNERS = "the ARN of a Secrets Manager secret or an SSM parameter, so that no function's settings show it"
-
-SECRET = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:sumo-endpoint-AbCdEf"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,7 +99,7 @@ def _publish(commands: Any) -> None:
         "publish",
         "put the layer into regions of your account",
         "Publishes the built layer as a new version in each region, all at the same time, and prints the versions' "
-        "ARNs. A\nregion whose newest version has the same bytes is skipped.",
+        "ARNs. A region whose newest version has the same bytes is skipped.",
         ("publish --region eu-west-1", "publish --region all --zip sumo-internal-extension.zip --dry-run"),
         (0, 1, 2, 6),
     )
@@ -126,10 +125,10 @@ def _attach(commands: Any) -> None:
         "Shows for each function what would change, asks, and changes eight at a time. Other layers and variables stay,"
         " in their order. A set-up that `doctor` calls an error is not written.",
         (
-            f"attach orders --region eu-west-1 --endpoint {SECRET}",
-            "attach 'shop-*' --tag team=shop --region all --set SUMO_FLUSH=next --dry-run",
+            'attach orders --region eu-west-1 --endpoint "$SECRET_ARN"',
+            "attach 'shop-*' --tag team=shop --set SUMO_FLUSH=next --dry-run",
             "attach arn:aws:lambda:eu-west-1:123456789012:function:orders -y",
-            "attach --rollback ~/.local/state/sumo-internal/attach-20261121T082203Z.jsonl",
+            "attach --rollback attach-20261121T082203Z.jsonl",
         ),
         (0, 1, 2, 3, 4, 5, 6),
     )
@@ -198,7 +197,11 @@ def _check(commands: Any) -> None:
         "--event", metavar="FILE", help="what to invoke it with, JSON; - for standard input (default: {})"
     )
     check.add_argument(
-        "--timeout-s", type=_positive, default=CHECK_TIMEOUT_S, metavar="S", help="to wait (default: %(default)s)"
+        "--timeout-s",
+        type=_positive,
+        default=CHECK_TIMEOUT_S,
+        metavar="S",
+        help="seconds to wait (default: %(default)s)",
     )
     _add_region(check)
 
@@ -213,8 +216,8 @@ def _doctor(commands: Any) -> None:
         (
             "doctor orders --region eu-west-1",
             "doctor .env --offline --strict",
-            "doctor - < configuration.json        (as `aws lambda get-function-configuration` prints it)",
-            "doctor                               (this process's environment: in a container, a function)",
+            "doctor - < file.json  (of aws lambda get-function-configuration)",
+            "doctor                (of this process's environment)",
         ),
         (0, 1, 2, 4, 6),
     )
@@ -246,7 +249,7 @@ def _replay(commands: Any) -> None:
         "is remembered. If an S3 source of Sumo Logic's reads the same objects, do not replay them.",
         (
             "replay s3://BUCKET/sumologic-extension/ --since 36h --dry-run",
-            "replay s3://BUCKET/sumologic-extension/ --since 2026-11-21T08:00Z --until 2026-11-21T12:00Z",
+            "replay s3://BUCKET/sumologic-extension/ --since 36h --until 12h",
             "replay ./copied-objects --function 'shop-*'",
         ),
         (0, 1, 2, 6),
@@ -272,7 +275,11 @@ def _replay(commands: Any) -> None:
         help="before compression (default: %(default)s)",
     )
     replay.add_argument(
-        "--requests-per-s", type=_positive, default=REQUESTS_PER_S, metavar="N", help="(default: %(default)s)"
+        "--requests-per-s",
+        type=_positive,
+        default=REQUESTS_PER_S,
+        metavar="N",
+        help="to the source (default: %(default)s)",
     )
     replay.add_argument(
         "--connections",
@@ -292,8 +299,8 @@ def _completions(commands: Any) -> None:
         "print what completes these commands in your shell",
         "Prints a script for a shell, which then completes commands, options and files.",
         (
-            "completions bash > ~/.local/share/bash-completion/completions/sumo-internal",
-            "completions zsh > ~/.zfunc/_sumo-internal      (with fpath+=~/.zfunc before compinit)",
+            "completions bash >> ~/.bash_completion",
+            "completions zsh > ~/.zfunc/_sumo-internal   (fpath has ~/.zfunc)",
             "completions fish > ~/.config/fish/completions/sumo-internal.fish",
         ),
         (0, 2),
@@ -376,14 +383,14 @@ def _time(text: str) -> datetime:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    with suppress(ValueError):
+        if (value := float(text)) > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
 
 
 def _count_of(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= CONNECTIONS_MAX:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {CONNECTIONS_MAX}")
-    return value
+    with suppress(ValueError):
+        if 1 <= (value := int(text)) <= CONNECTIONS_MAX:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number between 1 and {CONNECTIONS_MAX}")
