@@ -12,13 +12,16 @@ import venv
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
 import sumo_rules
 from aws_server import REGION
+from botocore.client import BaseClient
 from demo.run import MODES
 from demo.story import FAULTS
+from fleet_account import Fleet
 from lambda_server import LambdaServer
 from packages import package
 from runtimes import ROOT, interpreters
@@ -88,6 +91,11 @@ DEPLOY = (ROOT / "docs/before-you-deploy.md").read_text()
 UPGRADE, UNINSTALL = blocks(DEPLOY, "sh")
 
 RUN_HERE = (INSTALL, CHECK, BY_HAND, WITHOUT_CLONE)
+
+SERVICE_OF = {"resourcegroupstaggingapi": "tag"}
+"""IAM's names of services, where they are others than boto3's."""
+ACTION_OF = {"Invoke": "InvokeFunction"}
+"""... and of actions."""
 
 
 def copy_clone(folder: Path) -> Path:
@@ -211,11 +219,16 @@ def test_install_without_the_clone(
     assert [layer["CodeSize"] for layer in function["Layers"]] == [len(layer_zip)]
 
 
-def make_function(server: LambdaServer, name: str, variables: Mapping[str, str]) -> None:
-    """Make a function as it was before us, in an account with nothing else."""
+def zipped(text: str) -> bytes:
+    """Return a function's code as Lambda takes it."""
     code = BytesIO()
     with ZipFile(code, "w") as file:
-        file.writestr("app.py", FUNCTION)
+        file.writestr("app.py", text)
+    return code.getvalue()
+
+
+def make_function(server: LambdaServer, name: str, variables: Mapping[str, str]) -> None:
+    """Make a function as it was before us, in an account with nothing else."""
     server.reset()
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
     role = server.client("iam").create_role(RoleName="function", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
@@ -224,7 +237,7 @@ def make_function(server: LambdaServer, name: str, variables: Mapping[str, str])
         Runtime="python3.12",
         Role=role,
         Handler="app.handler",
-        Code={"ZipFile": code.getvalue()},
+        Code={"ZipFile": zipped(FUNCTION)},
         Environment={"Variables": dict(variables)},
         MemorySize=512,
         Timeout=30,
@@ -244,6 +257,43 @@ def test_policies_are_json_and_what_the_doctor_asks_for() -> None:
     assert given["s3:PutObject"] == put
     assert given.keys() - {statement["Action"] for statement in asked} == {"kms:Decrypt"}
     assert all(statement["Effect"] == "Allow" for statement in of_person["Statement"])
+
+
+@pytest.mark.timeout(120)  # a function is run in a model of Lambda's environment
+def test_the_deployers_policy_is_what_the_commands_ask(
+    fleet: Fleet, layer_zip: bytes, source: SumoSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request of theirs to AWS is an action on the page, and there are no others. Guards against a right that
+    somebody finds missing half way, and against one too many.
+    """
+    asked: set[str] = set()
+    make = BaseClient._make_api_call
+
+    def note(client: Any, operation: str, given: Any) -> Any:
+        service = client.meta.service_model.service_name
+        asked.add(f"{SERVICE_OF.get(service, service)}:{ACTION_OF.get(operation, operation)}")
+        return make(client, operation, given)
+
+    fleet.function(Code={"ZipFile": zipped(FUNCTION)}, Timeout=10, MemorySize=1769, Tags={"team": "shop"})
+    (tmp_path / "layer.zip").write_bytes(layer_zip)
+    monkeypatch.setattr(BaseClient, "_make_api_call", note)
+    fleet.done("publish", "--zip", str(tmp_path / "layer.zip"))
+    fleet.done("attach", "orders", "--endpoint", source.url, "--yes")
+    fleet.done("status", "orders")
+    fleet.run("doctor", "orders", "--offline")
+    of_all, of_check = [{*statement["Action"]} for statement in json.loads(blocks(DEPLOY, "json")[1])["Statement"]]
+    assert asked == of_all
+    fleet.done("check", "orders")
+    assert asked == of_all | of_check
+    fleet.done("attach", "orders", "--endpoint", source.url, "--set", "SUMO_CLOUDWATCH=errors", "--yes")
+    assert asked == of_all | of_check
+
+    fleet.run("doctor", "orders", "--offline")
+    fleet.done("detach", "orders", "--yes")
+    fleet.done("status", "*", "--tag", "team=shop", "--region", "all")
+    fleet.done("publish", "--zip", str(tmp_path / "layer.zip"), "--public")
+    besides = DEPLOY.partition("`--tag` needs")[2].partition("A function with variables")[0]
+    assert asked - of_all - of_check == set(re.findall(r"`(\w+:\w+)`", besides))
 
 
 def test_no_command_goes_unchecked() -> None:
