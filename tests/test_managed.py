@@ -424,6 +424,29 @@ def test_an_emptied_tmp_loses_nothing(source: SumoSource, layer_folder: Path) ->
     assert [text for text in env.said() if not text.startswith("info: ")] == []
 
 
+PROGRAM = """
+import subprocess, sys
+def handler(event, context):
+    request_id = context.aws_request_id
+    subprocess.run([sys.executable, "-c", f"print('program 0 of {request_id}')"], check=True)
+    print(f"print 0 of {request_id}", flush=True)
+    return {"id": request_id}
+"""
+
+
+def test_other_programs_are_heard(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
+    """SUMO_CHILDREN: what a request's program writes is the request's, however requests overlap."""
+    task = tmp_path / "task"
+    task.mkdir()
+    (task / "app.py").write_text(PROGRAM)
+    children: Any = {"SUMO_CHILDREN": "true"}
+    with instance(source, layer_folder, 2, task_root=task, **children) as env:
+        answers = env.invoke_all(*[{}] * 8)
+    found = ids(source)
+    assert [pair for pair in found if pair[0] != pair[1]] == []
+    assert Counter(id for id, _ in found) == {answer["id"]: 2 for answer in answers}
+
+
 @pytest.mark.parametrize("mode", ["process", "telemetry"])
 def test_sampling_knows_overlapping_requests(source: SumoSource, layer_folder: Path, mode: str) -> None:
     """All lines of a request that fails or is killed, and none of the others, however they overlap."""
