@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from demo.own import WIDTH, lost
+from demo.own import CODE_MAX_BYTES, WIDTH, lost
 from runtimes import ROOT
 
 OWN = """
@@ -59,6 +59,24 @@ def test_a_function_that_fails_is_shown_as_one(own: Path) -> None:
     ran = run_demo(own, "FUNCTION=app.py", "HANDLER=app.handler", "EVENT=thirteen.json")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "LookupError: no such order" in ran.stdout and 'errorType: "LookupError"' in ran.stdout
+
+
+def test_it_may_lie_in_a_folder_of_all_kinds_of_things(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /tmp, in which the demo's own files are, too. Guards against a copy of a copy of a copy."""
+    monkeypatch.setenv("TMPDIR", str(own))
+    os.mkfifo(own / "pipe")
+    (own / "dangling").symlink_to("nowhere")
+    ran = run_demo(own, "FUNCTION=app.py", "HANDLER=handler", "EVENT=event.json")
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
+
+
+def test_what_is_no_functions_folder_is_not_copied(own: Path) -> None:
+    """More than Lambda takes, as somebody's home folder has: said at once, in a line."""
+    with (own / "archive").open("wb") as file:
+        file.truncate(CODE_MAX_BYTES)
+    ran = run_demo(own, "FUNCTION=app.py", "HANDLER=handler")
+    assert ran.returncode == 2
+    assert "make demo: the folder of FUNCTION=" in ran.stderr and "it has more than 250 MB" in ran.stderr
 
 
 @pytest.mark.parametrize(

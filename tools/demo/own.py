@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,9 @@ WIDTH = 80
 SHOWN_MAX = 12
 """Records that are shown in full."""
 
+CODE_MAX_BYTES = 250 << 20
+"""Of a function's folder: what Lambda takes, unpacked. A folder with more is no function's."""
+
 _LEFT_OUT = shutil.ignore_patterns(".venv", "venv", ".git", "__pycache__", "node_modules", ".cache", "*.pyc")
 """Of a function's folder: nothing that is deployed."""
 
@@ -59,9 +63,41 @@ def main() -> int:
     handler = given.handler if "." in given.handler else f"{given.function.stem}.{given.handler}"
     with tempfile.TemporaryDirectory(prefix="sumo-demo-") as folder:
         layer, task = Path(folder, "opt"), Path(folder, "task")
+        try:
+            copy(given.function.resolve().parent, task, Path(folder).resolve())
+        except OSError as error:
+            return _refuse(f"the folder of FUNCTION={given.function} cannot be used: {error}")
         unpack(build(interpreters()), layer)
-        shutil.copytree(given.function.resolve().parent, task, ignore=_LEFT_OUT)
         return _run(task, layer, handler, event)
+
+
+def copy(code: Path, task: Path, own: Path) -> None:
+    """Copy a function's folder.
+
+    Args:
+        code: The folder.
+        task: Where the copy will be.
+        own: A folder of ours, which may be inside of it.
+
+    Raises:
+        OSError: It cannot be read, or there is more than Lambda takes.
+    """
+    size_bytes = 0
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        nonlocal size_bytes
+        out = set(_LEFT_OUT(folder, names))
+        out |= {name for name in names if not os.path.isdir(path := f"{folder}/{name}") and not os.path.isfile(path)}
+        out |= {name for name in names if Path(folder, name) == own}
+        size_bytes += sum(os.path.getsize(f"{folder}/{name}") for name in {*names} - out)
+        if size_bytes > CODE_MAX_BYTES:
+            raise OSError(f"it has more than {CODE_MAX_BYTES >> 20} MB; give the function a folder of its own")
+        return out
+
+    try:
+        shutil.copytree(code, task, ignore=left_out)
+    except shutil.Error as error:
+        raise OSError(error.args[0][0][2]) from None
 
 
 def _refuse(problem: str) -> int:
