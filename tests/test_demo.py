@@ -110,6 +110,7 @@ def test_demo_accounts_for_every_line() -> None:
     assert int(held) > 5 and int(not_held) > 0
     assert len(find(r"^Every line is at Sumo Logic(, once\.|; \d+ records came twice, each with the id)", output)) == 1
     assert output.endswith("your browser: .cache/demo/demo.html\n")
+    assert len(find(r"^ (cold start|memory, idle|memory, lines sent) .* (?:MB|ms\)?) $", output)) == 3, "unfolded"
     check_page(output)
     photograph_if_asked()
 
@@ -176,7 +177,9 @@ def shown(word: str) -> tuple[Document, dict[str, int]]:
     if missing is not None:
         pytest.skip(missing)
     demo = run_demo(f"MODE={word}")
-    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout
+    assert max(map(len, demo.stdout.splitlines())) <= 80
+    assert re.findall(r"^│ +│.", demo.stdout, re.MULTILINE) == [], "no cell is folded"
     page = page_path(word)
     document = Document(page.read_text())
     for name, count in document.facts.items():

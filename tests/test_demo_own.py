@@ -50,6 +50,7 @@ def test_its_lines_and_what_they_become(own: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout + ran.stderr
     assert max(map(len, ran.stdout.splitlines())) <= WIDTH
     assert ran.stdout.count('{"accepted": 7}') == 3
+    assert '\n{"level": "INFO", "event": "paid", "order": 7}\n' in ran.stdout
     assert 'customer: "c-7"' in ran.stdout and "requestID: " in ran.stdout
     assert "6 lines in CloudWatch, 6 of them at Sumo Logic, in 6 records." in ran.stdout
 
@@ -86,11 +87,14 @@ def test_what_is_no_functions_folder_is_not_copied(own: Path) -> None:
         (["FUNCTION=app.py", "EVENT=helper.py"], "is no JSON"),
         (["FUNCTION=app.py", "EVENT=none.json"], "No such file"),
         (["FUNCTION=broken.py"], "has to lie in its folder"),
+        (["FUNCTION=app.py", "HANDLER=nothing"], "Handler 'nothing' missing on module 'app' (HANDLER names it)"),
+        (["FUNCTION=typo.py"], "Syntax error in module 'typo'"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(own: Path, arguments: list[str], problem: str) -> None:
     """Exit code 2 of the program; a package that is missing is named, because most functions have some."""
     (own / "broken.py").write_text("import not_there\ndef handler(event, context): ...\n")
+    (own / "typo.py").write_text("def handler(event, context)\n")
     ran = run_demo(own, *arguments)
     assert ran.returncode == 2
     assert problem in next(line for line in ran.stderr.splitlines() if "make demo: " in line)

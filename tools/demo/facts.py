@@ -285,7 +285,7 @@ Happening = Next | Initialised | Served | Ended | Account
 
 
 def cost_rows(measured: Sequence[ColdStart]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield what the layer costs: of what, without it, with it, and how much more, in words.
+    """Yield what the layer costs: of what, without it, with it (medians), and how much more, in words.
 
     A difference is told where it is larger than the noise: half of the measurements lie no further apart than that, of
     the noisier of the two. Otherwise a busy machine's figure would be taken for the layer's.
@@ -300,7 +300,7 @@ def cost_rows(measured: Sequence[ColdStart]) -> Iterator[tuple[str, str, str, st
         before, after = ([of(each) for each in group] for group in (without, with_it))
         more, noise = median(after) - median(before), max(spread(before), spread(after))
         told = f"{more:+.1f} {unit}" if abs(more) > noise else f"less than the noise ({noise:.1f} {unit})"
-        yield f"{name}, median of {len(before)}", f"{median(before):.1f} {unit}", f"{median(after):.1f} {unit}", told
+        yield name, f"{median(before):.1f} {unit}", f"{median(after):.1f} {unit}", told
 
 
 def spread(values: Sequence[float]) -> float:

@@ -36,6 +36,14 @@ FREEZE_S = 1.0
 """Between the invocations."""
 INVOCATIONS = ("from a cold start", "warm", "warm again")
 
+UNUSABLE = {
+    "Runtime.ImportModuleError": " (what it imports has to lie in its folder, as in its zip)",
+    "Runtime.UserCodeSyntaxError": "",
+    "Runtime.HandlerNotFound": " (HANDLER names it)",
+    "Runtime.MalformedHandlerName": " (HANDLER is FUNCTION or MODULE.FUNCTION)",
+}
+"""Errors of an init by which nothing of the function has run, and what to do about them."""
+
 WIDTH = 80
 SHOWN_MAX = 12
 """Records that are shown in full."""
@@ -115,8 +123,8 @@ def _run(task: Path, layer: Path, handler: str, event: Any) -> int:
         ) as env:
             print(f"{handler} on Python {runtime.interpreter}, in a model of Lambda, with the layer as built.\n")
             init = env.start()
-            if init.error is not None and "Import" in init.error.error_type:
-                return _refuse(f"{init.error.message} (what it imports has to lie in its folder, as in its zip)")
+            if init.error is not None and init.error.error_type in UNUSABLE:
+                return _refuse(f"{init.error.message}{UNUSABLE[init.error.error_type]}")
             for what in INVOCATIONS:
                 _tell(what, env.invoke(event))
                 time.sleep(FREEZE_S)
@@ -150,13 +158,18 @@ def _shown(records: Sequence[Record]) -> Iterator[str]:
     first: Mapping[str, Any] = {}
     for record in records[:SHOWN_MAX]:
         different = {key: value for key, value in record.items() if first.get(key) != value}
-        yield f"\n{_cut(str(record['message']).splitlines()[0] if record['message'] else '')}"
+        yield f"\n{_cut(_first_line(record['message']))}"
         yield from (
             f"    {_cut(f'{key}: {json.dumps(value, ensure_ascii=False)}', 4)}" for key, value in different.items()
         )
         first = first or record
     if len(records) > SHOWN_MAX:
         yield f"\n… and {len(records) - SHOWN_MAX} more"
+
+
+def _first_line(message: object) -> str:
+    text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    return text.partition("\n")[0]
 
 
 def _cut(text: str, indent: int = 0) -> str:

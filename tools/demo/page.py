@@ -201,7 +201,8 @@ def _senders(sent: Sequence[Batch]) -> Element:
 
 
 def _costs(measured: Sequence[ColdStart]) -> Element:
-    return table(("", "without it", "with it", "more"), list(cost_rows(measured)), "costs")
+    heads = (f"medians of {len(measured) // 2}", "without it", "with it", "more")
+    return table(heads, list(cost_rows(measured)), "costs")
 
 
 def _records(account: Account) -> Iterator[Element]:

@@ -22,6 +22,7 @@ from statistics import median
 
 from durable_service import OLDEST_PYTHON
 from model import Invocation
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.json import JSON
 from rich.panel import Panel
@@ -53,6 +54,8 @@ from demo.story import FAULTS, ORDINARY
 
 WIDTH = 80
 """Columns where no terminal says how many there are; nothing here needs more."""
+_CELL_MAX, _ENDING = 20, 12
+"""Characters that a table of lives has room for, and those that are shown of more without a blank."""
 _MODE = "--mode="
 COLD_STARTS = 7
 """With the layer, and as many without."""
@@ -140,10 +143,11 @@ def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     for number, head in enumerate(lives.heads):
         table.add_column(head, justify="left" if number < 2 else "right", overflow="fold")
     for row in lives.rows:
-        table.add_row(*row)
+        table.add_row(*map(_in_brief, row))
     console.print(table)
+    width = max(map(len, lives.facts))
     for name, (count, what) in lives.facts.items():
-        console.print(Text(f"{name:8} {count:5} {what}"))
+        console.print(Text(f"{name:{width}} {count:5} {what}"))
     for text in (*lives.wrong, *lives.footnotes):
         console.print(Text(text, "dim" if text in lives.footnotes else "red"))
     written.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +155,11 @@ def _print_lives(console: Console, lives: lanes.Lives, written: Path) -> None:
     console.print(
         Text.assemble("\nThe same as a picture, for your browser: ", (str(_short(written)), "bold")), soft_wrap=True
     )
+
+
+def _in_brief(cell: str) -> str:
+    """The end of an ARN, a stream or an id, by which it is told from the others; the page has all of it."""
+    return cell if len(cell) <= _CELL_MAX or " " in cell else f"…{cell[-_ENDING:]}"
 
 
 def _show(console: Console, status: Status, fault: str) -> Run:
@@ -298,9 +307,9 @@ def _summary(run: Run) -> Iterator[RenderableType]:
     yield from _verdict(run)
 
 
-def _figures(title: str, *columns: str) -> Table:
-    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column()
+def _figures(title: str, *columns: str, of: str = "") -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column(of)
     for column in columns:
         table.add_column(column, justify="right")
     return table
@@ -361,7 +370,7 @@ def _held(account: Account) -> Text:
 
 def _costs(measured: Sequence[ColdStart]) -> Table:
     """The same function with the layer and without."""
-    table = _figures("What the layer costs", "without it", "with it", "more")
+    table = _figures("What the layer costs", "without it", "with it", "more", of=f"medians of {COLD_STARTS}")
     for name, *figures in cost_rows(measured):
         table.add_row(name, *figures)
     return table
