@@ -120,11 +120,13 @@ class Snapshot:
     def __enter__(self) -> Snapshot:
         program = [sys.executable, str(_DRIVER), str(self._folder)]
         unshare = ["unshare", "--pid", "--mount", "--fork", "--propagation", "private"]
-        self._driver = subprocess.Popen(
-            [*unshare, "sh", "-c", _MOUNTS, str(self._state / "out"), *program],
-            start_new_session=True,
-            env={**os.environ, "TMPDIR": str(self._state)},
-        )
+        with (self._folder / "unshare").open("wb") as said:  # some versions complain of a signal mask each time
+            self._driver = subprocess.Popen(
+                [*unshare, "sh", "-c", _MOUNTS, str(self._state / "out"), *program],
+                start_new_session=True,
+                env={**os.environ, "TMPDIR": str(self._state)},
+                stderr=said,
+            )
         try:
             self._await(self._folder / "ready.json")
             self.ports = ports_connected_to()
@@ -280,8 +282,8 @@ class Snapshot:
             time.sleep(_POLL_S)
 
     def _said(self) -> str:
-        out = self._state / "out"
-        return out.read_text(errors="replace")[-2000:] if out.exists() else ""
+        files = [file for file in (self._folder / "unshare", self._state / "out") if file.exists()]
+        return "".join(file.read_text(errors="replace") for file in files)[-2000:]
 
 
 def ports_connected_to() -> set[int]:
