@@ -11,13 +11,19 @@ PYTHON ?= $(shell for name in $(PYTHONS); do "$$name" -c '$(IS_USABLE)' 2>/dev/n
 VENV_PYTHON := .venv/bin/python
 VENV_READY := .venv/.ready
 VENV_DEMO := .venv/.demo
+VENV_CLI := .venv/.cli
 VENV_FUZZ := .venv/.fuzz
 
 .PHONY: help demo test test-pythons fetch-python test-python fetch-arm64 test-arm64 test-short soak-guest fuzz audit bench bench-check bench-instructions bench-profile soak lint layer release publish clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { \
+		line = sprintf("  make %-19s", $$1); count = split($$2, words, " "); \
+		for (each = 1; each <= count; each++) { \
+			if (length(line) + length(words[each]) > 78) { print line; line = sprintf("%26s", "") } \
+			line = line " " words[each] \
+		} print line }' $(MAKEFILE_LIST)
 
 OWN := $(if $(FUNCTION),--function '$(FUNCTION)' $(if $(HANDLER),--handler '$(HANDLER)') $(if $(EVENT),--event '$(EVENT)'))
 STORY := $(FAULT) $(addprefix --mode=,$(MODE))
@@ -69,11 +75,11 @@ soak-guest: $(VENV_READY) ## Ten minutes of functions that do everything to them
 fuzz: $(VENV_FUZZ) ## Ten minutes of made-up bytes for every parser that meets bytes of others (MINUTES=1, ONLY=answer,events)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m fuzz.run --minutes $(or $(MINUTES),10) $(if $(ONLY),--only $(ONLY))
 
-bench: $(VENV_READY) ## Measure what the layer and its peers cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
+bench: $(VENV_READY) ## Measure what the layer and its alternatives cost (QUICK=1, ONLY=log_info,print, KEEP=1, PEER_LAYER=FOLDER)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(KEEP),--keep) \
 		$(if $(PEER_LAYER),--layer '$(PEER_LAYER)' --variables '$(PEER_VARIABLES)')
 
-bench-check: $(VENV_READY) ## Measure the goals again: what is over them, or worse than was kept? (QUICK=1, ONLY=…)
+bench-check: $(VENV_READY) ## Measure again what has a budget: what is over it, or worse than was kept? (QUICK=1, ONLY=…)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.run --check $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 bench-instructions: $(VENV_READY) ## Count the instructions of a start and of a line, with valgrind (FOLDER=an unpacked layer)
@@ -86,7 +92,7 @@ lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	"$(VENV_PYTHON)" -m ruff check
 	"$(VENV_PYTHON)" -m mypy
 
-layer: $(VENV_READY) ## Build layer/dist/sumo-internal-extension.zip
+layer: $(VENV_CLI) ## Build layer/dist/sumo-internal-extension.zip
 	"$(VENV_PYTHON)" -m layer.build
 
 release: $(VENV_READY) ## Build a release of what is committed into layer/dist/release: layer, bill of materials, wheel, sdist, sums
@@ -107,7 +113,7 @@ INSTALL_LOG := .venv/install.log
 install = "$(VENV_PYTHON)" -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]' 2>$(INSTALL_LOG) || \
 	{ echo "it could not be installed; is there a way to a package index? $(INSTALL_LOG) has pip's own words" >&2; exit 1; }
 
-# What the demo needs is an eighth of what the tests need.
+# What the demo needs is an eighth of what the tests need, and what puts the layer into an account a quarter.
 $(VENV_DEMO): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing what the demo needs into .venv (half a minute, 40 MB; once)"
 	@$(call install,demo)
@@ -116,6 +122,11 @@ $(VENV_DEMO): setup.cfg pyproject.toml | .venv/bin/python
 $(VENV_READY): setup.cfg pyproject.toml | .venv/bin/python
 	@echo "installing what the commands need into .venv (about a minute, 300 MB; once)"
 	@$(call install,dev)
+	@touch $@ $(VENV_DEMO) $(VENV_CLI)
+
+$(VENV_CLI): setup.cfg pyproject.toml | .venv/bin/python
+	@echo "installing what the layer's commands need into .venv (half a minute, 80 MB; once)"
+	@$(call install,cli)
 	@touch $@ $(VENV_DEMO)
 
 $(VENV_FUZZ): $(VENV_READY)
@@ -125,4 +136,5 @@ $(VENV_FUZZ): $(VENV_READY)
 # Interrupted, make removes the file that it was to make, and the next call begins anew; a traceback says no more.
 .venv/bin/python:
 	@mkdir -p .venv
-	"$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))" -m venv .venv 2>$(INSTALL_LOG) || { tail -n 1 $(INSTALL_LOG) >&2; exit 1; }
+	@echo "making .venv with $(PYTHON)"
+	@"$(or $(PYTHON),$(error Python 3.10 or later is needed on PATH (python3.10 to python3.15, or python3); or name one: make PYTHON=/path/to/python3))" -m venv .venv 2>$(INSTALL_LOG) || { tail -n 1 $(INSTALL_LOG) >&2; exit 1; }

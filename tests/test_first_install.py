@@ -8,6 +8,7 @@ A folder of its own with what the Makefile reads, and its real commands: the env
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,7 +52,7 @@ def begin(clone: Path, target: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("target", ["demo", "lint"])
+@pytest.mark.parametrize("target", ["demo", "layer", "lint"])
 def test_without_a_network_it_is_one_line(clone: Path, target: str) -> None:
     """And make's own behind it; pip's page of retries is in a file that the line names."""
     making = begin(clone, target, **NO_INDEX)
@@ -97,3 +98,12 @@ def dry_run(clone: Path, path: Path, *given: str) -> subprocess.CompletedProcess
     """What `make demo` would run where PATH is one folder."""
     command = [str(shutil.which("make")), "--dry-run", "demo", *given]
     return subprocess.run(command, cwd=clone, env={"PATH": str(path)}, capture_output=True, text=True)
+
+
+def test_the_list_of_commands_fits_into_80_columns(clone: Path) -> None:
+    """Each command that says what it is for is in it, however long its name."""
+    said = subprocess.run(["make"], cwd=clone, capture_output=True, text=True, check=True).stdout
+    assert max(map(len, said.splitlines())) <= 80
+    named = re.findall(r"^([a-z0-9-]+):.*## (\S+ \S+)", (clone / "Makefile").read_text(), re.MULTILINE)
+    assert len(named) > 15
+    assert [name for name, words in named if not re.search(rf"^  make {name} +{words}", said, re.MULTILINE)] == []

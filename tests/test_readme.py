@@ -37,7 +37,7 @@ IS_WRITING = os.environ.get("WRITE_README") == "1"
 ENDPOINT = "https://collectors.example.com/receiver/v1/http/ZaVnC4dhaV0-example_only=="
 """With the signs that a real one's code ends with, and that AWS's command line has a meaning for."""
 
-INSTALLED = "--old-file=.venv/.ready --old-file=.venv/.demo"
+INSTALLED = "--old-file=.venv/.ready --old-file=.venv/.cli --old-file=.venv/.demo"
 """To make: what it would install is there."""
 
 README = (ROOT / "README.md").read_text()
@@ -305,7 +305,7 @@ def test_no_command_goes_unchecked() -> None:
     for command in named:
         assert (ROOT / RUN_ELSEWHERE[command]).exists()
         if command.startswith("make "):
-            asked = ["make", "--dry-run", "--old-file=.venv/.ready", *command.split()[1:]]
+            asked = ["make", "--dry-run", *INSTALLED.split(), *command.split()[1:]]
             assert subprocess.run(asked, cwd=ROOT, capture_output=True).returncode == 0
 
 
