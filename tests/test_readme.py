@@ -27,8 +27,14 @@ from packages import package
 from runtimes import ROOT, interpreters
 from sumo_source import SumoSource
 
-from layer.interpreters import Interpreter
+from layer.interpreters import SUPPORTED_VERSIONS, Interpreter
+from sumo_internal import __version__
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES
+from sumo_internal.cli.changes import LAYERS_MAX, VARIABLES_MAX_BYTES
 from sumo_internal.cli.checks import Subject, permissions
+from sumo_internal.config import read
+from sumo_internal.shipping.drainer import BATCH_MAX_BYTES
+from sumo_internal.shipping.flush_strategy import HOLD_MAX_S
 
 pytest_plugins = ["fleet_account"]
 
@@ -353,6 +359,31 @@ def test_handler_example_works_from_the_wheel(interpreter: Interpreter, site: Pa
         )
         assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
         assert [record["level"] for record in source.records if "heard" in record["message"]] == ["WARNING"]
+
+
+def test_what_it_says_at_a_glance() -> None:
+    """The version, the Pythons and the licence are those of the package. Guards against a line that nobody renews."""
+    first, last = ("{}.{}".format(*SUPPORTED_VERSIONS[place]) for place in (0, -1))
+    licence = re.search(r"^license = (\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert licence is not None
+    pythons = f"Version {__version__} · Python {first} to {last} · x86_64 and arm64 ·"
+    assert README.split("\n\n")[2] == f"{pythons} zip and container image · [{licence[1]}](LICENSE)"
+
+
+def test_limits_are_the_codes() -> None:
+    """The page's table of limits, by the constants that set them."""
+    rows = DEPLOY.partition("## Limits")[2].partition("\n## ")[0].splitlines()
+    said = {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows) if len(cells) == 5}
+    assert said == {
+        "what": "limit",
+        "---": "---",
+        "records that wait in /tmp": f"`SUMO_SPOOL_MAX_MB`, {read({})[0].spool_max_mb}",
+        "a record": f"{RECORD_MAX_BYTES >> 10} KiB",
+        "a request": f"{BATCH_MAX_BYTES // 1_000_000} MB before compression, Sumo Logic's own limit",
+        "time after the response, `SUMO_FLUSH=end`": f"{HOLD_MAX_S:.0f} s",
+        "SHUTDOWN": "Lambda's 2 s",
+        "layers of a function, bytes of its variables": f"{LAYERS_MAX}; {VARIABLES_MAX_BYTES:,}, Lambda's limits",
+    }
 
 
 def test_record_is_one() -> None:
