@@ -18,13 +18,14 @@ from __future__ import annotations
 import os
 import re
 
-from sumo_internal.config import RECEIVER
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MASK = b"***"
+
+RECEIVER = "/receiver/v1/http"
+"""The path of every source's address. Behind it is a code, unless a token goes in a header."""
 
 SECRET_MIN_CHARS = 8
 """A shorter one is no secret, and would be found in many words."""

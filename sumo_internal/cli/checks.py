@@ -29,8 +29,8 @@ from sumo_internal.cli.changes import (
     without_bytecode,
 )
 from sumo_internal.cli.findings import LEVELS, Finding, find
-from sumo_internal.config import RECEIVER
 from sumo_internal.destinations import endpoint, s3
+from sumo_internal.own_secrets import RECEIVER
 from sumo_internal.shipping import flush_strategy
 
 EXTENSION = "/opt/extensions/sumo-internal-extension"

@@ -29,7 +29,6 @@ from binascii import a2b_base64
 from time import monotonic
 
 from sumo_internal import diagnostics, own_secrets
-from sumo_internal.config import RECEIVER
 from sumo_internal.net.client import NotSentError
 
 TYPE_CHECKING = False
@@ -213,7 +212,7 @@ def _hint(service: str, code: str) -> str:
 
 def has_code(address: str) -> bool:
     """Is the credential in the address itself?"""
-    return address.partition("?")[0].partition(f"{RECEIVER}/")[2].strip("/") != ""
+    return address.partition("?")[0].partition(f"{own_secrets.RECEIVER}/")[2].strip("/") != ""
 
 
 def is_ciphertext(text: str) -> bool:
