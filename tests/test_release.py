@@ -86,6 +86,18 @@ def test_what_is_not_committed_is_no_release(tmp_path: Path) -> None:
     assert "commit first; 1 files are not as in HEAD" in refused.stderr
 
 
+def test_a_release_without_bytecode_for_all_is_none(tmp_path: Path) -> None:
+    """Where a Python is missing and no version manager is on PATH, it is named in one line, and nothing is built."""
+    folder = clone(tmp_path)
+    command = [sys.executable, "-m", "layer.release"]
+    refused = subprocess.run(command, cwd=folder, env={"HOME": "/", "PATH": "/"}, capture_output=True, text=True)
+    if refused.returncode == 0:
+        pytest.skip("this machine has each Python in the usual folders")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (1, "", 1)
+    assert re.match(r"make release: this machine has no Python 3\.\d\d", refused.stderr)
+    assert not (folder / RELEASE).exists()
+
+
 def test_the_bill_names_what_is_carried() -> None:
     """Each package of vendored.txt with version, hash and licence; the layer depends on all of them."""
     said = json.loads(bill("1.2.3"))
