@@ -22,13 +22,18 @@ if TYPE_CHECKING:
 
 
 def set_up() -> None:
-    """Have everything heard and shipped that the function will write."""
-    gc.disable()  # nothing of what is made here is garbage, and to look for some takes a tenth of the time
+    """Have everything heard and shipped that the function will write.
+
+    Nothing of what is made here is garbage, and to look for some takes a tenth of the time. All of it stays for good,
+    so no later collection is to look at it either: those of the function's init would take as long.
+    """
+    gc.disable()
     with diagnostics.guard("setting up"):
         from sumo_internal import wiring
 
         if not wiring.install_program():
             wiring.install()
+    gc.freeze()
     gc.enable()
 
 

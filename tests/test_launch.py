@@ -604,6 +604,46 @@ def test_a_program_that_ends_at_once_ends_well(comparer: Comparer) -> None:
     assert {ended(outcome.wrapped) for outcome in outcomes} == {(0, "", "")}
 
 
+COLLECTING = """
+import gc, json
+class Cycle:
+    pass
+def ends(seen):
+    cycle = Cycle()
+    cycle.itself = cycle
+    cycle.seen = Ending(seen)
+class Ending:
+    def __init__(self, seen):
+        self.seen = seen
+    def __del__(self):
+        self.seen.append(1)
+seen = []
+for _ in range(100_000):
+    ends(seen)
+print(json.dumps([gc.isenabled(), gc.get_threshold(), len(seen) > 0, gc.get_freeze_count() > 1_000]))
+"""
+
+
+@pytest.mark.parametrize("form", ["open", "closed"])
+def test_garbage_is_collected_as_without_us(comparer: Comparer, form: str) -> None:
+    """The program's own garbage, while what our start has made is left out of all collections."""
+    options = {"open": [], "closed": ["-I"]}[form]
+    plain, wrapped = (json.loads(outcome.stdout) for outcome in comparer.run(*options, "-c", COLLECTING))
+    assert plain[3] is False and wrapped[3] is True
+    assert wrapped[:3] == plain[:3] == [True, plain[1], True]
+
+
+def test_garbage_is_collected_where_our_start_fails(opt: Path, tmp_path: Path) -> None:
+    """Also with a layer of which a part is missing."""
+    layer = tmp_path / "opt"
+    shutil.copytree(opt, layer)
+    (layer / "python/sumo_internal/launch.py").write_text("1 / 0")
+    command = [str(layer / "sumo_wrapper"), str(find()[-1].executable), "-c", "import gc; print(gc.isenabled())"]
+    ended = subprocess.run(command, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "True\n")
+    assert "ZeroDivisionError" in ended.stderr
+
+
 MISSING = {
     "script": ["missing.py"],
     "absolute script": ["/missing/missing.py"],

@@ -7,6 +7,7 @@ listener is on ``sys.stdout`` before another ``sitecustomize`` (OpenTelemetry's,
 Separate from all else because its folder is on ``sys.path`` for a moment, and holds nothing more than this.
 """
 
+import gc
 import os
 import sys
 
@@ -27,12 +28,16 @@ def _leave_no_trace() -> None:
 
 def _set_up() -> None:
     layer = os.path.dirname(os.path.dirname(_FOLDER))
-    sys.path.insert(0, layer)
+    gc.disable()  # launch.set_up says why, and is a third of what is made
     try:
-        from sumo_internal import launch
+        sys.path.insert(0, layer)
+        try:
+            from sumo_internal import launch
+        finally:
+            sys.path.remove(layer)
+        launch.set_up()
     finally:
-        sys.path.remove(layer)
-    launch.set_up()
+        gc.enable()
 
 
 try:

@@ -17,6 +17,7 @@ another thread ships (:mod:`sumo_internal.extension.shipper`). Which process shi
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import time
@@ -89,6 +90,8 @@ def main(address: str, identifier: str, asked: int | None = None) -> None:
     extension = Extension(config, ExtensionsApi(address, identifier), address, identifier, secret)
     if config.endpoint:
         extension.listen(asked)
+    gc.freeze()  # none of what the start has made is garbage; the script has switched collections off
+    gc.enable()
     event = extension.live()
     if config.endpoint:
         with diagnostics.guard("shipping at SHUTDOWN"):
