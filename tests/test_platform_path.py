@@ -333,8 +333,8 @@ def test_the_secret_is_the_kernels_and_costs_no_process(newest: int) -> None:
     """Drawn by bash alone, of any version: another in each environment, 128 bits, letters and digits."""
     script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
     assert ">= 501" in script
-    begin, end = script.index("draw_secret() {"), script.index("\nsecret=\n")
-    draw = script[begin:end].replace(">= 501", f">= {newest}")
+    begin = script.index("draw_secret() {")
+    draw = script[begin : script.index("\n}\n", begin) + 2].replace(">= 501", f">= {newest}")
     assert not re.search(r"\$\(|`|[^|]\|[^|]|&$", draw)
     command = f"types=wanted; {draw}\ndraw_secret; echo $types $secret"
     secrets = set()
