@@ -32,7 +32,6 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -41,6 +40,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
+from layer.bare_sources import bare, bare_script
 from layer.interpreters import SUPPORTED_VERSIONS, Interpreter, find
 from layer.sbom import Part, bill_of_materials
 from sumo_internal import __version__
@@ -97,14 +97,14 @@ def unpack(archive: bytes, folder: Path) -> None:
 
 def _lay_out(opt: Path) -> None:
     """Put every source file in its place below opt."""
-    _copy(ROOT / "wrapper/sumo_wrapper", opt / "sumo_wrapper")
-    _copy(ROOT / "layer/extension/sumo-internal-extension", opt / "extensions/sumo-internal-extension")
+    for source, place in (("wrapper", "sumo_wrapper"), ("layer/extension", "extensions/sumo-internal-extension")):
+        _write(bare_script((ROOT / source / Path(place).name).read_bytes()), opt / place)
     package = opt / "python/sumo_internal"
     _copy(ROOT / "LICENSE", package / "LICENSE")
     for source in (ROOT / "sumo_internal").rglob("*.py"):
         place = source.relative_to(ROOT / "sumo_internal")
         if not place.as_posix().startswith(NOT_CARRIED):
-            _copy(source, package / place)
+            _write(bare(source.read_bytes()), package / place)
     wheels = _wheels()
     _take(wheels["structlog"], package / "_structlog")
     _take(wheels["typing_extensions"], package / "_structlog")
@@ -130,8 +130,12 @@ def _pins() -> dict[str, tuple[str, str]]:
 
 
 def _copy(source: Path, target: Path) -> None:
+    _write(source.read_bytes(), target)
+
+
+def _write(content: bytes, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    target.write_bytes(content)
 
 
 def _take(wheel: Path, target: Path) -> None:

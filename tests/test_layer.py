@@ -11,12 +11,16 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import CodeType
 from zipfile import ZipFile
 
 import pytest
 
+from layer.bare_sources import bare, bare_script
 from layer.build import NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, unpack
+from layer.compile_sources import stripped
 from layer.interpreters import Interpreter, find
 from layer.pack import UNBUNDLED
 
@@ -112,7 +116,7 @@ def test_layer_is_small(layer_zip: bytes) -> None:
 def test_build_refuses_a_large_layer(tmp_path: Path) -> None:
     """A layer over the limit fails the build and leaves no zip behind that somebody might publish."""
     checkout = copy_checkout(tmp_path)
-    (checkout / "sumo_internal/large.py").write_text(f"# {secrets.token_hex(SIZE_LIMIT_BYTES)}\n")
+    (checkout / "sumo_internal/large.py").write_text(f'TEXT = "{secrets.token_hex(SIZE_LIMIT_BYTES)}"\n')
     built = run_build(checkout)
     assert built.returncode == 1
     assert f"the limit is {SIZE_LIMIT_BYTES:,}" in built.stderr
@@ -145,6 +149,52 @@ def test_contents(layer_zip: bytes) -> None:
         f"{PACKAGE}_structlog/typing_extensions-LICENSE",
         f"{PACKAGE}_structlog/structlog/processors.py",
     }
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        ('"""Of two\nlines."""\n\nA = 1  # why\n', '""\n\n\nA = 1\n'),
+        ('A = 1\n"""What it is."""  # and why\n', 'A = 1\n""\n'),
+        ('class E(Exception):\n    """All of it."""\n', 'class E(Exception):\n    ""\n'),
+        ("def f():\n    # first\n    return '# none', \"ä\" # one\n", "def f():\n\n    return '# none', \"ä\"\n"),
+        ('def f(): "doc"; return 1\n', 'def f(): ""; return 1\n'),
+        ('A = """\n# none\n"""\n', 'A = """\n# none\n"""\n'),
+        ("A = (\n    1,  # ü\n    # two\n    2,\n)", "A = (\n    1,\n\n    2,\n)"),
+    ],
+)
+def test_comments_and_docstrings_go(source: str, left: str) -> None:
+    """What is left stands in the lines in which it stood."""
+    assert bare(source.encode()).decode() == left
+
+
+def test_a_scripts_comments_go() -> None:
+    """The lines that are left, and the first one, stand where they stood; a comment behind a command is left."""
+    script = "#!/bin/sh\n# why\n  # and\ncase $1 in\n*) echo '#'${1#-} ;; # or\nesac\n"
+    assert bare_script(script.encode()).decode() == "#!/bin/sh\n\n\ncase $1 in\n*) echo '#'${1#-} ;; # or\nesac\n"
+
+
+def test_a_source_without_comments_is_the_same_program(layer_folder: Path) -> None:
+    """A module in the layer is the program of the one in the repository, line by line, but for its docstrings."""
+
+    def program(source: bytes) -> list[object]:
+        return list(_parts(compile(stripped(source), "module", "exec", dont_inherit=True, optimize=2)))
+
+    carried = [file.relative_to(layer_folder / PACKAGE) for file in (layer_folder / PACKAGE).glob("**/*.py")]
+    places = [place for place in carried if "_structlog" not in place.parts]
+    assert len(places) > 50
+    for place in places:
+        in_layer, own = ((folder / place).read_bytes() for folder in (layer_folder / PACKAGE, ROOT / "sumo_internal"))
+        assert program(in_layer) == program(own), place
+        assert own.count(b"\n") == in_layer.count(b"\n")
+    assert b"# " not in (layer_folder / PACKAGE / "spool/writer.py").read_bytes()
+
+
+def _parts(code: CodeType) -> Iterator[object]:
+    """Yield all that makes a code object what it is, its lines among that."""
+    yield from (code.co_name, code.co_code, code.co_names, code.co_varnames, [line for *_, line in code.co_lines()])
+    for constant in code.co_consts:
+        yield from _parts(constant) if isinstance(constant, CodeType) else [repr(constant)]
 
 
 def test_modes(layer_folder: Path) -> None:
