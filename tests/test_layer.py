@@ -109,7 +109,7 @@ def listing(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_layer_is_small(layer_zip: bytes) -> None:
-    """Under 1.5 MiB."""
+    """Under 2.25 MiB, with all six Pythons."""
     assert len(layer_zip) <= SIZE_LIMIT_BYTES
 
 
