@@ -186,21 +186,23 @@ What profiles show behind the figures that are over their budgets:
   the table below it: nothing that Lambda starts in a process of its own costs less, and nothing else begins before the
   extension has registered. The rest is counted by `make bench-instructions`, with callgrind; a million instructions
   take a quarter of a millisecond of a start, which runs most of its code once. The function's process runs 132 million
-  without the layer and 20 more with it:
+  without the layer and 17.5 more with it:
 
   | in the function's process | millions |
   | --- | --: |
-  | bytecode is read: 340 KB, half of it of functions that neither a start nor the first line calls | 7.9 |
-  | modules are executed: each of 42 classes takes 80,000, the settings' class 0.8 million | 6.9 |
+  | bytecode is read: 360 KB, half of it of functions that neither a start nor the first line calls | 8.4 |
+  | 44 classes are made, 80,000 each | 3.5 |
   | modules in C: `_socket` 1.6, which has 700 constants, `mmap` 0.4, `fcntl` 0.3, `gc` and `atexit` | 2.5 |
-  | setting up: the settings, the spool, the streams, the request to be registered, a thread | 1.9 |
-  | the package's importer, and the copies of the library's modules that it makes | 0.9 |
+  | all else: modules' other code, 0.8 of it the settings', the importer, the spool, the streams, a thread | 7.4 |
+  | collections of garbage that need not be made, because what was there before the function's code is left out | -4.3 |
 
-  To read functions only when they are called would save 2 million at most, because each needs something in its place
-  that reads it. The extension's Python adds nothing where there are two cores. It takes 48 million instructions, 31 of
-  them for an interpreter that imports nothing: with one core that alone is more than the budget leaves. It might start
-  later, behind the init. But an init has two cores at every memory size, and what comes behind it is the first request,
-  at 128 MB with a fourteenth of one; so it starts where it costs a user nothing.
+  To read functions only when they are called would save 3 to 4 million, because each needs something in its place that
+  reads it: a millisecond at most, for a stack frame more in each of them and a second way to load code. The extension's
+  Python takes 47 million instructions, 31 of them for an interpreter that imports nothing but `os`, 1.5 to compile the
+  text that starts it. With one core that interpreter alone is more than the budget leaves, and of the CPU of all
+  processes it is two thirds of what the budget allows. It might start later, behind the init. But an init has two cores
+  at every memory size, and what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts
+  where it costs a user least.
 * **A line.** The same command counts 110,000 instructions for a `log.info` with the layer and 91,000 without, 47,000
   for a `print` and 16,000 without. Of the 18,000 of a `log.info` half are the interpreter's own, for the questions
   whether handler, formatter, filter, record and 16 functions are as the runtime has made them; 4,500 more compare the
@@ -226,8 +228,12 @@ What profiles show behind the figures that are over their budgets:
   threads that wake each other: the runtime's, the life-cycle thread, the shipping thread, and back.
 
   `make bench-profile` prints what these two are made of, by part, by function and by system call.
-* **The zip.** The layer's files in Python are 410 KiB of it, and each Python's bytecode 230 to 300: the budget was
-  set for less than the four that this one has.
+* **The zip.** Each Python's bytecode is 235 to 300 KiB of it, the package's sources 180, without their comments and
+  docstrings, and structlog with what it needs on Python 3.10 is 110. So it has 316 without any bytecode, 610 with one
+  Python's; the budget was set for less than the four that this one has, and with all six it will have 1,900. A layer
+  for each Python would keep it, and be six addresses to choose from in place of one. Of each Python's bytecode 47 could
+  go with the tables of lines, and then no error of ours would say where it was; structlog is another project's, and
+  goes as it is.
 * **Pauses.** In a burst, handing the interpreter lock over to the shipping thread can take 5 ms each time; therefore it
   is shipped by two megabytes."""
 
