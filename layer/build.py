@@ -98,8 +98,8 @@ def unpack(archive: bytes, folder: Path) -> None:
 
 def _lay_out(opt: Path) -> None:
     """Put every source file in its place below opt."""
-    for source, place in (("wrapper", "sumo_wrapper"), ("layer/extension", "extensions/sumo-internal-extension")):
-        _write(bare_script((ROOT / source / Path(place).name).read_bytes()), opt / place)
+    for folder, script in (("wrapper", "sumo_wrapper"), ("layer/extension", "extensions/sumo-internal-extension")):
+        _write(bare_script((ROOT / folder / Path(script).name).read_bytes()), opt / script)
     package = opt / "python/sumo_internal"
     _copy(ROOT / "LICENSE", package / "LICENSE")
     for source in (ROOT / "sumo_internal").rglob("*.py"):

@@ -218,12 +218,24 @@ What profiles show behind the figures that are over their budgets:
   rest of that row is the lines' own cost. A drain makes ten system calls, five more where others have lines, and nearly
   each gives the interpreter lock away; the handler waits for as long as the background thread then has it. Of short
   invocations one in a second has that.
-* **Shipping.** Of the 3.2 ms that the shipping thread takes for a mebibyte, where nothing else runs, two thirds are
-  gzip (a tenth of all is its check sum), an eighth the kernel (sockets, a segment that is removed with its pages), a
-  fifth the interpreter and OpenSSL, and a thirtieth the search for our own secrets. A mebibyte is two requests, because
-  one may carry a megabyte, and each costs a quarter of a millisecond however small it is. The row has more: the
-  life-cycle thread's 0.3 ms, and a megabyte that another core has just written. The usual lines compress at half a
-  gigabyte a second, so that each of these shows; zstd, at two and a half, leaves nearly only these.
+* **Shipping.** The row's 5.0 ms are 4.6 of the shipping thread's, for 1.3 MiB, and 0.4 of the life-cycle thread's; zlib
+  alone takes 2.6. By samples of the shipping thread (`perf record -e cpu-clock -t THREAD`, 60 times so many lines):
+
+  | the shipping thread, in place | of its CPU | ms |
+  | --- | --: | --: |
+  | gzip, a fifth of that its check sum | 48 % | 2.2 |
+  | the interpreter, with code and data that are in no cache when the thread wakes | 29 % | 1.3 |
+  | the kernel: zlib's pages, a segment that is removed with its pages, sockets, waking | 10 % | 0.5 |
+  | bytes copied and searched: for the search for our own secrets, and into zlib's window | 9 % | 0.4 |
+  | OpenSSL and the rest | 4 % | 0.2 |
+
+  So the budget leaves 1.4 ms for all that is not gzip, which takes 2.8. Where the thread does nothing else (`make
+  bench-profile`), the interpreter takes half as much. A mebibyte is two requests, because one may carry a megabyte, and
+  each costs a quarter of a millisecond however small it is. Smaller windows and tables of zlib's were tried: none takes
+  less CPU for all kinds of lines. Compressing in pieces of 64 KiB, which the search has just brought into the cache,
+  would ask for the interpreter lock 16 times as often, and beside a handler each time may take 5 ms. Using a segment
+  again in place of removing it would save 0.2 ms, and a reader that has it mapped would find other lines under its
+  name. zstd needs 0.4 ms where gzip needs 2.2: its row is all that is beside gzip here.
 * **The wait.** What is billed beyond the source's own time with one line is that quarter of a millisecond, and four
   threads that wake each other: the runtime's, the life-cycle thread, the shipping thread, and back.
 
