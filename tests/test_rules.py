@@ -111,6 +111,14 @@ KEYS = Masking(["password", "authorization", "*_token"], [], [], "")
             "│ 'password':        │\n│ 'a long one that  │\n│ is cut',          │\n│ 'n': 1            │",
             "│ 'password':        │\n│ '***',          │\n│ 'n': 1            │",
         ),
+        (
+            '{\x1b[94m"password"\x1b[39;49;00m:\x1b[37m \x1b[39;49;00m\x1b[33m"a1 b2"\x1b[39;49;00m}',
+            '{\x1b[94m"password"\x1b[39;49;00m:\x1b[37m \x1b[39;49;00m\x1b[33m"***"\x1b[39;49;00m}',
+        ),
+        (
+            "\x1b[32m'password'\x1b[0m: \x1b[32m'a1 b2'\x1b[0m, 'n'",
+            "\x1b[32m'password'\x1b[0m: \x1b[32m'***'\x1b[0m, 'n'",
+        ),
     ],
 )
 def test_the_value_of_a_masked_key(text: str, masked: str) -> None:

@@ -28,9 +28,12 @@ it."""
 BEGINNINGS_SHARE = 8
 """... and so many times the text's length at most."""
 
-_KEY = re.compile(r"""(["'])([^"'\n]{1,200}?)\1\s{0,64}(=>|[:=,])[\s│]{0,250}""")
+_COLOUR = r"\x1b\[[0-9;]{0,20}m"
+_KEY = re.compile(
+    rf"""(["'])([^"'\n]{{1,200}}?)\1(?:\s|{_COLOUR}){{0,64}}(=>|[:=,])(?:[\s│]|{_COLOUR}){{0,250}}"""
+)
 """A key (the second group) and what stands between it and its value; a comma only in a pair. In rich's box a long value
-is on the next line, within that line's borders."""
+is on the next line, within that line's borders; a terminal has each of them in its colour."""
 _ITEM = r"""[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'"""
 """A character of a tuple, or a text in it."""
 _OBJECT_KEY = re.compile(
@@ -58,7 +61,7 @@ _QUOTE = re.compile(r"""\"{3}|'{3}|["']""")
 _QUOTED_BY = {
     kind: re.compile(rf"""({kind})((?:\\.|(?!{kind})[^\\])*){kind}""", re.DOTALL) for kind in ('"""', "'''", '"', "'")
 }
-_BARE = re.compile(r"""[^\s,;&)\]}>({\[<"']+""")
+_BARE = re.compile(r"""[^\s,;&)\]}>({\[<"'\x1b]+""")
 _NEXT_LITERAL = re.compile(r"""\s*(?=[bBrRuU]{0,2}["'])""")
 """Python puts a long text on several lines, in quotes each."""
 
