@@ -687,8 +687,22 @@ def mode(environ: Mapping[str, str]) -> str:
     return kind if kind in (SNAP_START, MANAGED) else ON_DEMAND
 
 
+def unheeded(config: Config) -> list[str]:
+    """What is set and has no effect where the function's own process does not hear its lines."""
+    return [
+        *([f"SUMO_CLOUDWATCH={config.cloudwatch}"] if config.cloudwatch != "all" else ()),
+        *(["SUMO_DEBUG_ON_FAILURE"] if config.debug_loggers else ()),
+        *(["SUMO_INVOCATION_SUMMARY"] if config.has_summaries else ()),
+    ]
+
+
 def is_in_process(config: Config, environ: Mapping[str, str]) -> bool:
     """Are the function's lines taken in its own process, as far as its settings tell?"""
     if config.function_logs != "auto":
         return config.function_logs == "process"
+    return is_wrapped(environ)
+
+
+def is_wrapped(environ: Mapping[str, str]) -> bool:
+    """Is our wrapper named?"""
     return environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] == WRAPPER

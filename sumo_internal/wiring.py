@@ -250,9 +250,10 @@ def _is_heard(config: Config) -> bool:
     """Are the function's lines wanted, and wanted from its own process? If not, the extension does without us."""
     if "function" in config.log_types and config.function_logs != "telemetry":
         return True
-    say_all_written(config, "the function's lines are not taken from its own process")
-    if config.debug_loggers:
-        diagnostics.say_once("warn", "SUMO_DEBUG_ON_FAILURE is not heeded: it needs the function's own process")
+    for setting in configuration.unheeded(config):
+        diagnostics.say_once(
+            "warn", f"{setting} is not heeded: the function's lines are not taken from its own process"
+        )
     return False
 
 

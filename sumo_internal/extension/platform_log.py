@@ -224,11 +224,12 @@ class PlatformLog:
             return
         self._is_cost_told = True
         diagnostics.say_once("info", self._hearing.cost())
-        if self._config.cloudwatch != "all" and self._config.function_logs != "telemetry":
+        if self._config.function_logs == "telemetry" and configuration.is_wrapped(os.environ):
+            return  # the function's process has said it
+        for setting in configuration.unheeded(self._config):
             diagnostics.say_once(
                 "warn",
-                f"SUMO_CLOUDWATCH={self._config.cloudwatch} is not heeded: the function's lines come from "
-                "Lambda, which has written them by then",
+                f"{setting} is not heeded: the function's lines come from Lambda, which has written them by then",
             )
 
     def tell_timeout(self, last_id: str | None) -> None:

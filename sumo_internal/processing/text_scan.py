@@ -29,9 +29,7 @@ BEGINNINGS_SHARE = 8
 """... and so many times the text's length at most."""
 
 _COLOUR = r"\x1b\[[0-9;]{0,20}m"
-_KEY = re.compile(
-    rf"""(["'])([^"'\n]{{1,200}}?)\1(?:\s|{_COLOUR}){{0,64}}(=>|[:=,])(?:[\s│]|{_COLOUR}){{0,250}}"""
-)
+_KEY = re.compile(rf"""(["'])([^"'\n]{{1,200}}?)\1(?:\s|{_COLOUR}){{0,64}}(=>|[:=,])(?:[\s│]|{_COLOUR}){{0,250}}""")
 """A key (the second group) and what stands between it and its value; a comma only in a pair. In rich's box a long value
 is on the next line, within that line's borders; a terminal has each of them in its colour."""
 _ITEM = r"""[^()"'\n]|"(?:\\.|[^"\\\n]){0,200}"|'(?:\\.|[^'\\\n]){0,200}'"""
