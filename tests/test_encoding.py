@@ -18,11 +18,9 @@ from typing import NoReturn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model import Environment
-from runtimes import Runtime, runtimes
 from scripted_http import ScriptedServer, answer
 from sumo_rules import TOKEN, decode
-from sumo_source import HANG, Fault, SumoSource
+from sumo_source import Fault, SumoSource
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
@@ -171,56 +169,3 @@ def test_a_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool)
         else:
             assert s3.requests == [] and counted.counts() == {}
             assert len(source.records) == 1
-
-
-AT_SHUTDOWN: dict[str, tuple[list[Fault], Fault | None]] = {
-    "takes zstd": ([], None),
-    "refuses zstd": ([Fault(415)], None),
-    "is away": ([], Fault(503)),
-    "hangs": ([], HANG),
-}
-"""What the source does first, and from then on."""
-
-PRINTING = """
-def handler(event, context):
-    for number in range(1_500):
-        print(f"line {number} {number * 7919 % 10007:x}" * 8)
-"""
-
-
-@pytest.mark.parametrize("how", AT_SHUTDOWN)
-@pytest.mark.parametrize(
-    "runtime", [each for each in runtimes([4]) if each.version >= (3, 14)], ids=lambda each: each.id
-)
-def test_zstd_at_shutdown(layer_folder: Path, tmp_path: Path, runtime: Runtime, how: str) -> None:
-    """The extension's own process, which has two seconds for all: where zstd is refused, or the source does not answer,
-    the batch is compressed anew within them, and an object in the bucket is gzip."""
-    (tmp_path / "app.py").write_text(PRINTING)
-    with SumoSource() as source, ScriptedServer(answer(200)) as s3:
-        variables = {
-            "AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper",
-            "AWS_ENDPOINT_URL": s3.url,
-            "SUMO_HTTP_ENDPOINT": source.url,
-            "SUMO_ENABLE_FAILOVER": "true",
-            "SUMO_S3_BUCKET_NAME": "lines",
-            "SUMO_S3_BUCKET_REGION": "eu-west-1",
-            "SUMO_COMPRESSION": "zstd",
-            "SUMO_FLUSH": "next",
-            "SUMO_LOG_TYPES": "function",
-        }
-        with Environment(runtime, tmp_path, layer=layer_folder, variables=variables, timeout_s=10) as env:
-            assert env.start().error is None
-            assert env.invoke({}).status == "success"
-            assert source.requests == [], "the lines are left to SHUTDOWN"
-            first, source.default = AT_SHUTDOWN[how][0], AT_SHUTDOWN[how][1] or source.default
-            source.script(first)
-            assert env.shutdown().duration_s < 2.0
-        objects = [json.loads(line) for put in s3.requests for line in gzip.decompress(put.body).splitlines()]
-        sent = {request.headers.get("content-encoding", "") for request in source.requests}
-        is_taken = AT_SHUTDOWN[how][1] is None
-        records = {each["id"]: each for each in (source.records if is_taken else objects)}
-
-    assert sent == {"takes zstd": {"zstd"}, "refuses zstd": {"zstd", "gzip"}}.get(how, {"zstd"})
-    assert (objects == []) is is_taken
-    lines = sorted(int(each["message"].split()[1]) for each in records.values() if each["type"] == "function")
-    assert lines == list(range(1_500))
