@@ -20,7 +20,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 MASK = b"***"
 
@@ -77,8 +77,9 @@ _secrets: dict[str, re.Pattern[bytes] | None] = {}
 """By secret, all its forms; None until a probe was found."""
 _probes: dict[str, tuple[bytes, list[int]]] = {}
 """By secret, the piece of it that is looked for, and the marks of that."""
-_beginnings: dict[str, tuple[bytes, list[int]]] = {}
-"""By secret its first characters, where they are not what is looked for anyway; likewise with marks."""
+_beginnings: list[tuple[bytes, list[int]]] = [(_NAME, [*_NAME_MARKS])]
+"""What pieces of secrets may be behind: the name, and secrets' first characters where they are not what is looked for
+anyway; likewise with marks."""
 _grams: dict[bytes, list[tuple[bytes, int]]] = {}
 """Places in secrets by what is there; none until a batch may have pieces."""
 _with_grams: set[str] = set()
@@ -99,7 +100,7 @@ def forget() -> None:
     _has_learned = False
     _secrets.clear()
     _probes.clear()
-    _beginnings.clear()
+    del _beginnings[1:]
     _grams.clear()
     _with_grams.clear()
 
@@ -119,7 +120,7 @@ def add(text: str) -> None:
         if len(first) == FIRST_PIECE_CHARS and _RUN.fullmatch(text[:FIRST_PIECE_CHARS]):
             probe = first
         elif len(text) > FIRST_PIECE_CHARS and _PLAIN_BYTES.issuperset(first):
-            _beginnings[text] = first, _marks(first)
+            _beginnings.append((first, _marks(first)))
         _probes[text] = probe, _marks(probe)
 
 
@@ -210,9 +211,9 @@ def cut(text: str) -> int:
 
 
 def _found_in(data: bytes) -> list[str]:
-    """The secrets that may be in the data."""
+    """The secrets that may be in the data. Rare characters are looked for first, which is ten times as fast."""
     found = []
-    for secret, (probe, marks) in list(_probes.items()):  # as _is_in, which would cost each batch a hundred calls
+    for secret, (probe, marks) in list(_probes.items()):  # no call for each: a batch would have a hundred
         for mark in marks:
             if mark not in data:
                 break
@@ -224,17 +225,14 @@ def _found_in(data: bytes) -> list[str]:
 
 def _may_have_pieces(data: bytes) -> bool:
     """Is an environment laid out here, or does a secret begin here that was cut?"""
-    if _is_in(data, _NAME, _NAME_MARKS):
-        return True
-    return any(_is_in(data, *first) for first in list(_beginnings.values()))
-
-
-def _is_in(data: bytes, piece: bytes, marks: Iterable[int]) -> bool:
-    """Is the piece there? Its rarest characters are looked for first, which is ten times as fast."""
-    for mark in marks:
-        if mark not in data:
-            return False
-    return piece in data
+    for piece, marks in _beginnings:
+        for mark in marks:
+            if mark not in data:
+                break
+        else:
+            if piece in data:
+                return True
+    return False
 
 
 def _learn_late() -> None:
