@@ -523,6 +523,36 @@ def test_what_succeeds_is_forgotten_although_another_thread_has_the_turn(tmp_pat
 
 
 @pytest.mark.usefixtures("clean_logging")
+def test_a_line_that_is_not_shown_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mistakes in what nobody has ever logged: without us the level keeps such code from being run. What is shown
+    raises as ever; what cannot be held is counted."""
+    holding, log = Holding(tmp_path / "spool", "shop"), logging.getLogger("shop")
+
+    class Shapeless:
+        def __str__(self) -> str:
+            raise ValueError
+
+    def raising(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    log.debug("has a name of logging's", extra={"message": 1})
+    log.debug("no dict", extra=5)  # type: ignore[arg-type]  # what this is about
+    log.debug("no text %s", Shapeless())
+    log.debug("no text either %s", Shapeless(), extra={"shape": Shapeless()})
+    log.addFilter(raising)
+    log.debug("a filter")
+    log.removeFilter(raising)
+    monkeypatch.setattr(logging, "_logRecordFactory", raising)
+    log.debug("a factory")
+    monkeypatch.undo()
+    with pytest.raises(KeyError, match="overwrite"):
+        log.warning("shown", extra={"message": 1})
+    holding.recorder.endings.fail()  # type: ignore[union-attr]  # set above
+    assert holding.messages() == ["no text %s", "no text either %s"]
+    assert holding.spool.counters.counts()["debugForgotten"][0] == 4
+
+
+@pytest.mark.usefixtures("clean_logging")
 def test_a_forked_child_frees_nothing_of_its_parent(tmp_path: Path) -> None:
     """``keep_debug`` in a child: the lines are the parent's, who writes to their files and knows how the invocation
     ends. Guards against a child that renames these under it."""

@@ -32,6 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.log_records import usual
 from sumo_internal.capture.record_format import quote, time_text
+from sumo_internal.spool.counters import DEBUG_FORGOTTEN
 from sumo_internal.spool.held import Debug
 
 TYPE_CHECKING = False
@@ -205,6 +206,12 @@ class Flight:
         except Exception as error:
             self._recorder.not_recorded("", error)
 
+    def not_made(self, error: Exception) -> None:
+        """The function's own code cannot make the log record of such a line (``extra`` with a name of logging's, a
+        filter that raises): without us it is not asked to."""
+        diagnostics.pass_on(error)
+        self._recorder.spool.count(DEBUG_FORGOTTEN, 1, 0)
+
     def _usual_start(self, name: str, level: int, level_name: str, created_s: float, message: Any, args: Any) -> str:
         """A plain record up to its closing brace; empty where more is to be known of it."""
         recorder = self._recorder
@@ -308,26 +315,31 @@ def follow(flight: Flight) -> None:
             and flight.hold_call(self.name, level, msg, args)
         ):
             return  # nearly always: a log record of it would be seen by nobody
-        sinfo = None
-        if source_file:
-            try:
-                fn, lno, func, sinfo = self.findCaller(stack_info, stacklevel)
-            except ValueError:
+        try:
+            sinfo = None
+            if source_file:
+                try:
+                    fn, lno, func, sinfo = self.findCaller(stack_info, stacklevel)
+                except ValueError:
+                    fn, lno, func = "(unknown file)", 0, "(unknown function)"
+            else:
                 fn, lno, func = "(unknown file)", 0, "(unknown function)"
-        else:
-            fn, lno, func = "(unknown file)", 0, "(unknown function)"
-        if exc_info:
-            if isinstance(exc_info, BaseException):
-                exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-            elif not isinstance(exc_info, tuple):
-                exc_info = sys.exc_info()
-        record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+            if exc_info:
+                if isinstance(exc_info, BaseException):
+                    exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+                elif not isinstance(exc_info, tuple):
+                    exc_info = sys.exc_info()
+            record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+            passed: Any = is_held and not self.disabled and self.filter(record)
+        except Exception as error:
+            if not is_held:
+                raise
+            flight.not_made(error)
+            return
         if not is_held:
             self.handle(record)
-        elif not self.disabled:
-            passed: Any = self.filter(record)
-            if passed:
-                flight.hold(passed if isinstance(passed, logging.LogRecord) else record)
+        elif passed:
+            flight.hold(passed if isinstance(passed, logging.LogRecord) else record)
 
     # What looks for the caller passes over frames of logging's own file.
     _log.__code__ = _log.__code__.replace(co_filename=source_file or os.path.dirname(logging.__file__))
