@@ -53,7 +53,13 @@ class Recording:
         self.spool = Spool(folder, {}, 64_000_000)
         self.pipeline = Pipeline(self.spool, settings, handler)
         is_joined = settings.multiline == "join"
-        self.recorder = Recorder(self.spool, {"logGroup": "g"}, is_joined=is_joined, processing=self.pipeline)
+        self.recorder = Recorder(
+            self.spool,
+            {"logGroup": "g"},
+            is_enhanced=settings.is_enhanced,
+            is_joined=is_joined,
+            processing=self.pipeline,
+        )
         self.recorder.leave_init()
         self.recorder.enter_invocation("req")
         self.log = logging.Logger("orders")
@@ -168,6 +174,19 @@ def test_named_arguments_have_keys(recording: Callable[..., Recording]) -> None:
     made.log.warning("%(user)s says hunter2", {"user": "joe"})
     first, second = (record["message"].rpartition("\t")[2] for record in made.records())
     assert (first, second, len(asked)) == ("joe has '***', ***, shown", "joe says hunter2", 1)
+
+
+def test_what_a_field_hides_is_hidden_where_fields_are_not_sent(recording: Callable[..., Recording]) -> None:
+    """SUMO_ENHANCE_JSON_LOGS=false: the text alone goes out, and a formatter may have put the field into it."""
+    made = recording(SUMO_MASK_KEYS="password", SUMO_ENHANCE_JSON_LOGS="false")
+    made.log.warning("joe has hunter2", extra={"password": "hunter2", "order": 17})
+    try:
+        raise ValueError("hunter2")
+    except ValueError:
+        made.log.exception("no order for hunter2", extra={"password": "hunter2"})
+    first, second = made.records()
+    assert first.keys() - {"id"} == {"message"} and first["message"].endswith("\tjoe has ***")
+    assert "hunter2" not in json.dumps(second) and "no order for ***" in second["message"]
 
 
 def test_a_record_is_masked_before_it_is_cut_into_parts(recording: Callable[..., Recording]) -> None:

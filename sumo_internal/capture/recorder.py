@@ -644,7 +644,9 @@ class Recorder:
             number = getattr(record, "levelno", None)
             level = number if isinstance(number, int) else log_records.level_in(details)
             exc_info, exc_text = getattr(record, "exc_info", None), getattr(record, "exc_text", None)
-            if self._is_enhanced and not (is_usual and not exc_info):
+            # Without keys of ours they are not sent; but what they hide is to be hidden in the text.
+            has_details = self._is_enhanced or self._processing is not None
+            if has_details and not (is_usual and not exc_info):
                 details += self._details(record, text)
             said: Said = (log_records.error_of(exc_info), exc_text or "")
             created_s = _created_s(record)
