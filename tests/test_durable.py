@@ -223,15 +223,19 @@ def test_a_child_process_belongs_to_the_execution(tmp_path: Path) -> None:
     assert record["executionArn"] == ARN and "extra_executionArn" not in record
 
 
-def test_all_parts_of_an_execution_have_the_same_fate(tmp_path: Path) -> None:
-    """Sampling goes by the execution: its invocations have ids of their own, and would be torn apart."""
+@pytest.mark.parametrize("are_mixed", [False, True], ids=["one after another", "mixed"])
+def test_all_parts_of_an_execution_have_the_same_fate(tmp_path: Path, are_mixed: bool) -> None:
+    """Sampling goes by the execution: its invocations have ids of their own, and would be torn apart.
+
+    An environment serves invocations of several executions in any order.
+    """
     recorded = Recorded(tmp_path, SUMO_SAMPLE="0.5")
     arns = [f"{ARN}-{number}" for number in range(20)]
-    for arn in arns:
-        for invocation in range(3):
-            recorded.recorder.enter_invocation(f"{arn[-2:]}-{invocation}", execution_arn=arn)
-            recorded.recorder.line("a line")
-            recorded.recorder.leave_invocation()
+    parts = [(arn, invocation) for arn in arns for invocation in range(3)]
+    for arn, invocation in sorted(parts, key=lambda part: part[1]) if are_mixed else parts:
+        recorded.recorder.enter_invocation(f"{arn[-2:]}-{invocation}", execution_arn=arn)
+        recorded.recorder.line("a line")
+        recorded.recorder.leave_invocation()
     got = [record["executionArn"] for record in recorded.records()]
     assert {arn: got.count(arn) for arn in arns} == {arn: 3 * is_sampled(arn, 0.5) for arn in arns}
     assert 0 < len(set(got)) < len(arns)

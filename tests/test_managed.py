@@ -190,22 +190,23 @@ def test_requests_overlap(source: SumoSource, layer_folder: Path) -> None:
     assert env.said() == []
 
 
-LAST_WORDS = {"late": 1, "orphan": 1, "fail": 1, "group": 2}
+LAST_WORDS = {"late": 1, "orphan": 1, "fail": 1, "group": 2, "outlived": 1}
 """Lines that a request writes behind its others, by its end."""
 
 
-@pytest.mark.parametrize("end", ["kill", "exit", "segfault", "fail", "late", "orphan", "group"])
+@pytest.mark.parametrize("end", ["kill", "exit", "segfault", "outlived", "fail", "late", "orphan", "group"])
 def test_an_end_loses_nothing(source: SumoSource, layer_folder: Path, end: str) -> None:
     """A worker that dies leaves its lines; one whose request has timed out goes on, and its late lines keep their id.
 
-    A dead worker is not replaced: the others serve. Where only the runtime's first process is told to end, its workers
-    go on for a while; where its whole group is, what a handler of that signal writes is there as well.
+    So does a child of a dead worker's. A dead worker is not replaced: the others serve. Where only the runtime's first
+    process is told to end, its workers go on for a while; where its whole group is, what a handler of that signal
+    writes is there as well.
     """
     with instance(source, layer_folder, timeout_s=2) as env:
         before = env.invoke_all(*[{}] * 6)
         env.invoke({"lines": 3, "end": end})
-        if end == "late":
-            env.wait_for("late of")
+        if end in ("late", "outlived"):
+            env.wait_for(f"{end} of")
         if end not in ("orphan", "group"):
             before += env.invoke_all(*[{}] * 6)
 

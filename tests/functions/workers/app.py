@@ -74,6 +74,15 @@ def half(request_id):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def outlived(request_id):
+    """A child of the worker's goes on with the request when the worker is dead."""
+    if os.fork() == 0:
+        time.sleep(0.5)
+        log.info("outlived of %s", request_id)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def fail(request_id):
     raise KeyError(f"failure of {request_id}")
 
@@ -86,5 +95,6 @@ ENDS = {
     "orphan": orphan,
     "group": group,
     "half": half,
+    "outlived": outlived,
     "fail": fail,
 }
