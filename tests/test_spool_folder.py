@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -525,18 +526,20 @@ def test_a_function_that_has_used_up_its_descriptors_loses_nothing(
     assert sorted(got) == [*(f"{number:04d} {'x' * 1000}" for number in range(7000)), "child"]
 
 
+def spare_descriptors() -> set[int]:
+    """Those of this process that are set aside."""
+    folder = "/proc/self/fd"
+    names = [name for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}")]
+    return {int(name) for name in names if "memfd:spare" in os.readlink(f"{folder}/{name}")}
+
+
 def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_closed() -> None:
     """A function that closes all descriptors gets the numbers of ours for its own files."""
     folder = "/proc/self/fd"
-
-    def spare() -> set[int]:
-        names = [name for name in os.listdir(folder) if os.path.exists(f"{folder}/{name}")]
-        return {int(name) for name in names if "memfd:spare" in os.readlink(f"{folder}/{name}")}
-
-    others = spare()
+    others = spare_descriptors()
     spares = SpareDescriptors()
     assert spares.take() and spares.take()
-    mine = sorted(spare() - others)
+    mine = sorted(spare_descriptors() - others)
     assert len(mine) == SPARE_DESCRIPTORS
     with spares:
         assert not any(os.path.exists(f"{folder}/{descriptor}") for descriptor in mine)
@@ -549,6 +552,56 @@ def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_c
         os.close(descriptor)
     os.close(theirs)
     assert not any(os.path.exists(f"{folder}/{descriptor}") for descriptor in mine)
+
+
+def test_two_threads_that_set_aside_at_once_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is stopped where it makes its first, as two threads are that use the spool: all are given back."""
+    others = spare_descriptors()
+    spares = SpareDescriptors()
+    meeting = threading.Barrier(2, timeout=5)
+    create = os.memfd_create
+
+    def create_together(name: str) -> int:
+        if name == "spare":
+            meeting.wait()
+        return create(name)
+
+    monkeypatch.setattr(os, "memfd_create", create_together)
+    threads = [threading.Thread(target=spares.take) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert spares.take()
+    assert len(spare_descriptors() - others) == SPARE_DESCRIPTORS
+    del spares
+    assert spare_descriptors() == others
+
+
+def test_whether_there_is_another_descriptor_is_asked_without_the_functions_files() -> None:
+    """A function that closed all descriptors has a number of ours for a file with a lock (``fcntl.lockf``).
+
+    Any descriptor of that file that the process closes would let go of the lock.
+    """
+    spares = SpareDescriptors()
+    others = spare_descriptors()
+    assert spares.take()
+    with tempfile.TemporaryFile() as theirs:
+        mine = spare_descriptors() - others
+        for descriptor in mine:
+            os.dup2(theirs.fileno(), descriptor)
+        fcntl.lockf(theirs, fcntl.LOCK_EX)
+        assert spares.take()
+        child = os.fork()
+        if child == 0:
+            try:
+                fcntl.lockf(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os._exit(0)  # the parent has it still
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        for descriptor in mine:
+            os.close(descriptor)
 
 
 def test_the_extension_keeps_what_was_removed_under_a_process(tmp_path: Path, address: str, keeper: Keeper) -> None:

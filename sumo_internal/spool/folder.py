@@ -121,26 +121,28 @@ class SpareDescriptors:
 
     Used as a context: inside it they are free, if no other thread is faster. Each is a copy of one descriptor of memory
     that no other code has: so one that the function has closed, and whose number is now another file's, is told from
-    ours.
+    ours. Any thread may take and free them at any time: a set belongs to the thread that makes it until it is complete,
+    and then to the one that removes it from the list.
     """
 
-    __slots__ = ("_descriptors", "_place")
+    __slots__ = ("_sets", "_is_in_use")
 
     def __init__(self) -> None:
-        self._descriptors: list[int] = []
-        self._place = (-1, -1)
+        self._sets: list[tuple[tuple[int, int], list[int]]] = []
+        """Of each, the place of its memory, and its descriptors. Two where two threads have just made one each."""
+        self._is_in_use = False
 
     def take(self) -> bool:
         """Set aside what is missing; returns whether there is another one for whoever needs it."""
+        self._is_in_use = True
+        while len(self._sets) > 1:
+            self._close_one()
+        if not any(len(descriptors) == SPARE_DESCRIPTORS for _, descriptors in self._sets):
+            self._close()
+            self._make()
         try:
-            if not self._descriptors:
-                first = os.memfd_create("spare")
-                self._descriptors.append(first)
-                self._place = place_of(first)
-            while len(self._descriptors) < SPARE_DESCRIPTORS:
-                self._descriptors.append(os.dup(self._descriptors[0]))
-            os.close(os.dup(self._descriptors[0]))
-        except (OSError, IndexError):  # all are used up; or another thread has just given these free
+            os.close(os.memfd_create("another"))
+        except OSError:
             return False
         return True
 
@@ -148,17 +150,36 @@ class SpareDescriptors:
         self._close()
 
     def __exit__(self, *error: object) -> None:
-        if self._place != (-1, -1):
+        if self._is_in_use:
             self.take()
 
-    def _close(
+    def _make(self) -> None:
+        """Make as many as there are to be had, up to :data:`SPARE_DESCRIPTORS`."""
+        descriptors: list[int] = []
+        try:
+            descriptors.append(os.memfd_create("spare"))
+            while len(descriptors) < SPARE_DESCRIPTORS:
+                descriptors.append(os.dup(descriptors[0]))
+        except OSError:
+            pass  # all are used up
+        if descriptors:
+            self._sets.append((place_of(descriptors[0]), descriptors))
+
+    def _close(self) -> None:
+        while self._sets:
+            self._close_one()
+
+    def _close_one(
         self, fstat: Callable[[int], os.stat_result] = os.fstat, close: Callable[[int], None] = os.close
     ) -> None:
-        descriptors, self._descriptors = self._descriptors, []
+        try:
+            place, descriptors = self._sets.pop()
+        except IndexError:
+            return  # another thread closes it
         for descriptor in descriptors:
             try:
                 status = fstat(descriptor)
-                if (status.st_dev, status.st_ino) == self._place:
+                if (status.st_dev, status.st_ino) == place:
                     close(descriptor)
             except OSError:
                 pass  # the function has closed it
