@@ -22,10 +22,12 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.lambda_apis.extensions_api import ExtensionsApi
+from sumo_internal.lambda_apis.extensions_api import ExtensionsApi, deadline_in
+from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.flush_strategy import BESIDE_S
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
+from sumo_internal.spool.segment import ACKNOWLEDGED
 from sumo_internal.spool.writer import Spool
 
 PROBE = Path(__file__).parent / "functions" / "probe"
@@ -201,10 +203,9 @@ def followed(tmp_path: Path) -> Iterator[tuple[Invocations, ScriptedServer]]:
         invocations._api = None  # the thread ends with its next event
 
 
-def event(request_id: str) -> bytes:
-    return answer(
-        200, {"eventType": "INVOKE", "deadlineMs": time.time_ns() // 1_000_000 + 9_000, "requestId": request_id}
-    )
+def event(request_id: str, deadline_s: float = 0.0) -> bytes:
+    deadline_ms = int((deadline_s or time.time() + 9) * 1000)
+    return answer(200, {"eventType": "INVOKE", "deadlineMs": deadline_ms, "requestId": request_id})
 
 
 def asked(server: ScriptedServer) -> int:
@@ -221,9 +222,10 @@ def wait_until_asked(server: ScriptedServer, times: int) -> float:
     return time.monotonic() - begun_s
 
 
-def began(invocations: Invocations, request_id: str) -> None:
+def began(invocations: Invocations, request_id: str, deadline_s: float = 0.0) -> None:
     """Be the runtime, which has an event."""
-    invocations.began(SimpleNamespace(invoke_id=request_id, x_amzn_trace_id=None))
+    deadline_ms = str(int(deadline_s * 1000)) if deadline_s else None  # a header, as text
+    invocations.began(SimpleNamespace(invoke_id=request_id, x_amzn_trace_id=None, deadline_time_in_ms=deadline_ms))
 
 
 def test_beside_a_short_invocation_the_life_cycle_thread_does_nothing(
@@ -260,6 +262,73 @@ def test_beside_a_long_invocation_lambda_is_asked_before_its_end(followed: tuple
     assert asked(server) == 2  # ... and is not that of the second invocation
     invocations.ended()
     wait_until_asked(server, 3)
+
+
+def deliver_all(invocations: Invocations) -> None:
+    """Be the shipping thread."""
+    for segment in invocations._spool.segments:
+        segment.cursors[ACKNOWLEDGED] = segment.committed_offset
+
+
+@pytest.mark.parametrize("flush", ["next", "end"])
+def test_an_event_that_lambda_tries_again_is_not_over_before_it_begins(
+    followed: tuple[Invocations, ScriptedServer], monkeypatch: pytest.MonkeyPatch, flush: str
+) -> None:
+    """It has the id of the invocation that has failed: the life-cycle thread knows of it before the runtime does.
+
+    Taken for the invocation before, nothing was shipped beside it, however long it was, and it was not held.
+    """
+    monkeypatch.setattr(flush_strategy, "BESIDE_S", 5.0)  # none of them lasts
+    invocations, server = followed
+    deadlines_s = [time.time() + 9 + 60 * number for number in range(3)]
+    server.script(*(event("r1", deadline_s) for deadline_s in deadlines_s))
+    invocations.ended()
+    for number, deadline_s in enumerate(deadlines_s, start=1):
+        wait_until_asked(server, number)
+        # With nothing to ship; a quiet function's event is looked at, and not waited for.
+        invocations._flush, invocations._is_quiet = flush, True
+        time.sleep(0.05)
+        assert asked(server) == number
+        began(invocations, "r1", deadline_s)
+        assert asked(server) == number
+        deliver_all(invocations)
+        invocations.ended()
+    wait_until_asked(server, len(deadlines_s) + 1)
+
+
+def test_an_event_that_comes_in_pieces_holds_no_invocation(followed: tuple[Invocations, ScriptedServer]) -> None:
+    """The invocation's end was heard while its id was not there yet: that end is not waited for once more.
+
+    For ever: Lambda gives no other event to a process that does not ask for one.
+    """
+    invocations, server = followed
+    first = event("r1")
+    server.script(first[:-10])
+    invocations._flush, invocations._is_quiet = "end", True
+    invocations.ended()
+    wait_until_asked(server, 1)
+    began(invocations, "r1")
+    deliver_all(invocations)
+    invocations.ended()
+    assert invocations._shipper._wake.wait(5)  # it is taken for an invocation that lasts
+    [*server._connections][-1].send(first[-10:])
+    wait_until_asked(server, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"eventType":"INVOKE","deadlineMs":1764490000123,"requestId":"r"}', 1_764_490_000.123),
+        (b'{"deadlineMs" : 1764490000123}', 1_764_490_000.123),
+        (b'{"deadlineMs":"soon"}', 0.0),
+        (b'{"deadlineMs":' + b"9" * 5000, 9_999_999_999_999.999),
+        (b'{"deadlineMs', 0.0),
+        (b"", 0.0),
+    ],
+)
+def test_the_deadline_of_an_event_that_is_only_looked_at(text: bytes, expected: float) -> None:
+    """Whatever comes there, and however much of it."""
+    assert deadline_in(text) == expected
 
 
 def requests_beside(

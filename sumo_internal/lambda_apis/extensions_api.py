@@ -26,6 +26,8 @@ REGISTER_TIMEOUT_S = 2.0
 """Lambda answers within a millisecond or two; a registration that hangs must not hold the init phase."""
 _PEEK_BYTES = 4096
 """Of an answer with an INVOKE, which has some five hundred."""
+_DIGITS_MAX = 16
+"""Of a time in milliseconds: 13 until the year 2286."""
 
 
 class ApiRefusedError(Exception):
@@ -46,6 +48,13 @@ class Event:
         self.deadline_s = deadline_s
         self.request_id = request_id
         self.reason = reason
+
+
+def deadline_in(answer: bytes) -> float:
+    """The deadline (POSIX time) in an event that was peeked at; 0.0 where it is not there yet."""
+    text = answer.partition(b'"deadlineMs"')[2].lstrip(b": ")
+    digits = text[: len(text) - len(text.lstrip(b"0123456789"))]
+    return int(digits[:_DIGITS_MAX] or b"0") / 1000
 
 
 class ExtensionsApi:

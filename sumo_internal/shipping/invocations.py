@@ -19,8 +19,9 @@ import time
 
 from sumo_internal import diagnostics, threads
 from sumo_internal.capture.runtime_client import enter_invocation
-from sumo_internal.lambda_apis.extensions_api import ApiRefusedError
+from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, deadline_in
 from sumo_internal.shipping import flush_strategy
+from sumo_internal.shipping.shipper import pause_after
 from sumo_internal.spool import handoff
 from sumo_internal.threads import Signal
 
@@ -38,10 +39,9 @@ CHECK_MARK = "sumo-internal-check"
 """In the client context of an invocation whose lines' fate is to be said (checked.py, imported for the first)."""
 NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
-PAUSE_FIRST_S = 0.05
-PAUSE_MAX_S = 1.0
-"""Pause before Lambda is asked again after a failure, doubled each time. Lambda is asked for ever: an extension that is
-registered and does not ask holds each invocation until its timeout, whatever the function has done to us."""
+SAME_DEADLINE_S = 0.5
+"""Lambda tries an asynchronous event that has failed again under the same id, a second later at the earliest. Its
+deadline then is later than that of the invocation that is over, by more than this."""
 
 
 class Invocations:
@@ -64,8 +64,11 @@ class Invocations:
         self._registered = Signal()
         self._running_id: str | None = None
         self._ended_id: str | None = None
+        self._ended_deadline_s = 0.0
+        self._followed_id = ""
+        """Of the event before the one that the life-cycle thread asks for."""
         self._ended_at_s = 0.0
-        self._deadline_s = 0.0
+        self._deadline_s = self._told_deadline_s = 0.0
         self._ended = Signal()
         self._gaps_s: list[float] = []
         self._is_quiet = False
@@ -91,6 +94,7 @@ class Invocations:
             if self._is_checked:
                 self._shipper.end_check(flush_strategy.hold_until_s(time.time(), self._deadline_s))
         finally:  # whatever is raised there, the life-cycle thread must not wait for ever
+            self._ended_deadline_s = self._told_deadline_s
             self._ended_id, self._running_id = self._running_id, None
             self._ended_at_s = time.time()
             self._ended.set()
@@ -134,7 +138,9 @@ class Invocations:
         self._is_checked = CHECK_MARK in (getattr(request, "client_context", None) or "")
         if self._is_checked:
             self._shipper.begin_check(request.invoke_id)
-        self._deadline_s = float(getattr(request, "deadline_time_in_ms", None) or 0) / 1000 or time.time() + 3
+        deadline_ms = getattr(request, "deadline_time_in_ms", None)
+        self._told_deadline_s = float(deadline_ms or "inf") / 1000
+        self._deadline_s = self._told_deadline_s if deadline_ms else time.time() + 3
         enter_invocation(self._recorder, request)
 
     def begin(self) -> None:
@@ -185,9 +191,10 @@ class Invocations:
                 event = self._next(api)
                 failures = 0
                 self._follow(event)
+                self._followed_id = event.request_id
             except BaseException as error:  # an audit hook of the function's may raise anything in here
                 failures += 1
-                _pause_after(error, failures)
+                pause_after("following an invocation", error, failures)
 
     def _next(self, api: ExtensionsApi) -> Event:
         connection = api.ask()
@@ -205,22 +212,36 @@ class Invocations:
         answer = api.peek(connection)
         pause_s = self._shipper.begin_beside()
         until_s = time.monotonic() + pause_s
-        while not (self._ended_id and self._ended_id.encode() in answer):
+        has_heard = False
+        while not self._is_over_in(answer):
             left_s = until_s - time.monotonic()
             if left_s <= 0:
+                if has_heard:  # if that was this invocation's end, of which not all of the event tells yet
+                    self._ended.set()
                 self._shipper.ship_beside()
                 return False
             if self._ended.wait(left_s):  # perhaps by the end of the invocation before
+                has_heard = True
                 answer = api.peek(connection)
         self._shipper.miss_beside(pause_s)
         return True
+
+    def _is_over_in(self, answer: bytes) -> bool:
+        """Is the invocation over whose event begins like this?"""
+        ended_id = self._ended_id
+        return bool(ended_id and ended_id.encode() in answer and self._has_ended(ended_id, deadline_in(answer)))
+
+    def _has_ended(self, request_id: str, deadline_s: float) -> bool:
+        """Is this invocation over? Where the one before has the same id, the deadline tells which of them is."""
+        is_later = deadline_s > self._ended_deadline_s + SAME_DEADLINE_S
+        return request_id == self._ended_id and not (is_later and request_id == self._followed_id)
 
     def _follow(self, event: Event) -> None:
         """Ship what there is, now or when the invocation has ended; return when the environment may freeze."""
         if not self._is_held():
             self._shipper.count_unheld()
             return
-        while self._ended_id != event.request_id:
+        while not self._has_ended(event.request_id, event.deadline_s):
             if not self._ended.wait(event.deadline_s - time.time()):
                 return
         self._is_quiet = not self._spool.pending_bytes
@@ -229,12 +250,3 @@ class Invocations:
 
     def _is_held(self) -> bool:
         return self._shipper.is_worth_waiting() and flush_strategy.is_held(self._flush, self._gaps_s)
-
-
-def _pause_after(error: BaseException, failures: int) -> None:
-    try:
-        diagnostics.failed("following an invocation", error)
-    except BaseException:
-        pass  # the failure may lie in saying so
-    # Not time.sleep, which the function may have replaced.
-    Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))

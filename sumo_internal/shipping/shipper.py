@@ -62,6 +62,11 @@ _DISCONNECT_S = 0.25
 """Of that, for the last answer to be read and the connection to be closed."""
 EXIT_MAX_S = 5.0
 """Outside Lambda: for how long a process that ends may be kept for the last lines."""
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 1.0
+"""Pause before a thread of ours goes on after a failure, doubled each time. It goes on for ever: an extension that is
+registered and does not ask for events holds each invocation until its timeout, and without the shipping thread lines
+wait for SHUTDOWN, whatever the function has done to us."""
 _NEVER_S = float("inf")
 
 AGEING, REPORT_COMING, THAWED = "ageing", "report coming", "thawed"
@@ -278,6 +283,19 @@ class Shipper:
     def _keep_shipping(self) -> None:
         if not self._has_begun.acquire(blocking=False):
             return  # there is another one
+        failures = 0
+        while True:
+            try:
+                self._look_after_spool()
+            except BaseException as error:  # the function may raise anything in any thread (PyThreadState_SetAsyncExc)
+                if diagnostics.IS_STRICT and isinstance(error, Exception):
+                    raise
+                failures += 1
+                pause_after("shipping", error, failures)
+                self._wake.set()  # what was to be shipped is looked at once more
+
+    def _look_after_spool(self) -> None:
+        """Ship for ever."""
         self._spool.wake_offset = WAKE_BYTES
         with diagnostics.guard("looking after the spool"):
             self._spool.check_folder()
@@ -346,6 +364,22 @@ class Shipper:
         segments = list(self._spool.segments)
         if segments:
             self._spool.wake_offset = segments[-1].committed_offset + WAKE_BYTES
+
+
+def pause_after(place: str, error: BaseException, failures: int) -> None:
+    """Say what was raised in a thread of ours, and wait before the thread goes on.
+
+    Args:
+        place: As for :func:`~sumo_internal.diagnostics.failed`.
+        error: What was raised.
+        failures: So many in a row, this one included.
+    """
+    try:
+        diagnostics.failed(place, error)
+    except BaseException:
+        pass  # the failure may lie in saying so
+    # Not time.sleep, which the function may have replaced.
+    Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))
 
 
 def _drainer_counters(spool: Spool) -> Counters:
