@@ -11,6 +11,7 @@ line of the function's, and no lock of theirs is taken.
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _SAID_MAX = 256
 LINE_MAX_CHARACTERS = 2_000
 """Of one line that is said."""
 
+_OURS = __name__.partition(".")[0]
 _said: set[str] = set()
 _shared_by = ""
 """What tells the environment whose processes say each line once together; empty where each process is alone."""
@@ -117,13 +119,35 @@ def is_of_signal(error: BaseException) -> bool:
     return False
 
 
+def is_of_outside(error: BaseException) -> bool:
+    """Has another thread of the function's raised this in the middle of our code (PyThreadState_SetAsyncExc)?
+
+    So time limits for threads work (stopit, func_timeout). Nothing tells such an error from one that the code has
+    raised itself, but for its class: code of ours raises the library's classes and its own.
+    """
+    module = str(getattr(type(error), "__module__", "")).partition(".")[0]
+    return module != "builtins" and module not in sys.stdlib_module_names and module != _OURS and _is_raised_here(error)
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    """Did the error begin in a line of the package's, and not in what that has called?"""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is None or str(place.tb_frame.f_globals.get("__name__")).partition(".")[0] == _OURS
+
+
 def pass_on(error: BaseException) -> None:
     """Raise what a signal handler of the function's has raised: for places that do without what they could not get.
+
+    ``SystemExit``, ``KeyboardInterrupt`` and ``GeneratorExit``, too, unless code of the function's that we have called
+    has raised them: the function has not asked for the text of a value in ``extra``.
 
     Raises:
         BaseException: The error. Let it pass.
     """
-    if is_of_signal(error):
+    is_a_values = isinstance(error, (SystemExit, KeyboardInterrupt, GeneratorExit)) and not _is_raised_here(error)
+    if is_of_signal(error) or not (isinstance(error, Exception) or is_a_values):
         raise error
 
 
@@ -133,8 +157,11 @@ def failed(place: str, error: BaseException) -> None:
     Args:
         place: What was being done, as a user would say it ("reading a log line").
         error: What happened. Its type and text are shown, so it must not carry the endpoint's token.
+
+    Raises:
+        BaseException: The error, where it is a time limit of the function's. Let it pass.
     """
-    if IS_STRICT:
+    if IS_STRICT or is_of_outside(error):
         raise error
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import tracemalloc
+from array import array
+from collections import UserDict, UserList, deque
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,16 @@ LARGE = {
     "a dict": {f"key {n}": n for n in range(300_000)},
     "a large key": {"k" * 10 * MIB: 1},
     "a set": set(range(MIB)),
+    "a deque": deque(range(MIB)),
+    "an array": array("Q", range(MIB)),
+    "a dict's views": [dict.fromkeys(range(MIB)).keys(), dict.fromkeys(range(MIB)).values()],
+    "a user's dict": UserDict.fromkeys(range(MIB), "x"),
+    "a user's list": UserList(range(MIB)),
+    "texts in a deque": deque(["x" * MIB] * 10),
+    "a dict of numbers": dict.fromkeys(range(MIB)),
+    "an exception": ValueError("x" * 10 * MIB),
+    "an integer": 1 << 10 * MIB,
+    "a decimal": Decimal("1" * MIB),
     "deep": {"a": [{"b": (b"\xff" * 10 * MIB,)}]},
     "references to the same": bomb(12),
     "a list that contains itself": endless(),

@@ -19,6 +19,9 @@ VALUES_MAX_CHARS = 256 * 1024
 """Bound on all fields of a record together, roughly: as much as CloudWatch takes in one event. A byte counts as the
 four characters that its text has."""
 
+ITEM_CHARS = 6
+"""What an item of a container counts at least: a number of four digits, and what stands between two."""
+
 MANY = 100
 """Items from which on it pays to ask whether all are numbers, or all texts: 20,000 of them take 10 ms one by one."""
 
@@ -35,6 +38,9 @@ _CUT = f"{MARK}(\\d+) characters"
 _BYTES = (bytes, bytearray, memoryview)
 _LISTS = (list, tuple, set, frozenset)
 _PLAIN = frozenset((int, float, bool, type(None)))
+_LIBRARY = frozenset(("array", "builtins", "collections", "types"))
+"""Modules whose other containers (``deque``, ``array``, the views of a dict) are cut as lists and dicts are. What other
+people's containers are as text is their own matter, and mostly short."""
 _CHARS_PER_BYTE = 4
 
 
@@ -42,7 +48,7 @@ def bounded(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields, or as much of them as may be rendered; a mark stands where something was cut."""
     try:
         return _Cut(VALUES_MAX_CHARS).mapping(fields, 0) if _exceeds(fields, VALUES_MAX_CHARS) else fields
-    except Exception as error:
+    except BaseException as error:
         diagnostics.pass_on(error)
         return fields  # the function's own containers, whose values cannot be had, cannot be rendered either
 
@@ -57,28 +63,40 @@ def cut_chars(details: str) -> int:
     return sum(map(int, re.findall(_CUT, details)))
 
 
-def _exceeds(value: object, left_chars: int) -> bool:
+def _exceeds(value: Any, left_chars: int) -> bool:
     """Are there more characters and items in a value than this?"""
-    waiting = [value]
+    waiting: list[Any] = [value]
     while waiting and left_chars >= 0:
         value = waiting.pop()
         if isinstance(value, str):
             left_chars -= len(value)
         elif isinstance(value, _BYTES):
             left_chars -= len(value) * _CHARS_PER_BYTE
-        elif isinstance(value, dict):
-            left_chars -= 2 * len(value)
+        elif type(value) in _PLAIN:
+            pass
+        elif isinstance(value, dict) or _is_mapping(value):
+            left_chars -= ITEM_CHARS * len(value)
             if left_chars >= 0:
                 waiting += value.keys()
                 waiting += value.values()
-        elif isinstance(value, _LISTS):
-            left_chars -= len(value)
+        elif isinstance(value, _LISTS) or _is_list(value):
+            left_chars -= ITEM_CHARS * len(value)
             if len(value) > MANY and left_chars >= 0:
                 left_chars -= _chars_of_plain(value, waiting)
             elif left_chars >= 0:
                 waiting += value
         left_chars -= 1
     return left_chars < 0
+
+
+def _is_list(value: object) -> bool:
+    """Is this a container of the library's that JSON does not know?"""
+    kind: Any = type(value)
+    return kind.__module__ in _LIBRARY and hasattr(kind, "__len__") and hasattr(kind, "__iter__") and kind is not range
+
+
+def _is_mapping(value: object) -> bool:
+    return _is_list(value) and hasattr(type(value), "items")
 
 
 def _chars_of_plain(items: Collection[object], waiting: list[object]) -> int:
@@ -98,17 +116,18 @@ class _Cut:
     def __init__(self, left_chars: int) -> None:
         self._left_chars = left_chars
 
-    def value(self, value: object, depth: int) -> object:
+    def value(self, value: Any, depth: int) -> object:
         self._left_chars -= 1
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, _BYTES):
             return self.binary(value)
-        if not isinstance(value, (dict, *_LISTS)):
+        if type(value) in _PLAIN or not (isinstance(value, (dict, *_LISTS)) or _is_list(value)):
             return value
         if depth == DEPTH_MAX:
             return f"{MARK}{len(value)} items"
-        return self.mapping(value, depth) if isinstance(value, dict) else self.items(value, depth)
+        is_mapping = isinstance(value, dict) or _is_mapping(value)
+        return self.mapping(value, depth) if is_mapping else self.items(value, depth)
 
     def text(self, text: str) -> str:
         kept = max(0, self._left_chars)
@@ -123,6 +142,7 @@ class _Cut:
     def mapping(self, mapping: dict[Any, Any], depth: int) -> dict[Any, Any]:
         kept: dict[Any, Any] = {}
         for name, value in mapping.items():
+            self._left_chars -= ITEM_CHARS
             if self._left_chars <= 0:
                 kept[MARK.strip()] = f"{MARK}{len(mapping) - len(kept)} items"
                 break
@@ -133,6 +153,7 @@ class _Cut:
     def items(self, items: Any, depth: int) -> list[Any]:
         kept: list[Any] = []
         for item in items:
+            self._left_chars -= ITEM_CHARS
             if self._left_chars <= 0:
                 kept.append(f"{MARK}{len(items) - len(kept)} items")
                 break

@@ -227,7 +227,7 @@ def error_text(error: Error | None) -> str:
         import traceback  # costs the extension, which logs no exceptions, 4 ms and 0.6 MB; the runtime has it already
 
         stack = traceback.format_tb(error[2])
-    except Exception as problem:
+    except BaseException as problem:
         diagnostics.pass_on(problem)
         stack = []  # the module's loader is asked for the source, and may be anything
     return record_format.failure_text(error[0].__name__, bounded_text(text_of(error[1])), stack)
@@ -247,6 +247,6 @@ def loguru_text(record: object) -> str:
             + record_format.fields_text(fields)
             + error_text(error and tuple(error))
         )
-    except Exception as problem:
+    except BaseException as problem:
         diagnostics.pass_on(problem)
         return ""

@@ -284,25 +284,30 @@ def value_text(value: object) -> str:
         return repr(value)  # the encoder takes five times as long
     try:
         return _dump(value)
-    except Exception as error:  # a NaN, a cycle, a key or an integer that JSON does not take
+    except BaseException as error:  # a NaN, a cycle, a key or an integer that JSON does not take
         diagnostics.pass_on(error)
         try:
             return _dump(_plain(value, ()))
-        except Exception as problem:
+        except BaseException as problem:
             diagnostics.pass_on(problem)
-            return quote(text_of(value))
+            return quote(_text_of_value(value))
 
 
 def text_of(value: object) -> str:
     try:
         return str(value)
-    except Exception as error:
+    except BaseException as error:
         diagnostics.pass_on(error)
         # Python refuses to write out an integer of more than 4,300 digits (or of 640, as set), but not to base 16.
         return hex(value) if type(value) is int else f"<unprintable {type(value).__name__}: {type(error).__name__}>"
 
 
-_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=text_of).encode
+def _text_of_value(value: object) -> str:
+    """The text of what JSON does not know, or the beginning of it."""
+    return bounds.bounded_text(text_of(value))
+
+
+_dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_text_of_value).encode
 
 
 def _plain(value: object, around: tuple[int, ...]) -> object:
@@ -320,7 +325,7 @@ def _plain(value: object, around: tuple[int, ...]) -> object:
             return {key if isinstance(key, str) else text_of(key): _plain(item, around) for key, item in value.items()}
         return [_plain(item, around) for item in value]
     if (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and value.bit_length() > 2_000):
-        return text_of(value)
+        return _text_of_value(value)
     return value
 
 
