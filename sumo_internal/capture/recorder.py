@@ -35,6 +35,7 @@ from sumo_internal.capture.reentrancy import (
     leave_subject,
     need_room,
     not_recorded,
+    stand_in,
     subjects,
     too_deep,
 )
@@ -122,6 +123,10 @@ unended: dict[LogRecord, tuple[Recorder, list[str]]] = {}
 the runtime's handler writes no line end behind a traceback when it writes to stdout."""
 
 
+_EMIT_LINE = 11
+"""``self.emit(record)`` in the function below, in lines from its ``def`` on."""
+
+
 def note_records() -> None:
     """Make every thread note the log record that a handler of its emits."""
 
@@ -150,8 +155,7 @@ def note_records() -> None:
                     recorder.record("".join(pieces), record)
         return passed
 
-    # In the call stack of "--- Logging error ---", logging leaves out what lies in its own folder.
-    handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
+    stand_in(handle, _EMIT_LINE)
     _note_own_handles()
     # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
@@ -180,7 +184,7 @@ def _created_s(record: LogRecord) -> float:
     try:
         time_text(record.created)
         return record.created
-    except Exception as error:
+    except BaseException as error:
         diagnostics.pass_on(error)
         return time()
 
@@ -630,7 +634,7 @@ class Recorder:
             pass  # the first one of its level and logger
         except RecursionError:
             raise
-        except Exception as error:  # the log record is not as the library makes it
+        except BaseException as error:  # the log record is not as the library makes it
             diagnostics.pass_on(error)
         if start:
             return self.append(start, record.levelno)
@@ -652,7 +656,7 @@ class Recorder:
             created_s = _created_s(record)
         except RecursionError:
             raise
-        except Exception as error:
+        except BaseException as error:
             diagnostics.pass_on(error)
             created_s, details, level, said = time(), "", logging.INFO, _NO_ERROR
         try:
@@ -806,6 +810,6 @@ class Recorder:
         try:
             span = self._tracing.get_current_span().get_span_context()
             return record_format.span_text(span.trace_id, span.span_id) if span.is_valid else ""
-        except Exception as error:
+        except BaseException as error:
             diagnostics.pass_on(error)
             return ""  # the function's version of it does not know these names

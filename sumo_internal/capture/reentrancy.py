@@ -7,6 +7,8 @@ is an error that comes out here.
 
 from __future__ import annotations
 
+import logging
+import sys
 from threading import local
 
 from sumo_internal import diagnostics
@@ -15,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from logging import LogRecord
+    from typing import Any
 
 
 class Current(local):
@@ -81,3 +84,25 @@ def not_recorded(error: Exception) -> None:
     """
     diagnostics.pass_on(error)
     diagnostics.failed("recording a line", error)
+
+
+_own: Any = logging.Handler.handle
+_EMIT_LINE = _own.__code__.co_firstlineno + (
+    13 if sys.version_info < (3, 12) else 17 if sys.version_info < (3, 13) else 16
+)
+"""The line of ``self.emit(record)`` in the library's ``Handler.handle``."""
+
+
+def stand_in(handle: Any, emit_line: int) -> None:
+    """Have a function that is called in the place of ``logging.Handler.handle`` show in a stack as that does.
+
+    Whoever looks at the stack while a record is emitted (Sentry, a formatter of the function's) finds the library's
+    line. And logging leaves frames of its own file out, where it looks for the caller or reports an error of its own.
+
+    Args:
+        handle: The function.
+        emit_line: Its ``self.emit(record)``, in lines from its ``def`` on.
+    """
+    handle.__code__ = handle.__code__.replace(
+        co_filename=_own.__code__.co_filename, co_name="handle", co_firstlineno=_EMIT_LINE - emit_line
+    )

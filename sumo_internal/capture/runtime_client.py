@@ -32,7 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder, execution_of
-from sumo_internal.capture.reentrancy import is_recorded, subjects, too_deep
+from sumo_internal.capture.reentrancy import is_recorded, stand_in, subjects, too_deep
 from sumo_internal.capture.runtime_functions import functions_of
 
 TYPE_CHECKING = False
@@ -279,6 +279,9 @@ def _handle(self: Any, record: LogRecord) -> Any:
         elif sink.lines_left:
             sink.count_down(self)
     return passed
+
+
+stand_in(_handle, emit_line=18)
 
 
 class Sink:
