@@ -45,7 +45,8 @@ from _frozen_importlib_external import (
 from _io import open
 from _thread import RLock
 from marshal import loads
-from posix import stat
+from posix import O_CLOEXEC, O_RDONLY, close, fstat, pread, read, stat
+from posix import open as open_descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +90,18 @@ def seal() -> None:
     """Leave ``sys.modules`` as it is from now on, but for complete modules of ours: the function's code comes next."""
     global _is_sealed
     _is_sealed = True
+    for name, module in [*_known.items()]:
+        if name.startswith(f"{PACKAGE}."):
+            module.__dict__["__dir__"] = _no_names
+
+
+def _no_names() -> list[str]:
+    """``dir`` of the package's modules, once the function's code may ask.
+
+    Who replaces a function of the library's wherever it is (freezegun: ``time.monotonic``) looks for it in the names of
+    all modules. A clock of ours that stands still would be a wait without an end.
+    """
+    return []
 
 
 class _Finder:
@@ -98,6 +111,8 @@ class _Finder:
         self._folder = ""
         self._bundle = ""
         self._begin = 0
+        self._descriptor, self._opened = -1, (-1, -1)
+        """The bundle is open: what is needed late is also found where the function has used up all descriptors."""
         self._index: dict[str, tuple[int, int]] = {}
         self._codes: dict[str, CodeType] = {}
         """Read with those of other modules, and not executed yet."""
@@ -109,11 +124,15 @@ class _Finder:
         self._files = sys.path_importer_cache.get(folder)
         self._bundle = f"{folder}/__pycache__/bundle.{sys.implementation.cache_tag}.bin"
         try:
-            with open(self._bundle, "rb") as file:
-                if file.read(4) == MAGIC_NUMBER:
-                    size_bytes = int.from_bytes(file.read(4), "little")
-                    self._index = loads(file.read(size_bytes))
-                    self._begin = 8 + size_bytes
+            self._descriptor = descriptor = open_descriptor(self._bundle, O_RDONLY | O_CLOEXEC)
+            self._opened = _place_of(descriptor)
+            if read(descriptor, 4) == MAGIC_NUMBER:
+                size_bytes = int.from_bytes(read(descriptor, 4), "little")
+                self._index = loads(read(descriptor, size_bytes))
+                self._begin = 8 + size_bytes
+            else:
+                self._descriptor = -1
+                close(descriptor)
         except (OSError, ValueError, EOFError, TypeError):
             pass  # there is none, or it is damaged
 
@@ -159,14 +178,27 @@ class _Finder:
             return None
         offset, size_bytes = self._index[place]
         try:
-            with open(self._bundle, "rb", buffering=0) as file:
-                file.seek(self._begin + offset)
-                codes = loads(file.read(size_bytes))
+            codes = loads(self._read(self._begin + offset, size_bytes))
             code: CodeType = codes.pop(place)
         except (OSError, ValueError, EOFError, TypeError, LookupError):
             return None
         self._codes.update(codes)
         return code
+
+    def _read(self, offset: int, size_bytes: int) -> bytes:
+        """Read from the bundle: with the descriptor that was opened at the start, if it still leads there.
+
+        Raises:
+            OSError: There is no bundle any more, or no descriptor for it.
+        """
+        try:
+            if _place_of(self._descriptor) == self._opened:
+                return pread(self._descriptor, size_bytes, offset)
+        except OSError:
+            pass  # the function has closed it
+        with open(self._bundle, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size_bytes)
 
 
 class _Loader(SourceFileLoader):
@@ -181,6 +213,16 @@ class _Loader(SourceFileLoader):
 
 
 finder = _Finder()
+
+
+def _place_of(descriptor: int) -> tuple[int, int]:
+    """Device and inode of an open file.
+
+    Raises:
+        OSError: It is none.
+    """
+    status = fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _is_file(path: str) -> bool:
@@ -262,6 +304,7 @@ def _own(name: str) -> ModuleType | None:
         sys.path_importer_cache[locations[0]] = finder
     code = finder.code(name, path)
     if _is_sealed:
+        names["__dir__"] = _no_names
         exec(code, names)
         return sys.modules.setdefault(name, module)
     sys.modules[name] = module  # as importlib does: what is executed may look for its own module (dataclasses do)

@@ -28,12 +28,14 @@ replaces `open` and `__import__`
 clears `sys.path` and `sys.meta_path`
 removes modules from `sys.modules`, ours too
 replaces `socket.getaddrinfo`
+stops its clock (freezegun)
 replaces `json`, `time.time` and `open` with what raises, and logs
 forbids its process sockets (`sys.addaudithook`)
 forbids the layer files, maps and sockets (`sys.addaudithook`), and writes megabytes
 sets `SSL_CERT_FILE` at run time
 blocks signals and waits for them (`sigwait`)
-makes stacks of 32 KB (`threading.stack_size`)
+makes the smallest stacks there are, of 32 KB (`threading.stack_size`)
+raises in all threads but its own (`PyThreadState_SetAsyncExc`)
 forks at any instant, and the children import
 forks with warnings on
 forks children that log and end by `os._exit`

@@ -17,7 +17,8 @@ print("begun", end="")
 
 
 def empty_tmp(_):
-    shutil.rmtree(os.environ["SUMO_SPOOL_DIR"])
+    # As a function does that means to get through it: the extension may make a file in the folder meanwhile.
+    shutil.rmtree(os.environ["SUMO_SPOOL_DIR"], ignore_errors=True)
 
 
 def mark(logger, name, event):
