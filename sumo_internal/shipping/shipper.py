@@ -378,8 +378,10 @@ def pause_after(place: str, error: BaseException, failures: int) -> None:
         diagnostics.failed(place, error)
     except BaseException:
         pass  # the failure may lie in saying so
-    # Not time.sleep, which the function may have replaced.
-    Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))
+    try:  # not time.sleep, which the function may have replaced
+        Signal().wait(min(PAUSE_MAX_S, PAUSE_FIRST_S * 2.0 ** min(failures - 1, 10)))
+    except BaseException:
+        pass  # the function has raised the next one already
 
 
 def _drainer_counters(spool: Spool) -> Counters:
