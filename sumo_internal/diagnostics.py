@@ -137,6 +137,12 @@ def _is_raised_here(error: BaseException) -> bool:
     return place is None or str(place.tb_frame.f_globals.get("__name__")).partition(".")[0] == _OURS
 
 
+def _place(frame: TracebackType) -> str:
+    """File and line; ``os.path`` is Python code, and asks built-ins that the function may have replaced."""
+    file_name = frame.tb_frame.f_code.co_filename.rpartition("/")[2]
+    return f"{file_name}:{frame.tb_lineno}"
+
+
 def pass_on(error: BaseException) -> None:
     """Raise what a signal handler of the function's has raised: for places that do without what they could not get.
 
@@ -166,7 +172,7 @@ def failed(place: str, error: BaseException) -> None:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    where = "" if frame is None else f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})"
+    where = "" if frame is None else f" ({_place(frame)})"
     try:
         text = f": {error}"
     except Exception:

@@ -256,6 +256,40 @@ def test_nothing_is_called_that_the_function_has_replaced(
         section.row(what, lines=lines)
 
 
+BUILT_IN = """
+import builtins
+LIBRARY = os.path.dirname(os.__file__)
+def refusing_below(name, function):
+    # In the library's code, too, if that was called by the layer's.
+    def refuse(*args, **options):
+        frame = sys._getframe(1)
+        while frame and frame.f_code.co_filename.startswith((LIBRARY, "<frozen")):
+            frame = frame.f_back
+        if frame and "/sumo_internal/" in frame.f_code.co_filename:
+            called.append(name)
+            raise PermissionError(name)
+        return function(*args, **options)
+    return refuse
+for name in "any dir getattr hasattr isinstance issubclass len max min repr sorted sum".split():
+    setattr(builtins, name, refusing_below(name, getattr(builtins, name)))
+"""
+
+
+@each_python
+def test_built_ins_that_raise_in_our_code_end_nothing(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """In the library's code that we call, too, as ``json.loads`` asks ``isinstance``: the function answers as ever.
+
+    The answer to the registration could not be read; so nothing asked for an event, and the init phase did not end.
+    """
+    code = REPLACED % (NAMES,) + BUILT_IN + HANDLER
+    with environment(runtime, layer_folder, source, tmp_path, code) as env:
+        answers(env, 1, 2)
+        env.shutdown()
+    assert set(messages(source)) == {"line 1", "line 2"}
+
+
 CLOCK = """
 import freezegun, logging, signal, threading, time
 log = logging.getLogger()

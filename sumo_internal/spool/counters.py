@@ -246,7 +246,7 @@ def _make(path: str, destination: str) -> tuple[memoryview, int]:
     inode = -1
     page: mmap | bytearray
     try:
-        open_folder(os.path.dirname(path))
+        open_folder(path.rpartition("/")[0])
         descriptor = open_file(path, os.O_RDWR | os.O_CREAT, max_bytes=PAGE_BYTES)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills

@@ -246,6 +246,11 @@ def write_file(path: str, data: bytes) -> None:
         pass
 
 
+def name_of(path: str) -> str:
+    """The last part of a path; ``os.path`` is Python code, and asks built-ins that the function may have replaced."""
+    return path.rpartition("/")[2]
+
+
 def writer_of(name: str) -> tuple[str, str] | None:
     """Which writer a file belongs to by its name, and what is behind the writer's name; None for a file of others."""
     writer, _, kind = name.partition(".")

@@ -22,6 +22,7 @@ from sumo_internal.spool.folder import (
     FolderRefusedError,
     LockFile,
     has_process,
+    name_of,
     open_folder,
     start_of,
     writer_of,
@@ -304,7 +305,7 @@ class SpoolReader:
             if segment.writer not in own:
                 self._foreign.setdefault(segment.path, segment)
         for segment in self.own.others if self.own is not None else ():
-            is_alone = segment.is_in_memory or os.path.basename(segment.path) not in names
+            is_alone = segment.is_in_memory or name_of(segment.path) not in names
             if is_alone and not segment.map.closed:
                 self._foreign.setdefault(segment.path, segment)
         self._alive = {}

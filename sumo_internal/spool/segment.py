@@ -12,7 +12,7 @@ import stat
 import sys
 from mmap import MADV_REMOVE, mmap
 
-from sumo_internal.spool.folder import FolderRefusedError, is_at, open_file, open_folder, place_of, unlink
+from sumo_internal.spool.folder import FolderRefusedError, is_at, name_of, open_file, open_folder, place_of, unlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Segment:
         self, path: str, descriptor: int, size_bytes: int, *, is_in_memory: bool = False, is_lendable: bool = False
     ) -> None:
         self.path = path
-        self._writer = os.path.basename(path).partition(".")[0]
+        self._writer = name_of(path).partition(".")[0]
         self.size_bytes = size_bytes
         self.is_in_memory = is_in_memory
         """The segment never had a file; the path is only a name."""
@@ -171,7 +171,7 @@ class Segment:
 
     @classmethod
     def _create_memfd(cls, path: str, envelope: bytes, entrust: Callable[[str, int], bool], size_bytes: int) -> Segment:
-        descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = os.memfd_create(name_of(path), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.posix_fallocate(descriptor, 0, size_bytes)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)

@@ -31,6 +31,7 @@ from sumo_internal.spool.folder import (
     SpareDescriptors,
     close_locks,
     has_process,
+    name_of,
     open_file,
     open_folder,
     start_of,
@@ -744,7 +745,7 @@ class Spool:
 
     def _hold_left(self) -> None:
         # Not what the extension, which lives, has begun by now: most environments have nothing else.
-        if not all(has_process(os.path.basename(path).partition(".")[0]) for path in list_segments(self.folder)):
+        if not all(has_process(name_of(path).partition(".")[0]) for path in list_segments(self.folder)):
             self.forks += 1
             self._hold_others()
 
@@ -832,14 +833,14 @@ class Spool:
         self._held_at = (self.forks, changed_ns)
         from sumo_internal.spool import others  # most functions have no children
 
-        paths = [path for path in paths if os.path.basename(path).partition(".")[0] not in self.writers]
+        paths = [path for path in paths if name_of(path).partition(".")[0] not in self.writers]
         self.others = others.hold(others.unfinished(self.others), paths, self.destination)
 
     def is_short_of_room(self) -> bool:
         """Would a child that is forked now find no room for its files?"""
         if self._is_folder_refused or (self.segments and self.segments[-1].is_in_memory):
             return True
-        for path in (self.folder, os.path.dirname(self.folder)):
+        for path in (self.folder, self.folder.rpartition("/")[0]):
             try:
                 status = os.statvfs(path)
             except OSError:
@@ -1007,7 +1008,7 @@ def has_others(own: Spool) -> bool:
         paths = list_segments(own.folder)
     except OSError:
         return False  # what cannot be listed cannot be drained either
-    others = [path for path in paths if os.path.basename(path).partition(".")[0] not in own.writers]
+    others = [path for path in paths if name_of(path).partition(".")[0] not in own.writers]
     return any(_is_pending(path, own.destination) for path in others)
 
 
