@@ -225,7 +225,7 @@ What profiles show behind the figures that are over their budgets:
   | --- | --: | --: |
   | gzip, a fifth of that its check sum | 48 % | 2.2 |
   | the interpreter, with code and data that are in no cache when the thread wakes | 29 % | 1.3 |
-  | the kernel: zlib's pages, a segment that is removed with its pages, sockets, waking | 10 % | 0.5 |
+  | the kernel: a segment that is removed with its pages, sockets, waking the thread | 10 % | 0.5 |
   | bytes copied and searched: for the search for our own secrets, and into zlib's window | 9 % | 0.4 |
   | OpenSSL and the rest | 4 % | 0.2 |
 
