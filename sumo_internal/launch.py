@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def set_up() -> None:
     """Have everything heard and shipped that the function will write.
 
-    Nothing of what is made here is garbage, and to look for some takes a tenth of the time. All of it stays for good,
-    so no later collection is to look at it either: those of the function's init would take as long.
+    Nothing of what is made here is garbage, and to look for some takes a tenth of the time.
     """
     gc.disable()
     with diagnostics.guard("setting up"):
@@ -33,7 +32,6 @@ def set_up() -> None:
 
         if not wiring.install_program():
             wiring.install()
-    gc.freeze()
     gc.enable()
 
 
