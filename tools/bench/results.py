@@ -184,25 +184,27 @@ What profiles show behind the figures that are over their budgets:
 
 * **Cold start.** Two shell scripts, an extension that registers and idles and a wrapper that is `exec "$@"`, stand in
   the table below it: nothing that Lambda starts in a process of its own costs less, and nothing else begins before the
-  extension has registered. The rest is counted by `make bench-instructions`, with callgrind; a million instructions
-  take a quarter of a millisecond of a start, which runs most of its code once. The function's process runs 132 million
-  without the layer and 17.5 more with it:
+  extension has registered. Up to there its shell takes 0.9 million instructions more than one that does nothing, the
+  wrapper's 0.5. The rest is counted by `make bench-instructions`, with callgrind; a million instructions take a quarter
+  of a millisecond of a start, which runs most of its code once. The function's process runs 132.2 million without the
+  layer and 18.1 more with it:
 
   | in the function's process | millions |
   | --- | --: |
-  | bytecode is read: 360 KB, half of it of functions that neither a start nor the first line calls | 8.4 |
-  | 44 classes are made, 80,000 each | 3.5 |
+  | bytecode is read: 360 KB, half of it of functions that neither a start nor the first line calls | 8.7 |
+  | 44 classes are made, 80,000 each | 3.6 |
   | modules in C: `_socket` 1.6, which has 700 constants, `mmap` 0.4, `fcntl` 0.3, `gc` and `atexit` | 2.5 |
-  | all else: modules' other code, 0.8 of it the settings', the importer, the spool, the streams, a thread | 7.4 |
+  | all else: modules' other code, 0.8 of it the settings', the importer, the spool, the streams, a thread | 7.6 |
   | collections of garbage that need not be made, because what was there before the function's code is left out | -4.3 |
 
   To read functions only when they are called would save 3 to 4 million, because each needs something in its place that
   reads it: a millisecond at most, for a stack frame more in each of them and a second way to load code. The extension's
-  Python takes 47 million instructions, 31 of them for an interpreter that imports nothing but `os`, 1.5 to compile the
-  text that starts it. With one core that interpreter alone is more than the budget leaves, and of the CPU of all
-  processes it is two thirds of what the budget allows. It might start later, behind the init. But an init has two cores
-  at every memory size, and what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts
-  where it costs a user least.
+  Python takes 47 million instructions: 24 for an interpreter that imports nothing, 7 for `os`, 1.5 to compile the text
+  that starts it. An extension that stays a shell costs a start with two cores no less, and one with one core half as
+  much: with one core that interpreter alone is more than the budget leaves, and of the CPU of all processes it is half
+  of what the budget allows. It might start later, behind the init. But an init has two cores at every memory size, and
+  what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts where it costs a user
+  least.
 * **A line.** The same command counts 110,000 instructions for a `log.info` with the layer and 91,000 without, 47,000
   for a `print` and 16,000 without. Of the 18,000 of a `log.info` half are the interpreter's own, for the questions
   whether handler, formatter, filter, record and 16 functions are as the runtime has made them; 4,500 more compare the
@@ -241,8 +243,8 @@ What profiles show behind the figures that are over their budgets:
 
   `make bench-profile` prints what these two are made of, by part, by function and by system call.
 * **The zip.** Each Python's bytecode is 235 to 300 KiB of it, the package's sources 180, without their comments and
-  docstrings, and structlog with what it needs on Python 3.10 is 110. So it has 316 without any bytecode, 610 with one
-  Python's; the budget was set for less than the four that this one has, and with all six it will have 1,900. A layer
+  docstrings, and structlog with what it needs on Python 3.10 is 110. So it has 317 without any bytecode, 614 with one
+  Python's; the budget was set for less than the four that this one has, and with all six it will have 2,060. A layer
   for each Python would keep it, and be six addresses to choose from in place of one. Of each Python's bytecode 47 could
   go with the tables of lines, and then no error of ours would say where it was; structlog is another project's, and
   goes as it is.
