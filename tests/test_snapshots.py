@@ -63,9 +63,10 @@ def by_id(records: list[dict[str, Any]]) -> dict[str, set[str]]:
     return contents
 
 
-def complaints(copy: Copy) -> list[str]:
-    """What the layer says that something went wrong."""
-    return [line.text for line in copy.cloudwatch if re.match("sumo-internal-extension: (warn|error)", line.text)]
+def complaints(environment: Copy | Snapshot) -> list[str]:
+    """What the layer says that something went wrong, in a copy or before the snapshot; a line may be begun already."""
+    said = "sumo-internal-extension: (warn|error)"
+    return [line.text for line in environment.cloudwatch if re.search(said, line.text)]
 
 
 def own_ids_are_own(source: SumoSource, copies: int, *fragments: str) -> None:
@@ -96,6 +97,7 @@ def test_an_id_is_one_line_in_all_copies(
     variables = {"TELEMETRY_TIMEOUT_MS": timeout_ms, "TICKS": ticks}
     with snapshot(tmp_path, runtime, source, layer_folder, variables=variables) as taken:
         assert urlsplit(source.url).port not in taken.ports
+        assert complaints(taken) == []
         copies = [live(taken, number) for number in range(3)]
 
     records = source.records
