@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from layer.build import ROOT
+from layer.interpreters import SUPPORTED_VERSIONS
 from sumo_internal import SumoHandler
 
 in_git = pytest.mark.skipif(
@@ -57,6 +59,12 @@ def test_the_sdist_can_build_and_test(distributions: dict[str, Path]) -> None:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
     assert {name for name in tracked if name and (ROOT / name).is_file()} - names == set()
+
+
+def test_classifiers_name_each_python() -> None:
+    """Those that the layer runs on. Guards against an index that says less, or more."""
+    named = re.findall(r"Python :: (3)\.(\d+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
+    assert tuple((int(major), int(minor)) for major, minor in named) == SUPPORTED_VERSIONS
 
 
 def test_annotations_resolve() -> None:
