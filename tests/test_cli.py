@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -98,6 +99,29 @@ def test_a_number_that_is_none_is_said_in_words(
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(arguments)
     assert ended.value.code == 2 and problem in capsys.readouterr().err
+
+
+TABLE = (
+    "from sumo_internal.cli.tables import show; show(('Region', 'Layer', ''), [('eu-west-1', {layer!r}, 'published')])"
+)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("short:1", ["Region     Layer", "eu-west-1  short:1  published"]),
+        ("x" * 70, ["eu-west-1", f"    Layer: {'x' * 70}", "    published"]),
+    ],
+    ids=["wide enough", "too narrow"],
+)
+def test_a_terminal_folds_no_value(layer: str, expected: list[str]) -> None:
+    """On a real one of 80 columns: an ARN can be copied with a double click, whatever else is in its row."""
+    master, slave = os.openpty()
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    subprocess.run([sys.executable, "-c", TABLE.format(layer=layer)], cwd=ROOT, env=environ, stdout=slave, check=True)
+    os.close(slave)
+    assert os.read(master, 10_000).decode().splitlines() == expected
+    os.close(master)
 
 
 def test_every_exit_code_is_one_of_the_table() -> None:
