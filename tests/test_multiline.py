@@ -8,6 +8,7 @@ import json
 import pprint
 import subprocess
 import sys
+import time
 import traceback
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterator
@@ -317,6 +318,24 @@ def test_which_error_a_traceback_tells_of(recording: Recording, text: str, keys:
     assert (record["errorType"], record["errorMessage"]) == keys[:2]
     (frame,) = record["stackTrace"]
     assert frame.startswith(f'  File "/var/task/app.py", line {keys[2]}, in handler\n')
+
+
+LONG = {
+    "quotes behind backslashes": "[" + "\\'" * 20_000 + ",",
+    "double quotes behind backslashes": "[" + '\\"' * 20_000 + ",",
+    "a text that does not end": "['" + '\\"' * 20_000 + "\\",
+    "a frame's names in a box": f"╭ {multiline.HEADING} ╮\n│ x" + ":1 in " * 5_000 + " " * 10_000 + "x\nE: x",
+    "dots": f"{multiline.HEADING}:\n  File\n" + "a." * 20_000 + "!",
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_a_text_costs_in_proportion_to_its_length(recording: Recording, what: str) -> None:
+    """It may come from whoever calls the function. Expressions took minutes for some of these."""
+    begun_s = time.thread_time()
+    print(LONG[what], "behind it", sep="\n", file=recording.stream)
+    assert time.thread_time() - begun_s < 2
+    assert recording.records()
 
 
 FRAME = {"filename": "a.py", "lineno": 1, "name": "f"}

@@ -334,7 +334,8 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, min_size=1, max_size=4), st.sampled_from(["text", "field", "fields", "password"]))
 @example(["{'name':'password',", "\\", "'value':'"], "text")
-@example(["{'name':'password',", "\\u005c", "'value':"], "text")  # 580 steps a character: the most that was seen
+@example(["{'name':'password',", "\\u005c", "'value':"], "text")
+@example(["{'name':'password',"] * 3 + ["\\u005c", "'value':'"], "text")  # 791 steps a character: the most seen
 def test_the_cost_of_a_record_is_bounded_by_its_size(pieces: list[str], place: str) -> None:
     """Twice the record costs twice the steps at most, and so many for each character. A step is a line of Python that
     runs, or a character that is said to be searched. A list of customers with a password each took the square of it."""
@@ -355,8 +356,9 @@ def test_the_cost_of_a_record_is_bounded_by_its_size(pieces: list[str], place: s
         return count + sum(told), len(text) + len(json.dumps(fields))
 
     (few, few_chars), (many, many_chars) = steps(60), steps(240)
-    assert many <= 800 * many_chars
-    assert many / many_chars <= 1.6 * few / few_chars + 5
+    assert many <= 1_000 * many_chars
+    # A small record has less before and behind each name; by the square it would be four times as much.
+    assert many / many_chars <= 2 * few / few_chars + 5
 
 
 @pytest.mark.parametrize(("before", "behind"), [(0, 0), (100, 10), (5_000, 5_000)])

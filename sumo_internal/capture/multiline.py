@@ -30,15 +30,17 @@ ENDINGS = frozenset("{[(,'\"")
 _compiled = lru_cache(maxsize=None)(re.compile)
 """Of the four expressions below: a start does without them, and to compile them takes half a millisecond of it."""
 _BEGINNING = r"\s*(?:[A-Za-z_][\w.]*)?[\[({]"
-_TOKEN = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\[\](){}]"""
+_TOKEN = r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z)|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[\](){}]"""
+"""A text in quotes, or a bracket. A text that does not end is taken to the end of its line: looked for again from each
+further quote, it would take time by the square."""
 _EXCEPTION = r"(?s)((?:(?:[^\W\d]\w*|<locals>)\.)*[^\W\d]\w*)(?:: (.*))?\Z"
 """The last lines of a traceback: the class's name and the message. A class may be a function's own."""
 _GROUP = f"+ Exception Group {HEADING}"
 """How the traceback of an exception group begins; its lines have a bar in front. Those of its exceptions, with
 their own tracebacks, are behind it."""
 _RUNTIMES_INDENT = "\xa0"
-_BOX_FRAME = r"\s*│ (\S[^│]*:\d+ in [^│]*?)\s*│\s*\Z"
-"""How rich names a frame."""
+_BOX_FRAME = r":\d+ in "
+"""What rich has in the name of a frame."""
 
 
 def prepare() -> None:
@@ -145,9 +147,9 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
     number = 0
     if lines and "│" in lines[0]:  # rich's, in a box; below it the exception stands
         while number < len(lines) and not lines[number].lstrip().startswith("╰"):
-            frame = _compiled(_BOX_FRAME).match(lines[number])
+            frame = _box_frame(lines[number])
             if frame:
-                frames.append(frame[1])
+                frames.append(frame)
             number += 1
         number += 1
     else:
@@ -156,6 +158,15 @@ def traceback_keys(text: str) -> tuple[str, str, list[str]] | None:
         frames = _frames(lines[:number])
     said = _compiled(_EXCEPTION).match("\n".join(lines[number:]).rstrip())
     return (said[1].rpartition(".")[2], said[2] or "", frames) if said else None
+
+
+def _box_frame(line: str) -> str:
+    """The name of a frame, if that is what stands between a box's borders on this line. One expression for all of the
+    line would take time by its cube."""
+    line = line.strip()
+    name = line[2:-1].rstrip()
+    is_in_box = line[:2] == "│ " and line[-1:] == "│" and "│" not in name and not name[:1].isspace()
+    return name if is_in_box and _compiled(_BOX_FRAME).search(name, 1) else ""
 
 
 def _runtimes_keys(before: str, lines: list[str]) -> tuple[str, str, list[str]] | None:
