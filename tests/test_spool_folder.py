@@ -566,7 +566,7 @@ def test_two_threads_that_set_aside_at_once_leave_none_behind(monkeypatch: pytes
             meeting.wait()
         return create(name)
 
-    monkeypatch.setattr(os, "memfd_create", create_together)
+    monkeypatch.setattr("sumo_internal.spool.folder.os.memfd_create", create_together)  # the package has its own
     threads = [threading.Thread(target=spares.take) for _ in range(2)]
     for thread in threads:
         thread.start()
