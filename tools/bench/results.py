@@ -235,7 +235,7 @@ What profiles show behind the figures that are over their budgets:
   bench-profile`), the interpreter takes half as much. A mebibyte is two requests, because one may carry a megabyte, and
   each costs a quarter of a millisecond however small it is. Smaller windows and tables of zlib's were tried: none takes
   less CPU for all kinds of lines. Compressing in pieces of 64 KiB, which the search has just brought into the cache,
-  would ask for the interpreter lock 16 times as often, and beside a handler each time may take 5 ms. Using a segment
+  would ask for the interpreter lock 16 times as often, and while a handler runs each may take 5 ms. Using a segment
   again in place of removing it would save 0.2 ms, and a reader that has it mapped would find other lines under its
   name. zstd needs 0.4 ms where gzip needs 2.2: its row is all that is beside gzip here.
 * **The wait.** What is billed beyond the source's own time with one line is that quarter of a millisecond, and four
