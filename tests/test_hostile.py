@@ -791,13 +791,14 @@ ACTS = {
     "sleeps until its timeout": [["calm", "sleeps"], ["calm"]],
     "cuts our files short (`truncate`)": [["calm"], ["truncates", "calm"], ["calm"]],
     "empties /tmp, and is killed in the same invocation": [["calm"], ["calm", "empties", "dies"], ["calm"]],
+    "empties /tmp in its first invocation, and is killed in it": [["calm", "empties", "calm", "dies"], ["calm"]],
     "empties /tmp behind its children in the same invocation": [["calm"], ["fork", "empties"], ["calm"]],
-    "empties /tmp for the second time, and is killed in the same invocation": [
-        ["empties"],
-        ["calm", "empties", "dies"],
+    "empties /tmp behind its children, and is killed in the same invocation": [["fork", "empties", "dies"], ["calm"]],
+    "forbids its process sockets, writes megabytes, empties /tmp and is killed in the same invocation": [
+        ["calm"],
+        ["refuses", "giants", "calm", "empties", "dies"],
         ["calm"],
     ],
-    "empties /tmp for the second time, behind its children": [["empties"], ["fork", "empties"], ["calm"]],
 }
 """Rows of the page, and the acts of the soak's function, by invocation."""
 

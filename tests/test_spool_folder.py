@@ -35,8 +35,10 @@ from sumo_internal.spool.counters import (
     set_reported,
     totals,
 )
+from sumo_internal.spool.envelope import DESTINATION
 from sumo_internal.spool.folder import SPARE_DESCRIPTORS, FolderRefusedError, SpareDescriptors
 from sumo_internal.spool.handoff import entrust
+from sumo_internal.spool.held import Held
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEALED, SEGMENT_BYTES, Segment
 from sumo_internal.spool.writer import (
@@ -484,7 +486,6 @@ import os, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from sumo_internal.spool.writer import Spool
 spool = Spool(sys.argv[2], {}, 64_000_000, memory_max_bytes=8_000_000, keeper="\\0" + sys.argv[3][1:])
-spool.check_folder()
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 taken = []
 try:
@@ -628,58 +629,154 @@ def test_the_extension_keeps_what_was_removed_under_a_process(tmp_path: Path, ad
     assert len({record["id"] for record in records}) == 1501
 
 
-EMPTIED_AGAIN = """
+EMPTIED = """
 import os, shutil, signal, sys
 sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.held import Held
 from sumo_internal.spool.writer import Spool
-spool = Spool(sys.argv[2], {}, 64_000_000, keeper="\\0" + sys.argv[3][1:])
-if sys.argv[4] != "before the first line":
-    spool.append('{"line":"first"')
-shutil.rmtree(sys.argv[2])
-if sys.argv[4] == "seen at the end":
+folder, how = sys.argv[2], sys.argv[4]
+spool = Spool(folder, {}, 64_000_000, keeper="\\0" + sys.argv[3][1:])
+if "first" in how:
+    shutil.rmtree(folder)
+spool.append('{"line":"begun"')
+if "twice" in how:
+    shutil.rmtree(folder)
     spool.mend()
-for number in range(1500):
-    spool.append('{"line":"%s %s"' % (number, "x" * 1000))
-if os.fork() == 0:
-    spool.append('{"line":"child"')
-    os._exit(0)
-os.wait()
-shutil.rmtree(sys.argv[2])
+if "held" in how:
+    Held(spool).append('{"line":"held"', 20)
+spool.partials.begin("a text")
+if "segments" in how:
+    for number in range(1500):
+        spool.append('{"line":"%s %s"' % (number, "x" * 1000))
+(hold, go), (told, tell) = os.pipe(), os.pipe()
+for number in range(3):
+    if os.fork() == 0:
+        spool.append('{"line":"child %s"' % number)
+        spool.partials.begin("text of %s" % number)
+        os.write(tell, b".")
+        if number == 2:
+            os.close(go)
+            os.read(hold, 1)
+        os._exit(0)
+    os.read(told, 1)
+shutil.rmtree(folder)
+spool.append('{"line":"last"')
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-@pytest.mark.parametrize("how", ["seen at the end", "seen by the next segment", "before the first line"])
-def test_who_has_emptied_tmp_once_loses_nothing_the_next_time(
-    tmp_path: Path, address: str, keeper: Keeper, how: str
+@pytest.mark.parametrize(
+    "how", ["once", "first, before there is a line", "twice", "once, with several segments", "once, with held lines"]
+)
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_who_empties_tmp_and_is_killed_loses_nothing(
+    tmp_path: Path, address: str, keeper: Keeper, interpreter: Interpreter, how: str
 ) -> None:
-    """Emptied again and killed in one invocation, before a look at our files: the extension has them, all of them."""
-    command = [
-        sys.executable,
-        "-c",
-        EMPTIED_AGAIN,
-        os.getcwd(),
-        str(tmp_path / "spool"),
-        address.replace("\0", "@"),
-        how,
-    ]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    """In one invocation, before any look at our files, the first time as any other: the extension has them, each once.
 
-    got = drain(SpoolReader(str(tmp_path / "spool"), keeper=keeper), 10_000_000)
+    The children's too, of which two have ended, and what is held back until the invocation fails: it has.
+    """
+    folder = tmp_path / "spool"
+    command = [str(interpreter.executable), "-W", "ignore", "-c", EMPTIED, os.getcwd(), str(folder)]
+    done = subprocess.run([*command, address.replace("\0", "@"), how], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr  # and its last child has ended, too
 
-    numbers = [line.split()[0] for line in got]
-    assert len(numbers) == len(set(numbers))
-    if how != "seen by the next segment":
-        first = ["first"] if how == "seen at the end" else []
-        assert sorted(numbers) == sorted([*first, "child", *map(str, range(1500))])
-    else:  # the first segment was gone before anything could look
-        assert {"child", "1499"} <= set(numbers)
+    reader = SpoolReader(str(folder), keeper=keeper)
+    reader.complete = lambda partial: start(partial.text)
+    got = sorted(line.split(" x")[0] for line in drain(reader, 10_000_000))
+    children = [f"{text} {number}" for text in ("child", "text of") for number in range(3)]
+    more = [*(["held"] if "held" in how else []), *(map(str, range(1500)) if "segments" in how else [])]
+    assert got == sorted(["begun", "a text", "last", *children, *more])
+    assert keeper.segments() == []
+
+
+def test_an_extension_that_comes_late_gets_what_is_there(tmp_path: Path, address: str) -> None:
+    """The first line of an init may come while the extension is not up yet: it gets the file before the invocation."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, keeper=address)
+    spool.append(start("of the init"))
+    keeper = Keeper(address)
+    spool.protect()
+    spool.protect()
+    assert [segment.path for segment in keeper.segments()] == [spool.segments[-1].path]
+    keeper.close()
+
+
+def test_what_the_keeper_has_and_its_file_are_one(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """Each line comes once, under whatever name its file is by now; what has its file is not saved into another one."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, keeper=address)
+    held = Held(spool)
+    held.append(start("held"), 20)
+    spool.append(start("shown"))
+    held.release()
+    files = {path.name: path.stat().st_ino for path in Path(spool.folder).iterdir()}
+    assert len(keeper.segments()) == 2
+
+    assert keeper.save(spool.folder) == (0, 0)
+    assert {path.name: path.stat().st_ino for path in Path(spool.folder).iterdir()} == files
+    reader = SpoolReader(spool.folder, keeper=keeper)
+    assert reader.left()[0] == 2
+    assert sorted(drain(reader)) == ["held", "shown"]
+
+
+def test_what_is_held_by_a_living_process_is_its_own_affair(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """Also where the extension has it and its file is gone; forgotten lines take no place in the extension."""
+    spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, keeper=address)
+    held = Held(spool)
+    spool.append(start("shown"))
+    for number in range(2500):
+        held.append(start(f"{number} {'x' * 1000}"), 20)
+    empty(spool.folder)
+    reader = SpoolReader(spool.folder, keeper=keeper)
+    assert len(keeper.segments()) == 4
+    assert drain(reader) == ["shown"]
+    held.forget()
+    assert [segment.path for segment in keeper.segments()] == [spool.segments[-1].path]
+
+
+def test_what_is_to_go_elsewhere_is_not_the_extensions_to_send(tmp_path: Path, address: str, keeper: Keeper) -> None:
+    """Another program of the function's may have a source of its own, and is in the same environment."""
+    spool = Spool(str(tmp_path / "spool"), {DESTINATION: "b" * 16}, 64_000_000, keeper=address)
+    spool.append(start("elsewhere"))
+    empty(spool.folder)
+    assert drain(SpoolReader(spool.folder, destination="a" * 16, keeper=keeper)) == []
+    assert drain(SpoolReader(spool.folder, destination="b" * 16, keeper=keeper)) == ["elsewhere"]
+
+
+def test_what_waits_in_the_kernel_is_counted_in_the_end(
+    tmp_path: Path, address: str, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extension keeps as many segments as it may, others wait for it; what is lost with it is all of them."""
+    monkeypatch.setattr(keeper, "_segments_max", 3)
+    for number in range(8):
+        spool = Spool(str(tmp_path / str(number)), ENVELOPE, 64_000_000, keeper=address)
+        spool.append(start(str(number)))
+        empty(spool.folder)
+    reader = SpoolReader(str(tmp_path / "spool"), keeper=keeper)
+    assert reader.left()[0] == 3
+    keeper.take_all()
+    assert reader.left()[0] == 8
+
+
+def test_whatever_an_audit_hook_raises_lines_are_written(tmp_path: Path) -> None:
+    """A function that forbids its process sockets: the extension does not get the files, and nothing is noticed."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from sumo_internal.spool.writer import Spool\n"
+        "spool = Spool(sys.argv[2], {}, 64_000_000, keeper='\\0nobody')\n"
+        "def refuse(name, arguments):\n"
+        "    if name.startswith('socket.'): raise RuntimeError(name)\n"
+        "sys.addaudithook(refuse)\n"
+        "for number in range(1500): assert spool.append('{\"line\":\"%s\"' % ('x' * 1000))\n"
+        "spool.protect()\n"
+        "spool.mend()\n"
+        "assert not spool.counters.counts() and not spool.is_unprotected\n"
+    )
+    subprocess.run([sys.executable, "-c", code, os.getcwd(), str(tmp_path / "spool")], check=True)
 
 
 def test_the_keeper_lets_go_of_what_another_process_has_delivered(tmp_path: Path, address: str, keeper: Keeper) -> None:
     """A child's segment that the extension has, too, is delivered by its file: nothing of it stays in the extension."""
     spool = Spool(str(tmp_path / "spool"), ENVELOPE, 64_000_000, keeper=address)
-    spool.is_shared = True
     reader = SpoolReader(spool.folder, spool)
     for number in range(3):
         if os.fork() == 0:

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -154,6 +155,38 @@ def test_a_childs_text_for_which_there_is_no_room_is_counted(tmp_path: Path) -> 
         os._exit(0)
     os.waitpid(child, 0)
     assert totals(spool.folder)[SPOOL_FULL][0] == before + 1
+
+
+def test_a_childs_text_whose_turn_does_not_come_is_not_counted(tmp_path: Path) -> None:
+    """Another thread is stopped in the middle of a line: it makes the segment, and the text is kept there.
+
+    The text was counted as lost, although it came.
+    """
+    spool = make(tmp_path / "spool")
+    has_turn, go_on = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        has_turn.set()
+        go_on.wait()
+
+    child = os.fork()
+    if child == 0:
+        try:
+            other = threading.Thread(target=spool.run, args=(stop,))
+            other.start()
+            has_turn.wait()
+            spool.partials.begin("connecting ... ")
+            go_on.set()
+            other.join()
+            spool.append(start("whole"))
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert totals(spool.folder) == {}
+    reader = SpoolReader(spool.folder)
+    reader.complete = lambda partial: start(partial.text)
+    assert sorted(drain(reader)) == ["connecting ... ", "whole"]
 
 
 def test_a_living_writers_unfinished_bytes_are_not_taken(tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ class SparingRecorder(Recorder):
         is_processed = self._processing is not None
         self.spared_below = cloudwatch.least_level
         self.append = cloudwatch.in_front_of(self.append, is_processed=is_processed)
-        spool.is_shared = True
         # With rules, such a text would have to pass them twice; and a user's processors run once for each line.
         self._unended = None if is_processed else Unended(spool)
         self.make_sink = SparingSink
@@ -172,10 +171,6 @@ class SparingRecorder(Recorder):
         if self._unended is not None:
             self._unended = Unended(self.spool)
         super().begin_again(log_stream)
-
-    def leave_init(self) -> None:
-        super().leave_init()
-        self.spool.run(self.spool.share)  # the extension may not have been up when the first segment was made
 
     def _new_lines(self) -> Any:
         self._written.clear()  # in a forked child: the parent's

@@ -1,4 +1,4 @@
-"""The keeper: the extension's hold on segments that have no file, for when the process that wrote them is gone.
+"""The keeper: the extension's hold on segments that have no file, or may lose it, for when their process is gone.
 
 Separate from the reader, which takes lines from them as from any other: the keeper receives descriptors, which the
 function's process sends (:func:`sumo_internal.spool.handoff.entrust`), and is there from the extension's start, without
@@ -54,6 +54,7 @@ class Keeper:
         self._connections: list[socket] = []
         """Whose sender was stopped before it sent anything."""
         self._segments: list[Segment] = []
+        self._segments_max = KEPT_MAX
         self._lock = allocate_lock()
 
     def fileno(self) -> int:
@@ -63,7 +64,11 @@ class Keeper:
     @property
     def is_full(self) -> bool:
         """Is nothing taken before something that is kept was delivered?"""
-        return len(self._segments) + len(self._connections) >= KEPT_MAX
+        return len(self._segments) + len(self._connections) >= self._segments_max
+
+    def take_all(self) -> None:
+        """Take what waits in the kernel as well, from here on: the environment ends, and what is left is counted."""
+        self._segments_max = KEPT_MAX + WAITING_MAX
 
     def close(self) -> None:
         """Listen no more."""
@@ -99,10 +104,12 @@ class Keeper:
                 self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
 
     def _keep(self, name: str, descriptor: int) -> None:
-        from sumo_internal.spool.segment import Segment, SegmentDamagedError
+        from sumo_internal.spool.segment import MEMORY, Segment, SegmentDamagedError
 
         try:
-            self._segments.append(Segment.mapped(name, descriptor, is_in_memory=True))
+            segment = Segment.mapped(name, descriptor, is_in_memory=name.endswith(MEMORY))
+            segment.is_lent = not segment.is_in_memory
+            self._segments.append(segment)
         except (OSError, SegmentDamagedError):
             pass  # nothing of ours
         finally:
@@ -118,7 +125,8 @@ class Keeper:
         from sumo_internal.spool import partials
 
         for segment in self.segments():
-            if segment.pending_bytes or partials.has_any(segment):
+            has_file = not segment.is_in_memory and not segment.is_unlinked
+            if not has_file and (segment.pending_bytes or partials.has_any(segment)):
                 lines, size_bytes = segment.save(folder)
                 lost_lines, lost_bytes = lost_lines + lines, lost_bytes + size_bytes
         return lost_lines, lost_bytes

@@ -187,6 +187,8 @@ class Extension:
         self._platform_log.is_ending = True
         self._platform_log.is_timed_out = event.reason == "timeout"
         self._platform_log.let_out()
+        if self._keeper is not None:
+            self._keeper.take_all()
         end_s = until_s = event.deadline_s - EXIT_MARGIN_S
         is_spared = self._config.cloudwatch != "all"
         if is_spared:

@@ -360,6 +360,7 @@ class PlatformLog:
             self._config.spool_max_mb * 1_000_000,
             memory_max_bytes=self._config.memory_max_mb * 1_000_000,
             keeper=configuration.keeper_address(os.environ),  # this process, which saves what is kept when it ends
+            is_shared=False,
             has_ids=self._config.is_enhanced,
             has_workers=self._is_managed,
         )

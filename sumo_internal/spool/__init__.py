@@ -114,12 +114,13 @@ When the function empties the folder
 
 A map works on without its file. A process's own drainer drains what the process has mapped; the drainer that has a
 living child's segment mapped drains that. The next segment makes the folder, the lock and the counts again. At the end
-of each invocation the writer looks whether its files are there. The extension gets a descriptor of each segment whose
-file is gone, as it does of memory; a segment that the extension does not get is unprotected. What children have left
-in the folder by the end of an invocation is mapped then, and so, at the end of the init, is what an earlier generation
-has left. From then on the extension gets a descriptor of each segment when it is made, the children's too: who empties
-the folder once does so again. If the last process that has a removed segment mapped dies before that first look, its
-lines are lost and counted nowhere.
+of each invocation the writer looks whether its files are there.
+
+The extension gets a descriptor of each segment when it is made, as it does of memory: the children's too, and those
+with lines that are held back. It gets what it could not get then (it was not up yet) before the next invocation. At
+the end of the init it gets what an earlier generation has left. What children have left in the folder by the end of an
+invocation is mapped in their parent then, for its drainer. A segment whose file is gone and that the extension does not
+get is unprotected. If its process dies before that look, its lines are lost and counted nowhere.
 
 Nor is a line promised whose writer is killed while :meth:`Spool.append` runs for it, or while the line is left with
 another call.

@@ -26,9 +26,9 @@ BESIDE = ("held", "unended", "debug")
 """Ends of the names of segments that are not the spool's unless their writer dies (:mod:`sumo_internal.spool.held`)."""
 
 
-SPARE_DESCRIPTORS = 10
-"""Set aside in each process: before Python 3.13 eight segments in memory keep one each, and making one takes two
-besides."""
+SPARE_DESCRIPTORS = 12
+"""Set aside in each process: before Python 3.13 eight segments in memory keep one each, a lock keeps one, and making a
+segment and giving it to the extension takes three besides."""
 
 
 class FolderRefusedError(Exception):
@@ -310,11 +310,8 @@ def is_at(path: str, inode: int) -> bool:
         return False
 
 
-def open_folder(path: str) -> bool:
+def open_folder(path: str) -> None:
     """Make the spool's folder, or check that an existing one is ours alone; take back a mode that others could use.
-
-    Returns:
-        Whether it was not there.
 
     Raises:
         FolderRefusedError: It cannot be made, is a symbolic link or a file, belongs to another user or is open to
@@ -324,9 +321,8 @@ def open_folder(path: str) -> bool:
     path = path.rstrip("/")  # with a slash at its end a link is followed
     try:
         os.mkdir(path, 0o700)
-        is_new = True
     except FileExistsError:
-        is_new = False
+        pass
     except OSError as error:
         raise FolderRefusedError(f"{path} cannot be made ({error.strerror})") from None
     status = os.lstat(path)
@@ -336,7 +332,6 @@ def open_folder(path: str) -> bool:
         raise FolderRefusedError(f"{path} belongs to somebody else or is open to others")
     if status.st_mode & 0o777 != 0o700:
         _take_back(path)
-    return is_new
 
 
 def _take_back(path: str) -> None:

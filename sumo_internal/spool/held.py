@@ -25,7 +25,7 @@ from _thread import get_ident
 from time import monotonic
 
 from sumo_internal.spool.counters import DEBUG_FORGOTTEN, DEBUG_UNNEEDED, SAMPLED_OUT
-from sumo_internal.spool.folder import FolderRefusedError, unlink
+from sumo_internal.spool.folder import FolderRefusedError
 from sumo_internal.spool.segment import COMMITTED, HEADER_BYTES, SEGMENT_BYTES, Segment
 
 TYPE_CHECKING = False
@@ -136,9 +136,7 @@ class Beside:
     def _in_turn_clear(self) -> None:
         """Forget what lies here, and keep one segment for what comes."""
         while len(self._segments) > 1 or (self._segments and self._segments[0].is_unlinked):
-            segment = self._segments.pop()
-            unlink(segment.path)
-            segment.close()
+            self._segments.pop().abandon()
         for segment in self._segments:
             segment.committed_offset = HEADER_BYTES
         self._lying = (0, 0)

@@ -79,13 +79,19 @@ def prepare(
         return None  # no memory
 
 
-def hold(held: list[Segment], paths: Iterable[str], destination: str) -> list[Segment]:
+def hold(
+    held: list[Segment],
+    paths: Iterable[str],
+    destination: str,
+    entrust: Callable[[str, int], bool] | None = None,
+) -> list[Segment]:
     """Map what other processes have in the folder, up to :data:`HELD_MAX` segments.
 
     Args:
         held: What is held already, less what is finished.
         paths: Of the other processes' segments.
         destination: What is addressed elsewhere is left alone.
+        entrust: As :meth:`Segment.open` has it.
     """
     held = list(held)
     known = {segment.path for segment in held}
@@ -93,7 +99,7 @@ def hold(held: list[Segment], paths: Iterable[str], destination: str) -> list[Se
         if path in known or len(held) >= HELD_MAX:
             continue
         try:
-            segment = Segment.open(path, is_lendable=True)
+            segment = Segment.open(path, is_lendable=True, entrust=entrust)
         except (OSError, SegmentDamagedError):
             continue  # the drainer says so, or has just removed it
         if is_addressed(segment.envelope, destination):

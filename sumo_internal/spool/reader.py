@@ -274,7 +274,7 @@ class SpoolReader:
             head, number, kind = segment.path.rsplit(".", 2)
             following = f"{head}.{int(number) + 1:06d}.{kind}"
             try:
-                if segment.is_in_memory:
+                if segment.is_in_memory or segment.is_unlinked:
                     target = Segment.create_in_memory(following, segment.envelope, lambda *_: True)
                 else:
                     target = Segment.create(following, segment.envelope)
@@ -300,10 +300,7 @@ class SpoolReader:
                 kind.endswith(".spool") or (kind.endswith(BESIDE) and not is_alive(self.folder, writer))
             ):
                 self._waiting.append(f"{self.folder}/{name}")
-        own = () if self.own is None else self.own.writers
-        for segment in self._keeper.segments() if self._keeper is not None else ():
-            if segment.writer not in own:
-                self._foreign.setdefault(segment.path, segment)
+        self._take_kept()
         for segment in self.own.others if self.own is not None else ():
             is_alone = segment.is_in_memory or name_of(segment.path) not in names
             if is_alone and not segment.map.closed:
@@ -312,6 +309,17 @@ class SpoolReader:
         for segment in self._foreign.values():
             self._look_whether_alive(segment.writer)
         self._map_waiting()
+
+    def _take_kept(self) -> None:
+        """Find what the keeper has: segments that no file of the folder leads to, and others."""
+        own = () if self.own is None else self.own.writers
+        for segment in self._keeper.segments() if self._keeper is not None else ():
+            if segment.writer in own or not is_addressed(segment.envelope, self.destination):
+                continue
+            # Where there is a file it is found by that.
+            if segment.is_in_memory or segment.is_unlinked or self._is_refused:
+                if not segment.is_beside or segment.is_sealed or not is_alive(self.folder, segment.writer):
+                    self._foreign.setdefault(segment.path, segment)
 
     def _look_whether_alive(self, writer: str) -> None:
         if writer not in self._alive:

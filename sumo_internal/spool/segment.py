@@ -12,7 +12,16 @@ import stat
 import sys
 from mmap import MADV_REMOVE, mmap
 
-from sumo_internal.spool.folder import FolderRefusedError, is_at, name_of, open_file, open_folder, place_of, unlink
+from sumo_internal.spool.folder import (
+    BESIDE,
+    FolderRefusedError,
+    is_at,
+    name_of,
+    open_file,
+    open_folder,
+    place_of,
+    unlink,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +46,9 @@ COMMITTED, SEALED, ACKNOWLEDGED, SENT, SIZE, PROCESS, WRITTEN = 1, 2, 3, 4, 5, 6
 ENVELOPE_OFFSET = 64
 PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
 """Where the header holds text without a line end."""
+
+MEMORY = ".memory"
+"""End of the name of a segment that has no file."""
 
 INFO, WARNING = 20, 30
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
@@ -110,7 +122,14 @@ class Segment:
 
     @classmethod
     def create(
-        cls, path: str, envelope: bytes, *, size_bytes: int = 0, is_filled: bool = False, is_lendable: bool = False
+        cls,
+        path: str,
+        envelope: bytes,
+        *,
+        size_bytes: int = 0,
+        is_filled: bool = False,
+        is_lendable: bool = False,
+        entrust: Callable[[str, int], bool] | None = None,
     ) -> Segment:
         """Make a new, empty segment; its name appears when it is complete.
 
@@ -121,6 +140,7 @@ class Segment:
             is_filled: Write all of it once. That takes 0.2 ms, and saves each line to come a tenth of its cost: the
                 first store into a page whose block is only reserved takes 2 µs.
             is_lendable: Keep a descriptor, for :func:`nameless`.
+            entrust: Gives a descriptor of it to a process that keeps it, see :meth:`create_in_memory`; None for none.
 
         Raises:
             OSError: There is no room, or the folder is gone. Refuse the line, count it, try again later.
@@ -136,6 +156,7 @@ class Segment:
                 os.pwritev(descriptor, [bytes((size_bytes - HEADER_BYTES) // 16)] * 16, HEADER_BYTES)
             segment = cls(path, descriptor, size_bytes, is_lendable=is_lendable)
             os.rename(unfinished, path)
+            segment.is_lent = entrust is not None and entrust(path, descriptor)
         except BaseException:
             unlink(unfinished)
             raise
@@ -192,12 +213,15 @@ class Segment:
         self.envelope = envelope
 
     @classmethod
-    def open(cls, path: str, *, is_lendable: bool = False) -> Segment:
+    def open(
+        cls, path: str, *, is_lendable: bool = False, entrust: Callable[[str, int], bool] | None = None
+    ) -> Segment:
         """Map a segment that another process wrote.
 
         Args:
             path: Its path.
             is_lendable: Keep a descriptor, for :func:`nameless`.
+            entrust: As :meth:`create` has it.
 
         Raises:
             SegmentDamagedError: It is not one of ours, or not of this version. Set it aside.
@@ -205,7 +229,9 @@ class Segment:
         """
         descriptor = open_file(path, os.O_RDWR)
         try:
-            return cls.mapped(path, descriptor, is_lendable=is_lendable)
+            segment = cls.mapped(path, descriptor, is_lendable=is_lendable)
+            segment.is_lent = entrust is not None and entrust(path, descriptor)
+            return segment
         finally:
             os.close(descriptor)
 
@@ -266,6 +292,11 @@ class Segment:
         return self.cursors[SEALED] == 1
 
     @property
+    def is_beside(self) -> bool:
+        """Are its lines not the spool's unless the writer dies or gives them to the spool, which seals the segment?"""
+        return self.path.endswith(BESIDE)
+
+    @property
     def is_below_level(self) -> bool:
         """Are its lines below the function's own level? CloudWatch would not have them without us either."""
         return ".debug" in self.path.rpartition("/")[2]
@@ -273,7 +304,9 @@ class Segment:
     @property
     def is_unlinked(self) -> bool:
         """Has a function that empties /tmp, or the drainer, removed the file under us?"""
-        return not self.is_in_memory and not is_at(self.path, self.place[1])
+        if self.is_in_memory or is_at(self.path, self.place[1]):
+            return False
+        return not self.is_beside or not is_at(f"{self.path}.spool", self.place[1])  # its writer has given it away
 
     @property
     def is_alone(self) -> bool:
@@ -328,6 +361,11 @@ class Segment:
         if not self.is_in_memory and not is_unlinked:
             unlink(self.path)
         self.close()
+
+    def abandon(self) -> None:
+        """Give all of it back although nothing of it was delivered: its lines are not wanted."""
+        self.committed_offset = self.acknowledged_offset
+        self.remove()
 
     def save(self, folder: str) -> tuple[int, int]:
         """Make a file of what has none, when no process writes to it any more and none drains it.

@@ -47,6 +47,7 @@ from sumo_internal.spool.segment import (
     HEADER_BYTES,
     INFO,
     LINE_MAX_BYTES,
+    MEMORY,
     NO_ROOM,
     PROCESS,
     SEALED,
@@ -114,6 +115,7 @@ class Spool:
         *,
         memory_max_bytes: int = 0,
         keeper: str = "",
+        is_shared: bool = True,
         has_ids: bool = True,
         is_child: bool = False,
         has_workers: bool = False,
@@ -125,7 +127,8 @@ class Spool:
             envelope: Request headers under which this writer's lines travel, and where to.
             max_bytes: Bound on what all segments of the folder may take together.
             memory_max_bytes: Bound on what this process's segments take in memory where they can have no files.
-            keeper: Where descriptors of those are sent to; see :mod:`sumo_internal.extension.keeper`.
+            keeper: Where descriptors of segments are sent to; see :mod:`sumo_internal.extension.keeper`.
+            is_shared: Of each segment, when it is made; else of those that have no file.
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
             is_child: Another process ships, and counts what becomes of the lines.
             has_workers: Many processes write for as long as the environment lives (Managed Instances).
@@ -151,9 +154,9 @@ class Spool:
         self._held_at = (0, -1)
         self.is_drained_here = False
         """A reader of this process removes what is delivered; else another process does, and has only the file."""
-        self.is_shared = False
+        self._is_shared = is_shared and keeper != ""
         """The extension gets a descriptor of each segment, the children's too: a line survives its process although the
-        file is gone. Asked for, or because the function has emptied the folder before."""
+        function has emptied the folder."""
         self._is_original = _original_page()
         """Its first byte is 0 in a copy of this process that Python knows nothing of (a ``fork`` by ``ctypes``)."""
         self._wake_offset = SEGMENT_BYTES
@@ -184,6 +187,8 @@ class Spool:
         """Text without a line end."""
         self._forget()
         self._begin_life(is_child=is_child)
+        if self._is_shared:
+            self._spares.take()  # before the function can use up all others
         _spools.add(ref(self, _spools.discard))
 
     def _begin_life(self, *, is_child: bool = False, prepared: Prepared | None = None) -> None:
@@ -464,7 +469,7 @@ class Spool:
         self._protect()
         self._segment_number = number = self._segment_number + 1
         try:
-            path = f"{self.folder}/{self.writer}.{number:06d}.memory"
+            path = f"{self.folder}/{self.writer}.{number:06d}{MEMORY}"
             segment = Segment.create_in_memory(path, self._envelope, self._entrust, size_bytes=new_bytes)
         except OSError:
             return False
@@ -492,7 +497,11 @@ class Spool:
 
     def _entrust(self, name: str, descriptor: int) -> bool:
         """Give a descriptor of a segment to the extension; returns whether the extension has it."""
-        return entrust(self._keeper, name, descriptor)
+        try:
+            return entrust(self._keeper, name, descriptor)
+        except Exception as error:  # an audit hook of the function's may raise what it likes
+            diagnostics.pass_on(error)
+            return False
 
     def _next_size(self, size_bytes: int) -> int:
         """The size of the next segment, which is to have room for a line of this size, where there is room for it."""
@@ -604,12 +613,10 @@ class Spool:
         self._end_offset = 0 if is_reserved else segment.size_bytes
         self.partials.attach(segment)
         previous[SEALED] = 1
-        if self.is_shared:
-            self.share()
 
-    def share(self) -> None:
-        """Give the extension descriptors of the segments that it does not have, if it is there. In :meth:`run`."""
-        for segment in list(self.segments) if self._keeper else ():
+    def _share(self) -> None:
+        """Give the extension descriptors of the segments that it could not have when they were made."""
+        for segment in list(self.segments) if self._is_shared else ():
             if not segment.is_lent and not segment.is_in_memory:
                 try:
                     descriptor = open_file(segment.path, os.O_RDWR)
@@ -619,13 +626,16 @@ class Spool:
                     segment.is_lent = self._entrust(segment.path, descriptor)
                 finally:
                     os.close(descriptor)
+                if not segment.is_lent:
+                    return  # there is no extension, or it keeps as many as it may
 
     def _prepare(self) -> None:
         """Have a segment before there is a line, if there is room for one."""
-        if self._map is None and time.monotonic() >= self._retry_at_s:
+        is_refused = time.monotonic() < self._retry_at_s
+        if self._map is None and not is_refused:
             with self._spares:
-                self.run(self._begin_segment)
-        if self._map is None and self._is_child:
+                is_refused = self.run(self._begin_segment)  # else another call has the turn, and makes one perhaps
+        if self._map is None and is_refused and self._is_child:
             # Where a child ends in the middle of the line no process can count it. One that ends the line counts again.
             self.count(self._refusal, 1, 0)
 
@@ -649,13 +659,19 @@ class Spool:
             OSError: The disk has no room.
             FolderRefusedError: The folder is not ours any more.
         """
-        self.is_shared |= open_folder(self.folder)  # it was there when the spool began
+        open_folder(self.folder)
         if self._life is None or self._life.is_unlinked:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
         path = f"{self.folder}/{self.writer}.{name}"
-        is_lendable = len(self.segments) < LENDABLE_MAX
-        return Segment.create(path, self._envelope, size_bytes=size_bytes, is_filled=is_filled, is_lendable=is_lendable)
+        return Segment.create(
+            path,
+            self._envelope,
+            size_bytes=size_bytes,
+            is_filled=is_filled,
+            is_lendable=len(self.segments) < LENDABLE_MAX,
+            entrust=self._entrust if self._is_shared else None,
+        )
 
     @property
     def owner(self) -> dict[str, int]:
@@ -747,7 +763,7 @@ class Spool:
         # Not what the extension, which lives, has begun by now: most environments have nothing else.
         if not all(has_process(name_of(path).partition(".")[0]) for path in list_segments(self.folder)):
             self.forks += 1
-            self._hold_others()
+            self._hold_others(self._entrust if self._is_shared else None)
 
     def _mend(self) -> None:
         if self._spares.take():
@@ -766,8 +782,7 @@ class Spool:
                 self._roll(is_urgent=False, size_bytes=0)
             except (OSError, FolderRefusedError):
                 return  # as it was
-        if self.is_shared:
-            self.share()
+        self._share()
         is_removed = self._map is not None and self.segments[-1].is_unlinked
         if is_removed:
             cursors = self._cursors
@@ -783,14 +798,14 @@ class Spool:
         if self._keeper and any(not segment.is_kept for segment in [*self.segments, *self.others]):
             with self._spares:
                 self.run(self._protect)
+        if self._is_shared and not all(segment.is_lent or segment.is_in_memory for segment in list(self.segments)):
+            self.run(self._share)
 
     def _protect(self) -> None:
         """Give the extension every segment that no process would find if this one were killed."""
         alone = [segment for segment in [*self.segments, *self.others] if segment.is_alone]
         if not alone:
             return
-        # Who empties /tmp once does so again, and may die before we look.
-        self.is_shared |= any(not segment.is_in_memory for segment in alone)
         descriptors, is_taken = nameless() if self._keeper else {}, True  # where one is not taken, nothing more is now
         for segment in alone:
             if segment.place in descriptors:
@@ -816,8 +831,12 @@ class Spool:
             except ValueError:
                 pass  # the drainer has just closed it
 
-    def _hold_others(self) -> None:
-        """Hold what children have left in the folder, which the function may empty before that is delivered."""
+    def _hold_others(self, entrust: Callable[[str, int], bool] | None = None) -> None:
+        """Hold what children have left in the folder, which the function may empty before that is delivered.
+
+        Args:
+            entrust: As :meth:`Segment.open` has it; None where the extension has got from them what it could.
+        """
         if self._shared_counts is not None:
             for reason, (lines, size_bytes) in self._shared_counts.news().items():
                 self.counters.add(reason, lines, size_bytes)
@@ -834,7 +853,7 @@ class Spool:
         from sumo_internal.spool import others  # most functions have no children
 
         paths = [path for path in paths if name_of(path).partition(".")[0] not in self.writers]
-        self.others = others.hold(others.unfinished(self.others), paths, self.destination)
+        self.others = others.hold(others.unfinished(self.others), paths, self.destination, entrust)
 
     def is_short_of_room(self) -> bool:
         """Would a child that is forked now find no room for its files?"""
@@ -854,13 +873,14 @@ class Spool:
             self._prepared.pop(get_ident(), None)
         self.protect()
         if not self._is_child and self._memory_max_bytes and self.is_short_of_room():
-            from sumo_internal.spool import others
+            with self._spares:
+                from sumo_internal.spool import others
 
             if self._shared_counts is None:
                 self._shared_counts = others.SharedCounts()
             self.others = others.unfinished(self.others)
             identity = os.urandom(6).hex()
-            path = f"{self.folder}/{identity}-p0.000001.memory"
+            path = f"{self.folder}/{identity}-p0.000001{MEMORY}"
             with self._spares:
                 segment = others.prepare(self.others, path, self._envelope, self._entrust, self._memory_max_bytes)
             self._prepared[get_ident()] = segment, identity, self._shared_counts.next_place()

@@ -203,16 +203,14 @@ def _is_promised(writer: str, acts: Sequence[Sequence[str]]) -> bool:
     """Is anything promised of a writer's lines? Not where their files are removed before anything could look at them.
 
     That is where the function empties /tmp and its process dies in the same invocation, or where it removes what its
-    children have left in that very invocation; the first time that a process does so, or where it refuses the sockets
-    by which the extension gets a hold on the files.
+    children have left in that very invocation, and refuses the sockets by which the extension gets a hold on the files.
     """
     number = int(re.split("[-st]", writer)[0].removeprefix("i"))
     own, is_child = acts[number], "-" in writer
     if "empties" not in own or (own[-1] not in ENDS and not is_child):
         return True
     begin = max((n + 1 for n, each in enumerate(acts[:number]) if each[-1] in ENDS and each[-1] != "raises"), default=0)
-    before = {act for each in acts[begin:number] for act in each}
-    return "empties" in before and "refuses" not in before | set(own)
+    return not any("refuses" in each for each in acts[begin : number + 1])
 
 
 def outcome(invocation: Invocation) -> str:

@@ -13,9 +13,8 @@ A seed decides what is to happen; when exactly it happens, and so what comes of 
 code is 1 if a line is missing that no counter has, if one was changed on its way, if more came twice than was counted
 as sent again or was under way when an answer did not come, or if the source has something to complain about.
 
-What is promised nowhere is not tried: a kill in the very invocation in which /tmp was emptied, or of a process whose
-lines Lambda alone has. Nor are counts looked for that the function itself has removed: where /tmp is emptied, nothing
-happens that would have to be counted.
+What is promised nowhere is not tried: a kill of a process whose lines Lambda alone has. Nor are counts looked for that
+the function itself has removed: where /tmp is emptied, nothing happens that would have to be counted.
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ class Run:
         draw = self._draw
         self._change_weather()
         event = self._event(number)
-        is_safe = "empty" not in event["acts"] and self._dropin != "call"
+        is_safe = self._dropin != "call"
         is_killed = draw.random() < 0.15 and is_safe
         if not is_safe:
             event["sleep_s"] = min(1.0, event["sleep_s"])
