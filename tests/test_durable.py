@@ -223,6 +223,17 @@ def test_a_child_process_belongs_to_the_execution(tmp_path: Path) -> None:
     assert record["executionArn"] == ARN and "extra_executionArn" not in record
 
 
+def test_a_childs_own_children_belong_to_the_execution(tmp_path: Path) -> None:
+    """What the child hands on is what it was told, all of it: it was asked for that before it had taken it over."""
+    parent, child = Recorded(tmp_path / "1").recorder, Recorded(tmp_path / "2").recorder
+    trace_id = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+    parent.enter_invocation("r-1", execution_arn=ARN, trace_id=trace_id, tenant_id="t-1")
+    handed_on: list[object] = []
+    child.on_invocation = lambda: handed_on.append(child.state())
+    child.adopt(eval(repr(parent.state())))
+    assert handed_on == [parent.state()] and all(text in parent.context for text in (ARN, "t-1", "1-5759e988"))
+
+
 @pytest.mark.parametrize("are_mixed", [False, True], ids=["one after another", "mixed"])
 def test_all_parts_of_an_execution_have_the_same_fate(tmp_path: Path, are_mixed: bool) -> None:
     """Sampling goes by the execution: its invocations have ids of their own, and would be torn apart.

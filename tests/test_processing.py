@@ -550,6 +550,36 @@ def test_what_a_thread_has_not_ended_is_hidden_at_the_end_of_the_invocation(
     assert not made.pipeline._unended
 
 
+@pytest.mark.parametrize("first", ["", "a line\n", "{"], ids=["line ends first", "behind a line", "in a value"])
+def test_who_writes_line_ends_first_keeps_nothing_of_the_lines_before(
+    recording: Callable[..., Recording], first: str
+) -> None:
+    """What keys hide was kept of each such write until a line end came last: a search for all of it in each line.
+
+    A line has what keys hide in the write that has begun it and in those that have gone on with it; a value of several
+    lines in all of its writes.
+    """
+    made = recording(SUMO_MASK_KEYS="password", SUMO_RULES_MAX_MS="1000")
+    written = made.pipeline.hearing(made.recorder.written, made.recorder.begun)
+    indent, count = (" " if first == "{" else ""), 300
+    if first:
+        written(first, STDOUT)
+    for number in range(count):
+        written(f"\n{indent}{number:03d} {{'password': 'Bearer {number:04d}'}}", STDOUT)
+        most = max(len(hidden or ()) for hidden in [*made.pipeline._unended.values(), ()])
+        assert most <= (2 * (number + 2) if indent else 5)
+    written(" of Bearer 0299, not Bearer 0000", STDOUT)
+    written("\n}\n" if indent else "\n", STDOUT)
+
+    messages = [str(record["message"]) for record in made.records()]
+    if indent:
+        assert "Bearer" not in "".join(messages)
+    else:
+        assert messages[-1] == "299 {'password': '***'} of ***, not Bearer 0000"
+        assert len(messages) == count + (first != "")
+    assert not made.pipeline._unended
+
+
 def test_what_had_to_wait_for_room_is_one_write_as_well(recording: Callable[..., Recording]) -> None:
     """At the end of the function's stack a text waits for the next one; its lines are together all the same."""
     made = recording(SUMO_MASK_KEYS="password")

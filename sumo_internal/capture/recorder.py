@@ -338,15 +338,18 @@ class Recorder:
             invoked_arn: The ARN that the caller has invoked, an alias's perhaps.
             execution_arn: The durable execution that it is a part of, see :func:`execution_of`.
         """
-        self.request_id = request_id
-        self._tenant_id = tenant_id
-        self._execution_arn = execution_arn
-        self._is_replay = _replay_finder() if execution_arn and self._replays != "kept" else None
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         if self._has_arn:
             keys["invokedFunctionArn"] = invoked_arn
         more = {"traceId": record_format.trace_id(trace_id), "tenantId": tenant_id, "executionArn": execution_arn}
-        self.context = record_format.context_text({**keys, **more})
+        self._tenant_id = tenant_id
+        self._enter(request_id, record_format.context_text({**keys, **more}), execution_arn)
+
+    def _enter(self, request_id: str | None, context: str, execution_arn: str | None) -> None:
+        """From now on lines belong to this invocation, and share this context."""
+        self.request_id, self.context = request_id, context
+        self._execution_arn = execution_arn
+        self._is_replay = _replay_finder() if execution_arn and self._replays != "kept" else None
         if self.endings is not None:
             self.endings.begin(is_durable=execution_arn is not None)
         if self.flight is not None:
@@ -379,9 +382,7 @@ class Recorder:
     def adopt(self, state: tuple[str | None, str, bool, str | None]) -> None:
         """Record as the process does from which this state comes."""
         request_id, context, self._is_cold, execution_arn = state
-        self.enter_invocation(request_id, execution_arn=execution_arn)
-        self.context = context
-        self._note_context(is_running=False)
+        self._enter(request_id, context, execution_arn)
 
     def leave_init(self) -> None:
         """The init phase is over, and the function's module has been imported."""
@@ -433,9 +434,9 @@ class Recorder:
         else:
             self._processing.flush(self._lines.flush, is_final=is_final)
 
-    def begun(self, stream: int, thread: int) -> str:
-        """The line of a stream that a thread has begun."""
-        return self._lines.line(stream, thread)
+    def begun(self, stream: int, thread: int) -> tuple[str, bool]:
+        """The line of a stream that a thread has begun, and whether lines before it wait for the same value."""
+        return self._lines.line(stream, thread), self._lines.is_within_value(stream, thread)
 
     def _forget_unwritten(self) -> None:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""

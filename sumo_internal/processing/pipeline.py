@@ -55,8 +55,8 @@ OPEN_VALUES_MAX = 1_000
 """Threads that have begun a masked value and not ended it; the one that has begun first is forgotten beyond."""
 
 
-def _nothing(stream: int, thread: int) -> str:
-    return ""
+def _nothing(stream: int, thread: int) -> tuple[str, bool]:
+    return "", False
 
 
 class _Current(threading.local):
@@ -89,7 +89,7 @@ class Pipeline:
         self._unended: dict[tuple[int, int], set[str] | None] = {}
         """What keys hide in texts that are not over with their last line end: by thread and stream, like
         :attr:`_Current.hidden`."""
-        self._begun: Callable[[int, int], str] = _nothing
+        self._begun: Callable[[int, int], tuple[str, bool]] = _nothing
         self._open_values: dict[int, Continued] = {}
         """By thread: a masked value that goes on in the thread's next line."""
         self._sampling = Sampling(spool, config.sample_rate, config.max_mb_per_hour, is_enhanced=is_enhanced)
@@ -120,13 +120,13 @@ class Pipeline:
         self._say_problem()
 
     def hearing(
-        self, written: Callable[[str, int], None], begun: Callable[[int, int], str] | None = None
+        self, written: Callable[[str, int], None], begun: Callable[[int, int], tuple[str, bool]] | None = None
     ) -> Callable[[str, int], None]:
         """A listener of a stream that knows, for each line, what keys hide in the lines written together with it.
 
         Args:
             written: The recorder's.
-            begun: The line of a stream that a thread has begun.
+            begun: The line of a stream that a thread has begun, and whether lines before it wait for the same value.
         """
         masking = self._rules.masking
         self._begun = begun or _nothing
@@ -158,16 +158,15 @@ class Pipeline:
             return
         try:
             # A text that ends no line, or one only, has its own keys when it is recorded.
-            hidden = self._hidden_in(self._begun(*place) + text, masking) if "\n" in text[:-1] else set()
-            if before is None or hidden is None:
-                hidden = None
-            elif before:
-                before.update(hidden)
-                hidden = before
+            has_lines = "\n" in text[:-1]
+            own = self._hidden_in(self._begun(*place)[0] + text, masking) if has_lines else _NONE
+            hidden = None if before is None or own is None else before | own
             self._current.hidden = hidden
             work(*arguments)
-            if text[-1:] != "\n" and hidden != _NONE:
-                self._unended[place] = hidden
+            # What goes on was begun with this text, or before it.
+            after = own if has_lines and not self._begun(*place)[1] else hidden
+            if text[-1:] != "\n" and after != _NONE:
+                self._unended[place] = after
         except RecursionError:
             if before != _NONE:
                 self._unended[place] = before
@@ -209,7 +208,7 @@ class Pipeline:
         finally:
             self._current.hidden = outer
         for place in list(self._unended):
-            if not self._begun(*place):
+            if not any(self._begun(*place)):
                 self._unended.pop(place, None)
 
     def passed(
