@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib.util
 import json
@@ -128,22 +129,16 @@ def balance(
     kept = [record for request in requests if request.is_kept for record in request.records]
     saved = [record for records in stored for record in records]
     refused = [record for request in requests if _is_refused_for_good(request) for record in request.records]
-    found = _places({Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.REFUSED: refused})
+    written = _written(cloudwatch)
+    records = {Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.CLOUDWATCH: written}
+    found = _places({**records, Place.REFUSED: refused})
     books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
-    written = {
-        match.group()
-        for line in cloudwatch
-        if line.source.startswith(_EXTENSION)
-        for match in _MARK.finditer(line.text)
-    }
     missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     ended: Counter[Place] = Counter()
     for writer, last in _returned(notes):
         for number in range(last + 1):
             line = _app.make_line(writer, number)
             places = [found.get((writer, number, part), Place.NOWHERE) for part in range(1, line.parts + 1)]
-            if max(places) > Place.CLOUDWATCH and line.mark in written:
-                places = [Place.CLOUDWATCH]
             ended[max(places)] += 1
             for place in places:
                 if place in missing:
@@ -205,6 +200,14 @@ def left(spool: Path) -> Iterator[Record]:
             with piece.data() as lines:
                 yield from map(json.loads, bytes(lines).splitlines())
         segment.close()
+
+
+def _written(cloudwatch: Iterable[CloudWatchLine]) -> Iterator[Record]:
+    """Yield the records that the extension has written to the log stream, whole ones only."""
+    for line in cloudwatch:
+        if line.source.startswith(_EXTENSION) and line.text.startswith("{"):
+            with contextlib.suppress(ValueError):
+                yield json.loads(line.text)
 
 
 def _is_refused_for_good(request: SumoRequest) -> bool:
