@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from layer.build import ROOT
+from layer.interpreters import Interpreter, find
+from sumo_internal.extension.keeper import TALLIES_MAX, Keeper
 from sumo_internal.spool.counters import (
     DISK_FULL,
     EXCLUDED,
@@ -25,6 +29,7 @@ from sumo_internal.spool.counters import (
     set_reported,
     totals,
 )
+from sumo_internal.spool.handoff import entrust
 
 
 def test_counts_survive_a_kill(tmp_path: Path) -> None:
@@ -38,6 +43,75 @@ def test_counts_survive_a_kill(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "spool"), str(ROOT)])
 
     assert totals(str(tmp_path / "spool")) == {RETRIED: (3, 700)}
+
+
+COUNTED = """
+import os, shutil, signal, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.writer import Spool
+folder, how = sys.argv[2], sys.argv[4]
+keeper = sys.argv[3].replace("@", "\\0")
+spool = Spool(folder, {"destination": "00000000000000aa"}, 64_000_000, memory_max_bytes=8_000_000, keeper=keeper)
+drainers = spool.make_counters(f"{spool.writer}-drainer")
+spool.append('{"line":"begun"')
+spool.count("excluded", 2, 20)
+if "before" in how:
+    shutil.rmtree(folder, ignore_errors=True)
+spool.count("spoolFull", 3, 30)
+drainers.add("refused", 4, 40)
+if "mended" in how:
+    shutil.rmtree(folder)
+    spool.mend()
+    drainers.add("refused", 1, 10)
+    spool.count("spoolFull", 1, 10)
+if "behind" in how:
+    shutil.rmtree(folder)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("how", ["emptied before", "emptied behind", "mended", "mended, emptied behind", "full"])
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_counts_survive_a_kill_without_their_file(tmp_path: Path, interpreter: Interpreter, how: str) -> None:
+    """The function removes it, or there is no room for one: the extension has the page, and counts nothing twice.
+
+    What was lost was known to the process alone, and lost with it.
+    """
+    folder, name = tmp_path / "spool", f"@sumo-internal-test/{tmp_path}"
+    keeper = Keeper(name.replace("@", "\0"))
+    if how == "full":
+        folder.write_text("a file is in the folder's place")
+    command = [str(interpreter.executable), "-c", COUNTED, str(ROOT), str(folder), name, how]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+
+    counted = {EXCLUDED: (2, 20), SPOOL_FULL: (3, 30), REFUSED: (4, 40)}
+    if "mended" in how:
+        counted |= {SPOOL_FULL: (4, 40), REFUSED: (5, 50)}
+    keeper.look()
+    assert totals(str(folder), *keeper.tallies) == counted
+    assert [tally.is_of("aa") for tally in keeper.tallies] == [tally.is_of("") for tally in keeper.tallies]
+    assert not any(tally.is_of("bb") for tally in keeper.tallies)
+    if how == "full":
+        folder.unlink()
+    folder.mkdir(exist_ok=True)
+    keeper.save(str(folder))
+    assert totals(str(folder)) == counted
+    keeper.close()
+
+
+def test_counts_of_many_processes_have_a_bound(tmp_path: Path) -> None:
+    """Those that have their files go first."""
+    address = f"\0sumo-internal-test/{tmp_path}"
+    keeper = Keeper(address)
+    for number in range(TALLIES_MAX + 10):
+        counters = Counters(str(tmp_path / "spool"), str(number), entrust=partial(entrust, address))
+        counters.add(EXCLUDED, 1, 1)
+        if number == 0:
+            os.unlink(tmp_path / "spool" / "0.tally")
+        keeper.look()
+    assert len(keeper.tallies) <= TALLIES_MAX
+    assert not keeper.tallies[0].is_kept and keeper.tallies[0].counts() == {EXCLUDED: (1, 1)}
+    keeper.close()
 
 
 def test_all_tallies_count_together(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sumo_internal.spool.counters import Kept
     from sumo_internal.spool.segment import Segment
 
 KEPT_MAX = 256
@@ -33,6 +34,8 @@ hundred children."""
 WAITING_MAX = 256
 """Segments that wait in the kernel besides, while the extension is not awake or keeps as many as it may. Whoever sends
 one more is told that it is not kept. A user may have 1,024 descriptors on their way."""
+TALLIES_MAX = 64
+"""Pages of counts that are kept: two of each process that has had to count anything, which few have."""
 _NAME_MAX_BYTES = 1024
 
 
@@ -55,6 +58,8 @@ class Keeper:
         """Whose sender was stopped before it sent anything."""
         self._segments: list[Segment] = []
         self._segments_max = KEPT_MAX
+        self.tallies: list[Kept] = []
+        """Counts of processes that have had trouble."""
         self._lock = allocate_lock()
 
     def fileno(self) -> int:
@@ -104,9 +109,15 @@ class Keeper:
                 self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
 
     def _keep(self, name: str, descriptor: int) -> None:
+        from sumo_internal.spool.counters import TALLY, Kept
         from sumo_internal.spool.segment import MEMORY, Segment, SegmentDamagedError
 
         try:
+            if name.endswith(TALLY):
+                if len(self.tallies) >= TALLIES_MAX:
+                    self.tallies = [tally for tally in self.tallies if not tally.is_kept][1 - TALLIES_MAX :]
+                self.tallies.append(Kept(name, descriptor))
+                return
             segment = Segment.mapped(name, descriptor, is_in_memory=name.endswith(MEMORY))
             segment.is_lent = not segment.is_in_memory
             self._segments.append(segment)
@@ -129,6 +140,8 @@ class Keeper:
             if not has_file and (segment.pending_bytes or partials.has_any(segment)):
                 lines, size_bytes = segment.save(folder)
                 lost_lines, lost_bytes = lost_lines + lines, lost_bytes + size_bytes
+        for tally in self.tallies:
+            tally.save()
         return lost_lines, lost_bytes
 
     def segments(self) -> list[Segment]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sumo_internal.extension.platform_log import PlatformLog
     from sumo_internal.net.client import PlainSender
     from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.spool.counters import Counters, Kept
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.reader import SpoolReader
 
@@ -197,7 +198,10 @@ class _Worker:
         from sumo_internal.shipping.retry_policy import Drained
 
         spool = self._platform_log.spool
-        own_counters = [] if spool is None else [spool.counters]
+        own_counters: list[Counters | Kept] = [] if spool is None else [spool.counters]
+        if self._keeper is not None:
+            where = self.reader().destination
+            own_counters += [tally for tally in self._keeper.tallies if tally.is_of(where)]
         is_recorded = self._drained == Drained.EMPTY.value
         return drainer.account(*own_counters, is_recorded=is_recorded, is_shutdown=is_shutdown)
 

@@ -195,11 +195,13 @@ class Drainer:
         """Has another writer lines in the folder? See :meth:`sumo_internal.spool.reader.SpoolReader.has_others`."""
         return self._reader.has_others()
 
-    def account(self, *own_counters: counters.Counters, is_recorded: bool, is_shutdown: bool = False) -> bool:
+    def account(
+        self, *own_counters: counters.Counters | counters.Kept, is_recorded: bool, is_shutdown: bool = False
+    ) -> bool:
         """Say which lines have been lost meanwhile, and record all that was counted since that was last done.
 
         Args:
-            own_counters: This process's other counters, for counts that could not be put into a file.
+            own_counters: This process's other counters, and those that it keeps, for counts that have no file.
             is_recorded: Put a record into the spool. Not while nothing can be delivered: there would be one per drain.
             is_shutdown: This is the environment's end.
 

@@ -386,4 +386,4 @@ def pause_after(place: str, error: BaseException, failures: int) -> None:
 
 def _drainer_counters(spool: Spool) -> Counters:
     """The counts of this process's drainer, beside those of its writer; no file has them before they are kept."""
-    return Counters(spool.folder, spool.writer + DRAINER, destination=spool.destination)
+    return spool.make_counters(spool.writer + DRAINER)

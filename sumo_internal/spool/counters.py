@@ -3,7 +3,9 @@
 Each count is a pair, lines and bytes, under one of :data:`REASONS`. The counts of one writer are in a file of one page
 in the spool's folder, ``<name>.tally``. What the environment has lost or gone through is the sum of all these files,
 those of dead processes included: of dead writers, only files without any count are removed. A writer makes its file
-with its first segment; where the disk has no room for one, the counts live as long as the process.
+with its first segment; where the disk has no room for one, the counts are in memory. As soon as a page has a count, the
+extension gets a descriptor of it (:class:`Kept`): neither a function that empties /tmp nor a full disk takes the count
+with its process.
 
 Processes with different destinations may share the folder: each tells its own destination what was lost on the way
 there, and notes for itself which totals it has told.
@@ -24,8 +26,12 @@ from sumo_internal.spool.folder import is_at, open_file, open_folder, read_file,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    Entrust = Callable[[str, int], bool]
+    """Gives a descriptor, under a name, to a process that keeps it; False where there is none."""
+
+TALLY = ".tally"
 MAGIC = int.from_bytes(b"SUMOTAL1", "little")
 PAGE_BYTES = 4096
 SPARE_BYTES = 512
@@ -100,7 +106,15 @@ _FIRST = 2
 class Counters:
     """One writer's counts. Not for two threads."""
 
-    def __init__(self, folder: str, name: str, spare: memoryview | None = None, *, destination: str = "") -> None:
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        spare: memoryview | None = None,
+        *,
+        destination: str = "",
+        entrust: Entrust | None = None,
+    ) -> None:
         """Count under a name.
 
         Args:
@@ -108,10 +122,14 @@ class Counters:
             name: Whose counts these are.
             spare: :data:`SPARE_BYTES` of memory for the counts where they can have no file, which another process sees.
             destination: Where the lines were to go, as :func:`sumo_internal.spool.envelope.destination` has it.
+            entrust: Has the counts kept beside their file, and where they have none; None where no process does.
         """
         self._destination = destination
-        self._path = f"{folder}/{name}.tally"
+        self._path = f"{folder}/{name}{TALLY}"
         self._spare = spare
+        self._entrust = entrust
+        self._is_lent = self._is_offered = False
+        """The extension has the page, or was asked to keep it: that is not tried for each line."""
         self._counts: memoryview | None = None
         self._inode = -1
 
@@ -123,21 +141,41 @@ class Counters:
     @property
     def is_seen(self) -> bool:
         """Does another process learn of the counts?"""
-        return self._spare is not None or self.is_kept
+        return self._spare is not None or self.is_kept or self._is_lent
 
     def keep(self) -> None:
         """Have the counts in a file, if there is room: what is counted without one would not survive the process."""
         if self.is_kept:
+            self._is_offered = self._is_lent
             return
         page, self._inode = _make(self._path, self._destination)
+        is_lent = False
         if self._inode < 0 and self._spare is not None:
             page = self._spare
+        elif self._inode < 0 and self._is_lent:
+            return
+        elif self._inode < 0 and self._entrust is not None:
+            page, is_lent = _make_in_memory(self._path, page, self._entrust)
         before = self._counts
         if before is not None and before is not page:
             page[_FIRST : len(before)] = before[_FIRST : len(page)]
-            if before is self._spare:
-                before[:] = memoryview(bytes(SPARE_BYTES)).cast("Q")  # or they would count twice
-        self._counts = page
+            if before is self._spare or self._is_lent:
+                before[_FIRST:] = memoryview(bytes(8 * (len(before) - _FIRST))).cast("Q")  # or they would count twice
+        self._counts, self._is_lent, self._is_offered = page, is_lent, is_lent
+
+    def _lend(self) -> None:
+        """Have the page kept whose file may be removed."""
+        self._is_offered = True
+        if self._inode < 0 or self._entrust is None:
+            return
+        try:
+            descriptor = open_file(self._path, os.O_RDWR)
+            try:
+                self._is_lent = self._entrust(self._path, descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass  # it has just been removed: the next count makes another one
 
     def add(self, reason: str, lines: int, size_bytes: int) -> None:
         """Count lines under a reason."""
@@ -147,18 +185,54 @@ class Counters:
         slot = _FIRST + 2 * REASONS.index(reason)
         self._counts[slot] += lines
         self._counts[slot + 1] += size_bytes
+        if not self._is_offered:
+            self._lend()
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """This writer's own counts, lines and bytes by reason; reasons without any are left out."""
         return {} if self._counts is None else read(self._counts)
 
 
-def totals(folder: str, *own: Counters, destination: str = "") -> dict[str, tuple[int, int]]:
+class Kept:
+    """Another process's page of counts, which is here although it has no file, or loses it."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        """Map it; the descriptor stays the caller's.
+
+        Raises:
+            OSError: It is no such page.
+        """
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_size != PAGE_BYTES:
+            raise OSError(f"{path} is no page of counts")
+        self._path, self._inode = path, status.st_ino
+        self._counts = memoryview(mmap(descriptor, PAGE_BYTES)).cast("Q")
+
+    @property
+    def is_kept(self) -> bool:
+        """Are the counts in a file? Then that has them."""
+        return is_at(self._path, self._inode)
+
+    def is_of(self, destination: str) -> bool:
+        """Are they of lines that were to go there?"""
+        return not destination or self._counts[1] in (0, int(destination, 16))
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Lines and bytes by reason; reasons without any are left out."""
+        return read(self._counts) if self._counts[0] == MAGIC else {}
+
+    def save(self) -> None:
+        """Put them into a file, if there is room: the process that has them here is about to end."""
+        if not self.is_kept and self.counts():
+            write_file(self._path, bytes(self._counts))
+
+
+def totals(folder: str, *own: Counters | Kept, destination: str = "") -> dict[str, tuple[int, int]]:
     """The sums of all counts in the folder, lines and bytes by reason; damaged files are left out.
 
     Args:
         folder: The spool's folder.
-        own: This process's counters, which count here too where they have no file.
+        own: This process's counters and what it keeps, which count here too where they have no file.
         destination: Of lines that were to go elsewhere nothing is counted; empty: of all.
     """
     sums: dict[str, tuple[int, int]] = {}
@@ -166,7 +240,7 @@ def totals(folder: str, *own: Counters, destination: str = "") -> dict[str, tupl
         if not counters.is_kept:
             sum_up(sums, counters.counts())
     try:
-        names = [name for name in os.listdir(folder) if name.endswith(".tally")]
+        names = [name for name in os.listdir(folder) if name.endswith(TALLY)]
     except OSError:
         names = []
     for name in names:
@@ -260,6 +334,22 @@ def _make(path: str, destination: str) -> tuple[memoryview, int]:
     counts = memoryview(page).cast("Q")
     counts[0], counts[1] = MAGIC, int(destination or "0", 16)
     return counts, inode
+
+
+def _make_in_memory(path: str, page: memoryview, entrust: Entrust) -> tuple[memoryview, bool]:
+    """A page for counts that another process keeps; the given one, and False, where none does."""
+    try:
+        descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC)
+        try:
+            os.posix_fallocate(descriptor, 0, PAGE_BYTES)
+            os.pwrite(descriptor, page[:_FIRST].tobytes(), 0)
+            if entrust(path, descriptor):
+                return memoryview(mmap(descriptor, PAGE_BYTES)).cast("Q"), True
+        finally:
+            os.close(descriptor)
+    except Exception as error:  # an audit hook of the function's may raise what it likes
+        diagnostics.pass_on(error)
+    return page, False
 
 
 def read(counts: memoryview) -> dict[str, tuple[int, int]]:

@@ -251,7 +251,12 @@ class Spool:
         self._retry_at_s = 0.0
         self._refusal = SPOOL_FULL
         self._is_reserve_left = True
-        self.counters = Counters(self.folder, self.writer, spare, destination=self.destination)
+        self.counters = self.make_counters(self.writer, spare)
+
+    def make_counters(self, name: str, spare: memoryview | None = None) -> Counters:
+        """Counters of this process's, which the extension keeps if it keeps the segments."""
+        entrust = self._entrust if self._is_shared else None
+        return Counters(self.folder, name, spare, destination=self.destination, entrust=entrust)
 
     def stop(self) -> None:
         """Give no line an id until :meth:`go_on`: lines wait in memory, within the bounds of those left out of turn.
@@ -293,7 +298,7 @@ class Spool:
             cursors[SEALED] = 1
         if life is not None:
             life.close()
-        if not counts.is_kept:
+        if not counts.is_seen:
             for reason, (lines, size_bytes) in counts.counts().items():
                 self.counters.add(reason, lines, size_bytes)
 
