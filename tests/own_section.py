@@ -61,9 +61,10 @@ reads from address 0 (SIGSEGV)
 sleeps until its timeout
 cuts our files short (`truncate`)
 empties /tmp, and is killed in the same invocation
+empties /tmp in its first invocation, and is killed in it
 empties /tmp behind its children in the same invocation
-empties /tmp for the second time, and is killed in the same invocation
-empties /tmp for the second time, behind its children
+empties /tmp behind its children, and is killed in the same invocation
+forbids its process sockets, writes megabytes, empties /tmp and is killed in the same invocation
 """.strip().split("\n")
 """What a function does, in the order of the page."""
 

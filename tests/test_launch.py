@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from spool_functions import taken
 
 from layer.build import ROOT
 from layer.interpreters import Interpreter, find
+from sumo_internal.spool.reader import SpoolReader
 
 SHELLS = {
     " ".join(command): command for command in (["dash"], ["bash"], ["bash", "--posix"]) if shutil.which(command[0])
@@ -540,6 +542,44 @@ def test_the_interpreters_variables_have_their_effect(comparer: Comparer, enviro
     """The managed runtime goes by PYTHONPATH: neither it nor what it does is touched."""
     plain, wrapped = comparer.run(*FORMS["absolute script"], **environ)
     assert probed(wrapped) == probed(plain)
+
+
+INSIDE = """
+import sys
+sys.path.append("changed")
+try:
+    import _interpreters
+    _interpreters.exec(_interpreters.create("legacy"), sys.argv[1])
+except ImportError:
+    import _xxsubinterpreters
+    _xxsubinterpreters.run_string(_xxsubinterpreters.create(), sys.argv[1])
+"""
+SEEN_INSIDE = """
+import os, sys
+print(sys.path, os.environ.get("PYTHONPATH"), flush=True)
+print("sitecustomize" in sys.modules, "sumo_internal" in sys.modules, flush=True)
+"""
+
+
+@pytest.mark.parametrize("path", [None, "elsewhere"])
+def test_an_interpreter_inside_the_process_cannot_tell(comparer: Comparer, path: str | None) -> None:
+    """Its sys.path is made as that of the process was, with our door in it: that led to itself for ever, with an error
+    on stderr each time."""
+    environ = {} if path is None else {"PYTHONPATH": path}
+    plain, wrapped = comparer.run("-c", INSIDE, SEEN_INSIDE, **environ)
+    assert ended(wrapped) == ended(plain)
+    assert "False False" in plain.stdout
+
+
+def test_an_interpreter_inside_the_process_is_heard_where_programs_are(comparer: Comparer, tmp_path: Path) -> None:
+    """As a writer of its own, whose lines are in the spool when it is gone."""
+    code = "print('inside')\nprint('begun', end='', flush=True)"
+    spool = tmp_path / "spool"
+    _, wrapped = comparer.run("-c", INSIDE, code, SUMO_CHILDREN="true", SUMO_SPOOL_DIR=str(spool))
+    assert wrapped.returncode == 0, wrapped.stderr
+    reader = SpoolReader(str(spool))
+    reader.complete = lambda partial: f'{{"message":"{partial.text}"'
+    assert [json.loads(line)["message"] for line in taken(reader)] == ["inside", "begun"]
 
 
 OTHERS = {

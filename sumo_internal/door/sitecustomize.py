@@ -14,16 +14,25 @@ import sys
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
-def _leave_no_trace() -> None:
-    """Put PYTHONPATH and sys.path back to what they are without the wrapper."""
-    entries = os.environ["PYTHONPATH"].split(os.pathsep)
+def _leave_no_trace() -> bool:
+    """Put PYTHONPATH and sys.path back to what they are without the wrapper.
+
+    Returns:
+        Whether PYTHONPATH has led here. Else this is an interpreter inside a process (a subinterpreter), whose sys.path
+        is made as the first one's was.
+    """
+    # First: as long as our folder is there, the import below leads here again.
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != _FOLDER]
+    sys.path_importer_cache.pop(_FOLDER, None)
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [entry for entry in entries if os.path.abspath(entry) != _FOLDER]
+    if rest == entries:
+        return False
     if rest or len(entries) == 2:  # twice ours: what the wrapper makes of a variable that is set and empty
         os.environ["PYTHONPATH"] = os.pathsep.join(rest)
     else:
         del os.environ["PYTHONPATH"]
-    sys.path.remove(_FOLDER)
-    sys.path_importer_cache.pop(_FOLDER, None)
+    return True
 
 
 def _set_up() -> None:
@@ -41,8 +50,8 @@ def _set_up() -> None:
 
 
 try:
-    _leave_no_trace()
-    _set_up()
+    if _leave_no_trace():
+        _set_up()
 except Exception as error:
     os.write(2, f"sumo-internal-extension: error: {error!r}; the function runs without it\n".encode())
 
