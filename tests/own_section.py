@@ -64,7 +64,6 @@ empties /tmp, and is killed in the same invocation
 empties /tmp in its first invocation, and is killed in it
 empties /tmp behind its children in the same invocation
 empties /tmp behind its children, and is killed in the same invocation
-forbids its process sockets, writes megabytes, empties /tmp and is killed in the same invocation
 """.strip().split("\n")
 """What a function does, in the order of the page."""
 

@@ -794,11 +794,6 @@ ACTS = {
     "empties /tmp in its first invocation, and is killed in it": [["calm", "empties", "calm", "dies"], ["calm"]],
     "empties /tmp behind its children in the same invocation": [["calm"], ["fork", "empties"], ["calm"]],
     "empties /tmp behind its children, and is killed in the same invocation": [["fork", "empties", "dies"], ["calm"]],
-    "forbids its process sockets, writes megabytes, empties /tmp and is killed in the same invocation": [
-        ["calm"],
-        ["refuses", "giants", "calm", "empties", "dies"],
-        ["calm"],
-    ],
 }
 """Rows of the page, and the acts of the soak's function, by invocation."""
 
