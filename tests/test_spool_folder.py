@@ -23,7 +23,7 @@ import pytest
 from spool_functions import _BOUND_S, ENVELOPE, drain, empty, make, small_segments, start
 
 from layer.interpreters import Interpreter, find
-from sumo_internal.extension.keeper import KEPT_MAX, WAITING_MAX, Keeper
+from sumo_internal.extension.keeper import KEPT_MAX, UNSEEN_MAX, WAITING_MAX, Keeper
 from sumo_internal.spool import handoff
 from sumo_internal.spool import writer as spool_module
 from sumo_internal.spool.counters import (
@@ -704,6 +704,38 @@ def test_an_extension_that_comes_late_gets_what_is_there(tmp_path: Path, address
     spool.protect()
     assert [segment.path for segment in keeper.segments()] == [spool.segments[-1].path]
     keeper.close()
+
+
+UNSEEN = """
+import sys; sys.path.insert(0, sys.argv[1])
+from sumo_internal.extension.keeper import UNSEEN_MAX, Keeper
+keeper = Keeper(sys.argv[2].replace("@", "\\0"))
+print("up", flush=True)
+for number in range(UNSEEN_MAX + 1):
+    input()
+    keeper.look()
+    print(number, *(name for name in ("json", "sumo_internal.spool.segment") if name in sys.modules), flush=True)
+    if number == int(sys.argv[3]):
+        break
+print(len(keeper.segments()))
+"""
+
+
+@pytest.mark.parametrize("count", [1, UNSEEN_MAX, UNSEEN_MAX + 1])
+def test_the_extension_loads_nothing_for_the_first_segments(tmp_path: Path, address: str, count: int) -> None:
+    """They come during the init, whose time that would be. More of them are looked at: they may have been delivered."""
+    command = [sys.executable, "-S", "-c", UNSEEN, os.getcwd(), address.replace("\0", "@"), str(count - 1)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as extension:
+        assert extension.stdin is not None and extension.stdout is not None
+        assert extension.stdout.readline() == "up\n"
+        for number in range(count):
+            spool = Spool(str(tmp_path / str(number)), ENVELOPE, 64_000_000, keeper=address)
+            spool.append(start(str(number)))
+            extension.stdin.write("\n")
+            extension.stdin.flush()
+            loaded = extension.stdout.readline().split()[1:]
+            assert loaded == (["json", "sumo_internal.spool.segment"] if number == UNSEEN_MAX else [])
+        assert extension.stdout.readline() == f"{count}\n"
 
 
 def test_what_the_keeper_has_and_its_file_are_one(tmp_path: Path, address: str, keeper: Keeper) -> None:

@@ -36,7 +36,11 @@ WAITING_MAX = 256
 one more is told that it is not kept. A user may have 1,024 descriptors on their way."""
 TALLIES_MAX = 64
 """Pages of counts that are kept: two of each process that has had to count anything, which few have."""
+UNSEEN_MAX = 4
+"""Descriptors that are not looked at, although what they lead to may have been delivered."""
 _NAME_MAX_BYTES = 1024
+_SEGMENT = "sumo_internal.spool.segment"
+"""With all that it imports, among them ``json``. The first event of Lambda's loads it."""
 
 
 class Keeper:
@@ -56,6 +60,8 @@ class Keeper:
         self._socket.listen(WAITING_MAX - 1)  # the kernel takes one more than that
         self._connections: list[socket] = []
         """Whose sender was stopped before it sent anything."""
+        self._received: list[tuple[str, int]] = []
+        """Names and descriptors that are not looked at yet."""
         self._segments: list[Segment] = []
         self._segments_max = KEPT_MAX
         self.tallies: list[Kept] = []
@@ -69,7 +75,7 @@ class Keeper:
     @property
     def is_full(self) -> bool:
         """Is nothing taken before something that is kept was delivered?"""
-        return len(self._segments) + len(self._connections) >= self._segments_max
+        return len(self._segments) + len(self._received) + len(self._connections) >= self._segments_max
 
     def take_all(self) -> None:
         """Take what waits in the kernel as well, from here on: the environment ends, and what is left is counted."""
@@ -79,8 +85,13 @@ class Keeper:
         """Listen no more."""
         self._socket.close()
 
-    def look(self) -> None:
-        """Take what has been sent, and let go of what has been delivered meanwhile."""
+    def look(self, *, is_asked: bool = False) -> None:
+        """Take what has been sent, and let go of what has been delivered meanwhile.
+
+        Args:
+            is_asked: What is here is needed now. Else the first few are not looked at until the extension has loaded
+                what that takes for something else: during an init it would be the function's time.
+        """
         with self._lock:
             self._segments = [segment for segment in self._segments if not _is_finished(segment)]
             connections, self._connections = self._connections, []
@@ -90,8 +101,12 @@ class Keeper:
                 try:
                     descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # what socket.accept() calls
                 except OSError:
-                    return
+                    break
                 self._receive(socket(fileno=descriptor))
+            if is_asked or _SEGMENT in sys.modules or len(self._received) > UNSEEN_MAX:
+                received, self._received = self._received, []
+                for name, descriptor in received:
+                    self._keep(name, descriptor)
 
     def _receive(self, connection: socket) -> None:
         """Take the one message of a connection."""
@@ -106,7 +121,7 @@ class Keeper:
         connection.close()
         for _, kind, data in rights:
             if kind == SCM_RIGHTS:
-                self._keep(name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder))
+                self._received.append((name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder)))
 
     def _keep(self, name: str, descriptor: int) -> None:
         from sumo_internal.spool.counters import TALLY, Kept
@@ -146,7 +161,7 @@ class Keeper:
 
     def segments(self) -> list[Segment]:
         """What is not delivered yet, as far as is known."""
-        self.look()
+        self.look(is_asked=True)
         return list(self._segments)
 
 
