@@ -22,7 +22,7 @@ import os
 from mmap import mmap
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.folder import is_at, open_file, open_folder, read_file, write_file
+from sumo_internal.spool.folder import is_at, name_of, open_file, open_folder, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ def _make(path: str, destination: str) -> tuple[memoryview, int]:
 def _make_in_memory(path: str, page: memoryview, entrust: Entrust) -> tuple[memoryview, bool]:
     """A page for counts that another process keeps; the given one, and False, where none does."""
     try:
-        descriptor = os.memfd_create(os.path.basename(path), os.MFD_CLOEXEC)
+        descriptor = os.memfd_create(name_of(path), os.MFD_CLOEXEC)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)
             os.pwrite(descriptor, page[:_FIRST].tobytes(), 0)
