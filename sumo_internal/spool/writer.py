@@ -625,8 +625,9 @@ class Spool:
             if not segment.is_lent and not segment.is_in_memory:
                 try:
                     descriptor = open_file(segment.path, os.O_RDWR)
-                except OSError:
-                    continue  # its file is gone: the next look at our files lends the map's own descriptor
+                except Exception as error:  # an audit hook of the function's may raise what it likes
+                    diagnostics.pass_on(error)
+                    continue  # or its file is gone: the next look at our files lends the map's own descriptor
                 try:
                     segment.is_lent = self._entrust(segment.path, descriptor)
                 finally:
