@@ -87,6 +87,7 @@ bench-instructions: $(VENV_READY) ## Count the instructions of a start and of a 
 
 bench-profile: $(VENV_READY) ## Show where the CPU of shipping goes, by part, function and (with strace) system call
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.profiles
+	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m bench.shares
 
 lint: $(VENV_READY) ## Check style (ruff) and types (mypy)
 	"$(VENV_PYTHON)" -m ruff check

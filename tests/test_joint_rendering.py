@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -260,7 +261,7 @@ def test_a_changed_level_of_the_handler_is_learnt(one: Servers) -> None:
         assert layer["frame"] == bare["frame"] and layer["is_joint"]
 
 
-END_OF_STACK_SCRIPT = """
+WARM_SCRIPT = """
 import json, logging, os, sys, tempfile
 sys.path.insert(0, sys.argv[1])
 frames = tempfile.TemporaryFile()
@@ -280,7 +281,27 @@ for number in range(14):
     log.info("warm %d", number)
 levels = logging.getLogger().handlers[0].log_sink.joint._made[2]
 assert logging.INFO in levels, "lines are written jointly"
+"""
+"""Has a runtime's handler whose lines are written jointly."""
 
+FOUND_SCRIPT = """
+recorder.flush()
+written, frame = [], os.pread(frames.fileno(), 10_000_000, 0)
+while frame:
+    size = int.from_bytes(frame[4:8], "big")
+    written.append(frame[16 : 16 + size].decode().rstrip("\\n"))
+    frame = frame[16 + size :]
+messages = []
+while slices := reader.take(1_000_000):
+    for piece in slices:
+        for line in bytes(piece.data()).splitlines():
+            message = json.loads(line)["message"]
+            messages.append(message if type(message) is str else json.dumps(message))
+        piece.acknowledge()
+"""
+"""Finds what was written, and the messages of what was recorded."""
+
+END_OF_STACK_SCRIPT = """
 def wake(levels=8):
     spool.wake_offset = 0 if levels else 10**9
     if levels:
@@ -304,26 +325,78 @@ for depth in range(20):
     except RecursionError:
         pass
     log.info("back again")
-recorder.flush()
-written, frame = [], os.pread(frames.fileno(), 10_000_000, 0)
-while frame:
-    size = int.from_bytes(frame[4:8], "big")
-    written.append(frame[16 : 16 + size].decode().rstrip("\\n"))
-    frame = frame[16 + size :]
-messages = []
-while slices := reader.take(1_000_000):
-    for piece in slices:
-        for line in bytes(piece.data()).splitlines():
-            message = json.loads(line)["message"]
-            messages.append(message if type(message) is str else json.dumps(message))
-        piece.acknowledge()
-print(len(written) > 500, sorted(written) == sorted(messages))
+"""
+
+INTERRUPTED_SCRIPT = """
+sys.path.insert(0, sys.argv[1] + "/tests")
+from dis import get_instructions
+from interruptions import Interruptions, TimeLimit
+
+handler, raised, seen = logging.getLogger().handlers[0], 0, 0
+
+def call(number):
+    log.info("outer %d", number)
+
+def handle(number):
+    handler.handle(logging.LogRecord("orders", 20, "", 0, "outer %d", (number,), None))
+
+def interrupt(number):
+    global raised
+    if sys.argv[3] == "logs":
+        log.info("inner %d", number)
+    elif is_behind_call(sys._getframe(2)):
+        raised += 1
+        raise TimeLimit
+
+def is_behind_call(frame):
+    # A signal's handler runs there. At the end of a block, between two constants, it does not, and nothing guards that.
+    before = [each.opname for each in get_instructions(frame.f_code) if each.offset < frame.f_lasti]
+    return before[-1:] in (["CALL"], ["RESUME"])
+
+def victim(number):
+    global seen
+    try:
+        call(number) if sys.argv[4] == "call" else handle(number)
+    except TimeLimit:
+        seen += 1
+        raise
+
+interruptions = Interruptions([logging.Logger._log, type(handler).handle], interrupt)
+for number in interruptions.of(victim):
+    assert handler.lock.acquire(blocking=False) and not spool.owner, number
+    handler.lock.release()
+last = interruptions.number
+assert 100 < last < 900 and seen == raised and (raised > 10) is (sys.argv[3] == "raises"), (last, seen, raised)
 """
 
 
 @pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 def test_lines_at_the_end_of_the_stack_are_there_once(runtime: Runtime, form: str) -> None:
     """A recursion without end finds room for a line, but not for its record: that is recorded when there is room."""
-    command = [str(runtime.interpreter.executable), "-B", "-c", END_OF_STACK_SCRIPT, str(ROOT), form]
+    written, messages = run(runtime, END_OF_STACK_SCRIPT, form)
+    assert len(written) > 500 and sorted(written) == sorted(messages)
+
+
+@pytest.mark.parametrize("act", ["logs", "raises"])
+@pytest.mark.parametrize("way", ["call", "handle"])
+def test_an_interruption_at_each_instruction(form: str, act: str, way: str) -> None:
+    """A signal handler that logs in the middle of a log call, or in a record's: each line is there once.
+
+    What is raised by a handler reaches the function, leaves no lock taken, and may cost the line that is being written.
+    """
+    written, messages = run(typical(), INTERRUPTED_SCRIPT, form, act, way)
+    assert set(Counter(written).values()) == set(Counter(messages).values()) == {1}
+    if act == "logs":
+        assert sorted(written) == sorted(messages) and sum("inner" in text for text in written) > 100
+    else:
+        assert set(messages) <= set(written)
+
+
+def run(runtime: Runtime, script: str, *arguments: str) -> tuple[list[str], list[str]]:
+    """Run a script behind the one that prepares; what it has written, and the messages of what was recorded."""
+    script = f"{WARM_SCRIPT}{script}{FOUND_SCRIPT}print(json.dumps([written, messages]))\n"
+    command = [str(runtime.interpreter.executable), "-B", "-c", script, str(ROOT), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(runtime.ric)})
-    assert (done.stdout, done.stderr) == ("True True\n", "")
+    assert done.stderr == ""
+    written, messages = json.loads(done.stdout)
+    return written, messages

@@ -1,4 +1,5 @@
-"""SUMO_CLOUDWATCH: a log call is recorded without a log record of the library's, or with one, and nobody can tell."""
+"""A log call is written and recorded without a log record of the library's, or with one: what CloudWatch gets is the
+same. So it is with SUMO_CLOUDWATCH, which spares the line, or not."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from test_joint_rendering import form as form  # a fixture
 from sumo_internal.capture.sparing import SparingSink
 
 MODES = ("bare", "layer", "spared", "falling back")
+WRITING = ("layer", "falling back")
+"""What writes each line, with us."""
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
@@ -35,18 +38,21 @@ def one(form: str) -> Iterator[Servers]:
 
 
 def same(answers: dict[str, dict[str, Any]], *, is_call: bool = False) -> dict[str, dict[str, Any]]:
-    """What is written while nobody takes lines is what is written without us; the record is that of a line that is
-    written anyway; what is spared is recorded, and nothing of it is written."""
+    """What is written with the layer, or while nobody takes lines, is what is written without us; the record is the
+    same in each; what is spared is recorded, and nothing of it is written."""
     bare, layer = answers["bare"], answers["layer"]
-    for mode in ("spared", "falling back"):
+    for mode in ("layer", "spared", "falling back"):
         got = answers[mode]
         for name in ("attributes", "error", "returned"):
             assert got[name] == bare[name], (mode, name)
         assert plain(got["records"]) == plain(layer["records"])
-    assert plain(answers["falling back"]["frame"]) == plain(bare["frame"])
+    for mode in WRITING:
+        assert plain(answers[mode]["frame"]) == plain(bare["frame"]), mode
+    assert bool(layer["records"]) == bool(bare["frame"][1])
     assert answers["spared"]["frame"] == ["", ""] or not answers["spared"]["records"]
     if not is_call:
-        assert answers["falling back"]["frame"] == bare["frame"] and answers["spared"]["records"] == layer["records"]
+        assert layer["frame"] == answers["falling back"]["frame"] == bare["frame"]
+        assert answers["spared"]["records"] == layer["records"]
     return answers
 
 
@@ -80,26 +86,28 @@ def test_a_plain_call_needs_no_log_record(each: Servers) -> None:
         for message, arguments in (("paid", []), ("order %s: %d %.1f", ['ä\n"\\', 17, 2.5]), ("€ %%", [])):
             spec = {"message": message, "args": arguments, "level": level, "is_call": True}
             answers = same(each.ask(spec), is_call=True)
-            assert [answers[mode]["has_log_record"] for mode in MODES] == [True, True, False, False], spec
-            for mode in ("spared", "falling back"):
+            assert [answers[mode]["has_log_record"] for mode in MODES] == [True, False, False, False], spec
+            for mode in ("layer", "spared", "falling back"):
                 (text,) = answers[mode]["records"]
                 record = json.loads(f"{text}}}")
                 stamp = record["time"]
                 said = record["message"]
                 assert said["timestamp"] == f"{stamp[:19]}Z" if isinstance(said, dict) else f"\t{stamp}\t" in said
-            written = STAMP.search(bytes.fromhex(answers["falling back"]["frame"][1]).decode())
-            assert written and written.group() in answers["falling back"]["records"][0]
+            for mode in WRITING:
+                written = STAMP.search(bytes.fromhex(answers[mode]["frame"][1]).decode())
+                assert written and written.group() in answers[mode]["records"][0]
 
 
 @given(spec=CALLS)
 @settings(max_examples=20)
 def test_any_call_is_written_and_recorded_as_without_us(each: Servers, spec: Spec) -> None:
-    """Bytes but for the time, frame types, what is raised, the record, with SUMO_CLOUDWATCH in both states."""
+    """Bytes but for the time, frame types, what is raised, the record; with SUMO_CLOUDWATCH in both states."""
     answers = each.ask(spec)
     if spec.get("tenant") is None:
         same(answers, is_call=True)
     else:
-        assert plain(answers["falling back"]["frame"]) == plain(answers["bare"]["frame"])
+        for mode in WRITING:
+            assert plain(answers[mode]["frame"]) == plain(answers["bare"]["frame"]), mode
 
 
 @given(spec=SPECS)
@@ -110,13 +118,14 @@ def test_any_log_record_is_written_as_without_us(each: Servers, spec: Spec) -> N
     if spec.get("tenant") is None:
         same(answers)
     else:
-        assert answers["falling back"]["frame"] == answers["bare"]["frame"]
+        assert answers["layer"]["frame"] == answers["falling back"]["frame"] == answers["bare"]["frame"]
 
 
 SEEN = [
     *("logging.Logger.makeRecord", "logging.Logger.handle", "logging.Logger.callHandlers", "logging.Logger.findCaller"),
-    *("logging.LogRecord.__init__", "logging.getLevelName"),
-    *("orders.handle", "orders.callHandlers", "orders.makeRecord", "orders.findCaller", "type(handler).handle"),
+    *("logging.LogRecord.__init__", "logging.getLevelName", "logging.Logger.filter"),
+    *("orders.handle", "orders.callHandlers", "orders.makeRecord", "orders.findCaller", "orders.filter"),
+    "type(handler).handle",
     *("handler.emit", "handler.format", "handler.filter", "formatter.format", "handler.log_sink.log"),
     "logging.time.time",
 ]
@@ -152,15 +161,17 @@ OTHERS = [
 def test_what_is_altered_has_its_effect(one: Servers) -> None:
     """At the very next call: what is replaced is called, and what another would see is made."""
     control = one.ask({"alter": "orders = logging.getLogger('orders')", "is_call": True})
-    assert not control["spared"]["has_log_record"]
+    assert [control[mode]["has_log_record"] for mode in MODES] == [True, False, False, False]
     for alteration in [*(f"{name} = counted({name})" for name in SEEN), *OTHERS]:
         statement = f"global orders; orders = logging.getLogger('orders'); {alteration}"
         answers = one.ask({"alter": statement, "is_call": True, "request": "r-1"})
-        bare, back, spared = answers["bare"], answers["falling back"], answers["spared"]
-        assert plain(back["frame"]) == plain(bare["frame"]), alteration
-        assert back["error"] == spared["error"] == bare["error"], alteration
-        assert back["calls"] == bare["calls"], alteration
+        bare, spared = answers["bare"], answers["spared"]
         is_shown = bool(bare["frame"][1])
+        for mode in WRITING:
+            assert plain(answers[mode]["frame"]) == plain(bare["frame"]), (mode, alteration)
+            assert answers[mode]["calls"] == bare["calls"], (mode, alteration)
+            assert bool(answers[mode]["records"]) is is_shown, (mode, alteration)
+        assert [answers[mode]["error"] for mode in MODES] == [bare["error"]] * len(MODES), alteration
         assert bool(spared["records"]) is is_shown and not (is_shown and spared["frame"][1]), alteration
 
 
@@ -187,4 +198,5 @@ def test_the_caller_is_found_through_us(runtime: Runtime) -> None:
                 "def call(spec): inner()\n"
             )
             answers = servers.ask({"alter": statement, "is_call": True})
-            assert answers["falling back"]["frame"] == answers["bare"]["frame"] != ["", ""], stacklevel
+            for mode in WRITING:
+                assert answers[mode]["frame"] == answers["bare"]["frame"] != ["", ""], (mode, stacklevel)

@@ -1,4 +1,4 @@
-"""One rendering for both: the line that the runtime writes of a log record and our record of it, made together.
+"""One rendering for both: the line that the runtime writes of a log call and our record of it, made together.
 
 What the runtime does for a line (a filter, a formatter, a style, each second's text anew) and what we do for its record
 have most of their parts in common. Where the runtime's handler is exactly as the runtime made it, and a log record is a
@@ -22,21 +22,39 @@ What the runtime makes is not known here but watched. The first record of each l
 text is compared with what would have been written here. If the two are the same, with the same attributes in the record
 afterwards, the next record of the level is written from here. For a runtime client that writes otherwise, nothing is
 ever written from here.
+
+For the log call itself there is a way that is shorter still. It needs no log record, if nothing but the runtime's own
+handler would see it: neither that nor the place in the code that calls for one is looked for then, which is half of the
+time that a line takes. At each call this is asked:
+
+=============  ========================================================================================================
+the logger     of the library's class, enabled, without filters, without functions of its own
+its parents    all pass records on; no handler on the way, and the root has one: the runtime's, which takes the level
+functions      of the logger, what makes a log record of it and the clock: the library's, as they were at the start
+the call       a text; arguments of types whose text the interpreter alone makes; no exception, stack or fields
+all else       as above
+=============  ========================================================================================================
+
+Any other call is ``logging``'s own, with its log record.
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from _io import BytesIO
 from _struct import Struct
 from _thread import get_ident
-from logging import Formatter, LogRecord, PercentStyle
+from logging import Formatter, Logger, LogRecord, PercentStyle
 from time import gmtime
+from types import MethodType
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, usual
 from sumo_internal.capture.record_format import TWO_DIGITS, quote
 from sumo_internal.capture.reentrancy import is_recorded, too_deep
+from sumo_internal.capture.runtime_functions import CALLED_FOR_CALLS, METHODS, called_for_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +114,12 @@ _USUAL = [*LogRecord("", 0, "", 0, "", (), None).__dict__]
 
 _NO_TIME = ("", -1.0, "")
 
+_LOGGERS = (Logger, logging.RootLogger)
+LOGGERS_MAX = 1_000
+"""Loggers whose own methods are kept; a program with more makes them anew at each call."""
+_COUNTS_OWN_FRAMES = sys.version_info < (3, 11)
+"""``stacklevel`` counts frames of ``logging``'s own as well."""
+
 
 class Joint:
     """Writes both for one handler of the runtime's, on its framed sink."""
@@ -103,6 +127,9 @@ class Joint:
     settle: Callable[[LogRecord, str, str, bytes], None] | None = None
     """Records a log record's line and writes it, or not; given are the record of ours, the line, and how its frame
     begins. None where all lines are written first."""
+    spare: Callable[[str, int, str], bool] | None = None
+    """The same for a log call, without a log record: records a line and says whether the line need not be written;
+    given are the record of ours, its level, and the line. What it raises it raises before the line is recorded."""
 
     def __init__(self, handler: Any, recorder: Recorder, bootstrap: Any, functions: dict[type, Functions]) -> None:
         """Prepare for a handler.
@@ -214,6 +241,128 @@ class Joint:
             return record if self._returns_record else True
 
         return handle
+
+    def log_call(
+        self, otherwise: Callable[..., None], is_shown: Callable[[Any, int], bool] | None = None
+    ) -> Callable[..., None]:
+        """Make ``Logger._log``: it writes a call's line and its record without a log record, where that is possible.
+
+        Args:
+            otherwise: ``logging``'s own, or what stands in for it. Until it is called, nothing has happened.
+            is_shown: Would the function show a line of a logger and a level? None where it shows all that come here.
+        """
+        recorder, handler, names, root = self._recorder, self._handler, self._globals, logging.root
+        append, spare, pack_head = recorder.append, self.spare, FRAME_HEAD.pack
+        kind: Any = type(handler)
+        own_handle, level_names, modules = kind.handle, logging._levelToName, sys.modules
+        new_record: Any = object.__new__
+        methods: dict[Any, tuple[Any, ...]] = {}
+
+        def note_methods(logger: Any) -> tuple[Any, ...]:
+            """Return what a logger calls of its own where nothing is replaced, and keep it."""
+            own = tuple(MethodType(function, logger) for function in METHODS)
+            if len(methods) < LOGGERS_MAX:
+                methods[logger] = own
+            return own
+
+        # One function, as above.
+        def _log(
+            self: Any,
+            level: int,
+            msg: Any,
+            args: Any,
+            exc_info: Any = None,
+            extra: Any = None,
+            stack_info: bool = False,
+            stacklevel: int = 1,
+        ) -> None:
+            data = b""
+            try:
+                parent: Any = self
+                while parent is not root and not parent.handlers and parent.propagate:
+                    parent = parent.parent
+                handlers = root.handlers
+                is_json, adds_tenant, levels, of_runtime, called, formatter, style, filter, _ = joint._made
+                sink = handler.log_sink
+                inner = sink.inner
+                if (
+                    # First what differs where there are other handlers: their log calls pay for this in vain.
+                    parent is root
+                    and len(handlers) == 1
+                    and handlers[0] is handler
+                    and (row := levels.get(level)) is not None
+                    and (is_shown is None or is_shown(self, level))
+                    and (
+                        handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
+                        called(), sink.log, Formatter.converter, logging.getLogRecordFactory(), type(msg), type(args),
+                        exc_info, extra, stack_info or None,
+                    ) == of_runtime
+                    and called_for_calls() == CALLED_FOR_CALLS
+                    and kind.handle is own_handle
+                    and self.__class__ in _LOGGERS
+                    and not (self.disabled or self.filters)
+                    # Not a look into the logger's ``__dict__``: on Python 3.12 that makes all its attributes slower.
+                    and (self.handle, self.callHandlers, self.makeRecord, self.findCaller, self.filter)
+                    == (methods.get(self) or note_methods(self))
+                    and level >= handler.level
+                    and "log" not in inner.__dict__
+                    and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
+                    and not (is_json and "asyncio" in modules)  # a task's name would be in the line
+                    and recorder.takes_short_way
+                    and not too_deep
+                    and not is_recorded
+                ):  # fmt: skip
+                    for argument in args:
+                        if type(argument) not in PLAIN:
+                            break
+                    else:
+                        created_s, request = time.time(), names["_GLOBAL_AWS_REQUEST_ID"]
+                        msecs = int((created_s - int(created_s)) * 1000) + 0.0
+                        if not (row[4] == msecs and row[2] <= created_s < row[3] and request is row[1]):
+                            levels[level] = row = joint.renewed(row, created_s, msecs, request, is_json=is_json)
+                        name, _, _, _, _, _, line_start, line_end, record_start, _, head, loggers, _ = row
+                        logger = self.name
+                        details, message = loggers.get(logger), msg % args if args else msg
+                        if level_names[level] is name and details is not None and len(message) <= MESSAGE_MAX_CHARS:
+                            if is_json:
+                                line = f'{line_start}{quote(message)}, "logger": {quote(logger)}{line_end}'
+                                start = f"{record_start}{line[:-1]}{details}{recorder.context}"
+                            else:
+                                line = f"{line_start}{message}{line_end}"
+                                start = f"{record_start}{quote(message)[1:]}{details}{recorder.context}"
+                            if spare is not None and spare(start, level, line):
+                                return
+                            data = line.encode()
+            except Exception as error:
+                if diagnostics.is_of_signal(error):
+                    raise
+                data = b""
+            if not data:
+                if _COUNTS_OWN_FRAMES and stacklevel > 1:
+                    stacklevel += 1
+                otherwise(self, level, msg, args, exc_info, extra, stack_info, stacklevel)
+                return  # an error of the function's own is raised here
+            with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
+                inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
+            if spare is not None:
+                return
+            try:
+                append(start, level)
+            except RecursionError:
+                # Without a call of Python's, for which there is no room.
+                record = new_record(LogRecord)
+                record.__dict__.update(
+                    made, name=logger, msg=msg, args=args, levelname=name, levelno=level, created=created_s,
+                    msecs=msecs, aws_request_id=request,
+                )  # fmt: skip
+                too_deep.setdefault(get_ident(), []).append((created_s, line, 1, record))
+            except Exception as error:
+                recorder.not_recorded(line, error)
+
+        joint, made = self, LogRecord("", 0, "", 0, "", (), None).__dict__
+        # What looks for the caller passes over frames of logging's own file.
+        _log.__code__ = _log.__code__.replace(co_filename=otherwise.__code__.co_filename)
+        return _log
 
     def watch(self, handler: Any, record: LogRecord, passed: object, text: str, frame_type: Any) -> None:
         """Learn from a line that the runtime has written itself how to write the next one of its level.

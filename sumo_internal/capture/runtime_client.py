@@ -33,7 +33,7 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder, execution_of
 from sumo_internal.capture.reentrancy import is_recorded, stand_in, subjects, too_deep
-from sumo_internal.capture.runtime_functions import functions_of
+from sumo_internal.capture.runtime_functions import OWN_LOG, functions_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -348,8 +348,13 @@ class Sink:
                     kind.handle = joint.handle(_handle)
                     self._follow_calls(joint)
 
-    def _follow_calls(self, joint: Any) -> None:
-        """What else to do once lines are written jointly."""
+    def _follow_calls(self, joint: Joint) -> None:
+        """Have log calls write their lines jointly, too."""
+        kind: Any = logging.Logger
+        flight = self._recorder.flight
+        own = OWN_LOG if flight is None else flight.log_call
+        if own is not None and kind._log is own:  # else it is the function's, or some library's
+            kind._log = joint.log_call(own, None if flight is None else flight.is_shown)
 
     def _make_joint(self, handler: logging.Handler) -> Joint:
         from sumo_internal.capture.joint_rendering import Joint

@@ -80,12 +80,8 @@ def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) 
 
 
 def called_for_calls() -> tuple[object, ...]:
-    """What is called for a log call, until a handler has its log record, now."""
+    """What is called for a log call beside the logger's own methods, until a handler has its log record, now."""
     return (
-        Logger.makeRecord,
-        Logger.handle,
-        Logger.callHandlers,
-        Logger.findCaller,
         LogRecord.__init__,
         logging.getLevelName,
         logging.time.time,  # type: ignore[attr-defined]  # as ``logging`` sees it
@@ -95,5 +91,7 @@ def called_for_calls() -> tuple[object, ...]:
 
 CALLED_FOR_CALLS = called_for_calls()
 """The library's own."""
+METHODS = (Logger.handle, Logger.callHandlers, Logger.makeRecord, Logger.findCaller, Logger.filter)
+"""What a logger calls of its own until a handler has its log record: the library's."""
 OWN_LOG = Logger._log
 """What makes a log record of a log call: the library's own."""

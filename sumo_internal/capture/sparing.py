@@ -36,7 +36,6 @@ from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.recorder import Recorder, unended
 from sumo_internal.capture.reentrancy import SPARED, is_recorded, need_room, not_recorded, subjects, too_deep
 from sumo_internal.capture.runtime_client import Sink
-from sumo_internal.capture.runtime_functions import OWN_LOG
 from sumo_internal.capture.streams import Buffer, Stream, unheard
 from sumo_internal.spool.held import Unended
 from sumo_internal.spool.segment import WARNING
@@ -411,13 +410,6 @@ class SparingSink(Sink):
         from sumo_internal.capture.sparing_joint import SparingJoint
 
         return SparingJoint(handler, self._recorder, self._bootstrap, self._functions)
-
-    def _follow_calls(self, joint: SparingJoint) -> None:
-        kind: Any = logging.Logger
-        flight = self._recorder.flight
-        own = OWN_LOG if flight is None else flight.log_call
-        if kind._log is own:  # else it is the function's, or some library's
-            kind._log = joint.log_call(own, None if flight is None else flight.is_shown)
 
     def log(self, message: str, frame_type: Any = None) -> None:
         if type(message) is not str or not _is_encodable(message):

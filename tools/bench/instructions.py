@@ -9,6 +9,8 @@ Separate from the benchmark, whose clock tells what they take, because this tell
 has made it less. It needs valgrind, under which everything takes fifty times as long: so there is no model of Lambda's
 environment around it, which would end such a start, but a server that answers as Lambda's APIs do.
 
+What a line takes is told by kind of work as well, by the names of the interpreter's functions.
+
 A start is counted from the process's ``exec`` until it asks for its first event; a shell in front of it is not counted.
 A line is what an invocation with more lines has more than one with fewer, hot, written to /dev/null.
 """
@@ -24,7 +26,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -51,6 +54,18 @@ _HEADERS = {
 LINES = (100, 400)
 """In the two invocations whose difference is what a line takes: more than have the runtime's lines written jointly, and
 fewer than wake the thread that ships."""
+
+
+WORK: Mapping[str, str] = {
+    "a text quoted": "encode_basestring",
+    "texts joined, encoded, copied": "nicode|memcpy|memset|ytes|PyObject_Format",
+    "stores into the map": "memory_|pack_single|mmap_|[Ss]lice|AsSsize|PyNumber_Index|PyObject_SetItem|uffer",
+    "dictionaries and sets": "[dD]ict|delitem|set_|hash",
+    "the thread's number": "tls|get_ident|pthread|FromUnsignedLong",
+    "bytecode and calls": "PyEval|PyFrame|IsTrue|[vV]ectorcall|_PyFunction|method",
+    "objects made and freed": "Free|Malloc|malloc|free|dealloc|Reference|Long|New|gc_|GC|[lL]ist|[tT]uple",
+}
+"""By kind of work, names of C functions that do it, as an expression: the first that is found counts."""
 
 
 class Api(ThreadingHTTPServer):
@@ -102,7 +117,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def millions(
-    command: Sequence[str], variables: Mapping[str, str], paths: Sequence[str] = (), event: object = None
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    paths: Sequence[str] = (),
+    event: object = None,
+    profile: str = os.devnull,
 ) -> float:
     """Count a program until it has asked for these paths, or to its end where there are none.
 
@@ -111,13 +130,14 @@ def millions(
         variables: Its own.
         paths: Of the APIs.
         event: What the first one to ask for an invocation gets, before that counts as asked.
+        profile: Where callgrind's file goes.
 
     Raises:
         RuntimeError: It has ended before, or does not ask; the error's text has what it said.
     """
     with Api(event) as api, tempfile.TemporaryDirectory() as folder, open(os.devnull, "wb") as frames:
         log = Path(folder, "log")
-        valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes", "--callgrind-out-file=/dev/null"]
+        valgrind = ["valgrind", "--tool=callgrind", "--trace-children=yes", f"--callgrind-out-file={profile}"]
         process = subprocess.Popen(
             [*valgrind, f"--log-file={log}", *command],
             env={
@@ -181,6 +201,32 @@ class Processes:
         return without, with_it
 
 
+    def line_by_work(self, kind: str) -> dict[str, float]:
+        """Count what the layer adds to a line by kind of work, in thousands."""
+        added: Counter[str] = Counter()
+        with tempfile.TemporaryDirectory() as folder:
+            profile = f"{folder}/profile"
+            for command, sign in ((self._with, 1), (self._without, -1)):
+                paths = (NEXT_OF_RUNTIME, NEXT_OF_EXTENSION)[: 1 + (sign > 0)]
+                for lines, part in zip(LINES, (-sign, sign), strict=True):
+                    millions(command, self._function, paths, {kind: lines}, profile)
+                    for name, count in _functions(profile):
+                        added[name] += part * count
+        by_work: Counter[str] = Counter()
+        for name, count in added.items():
+            work = next((work for work, names in WORK.items() if re.search(names, name)), "else")
+            by_work[work] += count
+        return {work: count / (LINES[1] - LINES[0]) / 1e3 for work, count in by_work.most_common()}
+
+
+def _functions(profile: str) -> Iterator[tuple[str, int]]:
+    """Yield the C functions in callgrind's file, with the instructions of each."""
+    command = ["callgrind_annotate", "--threshold=100", "--show-percs=no", profile]
+    for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
+        if found := re.match(r"\s*([\d,]+)\s+\S*:(\w\S*)", line):
+            yield found[2], int(found[1].replace(",", ""))
+
+
 def main() -> int:
     """Print the counts."""
     if shutil.which("valgrind") is None:
@@ -196,6 +242,9 @@ def main() -> int:
         _say("start of the extension's, over an interpreter that does nothing", interpreter, processes.extension())
         for kind, log_format in (("log", "Text"), ("log", "JSON"), ("print", "Text")):
             _say(f"a line ({kind}, {log_format}), thousands", *processes.line(kind, log_format))
+        for kind in ("log", "print"):
+            by_work = ", ".join(f"{work} {count:+.1f}" for work, count in processes.line_by_work(kind).items())
+            print(f"a line ({kind}, Text), thousands, by work: {by_work}", flush=True)
     return 0
 
 
