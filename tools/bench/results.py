@@ -241,12 +241,11 @@ What profiles show behind the figures that are over their budgets:
   same core, and to the extension where that drains. One function in the place of `write` and `written`, and of the
   `write` of the runtime's own stream in front of them, was tried: it saves 6,000.
 * **A small share of a core.** At 128 MB an environment has 1.45 ms of CPU in each 20, and waits for the rest of them
-  when these are used up. An invocation with one line takes 1.3 ms without the layer, all processes together, and fits;
-  with `next` it takes 2.2, and waits in 55 of 60 invocations. Where the machine is a little faster both fit, and the
-  difference is half a millisecond. With a whole core, where caches are warm, it is 0.7 ms and 1.3: 0.26 of that in the
-  runtime's thread, which is told of the end and the beginning, 0.24 in the life-cycle thread, which asks Lambda for its
-  event and reads it, 0.02 in the extension, the rest the kernel's for stopping and continuing three threads and a
-  process more. `make bench-profile` prints it.
+  when these are used up. An invocation with one line takes 1.1 to 1.3 ms without the layer, all processes together, and
+  fits; with `next` it takes 2.2, and waits in nearly each of 60. Where the machine is a little faster both fit, and the
+  difference is half a millisecond. With a whole core it is 0.9 ms and 1.4: 0.26 of the difference in the runtime's
+  thread, which is told of the end and the beginning, 0.25 in the life-cycle thread, which asks Lambda for its event and
+  reads it, 0.02 in the extension. `make bench-profile` prints it.
 >>>>>>> 11715c3 (A log call whose line only the runtime's handler writes needs no log record)
 * **During a handler.** During an invocation that is over in five milliseconds nothing of ours runs, nor in fifty where
   lines have waited for less than a second: the life-cycle thread leaves its event unread until then. A thousand lines
