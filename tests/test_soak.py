@@ -68,3 +68,23 @@ def test_a_guest_is_not_noticed(layer_folder: Path) -> None:
     assert findings.wrong == []
     assert findings.at_sumo > 100
     assert len(findings.answered) > 2
+
+
+@pytest.mark.parametrize(
+    ("writer", "acts", "is_promised"),
+    [
+        ("i0", [["calm"], ["empties", "dies"]], True),
+        ("i0", [["refuses"], ["empties"], ["calm"]], True),
+        ("i0", [["refuses"], ["empties", "raises"]], True),
+        ("i0", [["refuses"], ["empties", "dies"]], False),
+        ("i1t2", [["refuses"], ["threads"], ["empties", "dies"]], False),
+        ("i2", [["refuses"], ["dies"], ["empties", "dies"]], True),
+        ("i0-41", [["refuses", "fork", "empties"]], False),
+        ("i0", [["refuses", "fork", "empties"]], True),
+    ],
+)
+def test_what_is_promised_of_a_guests_lines(writer: str, acts: list[list[str]], is_promised: bool) -> None:
+    """All but what a process writes that lets nobody get its files, removes them and dies."""
+    marks = {(writer, 0)}
+    played = guest.Played([], marks, set(), set(), {}, 0)
+    assert played.promised(acts).noted == (marks if is_promised else set())

@@ -202,15 +202,18 @@ def _marks(source: SumoSource) -> set[Mark]:
 def _is_promised(writer: str, acts: Sequence[Sequence[str]]) -> bool:
     """Is anything promised of a writer's lines? Not where their files are removed before anything could look at them.
 
-    That is where the function empties /tmp and its process dies in the same invocation, or where it removes what its
-    children have left in that very invocation, and refuses the sockets by which the extension gets a hold on the files.
+    That is where the process refuses the sockets by which the extension gets a hold on files that are made later, so
+    that nothing is sent before SHUTDOWN, and then empties /tmp and dies in the same invocation; or where it removes
+    what its children have left in that very invocation.
     """
     number = int(re.split("[-st]", writer)[0].removeprefix("i"))
-    own, is_child = acts[number], "-" in writer
-    if "empties" not in own or (own[-1] not in ENDS and not is_child):
+    deaths = [n for n, each in enumerate(acts) if each[-1] in ENDS and each[-1] != "raises"]
+    begin = max((n + 1 for n in deaths if n < number), default=0)
+    if not any("refuses" in each for each in acts[begin : number + 1]):
         return True
-    begin = max((n + 1 for n, each in enumerate(acts[:number]) if each[-1] in ENDS and each[-1] != "raises"), default=0)
-    return not any("refuses" in each for each in acts[begin : number + 1])
+    end = min((n for n in deaths if n >= number), default=None)
+    is_gone = end is not None and "empties" in acts[end]
+    return not is_gone and not ("-" in writer and "empties" in acts[number])
 
 
 def outcome(invocation: Invocation) -> str:
