@@ -22,6 +22,7 @@ import sources_table
 from model import CloudWatchLine, Environment, Invocation
 from packages import package
 from runtimes import Runtime, runtimes, typical
+from sumo_rules import TOKEN
 from sumo_source import SumoSource
 
 FUNCTIONS = Path(__file__).parent / "functions" / "capture"
@@ -362,7 +363,9 @@ def test_what_reaches_cloudwatch_reaches_sumo_once(
     """Line by line the same, but for what the case names; and the documentation says so."""
     got = run(source, layer_folder, tmp_path, case, form)
 
-    case.check(flat(line.text for line in got.cloudwatch), flat(texts(got.records)))
+    # loguru shows the beginning of os.environ, and with it that of the endpoint.
+    printed = (re.sub(rf"{re.escape(TOKEN[:12])}[\w=-]*", "***", line.text) for line in got.cloudwatch)
+    case.check(flat(printed), flat(texts(got.records)))
     assert {record["logStream"] for record in got.records} <= {got.log_stream}
     if form == "text-framed":
         keys = {key for record in got.records for key in record} - COMMON_KEYS

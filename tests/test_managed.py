@@ -403,7 +403,7 @@ def test_a_ring_brings_much_at_once(source: SumoSource, layer_folder: Path) -> N
     settings: Any = {"SUMO_LOG_TYPES": "function", "SUMO_FLUSH_MAX_AGE_S": "900"}
     with instance(source, layer_folder, **settings) as env:
         env.invoke({"lines": 600, "length": 2_000})
-        env.wait_for("log 400 of")
+        env.wait_for("log 300 of")
 
 
 def test_few_lines_leave_by_age(source: SumoSource, layer_folder: Path) -> None:
