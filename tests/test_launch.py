@@ -568,7 +568,7 @@ def test_an_interpreter_inside_the_process_cannot_tell(comparer: Comparer, path:
     environ = {} if path is None else {"PYTHONPATH": path}
     plain, wrapped = comparer.run("-c", INSIDE, SEEN_INSIDE, **environ)
     assert ended(wrapped) == ended(plain)
-    assert "False False" in plain.stdout
+    assert plain.stdout.endswith(" False\n"), "it has run"  # a Debian has a sitecustomize of its own
 
 
 def test_an_interpreter_inside_the_process_is_heard_where_programs_are(comparer: Comparer, tmp_path: Path) -> None:
