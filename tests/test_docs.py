@@ -151,6 +151,16 @@ def sentences(file: Path) -> Iterator[str]:
             yield re.sub(r"{[^{}]*}", "{}", text)
 
 
+TOPS = ("sumo_internal", "tools", "tests", "layer")
+WRITTEN = [*PAGES, *(module for top in TOPS for module in ROOT.glob(f"{top}/**/*.py"))]
+
+
+def test_no_conflict_is_left() -> None:
+    """Two people's changes of one place are one text, in pages and in what writes them."""
+    left = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
+    assert [str(path.relative_to(ROOT)) for path in WRITTEN if left.search(path.read_text())] == []
+
+
 SPEAKING = [*ROOT.glob("sumo_internal/**/*.py"), *ROOT.glob("tools/demo/*.py")]
 """What may say something to users: on stderr, as a command, in the demo."""
 

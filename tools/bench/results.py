@@ -199,28 +199,12 @@ What profiles show behind the figures that are over their budgets:
 
   To read functions only when they are called would save 3 to 4 million, because each needs something in its place that
   reads it: a millisecond at most, for a stack frame more in each of them and a second way to load code. The extension's
-<<<<<<< HEAD
   Python takes 47 million instructions: 24 for an interpreter that imports nothing, 7 for `os`, 1.5 to compile the text
   that starts it. An extension that stays a shell costs a start with two cores no less, and one with one core half as
   much: with one core that interpreter alone is more than the budget leaves, and of the CPU of all processes it is half
   of what the budget allows. It might start later, behind the init. But an init has two cores at every memory size, and
   what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts where it costs a user
   least.
-* **A line.** The same command counts 110,000 instructions for a `log.info` with the layer and 91,000 without, 47,000
-  for a `print` and 16,000 without. Of the 18,000 of a `log.info` half are the interpreter's own, for the questions
-  whether handler, formatter, filter, record and 16 functions are as the runtime has made them; 4,500 more compare the
-  dictionaries of those objects, 2,400 put texts together, 1,600 quote the message, 2,300 encode the line, copy it and
-  publish it. 10,000 of the runtime's own are saved (`strftime`, `%` formatting), and pay for a part of that. A `print`
-  is two writes, and each goes through two functions of ours: 6,400 for the streams' part, 7,500 to keep the text where
-  it survives the process until its line end comes, 17,400 to make a record of it at the line end, 7,700 of which put
-  the line into the spool. The first write cannot leave its work to the second: a kill between the two would lose a
-  text that CloudWatch has.
-=======
-  Python takes 47 million instructions, 31 of them for an interpreter that imports nothing but `os`, 1.5 to compile the
-  text that starts it. With one core that interpreter alone is more than the budget leaves, and of the CPU of all
-  processes it is two thirds of what the budget allows. It might start later, behind the init. But an init has two cores
-  at every memory size, and what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts
-  where it costs a user least.
 * **A line.** The same command counts 67,000 instructions for a `log.info` with the layer and 91,000 without. Where
   nothing but the runtime's own handler would see the log record, none is made, and the place of the call is not looked
   for; that pays for the questions whether everything is as the runtime has made it, and for our record. In a `print`
@@ -246,13 +230,12 @@ What profiles show behind the figures that are over their budgets:
   difference is half a millisecond. With a whole core it is 0.9 ms and 1.4: 0.26 of the difference in the runtime's
   thread, which is told of the end and the beginning, 0.25 in the life-cycle thread, which asks Lambda for its event and
   reads it, 0.02 in the extension. `make bench-profile` prints it.
->>>>>>> 11715c3 (A log call whose line only the runtime's handler writes needs no log record)
 * **During a handler.** During an invocation that is over in five milliseconds nothing of ours runs, nor in fifty where
   lines have waited for less than a second: the life-cycle thread leaves its event unread until then. A thousand lines
-  are half a megabyte, so that half a batch, 1.6 ms of CPU, is shipped during each invocation that logs so many, and the
-  rest of that row is the lines' own cost. A drain makes ten system calls, five more where others have lines, and nearly
-  each gives the interpreter lock away; the handler waits for as long as the background thread then has it. Of short
-  invocations one in a second has that.
+  are half a megabyte, so that half a batch, 1.6 ms of CPU, is shipped during each invocation that logs so many: that
+  is in its row. A drain makes ten system calls, five more where others have lines, and nearly each gives the
+  interpreter lock away; the handler waits for as long as the background thread then has it. Of short invocations one
+  in a second has that.
 * **Shipping.** The row's 5.0 ms are 4.6 of the shipping thread's, for 1.3 MiB, and 0.4 of the life-cycle thread's; zlib
   alone takes 2.6. By samples of the shipping thread (`perf record -e cpu-clock -t THREAD`, 60 times so many lines):
 
