@@ -290,6 +290,34 @@ def test_built_ins_that_raise_in_our_code_end_nothing(
     assert set(messages(source)) == {"line 1", "line 2"}
 
 
+CLOSED = """
+import logging, os, time
+log = logging.getLogger()
+log.setLevel("INFO")
+time.sleep(0.05)  # what else is imported
+for descriptor in range(3, 1024):
+    try:
+        if not os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:"):  # the runtime's own, for its log
+            os.close(descriptor)
+    except OSError:
+        pass
+def handler(event, context):
+    log.info("line %s", event)
+    return event
+"""
+
+
+@each_python
+def test_a_function_closes_all_descriptors_while_it_is_imported(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """The answer to the registration has been read by then: the init phase ends, and the environment goes on."""
+    with environment(runtime, layer_folder, source, tmp_path, CLOSED) as env:
+        answers(env, 1, 2)
+        env.shutdown()
+    assert set(messages(source)) == {"line 1", "line 2"}
+
+
 CLOCK = """
 import freezegun, logging, signal, threading, time
 log = logging.getLogger()

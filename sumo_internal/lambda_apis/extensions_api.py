@@ -72,6 +72,8 @@ class ExtensionsApi:
         self._name: Any = None
         """The address of our own end of the connection that was used last: a connection that still has it is the same
         one."""
+        self._early = b""
+        """What was read of the answer to the registration as soon as it came."""
         self._scan: Callable[[str, int], tuple[Any, int]] | None = None
         """Reads JSON; in C, because Python code asks built-ins that the function may replace."""
 
@@ -89,6 +91,14 @@ class ExtensionsApi:
         body = '{"events":["' + '","'.join(events) + '"]}'
         headers = {"Lambda-Extension-Name": name, "Lambda-Extension-Accept-Feature": "accountId"}
         return self._send("POST", "/register", headers, body, REGISTER_TIMEOUT_S)
+
+    def await_registration(self, connection: socket) -> None:
+        """Wait for the answer to the registration, and take it off the connection, which the function may close.
+
+        Raises:
+            OSError: No answer comes.
+        """
+        self._early = connection.recv(_PEEK_BYTES)
 
     def registered(self, connection: socket) -> None:
         """Read the answer to the registration.
@@ -218,18 +228,31 @@ class ExtensionsApi:
             raise OSError(f"{path}: the function has closed the connection")
 
     def _receive(self, connection: socket, path: str) -> http1.Answer:
-        self._insist(connection, path)
+        early, self._early = self._early, b""
+        if not early:
+            self._insist(connection, path)
+
+        def receive(size_bytes: int) -> bytes:
+            nonlocal early
+            if not early:
+                self._insist(connection, path)
+                return connection.recv(size_bytes)
+            data, early = early[:size_bytes], early[size_bytes:]
+            return data
+
         is_kept = False
         try:
-            answer = http1.read_answer(connection.recv)
+            answer = http1.read_answer(receive if early else connection.recv)
             is_kept = answer.status == 200 and _is_delimited(answer)
         except http1.BadAnswerError as error:
             raise OSError(f"{path}: {error}") from None
         finally:
             if is_kept:
                 self._kept = connection
-            else:
+            elif self._is_ours(connection):
                 connection.close()
+            else:
+                connection.detach()
         if answer.status != 200:
             raise ApiRefusedError(f"{path}: {answer.status} {answer.body[:200].decode('utf-8', 'replace')}")
         return answer

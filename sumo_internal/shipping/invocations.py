@@ -19,7 +19,7 @@ import time
 
 from sumo_internal import diagnostics, threads
 from sumo_internal.capture.runtime_client import enter_invocation
-from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, deadline_in
+from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ApiRefusedError, deadline_in
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import pause_after
 from sumo_internal.spool import handoff
@@ -61,7 +61,7 @@ class Invocations:
         self._shipper = shipper
         self._api: ExtensionsApi | None = None
         self._registration: socket | None = None
-        self._registered = Signal()
+        self._asked, self._answered, self._registered = Signal(), Signal(), Signal()
         self._running_id: str | None = None
         self._ended_id: str | None = None
         self._ended_deadline_s = 0.0
@@ -152,11 +152,12 @@ class Invocations:
         self._shipper.begin()
 
     def register(self, api: ExtensionsApi) -> None:
-        """Register as an internal extension; the answer is read when the runtime first asks for an event.
+        """Register as an internal extension; the answer is looked at when the runtime first asks for an event.
 
-        So nothing runs beside the function's imports, which that would slow down. The thread is started now all the
-        same, because starting it may fail: an extension that is registered and does not ask for events keeps the init
-        phase open.
+        So hardly anything runs beside the function's imports, which that would slow down. The thread is started now all
+        the same, because starting it may fail: an extension that is registered and does not ask for events keeps the
+        init phase open. So does one whose answer is on a connection that the function has closed: the thread takes the
+        answer off it as soon as it is there.
         """
         threads.start(self._live, api)
         self._api = api
@@ -164,8 +165,10 @@ class Invocations:
             self._registration = api.ask_to_register(NAME, ["INVOKE"])
         except OSError as error:
             self._do_without(error)
+        self._asked.set()
 
     def _finish_registering(self, connection: socket) -> None:
+        self._answered.wait(REGISTER_TIMEOUT_S)
         self._registration = None
         assert self._api is not None, "there is a connection because of it"
         try:
@@ -187,6 +190,13 @@ class Invocations:
     # The life-cycle thread.
 
     def _live(self, api: ExtensionsApi) -> None:
+        self._asked.wait()
+        if self._registration is not None:
+            try:
+                api.await_registration(self._registration)
+            except BaseException:
+                pass  # who reads the answer says it
+            self._answered.set()
         self._registered.wait()
         failures = 0
         while self._api is not None:
