@@ -26,7 +26,7 @@ from lines_run import lines_run
 from spool_functions import taken
 
 from layer.build import ROOT
-from sumo_internal.capture import record_format
+from sumo_internal.capture import record_format, reentrancy
 from sumo_internal.capture import recorder as recorder_module
 from sumo_internal.capture.error_reports import Report
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
@@ -830,3 +830,26 @@ def test_what_the_runtime_writes_past_its_handler_is_of_no_log_record(recording:
     warning, line = recording.records()
     assert warning["message"] == "LAMBDA_WARNING: Unhandled exception." and "order" not in warning
     assert (line["message"], line["order"]) == ("a line of the function's", 7)
+
+
+def test_a_handlers_lock_is_taken_as_the_library_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.13 on no method is called for it, in the middle of which a time limit would leave it taken."""
+
+    class Noting(logging.Handler):
+        def acquire(self) -> None:
+            called.append("acquire")
+            super().acquire()
+
+        def emit(self, record: logging.LogRecord) -> None:
+            called.append("emit")
+
+    called: list[str] = []
+    own = reentrancy._own
+    monkeypatch.setattr(logging.Handler, "handle", own)
+    monkeypatch.setattr("sumo_internal.capture.recorder._note_own_handles", lambda: None)
+    note_records()
+    assert logging.Handler.handle is not own
+    for handle in (own, logging.Handler.handle):
+        handle(Noting(), logging.LogRecord("shop", 20, "", 1, "a line", (), None))
+    half = len(called) // 2
+    assert called[half:] == called[:half] != []

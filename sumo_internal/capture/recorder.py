@@ -123,42 +123,70 @@ unended: dict[LogRecord, tuple[Recorder, list[str]]] = {}
 the runtime's handler writes no line end behind a traceback when it writes to stdout."""
 
 
-_EMIT_LINE = 11
-"""``self.emit(record)`` in the function below, in lines from its ``def`` on."""
+_EMIT_LINE = 11 if sys.version_info < (3, 13) else 10
+"""``self.emit(record)`` in the function below that this Python has, in lines from its ``def`` on."""
 
 
 def note_records() -> None:
     """Make every thread note the log record that a handler of its emits."""
 
     # Stands in for logging's own, and differs from it only by the note. A filter may hand on another record, with less
-    # in it, and which record is emitted is known only in here.
-    def handle(self: logging.Handler, record: LogRecord) -> Any:
-        passed: Any = self.filter(record)
-        if passed is not record and isinstance(passed, LogRecord):
-            record = passed
-        if passed:
-            thread = get_ident()
-            self.acquire()
-            try:  # at once: what a signal handler raises here leaves the lock taken
-                outer = subjects.get(thread)  # a handler that logs: its own record comes in between
-                try:
-                    subjects[thread] = record
-                    self.emit(record)
-                    get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+    # in it, and which record is emitted is known only in here. The lock is taken as logging's own takes it, which from
+    # Python 3.13 on asks no method: what a signal handler raised in ``acquire`` or ``release`` would leave it taken.
+    if sys.version_info < (3, 13):
+
+        def handle(self: logging.Handler, record: LogRecord) -> Any:
+            passed: Any = self.filter(record)
+            if passed is not record and isinstance(passed, LogRecord):
+                record = passed
+            if passed:
+                thread = get_ident()
+                self.acquire()
+                try:  # at once: what a signal handler raises here leaves the lock taken
+                    outer = subjects.get(thread)  # a handler that logs: its own record comes in between
+                    try:
+                        subjects[thread] = record
+                        self.emit(record)
+                        get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+                    finally:
+                        leave_subject(thread, outer)
                 finally:
-                    leave_subject(thread, outer)
-            finally:
-                self.release()
-            if unended and record in unended:
-                recorder, pieces = unended.pop(record)
-                with diagnostics.guard("recording a log record"):
-                    recorder.record("".join(pieces), record)
-        return passed
+                    self.release()
+                if unended:
+                    _record_unended(record)
+            return passed
+
+    else:
+
+        def handle(self: Any, record: LogRecord) -> Any:
+            passed: Any = self.filter(record)
+            if passed is not record and isinstance(passed, LogRecord):
+                record = passed
+            if passed:
+                thread = get_ident()
+                with self.lock:
+                    outer = subjects.get(thread)  # a handler that logs: its own record comes in between
+                    try:
+                        subjects[thread] = record
+                        self.emit(record)
+                    finally:
+                        leave_subject(thread, outer)
+                if unended:
+                    _record_unended(record)
+            return passed
 
     stand_in(handle, _EMIT_LINE)
     _note_own_handles()
     # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers
+
+
+def _record_unended(record: LogRecord) -> None:
+    """Record what a handler has written of this log record without a line end."""
+    if record in unended:
+        recorder, pieces = unended.pop(record)
+        with diagnostics.guard("recording a log record"):
+            recorder.record("".join(pieces), record)
 
 
 def _replay_finder() -> Callable[[], bool]:
