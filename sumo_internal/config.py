@@ -112,7 +112,7 @@ def _number(least: float, most: float, unit: str, kind: type[int] | type[float] 
         try:
             value = kind(text)
         except ValueError:
-            raise InvalidSettingError(f"is not a number of {unit}") from None
+            raise InvalidSettingError("is not a number" if unit[0] == "(" else f"is not a number of {unit}") from None
         if not least <= value <= most:
             raise InvalidSettingError(f"is not between {least} and {most} {unit}")
         return value
@@ -280,19 +280,25 @@ class Config:
         "Token of a source whose address has no code in its path: sent as x-sumo-token. A secret; accepts what "
         "SUMO_HTTP_ENDPOINT accepts.",
     )
-    is_disabled: bool = _setting("SUMO_DISABLED", _bool, False, "Switches all of it off.")
+    is_disabled: bool = _setting(
+        "SUMO_DISABLED",
+        _bool,
+        False,
+        "Switches everything off: the wrapper only starts the runtime, and the extension idles.",
+    )
     next_wrapper: str = _setting(
         "SUMO_NEXT_WRAPPER",
         str,
         "",
-        "Another vendor's wrapper, which has lost AWS_LAMBDA_EXEC_WRAPPER to ours: it runs behind it.",
+        "Another vendor's wrapper, whose place AWS_LAMBDA_EXEC_WRAPPER was: it is started after ours.",
     )
     flush: str = _setting(
         "SUMO_FLUSH",
         _choice("auto", "end", "next"),
         "auto",
-        "When lines are shipped: after the response and before the freeze (end), during a later invocation (next). "
-        "Not on Managed Instances, where nothing freezes.",
+        "When lines are shipped: after the response and before the freeze (end); during a later invocation (next); "
+        "auto is end where invocations are rare and next where they are dense. Without effect on Managed Instances, "
+        "where nothing freezes.",
     )
     flush_max_age_s: float = _setting(
         "SUMO_FLUSH_MAX_AGE_S",
@@ -304,8 +310,8 @@ class Config:
         "SUMO_COMPRESSION",
         _choice("auto", "gzip", "zstd", "none"),
         "auto",
-        "How batches are compressed: auto is gzip. zstd needs Python 3.14; where Sumo Logic rejects it, gzip is sent. "
-        "Objects in the failover bucket are gzip.",
+        "How requests are compressed: auto is gzip. zstd needs Python 3.14; where Sumo Logic rejects it, gzip is sent. "
+        "Objects in the failover bucket are always gzip.",
     )
     num_retries: int = _setting(
         "SUMO_NUM_RETRIES", _number(0, 100, "attempts"), 3, "Attempts at a batch after the first."
@@ -351,7 +357,7 @@ class Config:
         "KMS_CACHE_SECONDS",
         _number(0, 86_400, "seconds"),
         None,
-        "The Go extension's name for it; where it is set it counts for KMS.",
+        "The Go extension's name for SUMO_SECRET_CACHE_SECONDS: where it is set, it counts for what KMS decrypts.",
     )
     log_level: str = _setting("SUMO_LOG_LEVEL", _level, "info", "How much the extension says of itself on stderr.")
     processors: tuple[str, ...] = _setting(
@@ -373,14 +379,14 @@ class Config:
         "What becomes ***: a regular expression, or a JSON list of them; its groups, or the match where it has none.",
     )
     hash_patterns: tuple[str, ...] = _setting(
-        "SUMO_HASH_PATTERNS", _guarding, (), "The same, for what becomes 16 hexadecimal digits, equal for equal values."
+        "SUMO_HASH_PATTERNS", _guarding, (), "Likewise, for what becomes 16 hexadecimal digits, equal for equal values."
     )
     hash_salt: str = _setting("SUMO_HASH_SALT", str, "", "The key of these digests; required for them, and a secret.")
     exclude: tuple[str, ...] = _setting(
-        "SUMO_EXCLUDE", _expressions, (), "Messages that are not shipped: likewise, searched in them."
+        "SUMO_EXCLUDE", _expressions, (), "A message in which one of these expressions is found is not shipped."
     )
     include: tuple[str, ...] = _setting(
-        "SUMO_INCLUDE", _expressions, (), "Only messages in which one of these is found are shipped."
+        "SUMO_INCLUDE", _expressions, (), "Only messages in which one of these expressions is found are shipped."
     )
     rules_max_ms: int = _setting(
         "SUMO_RULES_MAX_MS",
@@ -392,13 +398,14 @@ class Config:
         "SUMO_LEVEL",
         _least_level,
         0,
-        "Lines below this level are not shipped: DEBUG, INFO, WARNING, ERROR, CRITICAL. One without a level is INFO.",
+        "Lines below this level are not shipped. A line without a level is INFO.",
     )
     max_mb_per_hour: float = _setting(
         "SUMO_MAX_MB_PER_HOUR",
         _number(0, 1_000_000, "megabytes", float),
         0.0,
-        "Of an environment's records: beyond it only WARNING and above are shipped until the hour ends; 0: no limit.",
+        "Limit of what an environment ships in an hour: beyond it only WARNING and above are shipped until the hour is "
+        "over; 0: no limit.",
     )
     sample_rate: float = _setting(
         "SUMO_SAMPLE",
@@ -436,13 +443,15 @@ class Config:
         "SUMO_DEBUG_SLOWER_MS",
         _number(0, 900_000, "milliseconds"),
         0,
-        "They, and what SUMO_SAMPLE holds back, are also shipped of an invocation that takes longer; 0: of none.",
+        "What SUMO_DEBUG_ON_FAILURE and SUMO_SAMPLE hold back is also shipped of an invocation that takes longer; 0: "
+        "of none.",
     )
     debug_max_mb: int = _setting(
         "SUMO_DEBUG_MAX_MB",
         _number(1, 1_024, "megabytes"),
         8,
-        "Limit of what such lines take in /tmp, in addition to SUMO_SPOOL_MAX_MB; the oldest beyond are forgotten.",
+        "Limit of what lines of SUMO_DEBUG_ON_FAILURE take in /tmp, in addition to SUMO_SPOOL_MAX_MB; the oldest "
+        "beyond it are forgotten.",
     )
     is_5xx_failure: bool = _setting(
         "SUMO_FAILURE_5XX", _bool, False, "A response with a statusCode of 500 to 599 counts as a failure."
@@ -451,13 +460,14 @@ class Config:
         "SUMO_CLOUDWATCH",
         _choice("all", "errors", "none"),
         "all",
-        "What of the function's lines still goes to CloudWatch: WARNING and above (errors), what is not safe with us.",
+        "Which of the function's lines still go to CloudWatch: all of them (all), those of WARNING and above (errors), "
+        "only those that are not safe in the spool (none).",
     )
     cloudwatch_fallback_s: float = _setting(
         "SUMO_CLOUDWATCH_FALLBACK_S",
         _number(0, 86_400, "seconds", float),
         60.0,
-        "So long after the first failed attempt lines go to CloudWatch too, until they are accepted again.",
+        "So long after the first failed attempt lines begin to go to CloudWatch too, until lines are accepted again.",
     )
     cloudwatch_keep: tuple[str, ...] = _setting(
         "SUMO_CLOUDWATCH_KEEP",
@@ -497,7 +507,8 @@ class Config:
         "SUMO_FUNCTION_LOGS",
         _choice("auto", "process", "telemetry"),
         "auto",
-        "Where the function's lines are taken from: in its process, or from Lambda's Telemetry API.",
+        "Where the function's lines are taken from: its own process, or Lambda's Telemetry API; auto: its own process "
+        "where the wrapper or a SumoHandler runs in it.",
     )
     has_programs: bool = _setting(
         "SUMO_CHILDREN",
@@ -527,16 +538,16 @@ class Config:
         "TELEMETRY_TIMEOUT_MS",
         _clamped(25, 30_000, "milliseconds"),
         1_000,
-        "How long Lambda keeps events of the Telemetry API together before it delivers them.",
+        "How long Lambda collects events of the Telemetry API before it delivers them.",
     )
     telemetry_max_bytes: int = _setting(
         "TELEMETRY_MAX_BYTES",
         _clamped(262_144, 1_048_576, "bytes"),
         262_144,
-        "... unless they are so many bytes already.",
+        "So many bytes of them Lambda delivers at once.",
     )
     telemetry_max_items: int = _setting(
-        "TELEMETRY_MAX_ITEMS", _clamped(1_000, 10_000, "events"), 10_000, "... or so many events."
+        "TELEMETRY_MAX_ITEMS", _clamped(1_000, 10_000, "events"), 10_000, "So many of them Lambda delivers at once."
     )
 
     withheld: str
@@ -599,14 +610,33 @@ def read(environ: Mapping[str, str]) -> tuple[Config, list[str]]:
         except InvalidSettingError as problem:
             if problem.instead is not None:
                 values[setting.attribute] = problem.instead
-            used = values[setting.attribute]
-            instead = f"{used!r} is used instead" if used not in ("", ()) else "it is left out"
-            if used == ("",):
+            used = default_text(setting) if problem.instead is None else _written(problem.instead)
+            instead = f"{used} is used instead" if used else "it is left out"
+            if problem.instead == ("",):
                 instead = "all lines go to CloudWatch"
             shown = "" if setting.attribute in SECRETS else f"={text[:40]!r}"
             problems.append(f"{setting.variable}{shown} {problem}; {instead}")
     problems += _check(values)
     return Config(values), problems
+
+
+def default_text(setting: Setting) -> str:
+    """A setting's default as it stands in a variable; empty where no text says the same as a variable that is not set.
+    """
+    text = _written(setting.default)
+    try:
+        return text if setting.parse(text) == setting.default else ""
+    except InvalidSettingError:
+        return ""
+
+
+def _written(value: Any) -> str:
+    """A value as users write it: they know neither Python's texts nor its lists."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check(values: dict[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from layer.build import ROOT
 from sumo_internal import __version__
-from sumo_internal.config import SETTINGS, Config, Setting, is_in_process, is_processed, read, remarks
+from sumo_internal.config import SETTINGS, Config, Setting, default_text, is_in_process, is_processed, read, remarks
 from sumo_internal.spool import envelope
 from sumo_internal.spool.envelope import dashboard_stream, request_headers
 
@@ -210,6 +210,30 @@ def test_invalid(variable: str, text: str, problem: str) -> None:
     (sentence,) = problems
     assert sentence.startswith(variable) and problem in sentence
     assert sentence.endswith(("used instead", "left out", "no failover"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "instead"),
+    [
+        ("SUMO_FLUSH", "later", "auto is used instead"),
+        ("SUMO_DISABLED", "yes", "false is used instead"),
+        ("SUMO_FLUSH_MAX_AGE_S", "5s", "5 is used instead"),
+        ("SUMO_LOG_TYPES", "functions", "platform,function is used instead"),
+        ("SUMO_LEVEL", "loud", "it is left out"),
+        ("KMS_CACHE_SECONDS", "soon", "it is left out"),
+        ("SUMO_SAMPLE", "10%", "SUMO_SAMPLE='10%' is not a number; 1 is used instead"),
+    ],
+)
+def test_what_is_used_instead_is_written_as_users_write_it(variable: str, text: str, instead: str) -> None:
+    """Guards against values as Python shows them: ``('platform', 'function')``, ``False``, ``None``."""
+    (sentence,) = read({variable: text})[1]
+    assert sentence.endswith(instead)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
+def test_a_default_that_is_shown_can_be_written(setting: Setting) -> None:
+    """It means the same as no variable. Guards against a 0 in the table of settings that is no level."""
+    assert not (text := default_text(setting)) or setting.parse(text) == setting.default
 
 
 @pytest.mark.parametrize(

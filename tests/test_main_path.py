@@ -448,7 +448,7 @@ def test_a_wrong_setting_is_named_and_the_default_used(source: SumoSource, layer
         env.shutdown()
 
         assert len(said(env)) == 2
-        assert "SUMO_FLUSH='soon'" in said(env)[0] and "'auto' is used instead" in said(env)[0]
+        assert "SUMO_FLUSH='soon'" in said(env)[0] and "auto is used instead" in said(env)[0]
         assert "SUMO_NUM_RETRIES='many'" in said(env)[1]
     assert len(source.records) == 2
 

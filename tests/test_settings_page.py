@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from layer.build import ROOT
 from sumo_internal import config
-from sumo_internal.cli.checks import default_text
 
 DOCUMENT = ROOT / "docs" / "settings.md"
 IS_WRITING = os.environ.get("WRITE_SETTINGS") == "1"
@@ -20,8 +19,12 @@ TEXT = """# Settings
 
 All settings are environment variables of the function. Names, defaults and meaning are those of Sumo's Go extension
 where it has them, so that a function keeps its settings when its layer is swapped; true and false are written as in Go
-(`true`, `1`, `t`, …). An empty variable counts as not set. A wrong value never stops anything: one line on stderr names
-it, and the default is used. `sumo-internal doctor` finds wrong and misspelt ones, and those that do not go together.
+(`true`, `1`, `t`, …). An empty variable counts as not set. `sumo-internal doctor` finds wrong and misspelt ones, and
+those that do not go together.
+
+A wrong value never stops the function. One line on stderr names it and says what is done instead: the default is used;
+of the limits that AWS sets (`TELEMETRY_…`), the nearest. Where masks, hashes or processors cannot be used, records are
+shipped without their messages; where `SUMO_CLOUDWATCH_KEEP` cannot, all lines go to CloudWatch.
 
 `tests/test_settings_page.py` writes this table (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`.
 
@@ -29,7 +32,7 @@ it, and the default is used. `sumo-internal doctor` finds wrong and misspelt one
 
 NOT_OURS = {
     "AWS_LAMBDA_EXEC_WRAPPER": "`/opt/sumo_wrapper`: Lambda starts the function through our wrapper.",
-    "SUMO_NEXT_WRAPPER": "Another vendor's wrapper, whose place that was: it is started after ours.",
+    "SUMO_ATTACHED": "Names of variables that `sumo-internal attach` has added, for `detach` to take back: leave it.",
     "SUMO_REPLAY_TAG": "Of the replay for S3 Batch Operations: `true` tags what was sent.",
     "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "The way out, as everywhere; also in small letters.",
     "SSL_CERT_FILE, SSL_CERT_DIR": "The authorities that are trusted, instead of the system's.",
@@ -44,17 +47,44 @@ def _page() -> str:
 
 
 def _rows() -> Iterator[str]:
-    yield "| variable | default | meaning |"
-    yield "| --- | --- | --- |"
+    yield "| variable | default | values | meaning |"
+    yield "| --- | --- | --- | --- |"
     for setting in config.SETTINGS:
-        default = default_text(setting)
-        yield f"| `{setting.variable}` | {f'`{default}`' if default else ''} | {_cell(setting.meaning)} |"
+        default, values = config.default_text(setting), _values(setting)
+        cells = (f"`{setting.variable}`", f"`{default}`" if default else "", values, _cell(setting.meaning))
+        yield f"| {' | '.join(cells)} |"
     yield from ("", "Others that it heeds:", "", "| variable | meaning |", "| --- | --- |")
     for names, meaning in NOT_OURS.items():
         yield f"| {', '.join(f'`{name}`' if name != '…' else name for name in names.split(', '))} | {meaning} |"
     yield from ("", "Of the Go extension, taken and without effect here:", "", "| variable | why |", "| --- | --- |")
     for name, why in config.WITHOUT_MEANING.items():
         yield f"| `{name}` | {_cell(why)} |"
+
+
+def _values(setting: config.Setting) -> str:
+    """What a setting accepts, as its own reader says it of a text that is wrong; empty where any text may do."""
+    try:
+        setting.parse("-1000000000")
+    except config.InvalidSettingError as problem:
+        for pattern, form in _SAYING_VALUES.items():
+            if found := re.fullmatch(pattern, str(problem)):
+                return form(found[1])
+    return ""
+
+
+def _named(choices: str) -> str:
+    return ", ".join(f"`{choice}`" for choice in choices.split(", "))
+
+
+_SAYING_VALUES: dict[str, Callable[[str], str]] = {
+    "is neither (true) nor false": lambda _: "`true`, `false`",
+    "is none of (.*)": _named,
+    "has '-1000000000', which is none of (.*)": lambda choices: f"{_named(choices)}, comma separated",
+    "is not between (.*)": lambda limits: re.sub(
+        r"\d{4,}", lambda number: f"{int(number[0]):,}", limits.replace(" and ", " to ", 1)
+    ),
+}
+"""How :mod:`sumo_internal.config` says which values there are."""
 
 
 def _cell(text: str) -> str:
@@ -66,6 +96,19 @@ def test_the_page_is_what_the_package_reads() -> None:
     if IS_WRITING:
         DOCUMENT.write_text(_page())
     assert DOCUMENT.read_text() == _page(), "write it anew: WRITE_SETTINGS=1"
+
+
+def test_values_are_those_that_are_accepted() -> None:
+    """Each name in the column can be written, both ends of a range too; a setting with a limit shows it."""
+    shown = {setting.variable: _values(setting) for setting in config.SETTINGS}
+    for setting in config.SETTINGS:
+        for value in re.findall(r"`([^`]+)`", shown[setting.variable]):
+            setting.parse(value)
+        if limits := re.match(r"([\d.,]+) to ([\d.,]+) ", shown[setting.variable]):
+            assert all(setting.parse(limit.replace(",", "")) is not None for limit in limits.groups())
+    assert shown["SUMO_SPOOL_MAX_MB"] == "3 to 10,240 megabytes"
+    assert shown["SUMO_CLOUDWATCH"] == "`all`, `errors`, `none`"
+    assert sum(map(bool, shown.values())) > 35
 
 
 def test_every_variable_in_the_papers_exists() -> None:

@@ -143,7 +143,7 @@ def check_names(subject: Subject) -> Iterator[Finding]:
 
 def check_values(subject: Subject) -> Iterator[Finding]:
     """What the settings' own reader complains about, in its words."""
-    defaults = {setting.variable: default_text(setting) for setting in configuration.SETTINGS}
+    defaults = {setting.variable: configuration.default_text(setting) for setting in configuration.SETTINGS}
     for problem in configuration.read(subject.variables)[1]:
         name = next(name for name in sorted(defaults, key=len, reverse=True) if problem.startswith(name))
         missing = [variable for variable in defaults if f"{variable} is not set" in problem]
@@ -157,16 +157,6 @@ def check_values(subject: Subject) -> Iterator[Finding]:
             yield find("variable-unsafe", problem=problem, name=name)
         else:
             yield find("variable-value", problem=problem, name=name, default=defaults[name] or "none")
-
-
-def default_text(setting: configuration.Setting) -> str:
-    """A setting's default, as it would be written in a variable; empty where there is none."""
-    value = setting.default
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def check_endpoint(subject: Subject) -> Iterator[Finding]:
