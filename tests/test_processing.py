@@ -381,8 +381,12 @@ def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None
     assert len(made.records()) == 10
 
     made.recorder.leave_invocation()
+    lines, size_bytes = made.spool.counters.counts()["sampledOut"]
     made.recorder.written("late\n", STDOUT)
-    assert made.records() == [] and made.spool.counters.counts()["sampledOut"][0] == 4
+    assert made.records() == [] and lines == 3
+    late_bytes = made.spool.counters.counts()["sampledOut"][1] - size_bytes
+    made.recorder.written("sp\u00e4t\n", STDOUT)
+    assert made.spool.counters.counts()["sampledOut"] == (5, size_bytes + 2 * late_bytes + 1)
 
 
 @pytest.mark.parametrize("more", [{}, {"SUMO_MASK_KEYS": "password"}, {"SUMO_PROCESSORS": "shop_logs.broken"}])
@@ -404,21 +408,26 @@ def test_lines_below_a_level_are_counted(
     assert counts == ({"withheld": 3, "belowLevel": 6} if "SUMO_PROCESSORS" in more else {"belowLevel": 5})
 
 
+@pytest.mark.parametrize("text", ["x" * 900, "\u6f22" * 300], ids=["ASCII", "three bytes a character"])
 def test_an_hour_has_a_bound(
-    recording: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    text: str, recording: Callable[..., Recording], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Beyond it only WARNING and above go out, until the hour is over; the next one may say so again."""
+    """Beyond it only WARNING and above go out, until the hour is over; the next one may say so again.
+
+    Guards against a megabyte of characters, which is three of them at Sumo Logic.
+    """
     made = recording(SUMO_MAX_MB_PER_HOUR="0.01")
     for _ in range(2):
         for _ in range(30):
-            made.log.info("x" * 900)
+            made.log.info(text)
         made.log.info("short")
         made.log.warning("warned")
         assert [record["level"] for record in made.records()] == ["INFO"] * 9 + ["WARNING"]
         later_s = time.time() + cap.HOUR_S
         monkeypatch.setattr(cap, "time", types.SimpleNamespace(time=lambda at=later_s: at, **PLAIN_TIME))
 
-    assert made.spool.counters.counts()["capped"][0] == 2 * 22
+    lines, size_bytes = made.spool.counters.counts()["capped"]
+    assert lines == 2 * 22 and 2 * 21 * 900 < size_bytes < 2 * 22 * 1_400
     said = capfd.readouterr().err
     assert said.count("SUMO_MAX_MB_PER_HOUR: 0.01 MB were logged; until ") == 2
 

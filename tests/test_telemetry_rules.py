@@ -180,13 +180,13 @@ def test_requests_that_overlap_have_each_their_own_fate(tmp_path: Path) -> None:
     assert messages(spool) == ["nobody's", "a warning"]
     rules.follow(report("good", "success"))
     rules.follow(report("bad", "error"))
-    rules.append(line("good, late"), 20, "good")
+    rules.append(line("gut, spät"), 20, "good")
     rules.append(line("bad, late"), 20, "bad")
     assert messages(spool)[2:] == ["bad", "bad, late"]
     rules.follow(report("killed", "failure"))
     rules.end(is_success=True)
     assert messages(spool)[4:] == ["killed", "unknown"]
-    assert spool.counters.counts() == {"sampledOut": (2, len(line("good") + line("good, late")))}
+    assert spool.counters.counts() == {"sampledOut": (2, len((line("good") + line("gut, spät")).encode()))}
 
 
 def test_what_is_held_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -392,7 +392,7 @@ def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, 
 
 def size_bytes(text: str) -> int:
     """The bytes that a text takes in the spool, where lone surrogates are JSON's escapes."""
-    return len(text.encode("utf-8", "backslashreplace"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "backslashreplace"))
 
 
 def fitting(message: str, details: str) -> tuple[str, str]:

@@ -70,7 +70,7 @@ class Summary:
     def append(self, start: str, level: int = INFO) -> int:
         """Like :meth:`Spool.append`."""
         self._last = start
-        self._notes.append((level, len(start) if start.isascii() else record_format.size_bytes(start)))
+        self._notes.append((level, record_format.size_bytes(start)))
         if not self._first:
             self._first = start
         if len(self._notes) > _NOTES_MAX:

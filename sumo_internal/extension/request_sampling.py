@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from sumo_internal.capture.record_format import size_bytes
 from sumo_internal.processing.rules import is_sampled
 from sumo_internal.spool import counters
 from sumo_internal.spool.segment import WARNING
@@ -81,6 +82,6 @@ class RequestSampling:
 
     def _let_go(self, start: str, level: int, is_success: bool) -> None:
         if is_success:
-            self._spool.count(counters.SAMPLED_OUT, 1, len(start))
+            self._spool.count(counters.SAMPLED_OUT, 1, size_bytes(start))
         else:
             self._spool.append(start, level)

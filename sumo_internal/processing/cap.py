@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 from sumo_internal import diagnostics
+from sumo_internal.capture.record_format import size_bytes
 from sumo_internal.spool import counters
 from sumo_internal.spool.segment import INFO, WARNING
 
@@ -40,9 +41,10 @@ class Cap:
         now_s = time.time()
         if not 0 <= now_s - self._begun_s < HOUR_S:
             self._begun_s, self._left_bytes, self._is_said = now_s, self._max_mb * 1_000_000, False
-        if level < WARNING and self._left_bytes < len(start):
+        line_bytes = size_bytes(start)
+        if level < WARNING and self._left_bytes < line_bytes:
             self._left_bytes = 0  # shorter lines do not slip through
-            self._spool.count(counters.CAPPED, 1, len(start))
+            self._spool.count(counters.CAPPED, 1, line_bytes)
             if not self._is_said:
                 self._is_said = True
                 until = time.strftime("%H:%M:%S", time.gmtime(self._begun_s + HOUR_S))
@@ -52,5 +54,5 @@ class Cap:
                     "are shipped",
                 )
             return 1
-        self._left_bytes -= len(start)
+        self._left_bytes -= line_bytes
         return self._spool.append(start, level)

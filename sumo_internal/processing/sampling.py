@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 
+from sumo_internal.capture.record_format import size_bytes
 from sumo_internal.processing.cap import Cap
 from sumo_internal.processing.rules import is_sampled
 from sumo_internal.spool import counters
@@ -99,5 +100,5 @@ class Sampling:
             return self._append(start + self._rate_text, level)
         if fate is _Fate.HELD:
             return self._held.append(start, level)
-        self._spool.count(counters.SAMPLED_OUT, 1, len(start))
+        self._spool.count(counters.SAMPLED_OUT, 1, size_bytes(start))
         return 1

@@ -232,7 +232,7 @@ class Debug(Beside):
         if self._verdict is None and self.is_own:
             self._spool.run(self._in_turn_put, start, put)
         if not put:
-            self._spool.count(DEBUG_FORGOTTEN, 1, len(start))
+            self._spool.count(DEBUG_FORGOTTEN, 1, len(start.encode("utf-8", "backslashreplace")))
 
     def _go_on(self) -> bool:
         """Go on to a new segment, or to the one with the oldest lines, which are forgotten."""
