@@ -11,6 +11,8 @@ from urllib.parse import unquote
 import pytest
 from runtimes import ROOT
 
+from sumo_internal.spool import counters
+
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("layer/**/*.md")])
 
 _CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -149,6 +151,53 @@ def sentences(file: Path) -> Iterator[str]:
         texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
         if id(node) not in unsaid and " " in (text := "\0".join(texts)):
             yield re.sub(r"{[^{}]*}", "{}", text)
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of a page's tables."""
+    for line in _CODE.sub("", text).splitlines():
+        if line.startswith("| ") and not line.startswith("| ---"):
+            yield [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
+_OF_OTHERS = ("Connection refused", "HTTP 429", "HTTP 5")
+"""Said by the system, or a status."""
+
+
+def said_by_the_layer() -> list[str]:
+    """What stands in its sentences between what is filled in, without the signs at either end."""
+    texts = {text for file in ROOT.glob("sumo_internal/**/*.py") for text in sentences(file)}
+    return [piece for text in texts for chunk in text.split("\0") if len(piece := re.sub(r"^\W+|\W+$", "", chunk)) > 8]
+
+
+def test_log_lines_that_the_troubleshooting_page_quotes_are_said() -> None:
+    """Whoever searches a log for them finds them. Guards against a sentence that was said otherwise once."""
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    quoted = [quote for cells in rows(page) for quote in re.findall(r"`([^`]*)`", cells[0]) if " " in quote]
+    assert len(quoted) >= 9
+    said = said_by_the_layer()
+    for part in (re.sub(r"^\W+|\W+$", "", part) for quote in quoted for part in quote.split("…")):
+        rest = part if not any(part in piece for piece in said) else ""
+        for piece in sorted(said, key=len, reverse=True):
+            rest = rest.replace(piece, "")
+        is_filled_in = not re.search(r"\b[a-z]", rest)  # a service, a status, an error's name
+        assert part in _OF_OTHERS or is_filled_in, f"nothing says {part!r}"
+
+
+def test_each_count_is_explained() -> None:
+    """The page on records has each key of the accounting, and for what is lost the code's own words."""
+    explained: dict[str, str] = {}
+    for cells in rows((ROOT / "docs/records.md").read_text().partition("\n## Was anything lost?\n")[2]):
+        explained |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[1])
+    assert explained.keys() == {*counters.REASONS, "lost"}
+    assert {reason: explained[reason] for reason in counters.LOSSES} == counters.LOSSES
+
+
+def test_what_a_setting_keeps_back_is_counted_under_these_names() -> None:
+    """As the page on processing has them."""
+    page = (ROOT / "docs/processing.md").read_text()
+    named = page.partition("**What is not wanted is counted**")[2].partition("in the records of type")[0]
+    assert set(re.findall(r"`(\w+)`", named)) == set(counters.ASKED_FOR)
 
 
 TOPS = ("sumo_internal", "tools", "tests", "layer")
