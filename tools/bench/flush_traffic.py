@@ -20,7 +20,15 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, quantiles
 
-from sumo_internal.shipping.flush_strategy import BESIDE_DUE_S, HISTORY_LENGTH, is_held, pause_beside_s
+from sumo_internal.shipping.flush_strategy import (
+    BESIDE_DUE_S,
+    DENSE_GAP_S,
+    EVIDENCE_LENGTH,
+    HISTORY_LENGTH,
+    HOLD_MAX_S,
+    is_held,
+    pause_beside_s,
+)
 
 FILE = Path(__file__).resolve().parents[2] / "docs/flush.md"
 STRATEGIES = ("auto", "end", "next")
@@ -165,7 +173,16 @@ def _lines(at_s: float, ended_s: float) -> tuple[list[float], list[float]]:
 _HEAD = f"""\
 # What `SUMO_FLUSH` costs and what it buys
 
-This page shows what the layer's own decision (`shipping/flush_strategy.py`) makes of traffic of several shapes. *With
+| `SUMO_FLUSH` | lines leave | take it where |
+| --- | --- | --- |
+| `end` | after each response: the environment runs on, and is billed, until Sumo Logic has responded \
+({HOLD_MAX_S:.0f} s at most) | each line is wanted at once |
+| `next` | during a later invocation, or at SHUTDOWN | no invocation may be prolonged |
+| `auto`, the default | as with `end` where the last {HISTORY_LENGTH} pauses between invocations were longer than \
+{DENSE_GAP_S:.0f} s on average, and where fewer than {EVIDENCE_LENGTH} are known yet; else as with `next` \
+| you need not decide |
+
+Below is what the layer's own decision (`shipping/flush_strategy.py`) makes of traffic of several shapes. *With
 post-response time* is the share of invocations that have one; *billed* is what it adds to an invocation on average,
 where a post takes {SHIP_S * 1000:.0f} ms. *Latency* is the delivery latency, from a line to its arrival: on average, of
 99 lines in 100, of the slowest (an idle environment is taken away after {IDLE_S / 60:.0f} minutes, and ships what
