@@ -381,9 +381,9 @@ def test_sampling_knows_every_level(recording: Callable[..., Recording]) -> None
     assert len(made.records()) == 10
 
     made.recorder.leave_invocation()
-    lines, size_bytes = made.spool.counters.counts()["sampledOut"]
+    before, size_bytes = made.spool.counters.counts()["sampledOut"]
     made.recorder.written("late\n", STDOUT)
-    assert made.records() == [] and lines == 3
+    assert made.records() == [] and before == 3
     late_bytes = made.spool.counters.counts()["sampledOut"][1] - size_bytes
     made.recorder.written("sp\u00e4t\n", STDOUT)
     assert made.spool.counters.counts()["sampledOut"] == (5, size_bytes + 2 * late_bytes + 1)
