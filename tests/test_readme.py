@@ -34,7 +34,7 @@ from sumo_internal.cli.changes import LAYERS_MAX, VARIABLES_MAX_BYTES
 from sumo_internal.cli.checks import Subject, permissions
 from sumo_internal.config import read
 from sumo_internal.shipping.drainer import BATCH_MAX_BYTES
-from sumo_internal.shipping.flush_strategy import HOLD_MAX_S
+from sumo_internal.shipping.flush_strategy import DEADLINE_MARGIN_S, HOLD_MAX_S
 
 pytest_plugins = ["fleet_account"]
 
@@ -380,7 +380,9 @@ def test_limits_are_the_codes() -> None:
         "records that wait in /tmp": f"`SUMO_SPOOL_MAX_MB`, {read({})[0].spool_max_mb}",
         "a record": f"{RECORD_MAX_BYTES >> 10} KiB",
         "a request": f"{BATCH_MAX_BYTES // 1_000_000} MB before compression, Sumo Logic's own limit",
-        "time after the response, `SUMO_FLUSH=end`": f"{HOLD_MAX_S:.0f} s",
+        "time after the response, `SUMO_FLUSH=end`": (
+            f"{HOLD_MAX_S:.0f} s, and until {DEADLINE_MARGIN_S:g} s before the function's timeout"
+        ),
         "SHUTDOWN": "Lambda's 2 s",
         "layers of a function, bytes of its variables": f"{LAYERS_MAX}; {VARIABLES_MAX_BYTES:,}, Lambda's limits",
     }
