@@ -22,7 +22,8 @@ from sumo_internal.destinations.s3 import FailoverBucket
 from sumo_internal.net.aws import Aws
 from sumo_internal.net.client import PlainSender
 from sumo_internal.shipping import retry_policy
-from sumo_internal.shipping.drainer import BATCH_MAX_BYTES, OTHERS_EVERY_S
+from sumo_internal.shipping.accounts import OTHERS_EVERY_S
+from sumo_internal.shipping.drainer import BATCH_MAX_BYTES
 from sumo_internal.shipping.factory import make_drainer
 from sumo_internal.shipping.retry_policy import Drained
 from sumo_internal.spool import counters
@@ -49,6 +50,10 @@ def no_pause(_: float) -> None:
     """For drains whose pauses do not matter."""
 
 
+Counts = dict[str, tuple[int, int]]
+"""Lines and bytes by reason."""
+
+
 class Bench:
     """A spool of this process's own, its drainer, and the source that it drains into."""
 
@@ -65,8 +70,12 @@ class Bench:
             return sender
 
         reader = SpoolReader(str(folder), self.spool)
-        self.accounts: list[dict[str, tuple[int, int]]] = []
-        self._drainer = make_drainer(config, {}, reader, self.counters, make_sender, self.accounts.append)
+        self.accounts: list[Counts] = []
+        self.record_account: Callable[[Counts], None] = self.accounts.append
+        """A test may put another one in its place."""
+        self._drainer = make_drainer(
+            config, {}, reader, self.counters, make_sender, lambda counts: self.record_account(counts)
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -81,7 +90,8 @@ class Bench:
     def drain(
         self, left_s: float = LATE_S, pause: Callable[[float], object] = no_pause, *, is_shutdown: bool = False
     ) -> Drained:
-        return self._drainer.drain(time.time() + left_s, pause, is_shutdown=is_shutdown)
+        self._drainer.pause = pause
+        return self._drainer.drain(time.time() + left_s, is_shutdown=is_shutdown)
 
 
 MakeBench = Callable[..., Bench]
@@ -504,7 +514,7 @@ def test_accounts_follow_this_process_at_once_and_others_soon(bench: Bench, monk
 
     other.add(counters.TOO_LONG, 1, 10)
     assert bench.account() == [first]
-    monkeypatch.setattr("sumo_internal.shipping.drainer.time.time", lambda real=time.time: real() + OTHERS_EVERY_S)
+    monkeypatch.setattr("sumo_internal.shipping.accounts.time.time", lambda real=time.time: real() + OTHERS_EVERY_S)
     assert bench.account() == [first, {counters.RETRIED: 2, counters.TOO_LONG: 2}]
 
 
@@ -583,7 +593,7 @@ def test_a_bucket_that_is_busy_is_tried_again(
         server.script(*[answer(503, b"<Error><Code>SlowDown</Code></Error>")] * slow_downs)
         keys = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL_S3": server.url}
         sender = PlainSender()
-        bench._drainer._connect_bucket = lambda: FailoverBucket(
+        bench._drainer._failover = FailoverBucket(
             Aws(keys | {"AWS_REGION": "us-east-1"}, sender), "lines", "us-east-1", "orders", "$LATEST"
         )
         assert bench.drain(left_s, pause=time.sleep) is expected
@@ -633,7 +643,7 @@ def test_a_folder_of_another_mode_stands_in_no_ones_way(bench: Bench, tmp_path: 
         raise FolderRefusedError("the folder is open to others")
 
     bench.counters.add(counters.REFUSED, 1, 10)
-    bench._drainer._record_account = refuse
+    bench.record_account = refuse
     assert bench.drain() is Drained.EMPTY
     assert not bench._drainer.account(is_recorded=True, is_shutdown=True)
     assert numbers(bench.source) == [1]

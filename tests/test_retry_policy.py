@@ -37,50 +37,50 @@ TABLE = [
 @pytest.mark.parametrize(("status", "with_bucket", "without"), TABLE)
 def test_verdict(status: int, with_bucket: Verdict, without: Verdict) -> None:
     """The table in the module's docstring, on a first attempt with a batch of several records."""
-    assert judge(Attempt(status), 1, RETRIES_MAX, is_single=False, has_bucket=True) is with_bucket
-    assert judge(Attempt(status), 1, RETRIES_MAX, is_single=False, has_bucket=False) is without
+    assert judge(Attempt(status), 1, RETRIES_MAX, is_single=False, has_failover=True) is with_bucket
+    assert judge(Attempt(status), 1, RETRIES_MAX, is_single=False, has_failover=False) is without
 
 
 def test_a_single_record_is_not_halved() -> None:
     """One that is too large on its own would be halved for ever: it goes elsewhere or is dropped."""
-    assert judge(Attempt(413), 1, RETRIES_MAX, is_single=True, has_bucket=True) is Verdict.FAIL_OVER
-    assert judge(Attempt(413), 1, RETRIES_MAX, is_single=True, has_bucket=False) is Verdict.DROP
+    assert judge(Attempt(413), 1, RETRIES_MAX, is_single=True, has_failover=True) is Verdict.FAIL_OVER
+    assert judge(Attempt(413), 1, RETRIES_MAX, is_single=True, has_failover=False) is Verdict.DROP
 
 
 @pytest.mark.parametrize("status", PASSING)
 @pytest.mark.parametrize("retries_max", [0, 1, 3])
-@pytest.mark.parametrize("has_bucket", [False, True])
-def test_attempts_are_used_up(status: int, retries_max: int, has_bucket: bool) -> None:
+@pytest.mark.parametrize("has_failover", [False, True])
+def test_attempts_are_used_up(status: int, retries_max: int, has_failover: bool) -> None:
     """So many retries after the first attempt, and then the bucket or the spool: the batch is never dropped."""
     verdicts = [
-        judge(Attempt(status), made, retries_max, is_single=True, has_bucket=has_bucket)
+        judge(Attempt(status), made, retries_max, is_single=True, has_failover=has_failover)
         for made in range(1, retries_max + 3)
     ]
-    assert verdicts == [Verdict.AGAIN] * retries_max + [Verdict.FAIL_OVER if has_bucket else Verdict.KEEP] * 2
+    assert verdicts == [Verdict.AGAIN] * retries_max + [Verdict.FAIL_OVER if has_failover else Verdict.KEEP] * 2
 
 
 @pytest.mark.parametrize(("retry_after_s", "is_again"), [(0.0, True), (PAUSE_MAX_S, True), (PAUSE_MAX_S + 1, False)])
 def test_a_source_that_asks_for_long_is_not_tried_again(retry_after_s: float, is_again: bool) -> None:
     """Up to the longest pause it is waited for; beyond that the batch has other ways."""
     attempt = Attempt(429, "", retry_after_s)
-    assert (judge(attempt, 1, RETRIES_MAX, is_single=False, has_bucket=False) is Verdict.AGAIN) is is_again
+    assert (judge(attempt, 1, RETRIES_MAX, is_single=False, has_failover=False) is Verdict.AGAIN) is is_again
 
 
 @given(
     st.integers(0, 999), st.none() | st.floats(0, 1e5), st.integers(1, 1_000), st.integers(0, 100), *[st.booleans()] * 2
 )
 def test_only_the_source_says_that_lines_are_worthless(
-    status: int, retry_after_s: float | None, made: int, retries_max: int, is_single: bool, has_bucket: bool
+    status: int, retry_after_s: float | None, made: int, retries_max: int, is_single: bool, has_failover: bool
 ) -> None:
     """Nothing but a 400, and a 413 for one record, loses lines, and only where there is no bucket."""
     attempt = Attempt(status, "", retry_after_s)
-    verdict = judge(attempt, made, retries_max, is_single=is_single, has_bucket=has_bucket)
+    verdict = judge(attempt, made, retries_max, is_single=is_single, has_failover=has_failover)
     is_worthless = status == 400 or (status == 413 and is_single)
-    assert (verdict is Verdict.DROP) == (is_worthless and not has_bucket)
+    assert (verdict is Verdict.DROP) == (is_worthless and not has_failover)
     assert (verdict is Verdict.DELIVERED) == (200 <= status < 300)
     assert verdict is not Verdict.AGAIN or made <= retries_max
-    assert has_bucket or verdict is not Verdict.FAIL_OVER
-    assert not has_bucket or verdict is not Verdict.KEEP
+    assert has_failover or verdict is not Verdict.FAIL_OVER
+    assert not has_failover or verdict is not Verdict.KEEP
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ class Resender:
             attempts += 1
             if attempt.status in (401, 403) and attempts == 1 and self._source.renew():
                 continue
-            verdict = judge(attempt, attempts, self._config.num_retries, is_single=is_single, has_bucket=False)
+            verdict = judge(attempt, attempts, self._config.num_retries, is_single=is_single, has_failover=False)
             if verdict in (Verdict.DELIVERED, Verdict.HALVE):
                 return verdict is Verdict.DELIVERED
             if verdict is Verdict.DROP:

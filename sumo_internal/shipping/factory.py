@@ -13,7 +13,7 @@ from sumo_internal.destinations import encoding
 from sumo_internal.destinations.endpoint import Endpoint
 from sumo_internal.destinations.http_source import HttpSource
 from sumo_internal.shipping.drainer import Drainer
-from sumo_internal.spool import envelope
+from sumo_internal.spool import envelope as envelopes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sumo_internal.destinations.s3 import FailoverBucket
     from sumo_internal.net.aws import Aws
     from sumo_internal.net.client import Sender
+    from sumo_internal.shipping.accounts import Counts
     from sumo_internal.spool.counters import Counters
     from sumo_internal.spool.outage import Outage
     from sumo_internal.spool.reader import SpoolReader
@@ -34,7 +35,7 @@ def make_drainer(
     reader: SpoolReader,
     counts: Counters,
     make_sender: Callable[[], Sender],
-    account: Callable[[dict[str, tuple[int, int]]], None],
+    record_account: Callable[[Counts], None],
     account_id: Callable[[], str] = str,
     outage: Outage | None = None,
 ) -> Drainer:
@@ -46,56 +47,13 @@ def make_drainer(
         reader: What there is to take.
         counts: Where the drainer counts.
         make_sender: The way to send; one for both destinations.
-        account: See :class:`Drainer`.
+        record_account: See :class:`Drainer`.
         account_id: The AWS account's number, once it is known; empty until then.
         outage: What is known of one, where the process asks for that itself.
     """
     own_secrets.learn(environ)
-    senders: list[Sender] = []
-
-    def sender() -> Sender:
-        if not senders:
-            senders.append(make_sender())
-        return senders[0]
-
-    def disconnect() -> None:
-        while senders:
-            senders.pop().close()
-
-    def connect_account() -> Aws:
-        from sumo_internal.net.aws import Aws
-
-        return Aws(environ, sender())
-
-    def connect_source() -> HttpSource:
-        cache_s = config.secret_cache_s
-        if config.kms_key_id and config.kms_cache_s is not None:
-            cache_s = config.kms_cache_s
-        function = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        endpoint = Endpoint(config.endpoint, config.kms_key_id, function, cache_s, connect_account, config.token)
-        return HttpSource(endpoint, sender(), encoding.choose(config.compression))
-
-    def connect_bucket() -> FailoverBucket:
-        from sumo_internal.destinations.s3 import FailoverBucket
-
-        return FailoverBucket(
-            connect_account(),
-            config.bucket_name,
-            config.bucket_region,
-            environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
-            environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
-            config.bucket_owner,
-        )
-
-    def fill(headers: dict[str, str]) -> dict[str, str]:
-        if "{" in headers.get("X-Sumo-Fields", ""):
-            headers, missing = envelope.filled(headers, envelope.values(environ, account_id()))
-            for place in missing:
-                diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
-        return envelope.tagged(headers, envelope.tags(environ)) if config.has_tags else headers
-
-    bucket = connect_bucket if config.has_failover else None
-    drainer = Drainer(config, reader, counts, connect_source, bucket, account, fill, disconnect)
+    destinations = Destinations(config, environ, make_sender, account_id)
+    drainer = Drainer(config, reader, counts, destinations, record_account)
     if config.cloudwatch != "all":
         from sumo_internal.spool import refused
         from sumo_internal.spool.outage import Outage
@@ -103,3 +61,72 @@ def make_drainer(
         drainer.outage = outage or Outage(config.spool_dir, config.cloudwatch_fallback_s)
         drainer.keep_refused = partial(refused.keep, config.spool_dir)
     return drainer
+
+
+class Destinations:
+    """The ways to the destinations that the settings name, over one sender."""
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        make_sender: Callable[[], Sender],
+        account_id: Callable[[], str],
+    ) -> None:
+        """Make nothing yet; the arguments are those of :func:`make_drainer`."""
+        self._config = config
+        self._environ = environ
+        self._make_sender = make_sender
+        self._account_id = account_id
+        self._sender: Sender | None = None
+        self.has_failover = config.has_failover
+        """There is a failover bucket."""
+
+    def connect(self) -> HttpSource:
+        """Make the source that SUMO_HTTP_ENDPOINT names."""
+        config = self._config
+        cache_s = config.secret_cache_s
+        if config.kms_key_id and config.kms_cache_s is not None:
+            cache_s = config.kms_cache_s
+        function = self._environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
+        endpoint = Endpoint(config.endpoint, config.kms_key_id, function, cache_s, self._connect_aws, config.token)
+        return HttpSource(endpoint, self._one_sender(), encoding.choose(config.compression))
+
+    def connect_failover(self) -> FailoverBucket:
+        """Make the failover bucket."""
+        from sumo_internal.destinations.s3 import FailoverBucket
+
+        return FailoverBucket(
+            self._connect_aws(),
+            self._config.bucket_name,
+            self._config.bucket_region,
+            self._environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            self._environ.get("AWS_LAMBDA_FUNCTION_VERSION", ""),
+            self._config.bucket_owner,
+        )
+
+    def headers(self, envelope: dict[str, str]) -> dict[str, str]:
+        """A batch's request headers: its envelope with the placeholders of SUMO_FIELDS filled, and SUMO_UNIFIED_TAGS.
+
+        A field whose value is not known yet is left out.
+        """
+        if "{" in envelope.get("X-Sumo-Fields", ""):
+            envelope, missing = envelopes.filled(envelope, envelopes.values(self._environ, self._account_id()))
+            for place in missing:
+                diagnostics.say_once("warn", f"SUMO_FIELDS: {place} is not known; its field is left out until it is")
+        return envelopes.tagged(envelope, envelopes.tags(self._environ)) if self._config.has_tags else envelope
+
+    def disconnect(self) -> None:
+        """Close what connections there are; a later request makes them anew."""
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
+
+    def _connect_aws(self) -> Aws:
+        from sumo_internal.net.aws import Aws
+
+        return Aws(self._environ, self._one_sender())
+
+    def _one_sender(self) -> Sender:
+        self._sender = self._sender or self._make_sender()
+        return self._sender

@@ -2,16 +2,16 @@
 circuit breaker. Pure.
 
 ==========================  ==============================================  ==========================================
-answer                      with a failover bucket                          without
+answer                      with a failover destination                     without
 ==========================  ==============================================  ==========================================
 2xx                         delivered (a body that names errors is said)    the same
 429, 408, 5xx, no answer    again, after a pause, Retry-After honoured      again likewise; then it stays in the spool
-                            within the time there is; then S3               until the breaker's next trial
-401, 403, 404, and what     S3 at once, said once; a secret endpoint is     stays in the spool, said once; a secret
-is not listed               fetched anew once                               endpoint is fetched anew once
-413                         in halves; a single record: S3. Two in a row,   in halves; a single one: dropped, counted;
-                            and the breaker opens                           two in a row, and the breaker opens
-400                         S3, said once                                   dropped and counted, said once: nothing
+                            within the time there is; then it fails over    until the breaker's next trial
+401, 403, 404, and what     fails over at once, said once; a secret         stays in the spool, said once; a secret
+is not listed               endpoint is fetched anew once                   endpoint is fetched anew once
+413                         in halves; a single record fails over. Two in   in halves; a single one: dropped, counted;
+                            a row, and the breaker opens                    two in a row, and the breaker opens
+400                         fails over, said once                           dropped and counted, said once: nothing
                                                                             behind it waits
 ==========================  ==============================================  ==========================================
 
@@ -45,22 +45,30 @@ class Verdict(Enum):
 
     DELIVERED = "delivered"
     AGAIN = "again"
+    """It is tried again after a pause; at the end of a drain's time: by a later drain."""
     HALVE = "halve"
+    """The next batch from the same place is half as large."""
     FAIL_OVER = "fail over"
+    """It goes to the failover destination."""
     KEEP = "keep"
+    """It stays in the spool, and so does all that is behind it, until the breaker lets a trial through."""
     DROP = "drop"
+    """No destination will ever take it: it is counted and acknowledged."""
 
 
 class Drained(Enum):
     """How a drain ended."""
 
     EMPTY = "empty"
+    """All that was there when it began is delivered, or dropped and counted."""
     KEPT = "kept"
+    """Something stays in the spool for a later drain: no destination takes it now."""
     OUT_OF_TIME = "out of time"
     ELSEWHERE = "elsewhere"
+    """Another drainer is at work for the same destinations; this one has taken nothing."""
 
 
-def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: bool, has_bucket: bool) -> Verdict:
+def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: bool, has_failover: bool) -> Verdict:
     """Decide what becomes of a batch after an attempt.
 
     Args:
@@ -68,7 +76,7 @@ def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: 
         attempts_made: This one included.
         retries_max: Attempts allowed after the first.
         is_single: The batch holds one record only.
-        has_bucket: There is a failover bucket.
+        has_failover: There is a failover destination.
     """
     status = attempt.status
     if 200 <= status < 300:
@@ -76,11 +84,11 @@ def judge(attempt: Attempt, attempts_made: int, retries_max: int, *, is_single: 
     if status == 413 and not is_single:
         return Verdict.HALVE
     if status in (400, 413):
-        return Verdict.FAIL_OVER if has_bucket else Verdict.DROP
+        return Verdict.FAIL_OVER if has_failover else Verdict.DROP
     is_passing = not attempt.is_ours and (attempt.retry_after_s or 0) <= PAUSE_MAX_S
     if is_passing and attempts_made <= retries_max:
         return Verdict.AGAIN
-    return Verdict.FAIL_OVER if has_bucket else Verdict.KEEP
+    return Verdict.FAIL_OVER if has_failover else Verdict.KEEP
 
 
 def pause_s(attempts_made: int, first_pause_s: float, retry_after_s: float | None, random: float) -> float:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sumo_internal.config import Config
     from sumo_internal.shipping.checked import Check
     from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.shipping.retry_policy import Drained
     from sumo_internal.spool.writer import Spool
 
 WAKE_BYTES = 2 << 20
@@ -325,26 +326,40 @@ class Shipper:
             self._emptied_at_s = begun_s if not self._spool.pending_bytes else self._emptied_at_s
             return
         self._is_asked = self._has_missed = False
-        check, self._check = self._check, None
-        from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
-
+        check, self._check = self._check, None  # one that is over by now: this drain has its lines
         with self._draining:
             if self._stop_at_s <= time.time():
                 return
             drainer = self._own_drainer()
-            outcome = drainer.drain(min(self._stop_at_s, begun_s + self._drain_max_s))
-            self._is_refused = outcome is Drained.KEPT
-            if outcome is Drained.EMPTY:
-                self._emptied_at_s = begun_s
-            if outcome is Drained.EMPTY and drainer.has_delivered:
-                self._patience = self._patience.after_delivery(time.time() - begun_s)
-            drainer.account(self._spool.counters, is_recorded=outcome is Drained.EMPTY)
-            if check is not None and outcome is Drained.ELSEWHERE:
-                self._check = check  # another drainer is at work: a later drain tells
-            elif check is not None:
-                state = self._spool.appended, self._counts.counts(), drainer.problem
-                diagnostics.say("info", check.verdict(*state, is_empty=outcome is Drained.EMPTY))
+            outcome = self._drain(drainer, begun_s)
+            if check is not None:
+                self._tell_check(check, drainer, outcome)
         self._watch_backlog()
+
+    def _drain(self, drainer: Drainer, begun_s: float) -> Drained:
+        """Drain, and note what that tells of the source; the caller has the drainer."""
+        from sumo_internal.shipping.retry_policy import Drained  # as late as all else that only shipping needs
+
+        outcome = drainer.drain(min(self._stop_at_s, begun_s + self._drain_max_s))
+        is_empty = outcome is Drained.EMPTY
+        self._is_refused = outcome is Drained.KEPT
+        if is_empty:
+            self._emptied_at_s = begun_s
+            if drainer.has_delivered:
+                self._patience = self._patience.after_delivery(time.time() - begun_s)
+        drainer.account(self._spool.counters, is_recorded=is_empty)
+        return outcome
+
+    def _tell_check(self, check: Check, drainer: Drainer, outcome: Drained) -> None:
+        """Say what became of a checked invocation's lines; where another drainer is at work, a later drain tells."""
+        from sumo_internal.shipping.retry_policy import Drained
+
+        if outcome is Drained.ELSEWHERE:
+            self._check = check
+            return
+        is_empty = outcome is Drained.EMPTY
+        verdict = check.verdict(self._spool.appended, self._counts.counts(), drainer.problem, is_empty=is_empty)
+        diagnostics.say("info", verdict)
 
     def drain_at_exit(self) -> None:
         """Ship what is left, within :data:`EXIT_MAX_S`: outside Lambda no process comes after this one."""

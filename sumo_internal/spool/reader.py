@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.writer import Spool
 
-    class Kept(Protocol):
+    class Keeper(Protocol):
         """See :class:`sumo_internal.extension.keeper.Keeper`."""
 
         def segments(self) -> list[Segment]: ...
@@ -62,7 +62,7 @@ class SpoolReader:
     """A drainer's view of the folder: which segments there are, whose, and what may be taken from them."""
 
     def __init__(
-        self, folder: str, own: Spool | None = None, destination: str = "", keeper: Kept | None = None
+        self, folder: str, own: Spool | None = None, destination: str = "", keeper: Keeper | None = None
     ) -> None:
         """Look at a folder.
 
@@ -103,8 +103,6 @@ class SpoolReader:
         """Paths of segments from which nothing is taken in this drain."""
         self._is_refused = False
         """The folder is not ours alone, or a symbolic link: nothing in it is taken, made or removed."""
-        self.envelope = b""
-        """The envelope of the last segment of another process that was found here."""
         self.damaged: list[tuple[str, int]] = []
         """What was set aside, a sentence and a size in bytes each, to be said, counted and removed by the caller."""
         self.complete: Callable[[Partial], str | None] | None = None
@@ -366,7 +364,6 @@ class SpoolReader:
                 self._strange.add(path)
                 return
             self._foreign[path] = segment
-            self.envelope = segment.envelope
         except SegmentDamagedError as error:
             self._set_aside(path, str(error))
         except OSError:
