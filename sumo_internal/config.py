@@ -170,21 +170,25 @@ def _header(text: str) -> str:
 CONTEXT_KEYS = ("trace_id", "invoked_arn")
 """What SUMO_CONTEXT_KEYS adds to records."""
 
+FIELDS_MAX, FIELD_KEY_MAX_CHARS, FIELD_VALUE_MAX_CHARS = 30, 255, 200
+"""Of X-Sumo-Fields: Sumo Logic's limits."""
+
 PLACEHOLDERS = ("{account}", "{region}", "{function}", "{version}", "{memory}")
 """What a value of SUMO_FIELDS may have in it; filled when a batch is sent."""
 
 
 def _fields(text: str) -> str:
-    """``k=v,k2=v2`` within Sumo's limits: 30 fields, keys of 255 and values of 200 characters."""
+    """``k=v,k2=v2`` within Sumo's limits."""
     pairs = [pair.strip() for pair in _header(text).split(",") if pair.strip()]
     for pair in pairs:
         key, _, value = pair.partition("=")
         if not key or not value or "=" in value:
             raise InvalidSettingError(f"has {pair!r}, which is not key=value")
-        if len(key) > 255 or len(value) > 200:
-            raise InvalidSettingError(f"has a key over 255 or a value over 200 characters ({key[:20]}…)")
-    if len(pairs) > 30:
-        raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic accepts 30")
+        if len(key) > FIELD_KEY_MAX_CHARS or len(value) > FIELD_VALUE_MAX_CHARS:
+            limits = f"a key over {FIELD_KEY_MAX_CHARS} or a value over {FIELD_VALUE_MAX_CHARS} characters"
+            raise InvalidSettingError(f"has {limits} ({key[:20]}…)")
+    if len(pairs) > FIELDS_MAX:
+        raise InvalidSettingError(f"has {len(pairs)} fields; Sumo Logic accepts {FIELDS_MAX}")
     known = [pair for pair in pairs if not _unknown_places(pair)]
     for pair in pairs:
         for place in _unknown_places(pair):

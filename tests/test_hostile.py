@@ -62,6 +62,14 @@ def answers(env: Environment, *events: Any) -> list[Any]:
     return [invocation.payload for invocation in invocations]
 
 
+def assert_two_lines_arrive(runtime: Runtime, layer: Path, source: SumoSource, folder: Path, code: str) -> None:
+    """Assert that a function answers two events as ever, and that what it logs of each is at Sumo Logic."""
+    with environment(runtime, layer, source, folder, code) as env:
+        answers(env, 1, 2)
+        env.shutdown()
+    assert set(messages(source)) == {"line 1", "line 2"}
+
+
 def lines_in(source: SumoSource, expected: Iterable[str]) -> str:
     """Say in the page's words whether these lines are at Sumo Logic by now, each once."""
     return ALL_THERE if sorted(messages(source)) == sorted(expected) else f"otherwise: {messages(source)}"
@@ -283,11 +291,7 @@ def test_built_ins_that_raise_in_our_code_end_nothing(
 
     The answer to the registration could not be read; so nothing asked for an event, and the init phase did not end.
     """
-    code = REPLACED % (NAMES,) + BUILT_IN + HANDLER
-    with environment(runtime, layer_folder, source, tmp_path, code) as env:
-        answers(env, 1, 2)
-        env.shutdown()
-    assert set(messages(source)) == {"line 1", "line 2"}
+    assert_two_lines_arrive(runtime, layer_folder, source, tmp_path, REPLACED % (NAMES,) + BUILT_IN + HANDLER)
 
 
 CLOSED = """
@@ -312,10 +316,7 @@ def test_a_function_closes_all_descriptors_while_it_is_imported(
     source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
 ) -> None:
     """The answer to the registration has been read by then: the init phase ends, and the environment goes on."""
-    with environment(runtime, layer_folder, source, tmp_path, CLOSED) as env:
-        answers(env, 1, 2)
-        env.shutdown()
-    assert set(messages(source)) == {"line 1", "line 2"}
+    assert_two_lines_arrive(runtime, layer_folder, source, tmp_path, CLOSED)
 
 
 CLOCK = """

@@ -20,6 +20,7 @@ from test_handoff import let_go
 from sumo_internal import diagnostics
 from sumo_internal.capture.record_format import time_text
 from sumo_internal.config import read
+from sumo_internal.extension.extension_shipper import BESIDE, ExtensionShipper
 from sumo_internal.extension.function_note import FunctionNote
 from sumo_internal.extension.hearing import (
     WAITING_MAX_BYTES,
@@ -28,10 +29,9 @@ from sumo_internal.extension.hearing import (
     Hearing,
 )
 from sumo_internal.extension.platform_log import COPY_WAIT_S, PlatformLog
-from sumo_internal.extension.shipper import BESIDE, Shipper
 from sumo_internal.lambda_apis.telemetry_api import MalformedDeliveryError, NoSpoolError
 from sumo_internal.spool import handoff
-from sumo_internal.spool.envelope import destination
+from sumo_internal.spool.envelope import destination_id
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.writer import Spool
 
@@ -106,7 +106,7 @@ def test_events_travel_under_the_functions_headers(tmp_path: Path, monkeypatch: 
     assert [record["logGroup"] for record in records(journal)] == ["/orders/logs"]
     assert journal.spool is not None
     assert json.loads(journal.spool.segments[0].envelope).items() >= {"X-Sumo-Name": "name"}.items()
-    assert journal.spool.destination == destination(read({})[0])
+    assert journal.spool.destination == destination_id(read({})[0])
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_no_connection_lies_in_a_snapshot(
         "AWS_LAMBDA_FUNCTION_VERSION": "3",
     }
     journal = made(tmp_path / "spool", monkeypatch, **environ)
-    shipper = Shipper(journal._config, journal)
+    shipper = ExtensionShipper(journal._config, journal)
     for event in (READY, LINE, ("platform.restoreStart", {}), LINE):
         journal.take(delivery(event))
         shipper.ask(BESIDE, time.time() + 5)
@@ -430,7 +430,7 @@ def test_an_outage_before_the_snapshot_is_not_the_copys(
         "SUMO_NUM_RETRIES": "0",
     }
     journal = made(tmp_path / "spool", monkeypatch, **environ, AWS_LAMBDA_FUNCTION_VERSION="3")
-    shipper = Shipper(journal._config, journal)
+    shipper = ExtensionShipper(journal._config, journal)
 
     def ship(*events: tuple[str, Any]) -> None:
         journal.take(delivery(*events))

@@ -29,7 +29,7 @@ from sumo_internal.spool.counters import (
     UNPROTECTED,
     totals,
 )
-from sumo_internal.spool.envelope import DESTINATION, destination
+from sumo_internal.spool.envelope import DESTINATION, destination_id
 from sumo_internal.spool.folder import LockFile, has_process, start_of
 from sumo_internal.spool.reader import SpoolReader, is_alive
 from sumo_internal.spool.segment import (
@@ -424,9 +424,9 @@ def test_whatever_makes_another_destination_makes_another_address(variable: str)
         "SUMO_S3_BUCKET_NAME": "lines",
         "SUMO_S3_BUCKET_REGION": "eu-west-1",
     }
-    usual = destination(read(environ)[0])
-    assert destination(read(environ | {"SUMO_FLUSH": "end", "SOURCE_CATEGORY_OVERRIDE": "x"})[0]) == usual
-    assert destination(read(environ | {variable: environ[variable] + "2"})[0]) != usual
+    usual = destination_id(read(environ)[0])
+    assert destination_id(read(environ | {"SUMO_FLUSH": "end", "SOURCE_CATEGORY_OVERRIDE": "x"})[0]) == usual
+    assert destination_id(read(environ | {variable: environ[variable] + "2"})[0]) != usual
     assert len(usual) == 16 and "c0ffee" not in usual
 
 

@@ -23,7 +23,7 @@ from sumo_internal.lambda_apis.telemetry_api import (
     LINE_MAX_BYTES,
     Receiver,
     SubscriptionRefusedError,
-    destination,
+    delivery_uri,
     subscribe,
     wanted_port,
 )
@@ -353,7 +353,7 @@ def test_the_script_asks_for_the_defaults() -> None:
     script = (ROOT / "layer/extension/sumo-internal-extension").read_text()
     for types in (["platform"], ["function", "platform"]):
         with Lambda(OK) as api:
-            subscribe(api.address, "identifier", destination(25_385, "SECRET"), types, buffering)
+            subscribe(api.address, "identifier", delivery_uri(25_385, "SECRET"), types, buffering)
         names = json.dumps(types, separators=(",", ":"))[1:-1]
         body = api.asked[0].body.decode().replace(names, "'$types'", 1)
         body = body.replace("25385", "'$((16384 + (${AWS_LAMBDA_RUNTIME_API##*:} & 16383)))'")

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 RECORD_MAX_BYTES = 60 * 1024
 """Sumo slices messages above 64 KB, and the slices are no JSON; this leaves room for what its own pipeline adds."""
 
+_ENDING_BYTES = 100
+"""Room for what the spool adds to a record: its id, of about 50, and the brace."""
+
+_CHARACTER_MAX_BYTES = 6
+"""Of a character in the spool: as an escape of JSON's, which is what a lone surrogate becomes there."""
+
 _PART_MAX_BYTES = 48 * 1024
 """Bound on the text in one part of a split message, as JSON: the record's other keys need the rest."""
 
@@ -294,6 +300,7 @@ def value_text(value: object) -> str:
 
 
 def text_of(value: object) -> str:
+    """The text of any value, as ``str`` has it; where that cannot be had, a text that says so."""
     try:
         return str(value)
     except BaseException as error:
@@ -330,6 +337,7 @@ def _plain(value: object, around: tuple[int, ...]) -> object:
 
 
 def piece(fields: Iterable[tuple[str, object]]) -> str:
+    """Keys and values as a piece, in their order; each name is sent as it is."""
     return "".join(f",{quote(name)}:{value_text(value)}" for name, value in fields)
 
 
@@ -393,6 +401,13 @@ def accounting_text(counts: Mapping[str, tuple[int, int]], losses: Mapping[str, 
 def size_bytes(text: str) -> int:
     """The bytes that a text takes in the spool, where lone surrogates are JSON's escapes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "backslashreplace"))
+
+
+def fits(start: str) -> bool:
+    """Is a record, up to its closing brace, short enough to be sent as one?"""
+    if len(start) * _CHARACTER_MAX_BYTES < RECORD_MAX_BYTES:
+        return True  # nearly always, without encoding it
+    return size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES
 
 
 def fitting(message: str, details: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from sumo_internal.capture import bounds, log_records, record_format
 from sumo_internal.capture.lines import Lines
 from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.multiline import ENDINGS
-from sumo_internal.capture.record_format import RECORD_MAX_BYTES, legible, quote, time_text
+from sumo_internal.capture.record_format import legible, quote, time_text
 from sumo_internal.capture.reentrancy import (
     current,
     is_recorded,
@@ -113,9 +113,6 @@ _EXECUTION_KEY = b'"DurableExecutionArn"'
 _NESTING_MAX = 8
 """Depth of log records that the values of log records log when they are asked for their text; deeper ones go without
 values."""
-
-_ENDING_BYTES = 100
-"""Room for what the spool adds to a line: its id, of about 50."""
 
 
 unended: dict[LogRecord, tuple[Recorder, list[str]]] = {}
@@ -254,10 +251,8 @@ def _noting(own: Any) -> Any:
             return own(self, record)
         finally:
             leave_subject(thread, outer)
-            if unended and record in unended:
-                recorder, pieces = unended.pop(record)
-                with diagnostics.guard("recording a log record"):
-                    recorder.record("".join(pieces), record)
+            if unended:
+                _record_unended(record)
 
     handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
     return update_wrapper(handle, own)
@@ -807,8 +802,7 @@ class Recorder:
             if is_replay:
                 details += ',"replay":true'
         start = self._start(created_s, message, details)
-        # A character takes six bytes at most: as an escape, which is what a lone surrogate becomes in the spool.
-        if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+        if record_format.fits(start):
             return self.append(start, level)
         return self._put_parts(created_s, text, message, details, level)
 
@@ -821,7 +815,7 @@ class Recorder:
         if details and self._is_enhanced:
             details, moved = record_format.fitting(message, details)
             start = self._start(created_s, message, details)
-            if not moved and record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+            if not moved and record_format.fits(start):
                 return self.append(start, level)
             text += moved
         from sumo_internal import own_secrets  # where a batch is made, half of one could not be told any more

@@ -214,9 +214,8 @@ def capture(bootstrap: Any, recorder: Recorder, make_sink: Callable[..., Sink] |
         sink = create_log_sink()
         if not isinstance(sink, bootstrap.FramedTelemetryLogSink):
             return sink  # this one writes to sys.stdout, where we listen already
-        for name in ("LambdaLoggerHandler", "LambdaLoggerHandlerWithFrameType"):
-            if hasattr(bootstrap, name):
-                getattr(bootstrap, name).handle = _handle
+        for kind in kinds:
+            kind.handle = _handle
         return (make_sink or Sink)(sink, recorder, bootstrap, functions)
 
     def noted_error(error_result: Any, log_sink: Any) -> None:

@@ -19,7 +19,7 @@ from time import monotonic, time
 
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.endings import PENDING, SUCCESS
-from sumo_internal.spool.segment import INFO, WARNING
+from sumo_internal.spool.segment import ERROR, INFO, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     Append = Callable[[str, int], int]
     """:meth:`Spool.append`, or what stands in front of it."""
 
-_ERROR = 40
 _NOTES_MAX = 1_000
 """Notes that are kept before they are added up."""
 _TIME_START = '{"time":"'
@@ -106,7 +105,7 @@ class Summary:
             "lines": levels,
             "bytes": self._size_bytes,
             "held": self._held() - self._held_before,
-            "errors": sum(lines for number, lines in self._lines.items() if number >= _ERROR),
+            "errors": sum(lines for number, lines in self._lines.items() if number >= ERROR),
             "maxMemoryMB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
         if self._first.startswith(_TIME_START):

@@ -25,7 +25,7 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sumo_internal.spool.counters import Kept
+    from sumo_internal.spool.counters import KeptCounts
     from sumo_internal.spool.segment import Segment
 
 KEPT_MAX = 256
@@ -64,7 +64,7 @@ class Keeper:
         """Names and descriptors that are not looked at yet."""
         self._segments: list[Segment] = []
         self._segments_max = KEPT_MAX
-        self.tallies: list[Kept] = []
+        self.tallies: list[KeptCounts] = []
         """Counts of processes that have had trouble."""
         self._lock = allocate_lock()
 
@@ -124,14 +124,14 @@ class Keeper:
                 self._received.append((name.decode("ascii", "replace"), int.from_bytes(data[:4], sys.byteorder)))
 
     def _keep(self, name: str, descriptor: int) -> None:
-        from sumo_internal.spool.counters import TALLY, Kept
+        from sumo_internal.spool.counters import TALLY, KeptCounts
         from sumo_internal.spool.segment import MEMORY, Segment, SegmentDamagedError
 
         try:
             if name.endswith(TALLY):
                 if len(self.tallies) >= TALLIES_MAX:
                     self.tallies = [tally for tally in self.tallies if not tally.is_kept][1 - TALLIES_MAX :]
-                self.tallies.append(Kept(name, descriptor))
+                self.tallies.append(KeptCounts(name, descriptor))
                 return
             segment = Segment.mapped(name, descriptor, is_in_memory=name.endswith(MEMORY))
             segment.is_lent = not segment.is_in_memory

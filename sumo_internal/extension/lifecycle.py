@@ -5,7 +5,7 @@ identifier; what is loaded here loads beside the runtime's own init. There is no
 however it ended, its spools are here, and its locks are free.
 
 One thread polls the request for the next event and the deliveries of the Telemetry API, and waits for nothing else;
-another thread ships (:mod:`sumo_internal.extension.shipper`). Which process ships the events of deliveries:
+another thread ships (:mod:`sumo_internal.extension.extension_shipper`). Which process ships the events of deliveries:
 
 * Where the function is heard in its own process, the sidecar there ships the extension's spool with its own; the
   extension sends at SHUTDOWN only, and costs an invocation nothing.
@@ -24,10 +24,10 @@ import time
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
+from sumo_internal.extension.extension_shipper import AT_SHUTDOWN, BESIDE, LAST, ExtensionShipper
 from sumo_internal.extension.hearing import NEVER_S, observe
 from sumo_internal.extension.keeper import Keeper
 from sumo_internal.extension.platform_log import PlatformLog
-from sumo_internal.extension.shipper import AT_SHUTDOWN, BESIDE, LAST, Shipper
 from sumo_internal.extension.subscription import Subscription
 from sumo_internal.lambda_apis.extensions_api import Event, ExtensionsApi
 
@@ -110,7 +110,7 @@ class Extension:
         self._platform_log = PlatformLog(config, self._hearing)
         self._subscription = Subscription(config, address, identifier, secret, self._platform_log.take)
         self._keeper = _keeper()
-        self._shipper = Shipper(config, self._platform_log, self._keeper)
+        self._shipper = ExtensionShipper(config, self._platform_log, self._keeper)
         self._workers: Workers | None = None
         if config.endpoint and configuration.mode(os.environ) == configuration.MANAGED:
             from sumo_internal.extension.workers import Workers
@@ -327,7 +327,7 @@ class Extension:
         """Have the spool drained, and take deliveries until that is done, or there is no time left.
 
         Args:
-            kind: As :meth:`Shipper.ask` has it.
+            kind: As :meth:`ExtensionShipper.ask` has it.
             until_s: POSIX time.
             is_last: Nothing comes after this drain: what is not delivered is said while there is still time for it.
 

@@ -26,7 +26,8 @@ from math import isfinite
 
 from sumo_internal import own_secrets
 from sumo_internal.capture import record_format
-from sumo_internal.capture.record_format import RECORD_MAX_BYTES, quote, value_text
+from sumo_internal.capture.record_format import quote, value_text
+from sumo_internal.spool.segment import ERROR, INFO, WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,17 +39,15 @@ if TYPE_CHECKING:
     Process = Callable[[str, str], "tuple[str, str, int] | None"]
     """What becomes of a line's text and fields, and its level; None where the line is not wanted."""
 
-INFO, WARNING, ERROR = 20, 30, 40
-"""As in ``logging``."""
-
 _SECONDS_LENGTH = len("2026-11-21T08:22:03")
 _TIME_CHARACTERS = frozenset("0123456789-:.TZ")
 _CUT_MIN_BYTES = 250_000
 """A line of at least so many bytes may have been cut by Lambda, which takes 256 KB, and go on in the next event."""
 _REQUESTS_MAX = 1_000
 """Requests of which something is known at a time; 16 run beside each other on a processor."""
-_ENDING_BYTES = 100
-"""Room for the id that the spool adds."""
+_NUMBER_MAX = 1e15
+"""Beyond it a number is none that Lambda measures; a float is a whole number up to there."""
+_MESSAGE_KEY = ',"message":'
 
 _LOGGED = re.compile(r"\[([A-Z]{1,20})\]\t\d{4}-\d\d-\d\dT[\d:.]{8,15}Z\t")
 """How the runtime begins the line of a log record."""
@@ -254,7 +253,7 @@ class PlatformEvents:
         """
         key, content, text = named
         start = self._start(kind, time, f',"{key}":{content}{details}', request_id)
-        if len(start) * 6 < RECORD_MAX_BYTES or record_format.size_bytes(start) < RECORD_MAX_BYTES - _ENDING_BYTES:
+        if record_format.fits(start):
             yield start, level
             return
         for part, numbers in record_format.parts(text):
@@ -271,8 +270,8 @@ class PlatformEvents:
             is_ours: The record is no line of the function's, although it is of that type.
         """
         if kind == "function" and not self._is_enhanced and not is_ours:
-            # ,"message":{…} is the object itself, without its closing brace.
-            return piece[11:].rstrip()[:-1] if piece[11:12] == "{" else f"{{{piece[1:]}"
+            content = piece.removeprefix(_MESSAGE_KEY)  # an object is sent as itself, without its closing brace here
+            return content.rstrip()[:-1] if content[:1] == "{" else f"{{{piece[1:]}"
         current = request_id or (None if self._is_concurrent else self.request_id)
         trace_id, tenant_id = self._contexts.get(current or "", (None, None))
         context = {
@@ -347,7 +346,7 @@ def _text(content: object, key: str) -> str | None:
 
 def _number(value: object) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return value if is_number and abs(value) < 1e15 and isfinite(value) else None  # type: ignore[arg-type, return-value]  # just checked
+    return value if is_number and abs(value) < _NUMBER_MAX and isfinite(value) else None  # type: ignore[arg-type, return-value]  # just checked
 
 
 def _time(value: object, now: str) -> str:

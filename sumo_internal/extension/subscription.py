@@ -118,7 +118,7 @@ class Subscription:
             max_bytes = self._config.telemetry_max_bytes
             self._receiver = telemetry_api.Receiver(wanted_port, expected, max_bytes, self._take)
         port = self._receiver.port
-        return telemetry_api.destination(port, self._secret, self.number), port == wanted_port
+        return telemetry_api.delivery_uri(port, self._secret, self.number), port == wanted_port
 
     def _buffering(self, *, is_held: bool) -> tuple[int, int, int]:
         timeout_ms = HOLD_TIMEOUT_MS if is_held else self._config.telemetry_timeout_ms

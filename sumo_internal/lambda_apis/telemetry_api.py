@@ -85,7 +85,7 @@ def wanted_port(address: str) -> int:
     return 16_384 + (int(address.rpartition(":")[2]) & 16_383)
 
 
-def destination(port: int, secret: str, number: int = 1) -> str:
+def delivery_uri(port: int, secret: str, number: int = 1) -> str:
     """Where Lambda shall deliver to: the URI of a :class:`Receiver`.
 
     Args:
@@ -109,7 +109,7 @@ def subscribe(
     Args:
         address: AWS_LAMBDA_RUNTIME_API, ``host:port``.
         identifier: The extension's.
-        uri: Where a :class:`Receiver` listens: see :func:`destination`.
+        uri: Where a :class:`Receiver` listens: see :func:`delivery_uri`.
         types: Which of ``platform``, ``function``, ``extension``.
         buffering: Milliseconds, bytes and events that Lambda keeps together.
         asked: Descriptor of a connection on which the same was asked already.

@@ -4,8 +4,8 @@ Each count is a pair, lines and bytes, under one of :data:`REASONS`. The counts 
 in the spool's folder, ``<name>.tally``. What the environment has lost or gone through is the sum of all these files,
 those of dead processes included: of dead writers, only files without any count are removed. A writer makes its file
 with its first segment; where the disk has no room for one, the counts are in memory. As soon as a page has a count, the
-extension gets a descriptor of it (:class:`Kept`): neither a function that empties /tmp nor a full disk takes the count
-with its process.
+extension gets a descriptor of it (:class:`KeptCounts`): neither a function that empties /tmp nor a full disk takes the
+count with its process.
 
 Processes with different destinations may share the folder: each tells its own destination what was lost on the way
 there, and notes for itself which totals it has told.
@@ -121,7 +121,7 @@ class Counters:
             folder: Path of the spool's folder.
             name: Whose counts these are.
             spare: :data:`SPARE_BYTES` of memory for the counts where they can have no file, which another process sees.
-            destination: Where the lines were to go, as :func:`sumo_internal.spool.envelope.destination` has it.
+            destination: Where the lines were to go, as :func:`sumo_internal.spool.envelope.destination_id` has it.
             entrust: Has the counts kept beside their file, and where they have none; None where no process does.
         """
         self._destination = destination
@@ -193,7 +193,7 @@ class Counters:
         return {} if self._counts is None else read(self._counts)
 
 
-class Kept:
+class KeptCounts:
     """Another process's page of counts, which is here although it has no file, or loses it."""
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -227,7 +227,7 @@ class Kept:
             write_file(self._path, bytes(self._counts))
 
 
-def totals(folder: str, *own: Counters | Kept, destination: str = "") -> dict[str, tuple[int, int]]:
+def totals(folder: str, *own: Counters | KeptCounts, destination: str = "") -> dict[str, tuple[int, int]]:
     """The sums of all counts in the folder, lines and bytes by reason; damaged files are left out.
 
     Args:

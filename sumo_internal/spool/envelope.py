@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sumo_internal.config import CLIENT, PLACEHOLDERS
+from sumo_internal.config import CLIENT, FIELD_VALUE_MAX_CHARS, FIELDS_MAX, PLACEHOLDERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def addressed(headers: Mapping[str, str], config: Config, *, is_spared: bool = F
         config: The settings, which say where to.
         is_spared: CloudWatch does not get all lines.
     """
-    return {**headers, DESTINATION: destination(config), **({SPARED: "yes"} if is_spared else {})}
+    return {**headers, DESTINATION: destination_id(config), **({SPARED: "yes"} if is_spared else {})}
 
 
 def is_addressed(envelope: bytes, destination: str) -> bool:
@@ -40,7 +40,7 @@ def is_addressed(envelope: bytes, destination: str) -> bool:
         return True  # damaged: the drainer says so
 
 
-def destination(config: Config) -> str:
+def destination_id(config: Config) -> str:
     """64 bits that tell where lines go: the endpoint as the settings have it, its token, the failover bucket.
 
     FNV-1a, by hand: ``hashlib`` is a cost of each cold start, and this guards against a mix-up, not against an
@@ -51,9 +51,6 @@ def destination(config: Config) -> str:
         digest = (digest ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return f"{digest:016x}"
 
-
-FIELDS_MAX = 30
-"""The most that Sumo Logic takes."""
 
 _TAGS = {
     "service": ("DD_SERVICE", "OTEL_SERVICE_NAME", "service.name", "POWERTOOLS_SERVICE_NAME"),
@@ -132,7 +129,7 @@ def tags(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_field_value(text: str) -> bool:
-    return len(text) <= 200 and text.isascii() and text.isprintable() and not set(text) & set(",={}")
+    return len(text) <= FIELD_VALUE_MAX_CHARS and text.isascii() and text.isprintable() and not set(text) & set(",={}")
 
 
 def tagged(envelope: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ PARTIALS_OFFSET, PARTIALS_BYTES = 4_096, 12_288
 MEMORY = ".memory"
 """End of the name of a segment that has no file."""
 
-INFO, WARNING = 20, 30
+INFO, WARNING, ERROR = 20, 30, 40
 """As in ``logging``: lines from WARNING on may use the last tenth of the spool."""
 
 

@@ -3,7 +3,7 @@
 Separate from the extension's life (:mod:`sumo_internal.extension.lifecycle`), whose one thread takes deliveries: Lambda
 drops a delivery while the one before is unanswered, so an acknowledgement must never wait for a source. This thread may
 be stuck in a name look-up or a dead connection; the other thread waits for it up to a bound, and leaves a stuck thread
-alone (:meth:`Shipper.renew`).
+alone (:meth:`ExtensionShipper.renew`).
 
 What shipping needs is imported on this thread, when there is something to ship for the first time.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sumo_internal.extension.platform_log import PlatformLog
     from sumo_internal.net.client import PlainSender
     from sumo_internal.shipping.drainer import Drainer
-    from sumo_internal.spool.counters import Counters, Kept
+    from sumo_internal.spool.counters import Counters, KeptCounts
     from sumo_internal.spool.partials import Partial
     from sumo_internal.spool.reader import SpoolReader
 
@@ -31,7 +31,7 @@ BESIDE, AT_SHUTDOWN, LAST = "beside", "at shutdown", "last"
 """Beside the function; at the environment's end; and once more there, with the account of all that was lost."""
 
 
-class Shipper:
+class ExtensionShipper:
     """Ships when it is asked to, one drain after the other."""
 
     def __init__(self, config: Config, platform_log: PlatformLog, keeper: Keeper | None = None) -> None:
@@ -45,8 +45,9 @@ class Shipper:
         self._config = config
         self._keeper = keeper
         self._platform_log = platform_log
-        self._worker: _Worker | None = None
-        self._workers = 0
+        self._thread: _ShippingThread | None = None
+        self._threads = 0
+        """How many there have been."""
         self._done, self._tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.descriptor = self._done
         """Has something to read when a drain has ended since :meth:`hear`."""
@@ -58,10 +59,10 @@ class Shipper:
             kind: :data:`BESIDE`, :data:`AT_SHUTDOWN` or :data:`LAST`.
             until_s: POSIX time at which to stop, at the latest.
         """
-        if self._worker is None:
-            self._workers += 1
-            self._worker = _Worker(self._config, self._platform_log, self._keeper, self._tell, self._workers)
-        self._worker.ask(kind, until_s)
+        if self._thread is None:
+            self._threads += 1
+            self._thread = _ShippingThread(self._config, self._platform_log, self._keeper, self._tell, self._threads)
+        self._thread.ask(kind, until_s)
 
     def hear(self) -> None:
         """Forget which drains have ended."""
@@ -73,31 +74,31 @@ class Shipper:
     @property
     def is_busy(self) -> bool:
         """Is anything asked for that is not done?"""
-        return self._worker is not None and self._worker.served != self._worker.asked
+        return self._thread is not None and self._thread.served != self._thread.asked
 
     @property
     def outcome(self) -> str:
         """What became of the last drain, in a few words."""
-        return "nothing was tried" if self._worker is None else self._worker.outcome
+        return "nothing was tried" if self._thread is None else self._thread.outcome
 
     def renew(self) -> None:
         """Leave a stuck thread alone, and ship with another one: what the stuck one has sent may be sent again."""
-        self._worker = None
+        self._thread = None
 
     def leave(self) -> None:
         """End the request that the thread is stuck in, and let it send nothing more."""
-        if self._worker is not None:
-            self._worker.leave()
+        if self._thread is not None:
+            self._thread.leave()
 
     def hurry(self, until_s: float) -> None:
         """Have a drain that is under way stop by then (POSIX time); a request that is under way goes on."""
-        if self._worker is not None:
-            self._worker.hurry(until_s)
+        if self._thread is not None:
+            self._thread.hurry(until_s)
 
     @property
     def attempts(self) -> int:
         """Requests that have come to an end so far: while it stays as it is, the thread waits for one."""
-        return 0 if self._worker is None else self._worker.attempts
+        return 0 if self._thread is None else self._thread.attempts
 
     def left(self) -> tuple[int, int]:
         """Lines and bytes that no destination has yet."""
@@ -110,55 +111,72 @@ class Shipper:
 
     def reader(self) -> SpoolReader:
         """A view of all spools that no other thread is using."""
-        from sumo_internal.spool.envelope import destination
+        from sumo_internal.spool.envelope import destination_id
         from sumo_internal.spool.reader import SpoolReader
 
-        if self._worker is not None and not self.is_busy:
-            return self._worker.reader()
-        where = destination(self._config)
+        if self._thread is not None and not self.is_busy:
+            return self._thread.reader()
+        where = destination_id(self._config)
         return SpoolReader(self._config.spool_dir, self._platform_log.spool, where, self._keeper)
 
 
-class _Worker:
-    """One thread, what it drains with, and what it was asked for last."""
+class _ShippingThread:
+    """One thread, what it drains with, and the drain that it was asked for last."""
 
     def __init__(
-        self, config: Config, platform_log: PlatformLog, keeper: Keeper | None, tell: int, number: int
+        self, config: Config, platform_log: PlatformLog, keeper: Keeper | None, done: int, number: int
     ) -> None:
+        """Start the thread, which waits for :meth:`ask`.
+
+        Args:
+            config: As the shipper has it.
+            platform_log: Likewise.
+            keeper: Likewise.
+            done: Descriptor to which a byte is written when a drain has ended.
+            number: How many of the shipper's threads there have been, this one included: in its counters' name.
+        """
         self._config = config
         self._keeper = keeper
         self._platform_log = platform_log
-        self._tell = tell
+        self._done = done
         self._name = f"extension{number if number > 1 else ''}-p{os.getpid()}"
-        self._shipping: tuple[SpoolReader, Drainer] | None = None
+        self._reader: SpoolReader | None = None
+        self._drainer: Drainer | None = None
         self._sender: PlainSender | None = None
         self._wake = threads.Signal()
         self._order = (BESIDE, 0.0)
         self._drained = ""
         self.asked = self.served = 0
+        """Drains so far; a later one that is asked for before the thread comes to it takes the place of an earlier."""
         threads.start(self._work)
+
+    # Called by the thread that takes deliveries.
 
     @property
     def outcome(self) -> str:
+        """What became of the last drain, in a few words."""
         return self._drained or "not finished"
 
     def ask(self, kind: str, until_s: float) -> None:
+        """See :meth:`ExtensionShipper.ask`."""
         self._order = (kind, until_s)
         self.asked += 1
         self._wake.set()
 
     @property
     def attempts(self) -> int:
-        return self._shipping[1].attempts if self._shipping else 0
+        """See :attr:`ExtensionShipper.attempts`."""
+        return 0 if self._drainer is None else self._drainer.attempts
 
     def hurry(self, until_s: float) -> None:
-        if self._shipping:
-            self._shipping[1].hurry(until_s)
+        """See :meth:`ExtensionShipper.hurry`."""
+        if self._drainer is not None:
+            self._drainer.hurry(until_s)
 
     def leave(self) -> None:
         """Send nothing more, and let another thread drain: over a connection of its own, so this one's ends."""
-        if self._shipping:
-            self._shipping[1].leave()
+        if self._drainer is not None:
+            self._drainer.leave()
         if self._sender is not None:
             self._sender.break_off()
 
@@ -166,39 +184,45 @@ class _Worker:
         """The view of all spools; it always knows which spool is our own."""
         return self._connected()[0]
 
+    # The thread itself.
+
     def _work(self) -> None:
+        """Ship what is asked for, for ever."""
         while True:
             self._wake.wait()
             while self.served != (asked := self.asked):
                 with diagnostics.guard("shipping"):
                     self._ship(*self._order)
                 self.served = asked
-                os.write(self._tell, b".")
+                os.write(self._done, b".")
 
     def _ship(self, kind: str, until_s: float) -> None:
         _, drainer = self._connected()
         if kind != LAST:
-            self._drained = ""
-            self._drained = drainer.drain(until_s, is_shutdown=kind != BESIDE).value
+            self._drain(drainer, until_s, is_shutdown=kind != BESIDE)
         if kind == BESIDE:
             self._account(drainer)
             if self._platform_log.is_before_snapshot:
                 self._forget()
         if kind == LAST and (self._account(drainer, is_shutdown=True) or any(self.reader().left())):
-            self._drained = ""
-            self._drained = drainer.drain(until_s, is_shutdown=True).value
+            self._drain(drainer, until_s, is_shutdown=True)
+
+    def _drain(self, drainer: Drainer, until_s: float, *, is_shutdown: bool) -> None:
+        self._drained = ""  # while it lasts, and where an error ends it
+        self._drained = drainer.drain(until_s, is_shutdown=is_shutdown).value
 
     def _forget(self) -> None:
-        """Keep no connection, whose other end no copy of the environment has, and nothing that was learned."""
+        """Keep no connection, whose other end no copy has, and nothing that was learned."""
         if self._sender is not None:
             self._sender.close()
-        self._shipping = self._sender = None
+        self._reader = self._drainer = self._sender = None
 
     def _account(self, drainer: Drainer, *, is_shutdown: bool = False) -> bool:
+        """Have the drainer account for what is counted in here; returns whether there is a new record to be drained."""
         from sumo_internal.shipping.retry_policy import Drained
 
         spool = self._platform_log.spool
-        own_counters: list[Counters | Kept] = [] if spool is None else [spool.counters]
+        own_counters: list[Counters | KeptCounts] = [] if spool is None else [spool.counters]
         if self._keeper is not None:
             where = self.reader().destination
             own_counters += [tally for tally in self._keeper.tallies if tally.is_of(where)]
@@ -206,16 +230,18 @@ class _Worker:
         return drainer.account(*own_counters, is_recorded=is_recorded, is_shutdown=is_shutdown)
 
     def _connected(self) -> tuple[SpoolReader, Drainer]:
-        if self._shipping is None:
-            self._shipping = self._connect()
-        self._shipping[0].own = self._platform_log.spool
-        return self._shipping
+        reader, drainer = self._reader, self._drainer
+        if reader is None or drainer is None:
+            reader, drainer = self._reader, self._drainer = self._connect()
+        reader.own = self._platform_log.spool
+        return reader, drainer
 
     def _connect(self) -> tuple[SpoolReader, Drainer]:
+        """Make what drains, with what it imports; it connects when there is something to send."""
         from sumo_internal.net.client import PlainSender
         from sumo_internal.shipping import factory
         from sumo_internal.spool.counters import Counters
-        from sumo_internal.spool.envelope import destination
+        from sumo_internal.spool.envelope import destination_id
         from sumo_internal.spool.reader import SpoolReader
 
         def complete(partial: Partial) -> str | None:
@@ -224,7 +250,7 @@ class _Worker:
             return Unfinished(self._config, counts.add, self._platform_log.is_timeout).record(partial)
 
         self._sender = sender = PlainSender()
-        where = destination(self._config)
+        where = destination_id(self._config)
         reader = SpoolReader(self._config.spool_dir, destination=where, keeper=self._keeper)
         reader.complete = complete
         counts = Counters(self._config.spool_dir, self._name, destination=where)
