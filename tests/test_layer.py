@@ -22,7 +22,7 @@ from layer.bare_sources import bare, bare_script
 from layer.build import NOT_CARRIED, ROOT, SIZE_LIMIT_BYTES, unpack
 from layer.compile_sources import stripped
 from layer.interpreters import Interpreter, find
-from layer.pack import UNBUNDLED
+from layer.pack import TOGETHER, UNBUNDLED
 
 INTERPRETERS = find()
 PACKAGE = "python/sumo_internal/"
@@ -280,6 +280,25 @@ print(json.dumps([sorted(finder._codes), [key[1] for key in re._cache], needed])
 """
     found = json.loads(ask(interpreter, script, str(layer_folder / "python"), " ".join(unneeded), *doors))
     assert found == [[], [], []]
+
+
+@on_each_interpreter
+@pytest.mark.parametrize("doors", [("launch", "wiring"), ("extension.lifecycle",)], ids=["function", "extension"])
+def test_a_first_drain_reads_what_it_runs(doors: tuple[str, ...], interpreter: Interpreter, layer_folder: Path) -> None:
+    """So does the first drain of either process, which at 128 MB has little time: the extension's, at SHUTDOWN, reads
+    nothing of the function's start. It may be the first to need what writes records, which is one piece."""
+    script = """
+import importlib, json, sys
+sys.path.append(sys.argv[1])
+for door in sys.argv[2:]:
+    importlib.import_module("sumo_internal." + door)
+from sumo_internal.imports import finder
+print(json.dumps(sorted(finder._codes)))
+"""
+    drain = ("shipping.factory", "spool.reader", "net.client")
+    left = set(json.loads(ask(interpreter, script, str(layer_folder / "python"), *doors, *drain)))
+    writing = next(piece for piece in TOGETHER if "spool/writer" in piece)
+    assert left <= (set(writing) if doors == ("extension.lifecycle",) else set())
 
 
 @on_each_interpreter
