@@ -142,6 +142,7 @@ def install_child(state: tuple[Any, ...], places: list[list[int]] | None = None)
 
 
 def _listen(recorder: Recorder, places: list[list[int]] | None = None) -> None:
+    """Hear the two streams, what log handlers emit, and children of :mod:`multiprocessing`'s."""
     listener = _pipeline.hearing(recorder.written, recorder.begun) if _pipeline else recorder.written
     streams.listen(listener, recorder.make_stream, places)
     note_records()
@@ -232,6 +233,7 @@ def has_extension() -> bool:
 
 
 def _read_config(*, is_child: bool = False) -> Config | None:
+    """The settings, whose problems are said; None where nothing is to be shipped, or there is no address."""
     config, problems = configuration.read(os.environ)
     diagnostics.set_level(config.log_level)
     if configuration.mode(os.environ) == configuration.MANAGED:
@@ -295,19 +297,11 @@ def _make_worker(recorder: Recorder, make_shipper: Callable[[], Shipper] | None)
 def _make_recorder(
     config: Config, environ: Mapping[str, str], processors: tuple[Any, ...] = (), *, is_child: bool = False
 ) -> Recorder:
+    """Make the process's recorder, with its spool, and what its records pass; tell the extension of it."""
     global _recorder, _pipeline
     log_group, stream, headers = _names(config, environ)
     is_spared = config.cloudwatch != "all" and _is_spared(config)
-    spool = Spool(
-        config.spool_dir,
-        addressed(headers, config, is_spared=is_spared),
-        config.spool_max_mb * 1_000_000,
-        memory_max_bytes=config.memory_max_mb * 1_000_000,
-        keeper=configuration.keeper_address(environ),
-        has_ids=config.is_enhanced,
-        is_child=is_child,
-        has_workers=configuration.mode(environ) == configuration.MANAGED,
-    )
+    spool = _make_spool(config, environ, addressed(headers, config, is_spared=is_spared), is_child=is_child)
     if not is_child:
         handoff.tell_function(config.spool_dir, environ.get("AWS_LAMBDA_RUNTIME_API", ""), log_group, stream, headers)
     keys = {
@@ -333,6 +327,19 @@ def _make_recorder(
     if not is_child and (config.sample_rate < 1 or config.has_summaries or config.debug_loggers):
         _follow_endings(config, _recorder)
     return _recorder
+
+
+def _make_spool(config: Config, environ: Mapping[str, str], envelope: dict[str, str], *, is_child: bool) -> Spool:
+    return Spool(
+        config.spool_dir,
+        envelope,
+        config.spool_max_mb * 1_000_000,
+        memory_max_bytes=config.memory_max_mb * 1_000_000,
+        keeper=configuration.keeper_address(environ),
+        has_ids=config.is_enhanced,
+        is_child=is_child,
+        has_workers=configuration.mode(environ) == configuration.MANAGED,
+    )
 
 
 def _names(config: Config, environ: Mapping[str, str]) -> tuple[str, str, dict[str, str]]:
@@ -432,7 +439,7 @@ def _follow_endings(config: Config, recorder: Recorder) -> None:
 
 
 def make_drainer(config: Config, environ: Mapping[str, str], recorder: Recorder, counts: Counters) -> Drainer:
-    """This process's drainer. Called on the shipping thread: what it imports is no part of the function's start."""
+    """Make this process's drainer, on the shipping thread: what is imported here is no part of the function's start."""
     from sumo_internal.shipping import factory
     from sumo_internal.spool.reader import SpoolReader
 
@@ -474,6 +481,7 @@ def _make_sender(environ: Mapping[str, str]) -> Sender:
 def _follow(
     bootstrap: Any, config: Config, recorder: Recorder, followed: Invocations | Worker, shipper: Shipper | None
 ) -> None:
+    """Have the runtime client tell of invocations and snapshots, and register for INVOKE where something freezes."""
     global _api
     runtime_client.follow_invocations(bootstrap, followed)
     if shipper is None or not isinstance(followed, Invocations):

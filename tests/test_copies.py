@@ -311,8 +311,11 @@ def test_the_call_is_followed_and_its_outcome_is_its_own() -> None:
 
 
 def test_an_old_client_has_nothing_to_follow() -> None:
-    """awslambdaric 2.x knows no snapshots."""
-    runtime_client.follow_snapshot(SimpleNamespace(LambdaRuntimeClient=object), lambda: None, lambda is_copy: None)
+    """awslambdaric 2.x knows no snapshots, and is left as it is."""
+    client = type("LambdaRuntimeClient", (), {})
+    before = dict(vars(client))
+    runtime_client.follow_snapshot(SimpleNamespace(LambdaRuntimeClient=client), lambda: None, lambda is_copy: None)
+    assert dict(vars(client)) == before
 
 
 def test_it_is_known_why_there_are_no_real_snapshots() -> None:

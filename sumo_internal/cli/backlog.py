@@ -30,6 +30,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from sumo_internal.config import Config
+from sumo_internal.destinations import s3
 from sumo_internal.spool.envelope import filled, request_headers
 
 OBJECT_MAX_BYTES = 32 * 1024 * 1024
@@ -50,12 +51,7 @@ _NAME = re.compile(
 )
 _NAME_PARTS = 9
 
-HEADERS = {
-    "sumo-host": "X-Sumo-Host",
-    "sumo-name": "X-Sumo-Name",
-    "sumo-category": "X-Sumo-Category",
-    "sumo-fields": "X-Sumo-Fields",
-}
+HEADERS = {name: header for header, name in s3.METADATA.items()}
 """By the name of the metadata that keeps it."""
 
 _ITS_OWN_ERRORS = ("NoSuchKey", "InvalidObjectState")

@@ -37,12 +37,13 @@ METADATA_MAX_BYTES = 2_048
 TEXT_MAX_CHARACTERS = 100
 """Length of what is shown of S3's words: an error's code, a region."""
 
-_METADATA = {
-    "X-Sumo-Host": "x-amz-meta-sumo-host",
-    "X-Sumo-Name": "x-amz-meta-sumo-name",
-    "X-Sumo-Category": "x-amz-meta-sumo-category",
-    "X-Sumo-Fields": "x-amz-meta-sumo-fields",
+METADATA = {
+    "X-Sumo-Host": "sumo-host",
+    "X-Sumo-Name": "sumo-name",
+    "X-Sumo-Category": "sumo-category",
+    "X-Sumo-Fields": "sumo-fields",
 }
+"""By header of the envelope: the name of the metadata that keeps it."""
 _LABEL = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -125,11 +126,11 @@ def url(name: str, region: str, environ: Mapping[str, str]) -> str:
 
 
 def _metadata(envelope: Mapping[str, str]) -> dict[str, str]:
-    """The envelope as metadata, as far as there is room."""
+    """The envelope as the request headers of metadata, as far as there is room."""
     metadata = {}
     left_bytes = METADATA_MAX_BYTES
-    for header, name in _METADATA.items():
-        value = envelope.get(header, "")
+    for header, kept_as in METADATA.items():
+        name, value = f"x-amz-meta-{kept_as}", envelope.get(header, "")
         size_bytes = len(name) + len(value)
         if value and size_bytes <= left_bytes:
             left_bytes -= size_bytes

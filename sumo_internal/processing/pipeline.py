@@ -221,9 +221,8 @@ class Pipeline:
             details: What the record has besides, as a piece.
             level: As in ``logging``.
             said: The exception of the record, and how it reads at the end of the text.
-            is_held: It is below the function's own level: SUMO_LEVEL is for what the function shows.
+            is_held: It is below the function's own level, see :meth:`Rules.applied`.
         """
-        least_level = 0 if is_held else self._rules.least_level
         budget = Budget(self._max_ms)
         process = partial(self._through_chain, said=said, budget=budget) if self.chain else None
         try:
@@ -232,15 +231,15 @@ class Pipeline:
                 raise OverBudgetError
             if not details and "\n" not in text:
                 text = self._without_continued(text, budget)
-            kept = self._rules.applied(text, details, process, budget.spend, hidden, level, least_level)
+            kept = self._rules.applied(text, details, process, budget.spend, hidden, level, is_held=is_held)
         except WithheldError as problem:
-            kept = self._without_message(str(problem), text, details, level, least_level)
+            kept = self._without_message(str(problem), text, details, level, is_held=is_held)
         except OverBudgetError:
-            kept = self._without_message(over_budget(self._max_ms), text, details, level, least_level)
+            kept = self._without_message(over_budget(self._max_ms), text, details, level, is_held=is_held)
         except Exception as error:
             diagnostics.pass_on(error)
             reason = f"masking failed: {type(error).__name__}"
-            kept = self._without_message(reason, text, details, level, least_level)
+            kept = self._without_message(reason, text, details, level, is_held=is_held)
         if isinstance(kept, str):
             self._spool.count(kept, 1, record_format.size_bytes(text))
             return None
@@ -278,12 +277,13 @@ class Pipeline:
             budget.leave_out(thread_time() - begun_s)
 
     def _without_message(
-        self, reason: str, text: str, details: str, level: int, least_level: int
+        self, reason: str, text: str, details: str, level: int, *, is_held: bool
     ) -> tuple[str, str, int] | str:
+        """What leaves of a record whose message must not: see :meth:`Rules.without_message`. Counted, and said once."""
         if reason not in (NOT_LOADED, OF_PROCESSOR) and reason != self._rules.withheld:
             diagnostics.say_once("error", f"{reason}; messages are withheld")
         spend, hidden = Budget(self._max_ms).spend, self._current.hidden or ()
-        kept = self._rules.without_message(details, reason, spend, hidden, level, least_level)
+        kept = self._rules.without_message(details, reason, spend, hidden, level, is_held=is_held)
         if not isinstance(kept, str):
             self._spool.count(counters.WITHHELD, 1, record_format.size_bytes(text))
         return kept

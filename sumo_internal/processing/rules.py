@@ -52,7 +52,7 @@ class Rules:
             withheld: Why no message may leave; empty where some may.
         """
         self.withheld = config.withheld or withheld
-        self.least_level = config.least_level
+        self._least_level = config.least_level
         self._selection = Selection(config.exclude, config.include)
         sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
         self.masking = Masking(*sources, config.hash_salt) if any(sources) and not self.withheld else None
@@ -65,7 +65,8 @@ class Rules:
         spend: Spend = no_limit,
         hidden: Collection[str] = (),
         level: int = INFO,
-        least_level: int | None = None,
+        *,
+        is_held: bool = False,
     ) -> tuple[str, str, int] | str:
         """A record as it may leave.
 
@@ -76,7 +77,8 @@ class Rules:
             spend: Is told of characters before they are searched; what it raises is raised.
             hidden: What masked keys hide in the text that was written together with the message.
             level: As in ``logging``, of a record that names none.
-            least_level: Below it a record is not wanted; None for SUMO_LEVEL.
+            is_held: It is below the function's own level, and waits for its invocation to fail: SUMO_LEVEL is for what
+                the function shows.
 
         Returns:
             Text, fields and level; or why it is not wanted, as the counters have it.
@@ -95,7 +97,7 @@ class Rules:
             text, details = passed
         fields = fields_of(details)
         own_level = severity(text, fields)
-        if (own_level or level) < (self.least_level if least_level is None else least_level):
+        if not is_held and (own_level or level) < self._least_level:
             return BELOW_LEVEL
         if self.masking is not None:
             text, masked = self.masking.applied(text, fields, spend, hidden)
@@ -109,7 +111,8 @@ class Rules:
         spend: Spend = no_limit,
         hidden: Collection[str] = (),
         level: int = INFO,
-        least_level: int | None = None,
+        *,
+        is_held: bool = False,
     ) -> tuple[str, str, int] | str:
         """What may leave of a record of which not all may: its metadata, and why there is no more. See :meth:`applied`.
 
@@ -117,7 +120,7 @@ class Rules:
         """
         fields = {name: value for name, value in fields_of(details).items() if name in _METADATA}
         own_level = severity("", fields)
-        if (own_level or level) < (self.least_level if least_level is None else least_level):
+        if not is_held and (own_level or level) < self._least_level:
             return BELOW_LEVEL
         if self.masking is not None:
             try:

@@ -133,8 +133,25 @@ def balance(
     records = {Place.SUMO: kept, Place.BUCKET: saved, Place.SPOOL: left(spool), Place.CLOUDWATCH: written}
     found = _places({**records, Place.REFUSED: refused})
     books = Books(counts=Counter({reason: lines for reason, (lines, _) in counters.totals(str(spool)).items()}))
-    missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
+    ended, missing = _ends(notes, found)
+    books.logged = ended.total()
+    books.at_sumo, books.in_bucket = ended[Place.SUMO], ended[Place.BUCKET]
+    books.in_spool, books.in_cloudwatch = ended[Place.SPOOL], ended[Place.CLOUDWATCH]
+    _explain(books, missing, [] if are_counts_whole else [line.text for line in cloudwatch])
+    books.counted = ended[Place.REFUSED] + ended[Place.NOWHERE] - books.unexplained
+    books.wrong += _mangled([*kept, *saved])
+    books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
+    books.wrong += _told_twice([*kept, *saved])
+    if are_counts_whole and books.doubled > books.counts[counters.SENT_AGAIN]:
+        books.wrong.append(f"{books.doubled} records came again; {books.counts[counters.SENT_AGAIN]} are counted")
+    books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
+    return books
+
+
+def _ends(notes: Path, found: Mapping[tuple[str, int, int], Place]) -> tuple[Counter[Place], dict[Place, list[str]]]:
+    """Return how many lines have got to each place, and what is to be said of the records that no destination has."""
     ended: Counter[Place] = Counter()
+    missing: dict[Place, list[str]] = {Place.REFUSED: [], Place.NOWHERE: []}
     for writer, last in _returned(notes):
         for number in range(last + 1):
             line = _app.make_line(writer, number)
@@ -143,10 +160,17 @@ def balance(
             for place in places:
                 if place in missing:
                     missing[place].append(f"{line.mark} ({line.how}, {len(line.text)} characters, {place.name})")
-    books.logged = ended.total()
-    books.at_sumo, books.in_bucket = ended[Place.SUMO], ended[Place.BUCKET]
-    books.in_spool, books.in_cloudwatch = ended[Place.SPOOL], ended[Place.CLOUDWATCH]
-    said = [] if are_counts_whole else [line.text for line in cloudwatch]
+    return ended, missing
+
+
+def _explain(books: Books, missing: Mapping[Place, list[str]], said: Iterable[str]) -> None:
+    """Hold the missing records against the counts of their reasons, and note those that no count explains.
+
+    Args:
+        books: For its counts.
+        missing: By place, what is to be said of each record.
+        said: Lines of the log stream, where they may tell of a loss that no count has.
+    """
     told = sum(int(match[1]) for text in said for words in _SAID for match in words.finditer(text))
     if told:  # a batch that was refused, and that no bucket took either, may have been lost in memory later
         missing = {Place.NOWHERE: [*missing[Place.NOWHERE], *missing[Place.REFUSED]]}
@@ -158,14 +182,6 @@ def balance(
         books.unexplained += max(0, uncounted)
         if uncounted > 0:
             books.wrong += [f"{uncounted} records are {place.name} and not counted, among:", *missing[place]]
-    books.counted = ended[Place.REFUSED] + ended[Place.NOWHERE] - books.unexplained
-    books.wrong += _mangled([*kept, *saved])
-    books.doubled = sum(count - 1 for count in Counter(record["id"] for record in [*kept, *saved]).values())
-    books.wrong += _told_twice([*kept, *saved])
-    if are_counts_whole and books.doubled > books.counts[counters.SENT_AGAIN]:
-        books.wrong.append(f"{books.doubled} records came again; {books.counts[counters.SENT_AGAIN]} are counted")
-    books.wrong += _wrongly_doubled(requests, stored, interrupted_at_s, puts_unanswered)
-    return books
 
 
 def wrongly_held(records: Iterable[Record], succeeded: Container[str], cloudwatch: Iterable[str]) -> Iterator[str]:
