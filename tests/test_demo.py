@@ -22,8 +22,8 @@ from runtimes import ROOT
 _NOT_A_USERS = ("MAKEFLAGS", "MAKELEVEL", "FORCE_COLOR")
 """Variables that `make test` or continuous integration set, and somebody at a prompt does not."""
 _PICTURED = {"": 946, "outage": 690}
-"""Faults whose page is shown in the documentation, and how many pixels of its height (``WRITE_PICTURES=1``): of README's
-the legend, too."""
+"""Faults whose page is shown in the documentation, and how many pixels of its height (``WRITE_PICTURES=1``): of
+README's the legend, too."""
 _PICTURE_PX = 860
 """As wide as a README is shown, so that what stands on the picture can be read in it; with two dots to a pixel."""
 _PICTURE_MAX_BYTES = 350_000
