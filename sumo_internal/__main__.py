@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
+from sumo_internal.cli import entry
 
-from sumo_internal.cli import main
-
-sys.exit(main())
+entry()

@@ -19,6 +19,7 @@ from lambda_server import LambdaServer
 
 from sumo_internal import cli
 from sumo_internal.cli import account
+from sumo_internal.cli.publish import PARTS
 
 
 @pytest.fixture(scope="session")
@@ -83,9 +84,12 @@ class Fleet:
 
 
 def archive() -> bytes:
+    """A function's code, and what passes for a layer."""
     buffer = io.BytesIO()
     with ZipFile(buffer, "w") as content:
         content.writestr("app.py", "def handler(event, context): ...")
+        for part in PARTS:
+            content.writestr(part, "")
     return buffer.getvalue()
 
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import IO
 
+import boto3
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from layer.build import ROOT
 from layer.interpreters import SUPPORTED_VERSIONS
 from sumo_internal import __version__, cli
-from sumo_internal.cli import EXITS, changes, completions
+from sumo_internal.cli import EXIT_AWS, EXITS, changes, completions, session
+from sumo_internal.cli.account import RETRIES
 from sumo_internal.cli.arguments import SHELLS, parser
+from sumo_internal.cli.session import CONNECT_ATTEMPTS_MAX, CONNECT_TIMEOUT_S
 
 COMMANDS = {name: command for name, _, command in completions._commands()}
 
@@ -84,11 +93,11 @@ def test_help_fits_into_80_columns(command: str, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["check", "orders", "--timeout-s", "soon"], "--timeout-s: 'soon' is no number above 0"),
-        (["replay", ".", "--bytes-per-s", "-1"], "--bytes-per-s: '-1' is no number above 0"),
-        (["replay", ".", "--requests-per-s", "nan"], "--requests-per-s: 'nan' is no number above 0"),
-        (["replay", ".", "--connections", "33"], "--connections: '33' is no number between 1 and 32"),
-        (["replay", ".", "--connections", "2.5"], "--connections: '2.5' is no number between 1 and 32"),
+        (["check", "orders", "--timeout-s", "soon"], "--timeout-s: 'soon' is not a number above 0"),
+        (["replay", ".", "--bytes-per-s", "-1"], "--bytes-per-s: '-1' is not a number above 0"),
+        (["replay", ".", "--requests-per-s", "nan"], "--requests-per-s: 'nan' is not a number above 0"),
+        (["replay", ".", "--connections", "33"], "--connections: '33' is not a number between 1 and 32"),
+        (["replay", ".", "--connections", "2.5"], "--connections: '2.5' is not a number between 1 and 32"),
         (["replay", ".", "--since", "soon"], "'soon' is neither a time like"),
     ],
 )
@@ -122,6 +131,126 @@ def test_a_terminal_folds_no_value(layer: str, expected: list[str]) -> None:
     os.close(slave)
     assert os.read(master, 10_000).decode().splitlines() == expected
     os.close(master)
+
+
+AWS_IS_NOT_THERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_REGION": "eu-west-1"}
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+
+SAYING = [["--help"], ["attach", "--help"], ["completions", "bash"], ["doctor", "--offline", "-"]]
+"""Commands that print something, without AWS."""
+
+
+def start(
+    arguments: list[str], variables: Mapping[str, str] = {}, stdout: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
+    """Start the command, with SIGINT as at a prompt: in the background a shell has it ignored."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sumo_internal", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true", **variables},
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.parametrize("arguments", SAYING, ids=str)
+def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
+    """And an exit code; not a traceback, not success."""
+    with open("/dev/full", "wb") as full, start(arguments, stdout=full) as process:
+        _, said = process.communicate(b"SUMO_FLUSH=end")
+    assert (process.returncode, said) == (1, b"sumo-internal: stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", SAYING, ids=str)
+def test_a_reader_that_has_gone_is_no_traceback(arguments: list[str]) -> None:
+    """``sumo-internal --help | head -1``: the reader has what it wants."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb", closefd=True) as pipe, start(arguments, stdout=pipe) as process:
+        _, said = process.communicate(b"SUMO_FLUSH=end")
+    assert (process.returncode, said) == (1, b"")
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "complaint"), [(0, 0, ""), (1, 2, "sumo-internal: stdout is closed"), (2, 0, "")]
+)
+def test_a_closed_stream_is_no_traceback(closed: int, code: int, complaint: str) -> None:
+    """``sumo-internal completions fish >&-``, as a service manager may start it."""
+    shell = f'exec "{sys.executable}" -m sumo_internal completions fish {closed}>&-'
+    ended = subprocess.run(["bash", "-c", shell], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == code and ended.stderr.startswith(complaint) and ended.stderr.count("\n") == bool(code)
+
+
+@pytest.mark.parametrize("arguments", [["replay", "--help"], ["doctor", "--offline", "-"]], ids=str)
+def test_a_locale_without_our_characters_is_no_traceback(arguments: list[str]) -> None:
+    """An ellipsis in a help, a letter in a variable's name: what cannot be shown is shown as an escape."""
+    only_ascii = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    with start(arguments, only_ascii) as process:
+        said, complaint = process.communicate("SUMO_HTTP_ENDPOINT=https://x.org/\nSUMO_SOURCE_NAMÉ=…\n".encode())
+    assert complaint == b"" and said.isascii() and (rb"\u2026" in said or rb"SUMO_SOURCE_NAM\xc9" in said)
+
+
+def test_ctrl_c_ends_it_at_once() -> None:
+    """Also where AWS does not respond: threads that wait for it are not waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        asked = {**KEYS, "AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-west-1"}
+        with start(["status"], asked) as process:
+            connection, _ = server.accept()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)  # boto3 would wait for a minute, and once more
+            connection.close()
+    assert (process.returncode, said.count(b"\n")) == (130, 1) and said.startswith(b"sumo-internal: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "words"),
+    [
+        (["status"], KEYS, ["no region is set", "--region", "AWS_REGION"]),
+        (["status"], {"AWS_REGION": "eu-west-1"}, ["no AWS credentials", "AWS_ACCESS_KEY_ID", "--profile"]),
+        (["status", "--profile", "prod"], KEYS | AWS_IS_NOT_THERE, ["there is no profile prod", "(there: none)"]),
+        (["status"], KEYS | AWS_IS_NOT_THERE, ["127.0.0.1 cannot be reached", "HTTPS_PROXY"]),
+        (["doctor", "orders"], KEYS | AWS_IS_NOT_THERE, ["127.0.0.1 cannot be reached"]),
+    ],
+    ids=["no region", "no credentials", "no profile", "no network", "no network, one function"],
+)
+def test_what_is_missing_to_ask_aws_is_named(arguments: list[str], variables: dict[str, str], words: list[str]) -> None:
+    """With what to set; boto3's own sentences name neither a variable nor an option."""
+    with start(arguments, variables) as process:
+        _, said = process.communicate(timeout=30)
+    [line] = said.decode().splitlines()
+    assert process.returncode == 6 and [word for word in words if word not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("host", "hint"),
+    [
+        ("lambda.eu-wset-1.amazonaws.com", "Or is eu-west-1 meant, in place of eu-wset-1?"),
+        ("lambda.cn-nrth-1.amazonaws.com.cn", "Or is cn-north-1 meant, in place of cn-nrth-1?"),
+        ("lambda.eu-west-1.amazonaws.com", ""),
+        ("proxy.example.com", ""),
+    ],
+)
+def test_a_misspelt_region_is_told(host: str, hint: str) -> None:
+    """A region that AWS does not have is a host that cannot be reached, and nothing else; a new one is none of that."""
+    said = session.explained(EndpointConnectionError(endpoint_url=f"https://{host}/2015-03-31/functions"))
+    assert said.startswith(f"{host} cannot be reached") and said.endswith(hint or "(HTTPS_PROXY)?")
+
+
+def test_a_host_that_cannot_be_reached_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each for a few seconds at most, whatever a client's settings say: boto3's ten minutes would be silence."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    for name, value in {**KEYS, **AWS_IS_NOT_THERE}.items():
+        monkeypatch.setenv(name, value)
+    tried = []
+    session.session().events.register("before-send.lambda", lambda request, **_: tried.append(request.url))
+    assert cli.main(["status"]) == EXIT_AWS
+    assert len(tried) == CONNECT_ATTEMPTS_MAX == 3
+    client = session.session().client("lambda", config=RETRIES)
+    assert client.meta.config.connect_timeout == CONNECT_TIMEOUT_S <= 10
+    assert client.meta.config.retries["total_max_attempts"] > 5, "what AWS throttles is tried for longer"
 
 
 def test_every_exit_code_is_one_of_the_table() -> None:

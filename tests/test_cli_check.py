@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -97,9 +98,30 @@ def test_what_cannot_be_learnt_is_said(fleet: Fleet, source: SumoSource, layer_z
     function(fleet, layer_zip, source, LOGS, SUMO_LOG_LEVEL="error")
     ended = fleet.run("check", "orders", "--timeout-s", "1")
     assert ended.returncode == 1 and "SUMO_LOG_LEVEL=error keeps the layer from saying it" in ended.stdout
-    fleet.function("bare", Code={"ZipFile": code(LOGS)})
+    fleet.function("bare", Code={"ZipFile": code(LOGS)}, Variables={"SUMO_HTTP_ENDPOINT": source.url})
     ended = fleet.run("check", "bare", "--timeout-s", "1")
     assert ended.returncode == 1 and "the wrapper is not in AWS_LAMBDA_EXEC_WRAPPER" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("set_up", "finding"),
+    [
+        ({}, "endpoint-missing"),
+        ({"Variables": {"SUMO_HTTP_ENDPOINT": "nowhere"}}, "endpoint-value"),
+        (
+            {"Variables": {"SUMO_HTTP_ENDPOINT": "https://x.org/receiver/v1/http/a", "SUMO_DISABLED": "true"}},
+            "disabled",
+        ),
+        ({"Variables": {"SUMO_HTTP_ENDPOINT": "https://x.org/receiver/v1/http/a"}, "Runtime": "nodejs20.x"}, "runtime"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_function_that_ships_nothing_is_not_invoked(fleet: Fleet, set_up: dict[str, Any], finding: str) -> None:
+    """What keeps its lines from arriving is named at once. Guards against effects, and a wait, for nothing."""
+    fleet.function(**set_up)
+    ended = fleet.run("check", "orders")
+    assert (ended.returncode, ended.stdout.count("was not invoked")) == (1, 1)
+    assert re.search(rf"^{finding}: ", ended.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +144,7 @@ def test_what_is_said_of_a_checked_invocation(
     assert check.verdict(7 + lines, counts, "HTTP 503", is_empty=is_empty) == f"check of r1: {verdict}"
 
 
-@pytest.mark.parametrize(("content", "problem"), [("{", "is no JSON"), (None, "No such file")])
+@pytest.mark.parametrize(("content", "problem"), [("{", "is not JSON"), (None, "No such file")])
 def test_a_wrong_event_is_no_invocation(fleet: Fleet, content: str | None, problem: str) -> None:
     """Before anything is asked of AWS."""
     if content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import stat
 import subprocess
@@ -323,17 +324,19 @@ def test_ended_half_way_it_is_taken_up_again_and_undone(fleet: Fleet, number: in
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "outcome"), [("y", 0, "1 changed, 0 not"), ("n", PLANNED, "Nothing was changed")]
+    ("answer", "code", "outcome"),
+    [("y\n", 0, "1 changed, 0 not"), ("n\n", PLANNED, "Nothing was changed"), ("\4", PLANNED, "Nothing was changed")],
+    ids=["yes", "no", "Ctrl-D"],
 )
 def test_at_a_terminal_it_asks(fleet: Fleet, answer: str, code: int, outcome: str) -> None:
-    """The plan stands above the question, and no is the answer of an empty line."""
+    """The plan stands above the question, and no is the answer of an empty line, or of none."""
     fleet.layer()
     fleet.function()
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "sumo_internal", "attach", "*", "--endpoint", SECRET]
     with open(ours, "w") as keyboard, open(theirs) as terminal:
         with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            keyboard.write(f"{answer}\n")
+            keyboard.write(answer)
             keyboard.flush()
             assert process.stdout is not None
             said = process.stdout.read().decode()
@@ -360,16 +363,16 @@ def test_status_says_who_has_what(fleet: Fleet) -> None:
     ("arguments", "complaint"),
     [
         (["attach"], "which functions?"),
-        (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is no setting (is SUMO_FLUSH meant?)"),
+        (["attach", "x", "--set", "SUMO_FLUHS=end"], "SUMO_FLUHS is not a setting (is SUMO_FLUSH meant?)"),
         (["attach", "x", "--set", f"SUMO_HTTP_ENDPOINT={ENDPOINT}"], "--endpoint is for that"),
         (["attach", "x", "--set", "SUMO_HTTP_TOKEN=t"], "--token is for that"),
-        (["attach", "x", "--endpoint", "hello"], "SUMO_HTTP_ENDPOINT is no http(s) address"),
+        (["attach", "x", "--endpoint", "hello"], "SUMO_HTTP_ENDPOINT is neither an http(s) address"),
         (["attach", "x", "--endpoint", SECRET, "--set", "SUMO_MASK_PATTERNS=("], "SUMO_MASK_PATTERNS"),
         (["attach", "x", "--endpoint", SECRET, "--set", "SUMO_EXCLUDE=("], "SUMO_EXCLUDE"),
         (["attach", "x", "--yes", "--dry-run"], "not allowed with"),
         (["detach", "x", "--rollback", "missing.jsonl"], "which functions?"),
         (["detach", "--rollback", "missing.jsonl"], "No such file"),
-        (["detach", "--rollback", __file__], "is no journal of this command"),
+        (["detach", "--rollback", __file__], "is not a journal of this command"),
     ],
     ids=lambda value: " ".join(value)[:40],
 )
@@ -404,6 +407,37 @@ def test_a_function_is_named_by_its_arn(fleet: Fleet) -> None:
     assert fleet.has(region="us-east-1")[0] and fleet.has() == ([], {})
     assert "1 of 1 functions" in fleet.done("status", f"{arn}:live")
     assert fleet.run("status", arn.replace(ACCOUNT_ID, "210987654321")).returncode == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("named", "qualifier"),
+    [("orders:live", "live"), ("orders:7", "7"), ("orders:$LATEST", ""), (f"{ACCOUNT_ID}:function:orders", "")],
+)
+def test_a_function_is_named_as_lambda_has_it(fleet: Fleet, named: str, qualifier: str) -> None:
+    """With an alias or a version behind it, or its account before it. What is changed is $LATEST, which the plan says:
+    guards against an alias that is thought to have the layer.
+    """
+    fleet.layer()
+    fleet.function()
+    said = fleet.done("attach", named, "--endpoint", SECRET, "-y")
+    assert fleet.has()[0]
+    assert (f"! {qualifier} stays as it is, because $LATEST is changed" in said) is bool(qualifier)
+    assert "1 of 1 functions" in fleet.done("status", named)
+    assert "error layer-missing" not in fleet.run("doctor", named.partition(":live")[0], "--offline").stdout
+    assert fleet.run("status", f"210987654321:function:{named}").returncode == NOT_FOUND
+    assert "near it: orders" in fleet.run("status", "ordesr:live").stderr
+
+
+def test_without_a_home_there_is_no_journal_and_no_change(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user may have none; the message names the variable that helps."""
+    fleet.layer()
+    fleet.function()
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    ended = fleet.run("attach", "orders", "--endpoint", SECRET, "--yes")
+    assert ended.returncode == 2 and fleet.has() == ([], {})
+    assert "no journal (XDG_STATE_HOME names its folder), so nothing was changed" in ended.stderr
 
 
 def test_what_was_named_and_is_skipped_is_said_by_the_exit_code(fleet: Fleet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,7 +12,18 @@ import pytest
 from fleet_account import Fleet, archive
 from lambda_server import DENIED_REGION
 
+from sumo_internal.cli.publish import PARTS
+
 pytest_plugins = ["fleet_account"]
+
+
+def zip_of(name: str) -> bytes:
+    """A zip with an empty file."""
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as content:
+        content.writestr(name, b"")
+    return buffer.getvalue()
+
 
 REGIONS = "eu-west-1", "us-east-1"
 OPTIONS = [option for region in REGIONS for option in ("--region", region)]
@@ -64,6 +76,8 @@ def test_what_the_layer_has_no_bytecode_for_is_named(fleet: Fleet) -> None:
     """Before it is published, as each start of those functions would compile it; one that has all is no news."""
     for minors, lacking in (((10, 11, 12), "python3.13, python3.14, python3.15"), (range(10, 16), "")):
         with ZipFile("layer.zip", "w") as content:
+            for part in PARTS:
+                content.writestr(part, b"")
             for minor in minors:
                 content.writestr(f"python/sumo_internal/__pycache__/bundle.cpython-3{minor}.bin", b"")
         said = fleet.run("publish", "--zip", "layer.zip", "--dry-run").stderr
@@ -87,6 +101,16 @@ def test_without_a_layer_it_says_how_to_build_one(fleet: Fleet) -> None:
     ended = fleet.run("publish")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "layer/dist/sumo-internal-extension.zip: No such file or directory; `make layer`" in ended.stderr
+
+
+@pytest.mark.parametrize("content", [b"no zip", zip_of("app.py")], ids=["no zip", "a function's"])
+def test_what_is_not_the_layer_is_not_published(fleet: Fleet, content: bytes) -> None:
+    """A function that gets a layer without our wrapper does not start."""
+    Path("other.zip").write_bytes(content)
+    ended = fleet.run("publish", "--zip", "other.zip")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "other.zip is not the layer (there is no sumo_wrapper in it)" in ended.stderr
+    assert versions(fleet) == [[], []]
 
 
 def test_a_region_that_fails_stops_no_other(fleet: Fleet, layer: Path) -> None:

@@ -14,10 +14,13 @@ An exit code means the same for every command (:data:`EXITS`).
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
+from typing import NoReturn
 
 from sumo_internal.diagnostics import legible
 
@@ -46,6 +49,9 @@ EXITS = {
 }
 """What each exit code means, for every command; the worst of what happened counts."""
 
+_NOT_WRITTEN = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF))
+"""Errors of writing to stdout, which have no file's name."""
+
 SAID_MAX_CHARACTERS = 2_000
 """Of one line about what went wrong."""
 
@@ -64,14 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: Those behind the program's name; by default this process's.
     """
-    from sumo_internal.cli.arguments import parser  # later than the codes, which its texts have
-
-    parsed = parser().parse_args(arguments)
+    if sys.stdout is None:  # `sumo-internal status >&-`
+        return _complain("stdout is closed, so nothing was begun", EXIT_USAGE)
+    _prepare_streams()
     try:
-        if getattr(parsed, "profile", None):
-            import_module("sumo_internal.cli.session").use(parsed.profile)
-        code: int = import_module(f"sumo_internal.cli.{parsed.module}").run(parsed)
-        sys.stdout.flush()
+        return _run(arguments)
     except CommandError as error:
         return _complain(str(error), error.code)
     except ModuleNotFoundError as error:
@@ -80,14 +83,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error.name} is missing, which this command needs: pip install boto3 rich", EXIT_USAGE)
     except KeyboardInterrupt:
         return _complain("interrupted; what was begun can be taken up again with the same command", EXIT_INTERRUPTED)
-    except BrokenPipeError:  # `sumo-internal status | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the rest is flushed to at the end
-        return EXIT_FAILED
     except Exception as error:
-        if not is_of_aws(error):
+        if is_of_aws(error):
+            return _complain(import_module("sumo_internal.cli.session").explained(error), EXIT_AWS)
+        if not isinstance(error, OSError):
             raise
-        return _complain(str(error), EXIT_AWS)
+        if not isinstance(error, BrokenPipeError):  # `sumo-internal status | head` has all that it wants
+            place = error.filename or ("stdout" if error.errno in _NOT_WRITTEN else type(error).__name__)
+            _complain(f"{place}: {error.strerror or error}", EXIT_FAILED)
+        _drop_output()
+        return EXIT_FAILED
+
+
+def entry() -> NoReturn:
+    """Run a command as a process of its own, and end it: at once where it was interrupted.
+
+    Threads may still wait for AWS then; no change is under way any more.
+    """
+    code = main()
+    if code == EXIT_INTERRUPTED:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    from sumo_internal.cli.arguments import parser  # later than the codes, which its texts have
+
+    try:
+        parsed = parser().parse_args(arguments)
+    except SystemExit:  # --help, --version, or a complaint that was made
+        sys.stdout.flush()
+        raise
+    if getattr(parsed, "profile", None):
+        import_module("sumo_internal.cli.session").use(parsed.profile)
+    code: int = import_module(f"sumo_internal.cli.{parsed.module}").run(parsed)
+    sys.stdout.flush()
     return code
+
+
+def _prepare_streams() -> None:
+    """Read UTF-8, as files of JSON and settings are, whatever the locale, and print what that has no characters for
+    as escapes; have a stream in place of one that is closed."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdin = sys.stdin or open(os.devnull)
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def _drop_output() -> None:
+    """Let what is left be flushed to nowhere when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_of_aws(error: BaseException) -> bool:

@@ -366,7 +366,9 @@ def _setting(text: str) -> tuple[str, str]:
         return name, value
     near = difflib.get_close_matches(name, changes.SETTINGS, 1)
     hint = f" (is {near[0]} meant?)" if near and near[0] != name else ""
-    raise argparse.ArgumentTypeError(f"{name} is no setting{hint}" if value or hint else f"{name}: a value is missing")
+    raise argparse.ArgumentTypeError(
+        f"{name} is not a setting{hint}" if value or hint else f"{name}: a value is missing"
+    )
 
 
 def _time(text: str) -> datetime:
@@ -386,11 +388,11 @@ def _positive(text: str) -> float:
     with suppress(ValueError):
         if (value := float(text)) > 0:
             return value
-    raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
 
 
 def _count_of(text: str) -> int:
     with suppress(ValueError):
         if 1 <= (value := int(text)) <= CONNECTIONS_MAX:
             return value
-    raise argparse.ArgumentTypeError(f"{text!r} is no number between 1 and {CONNECTIONS_MAX}")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number between 1 and {CONNECTIONS_MAX}")

@@ -124,7 +124,7 @@ def envelope(item: Item, content: Content, config: Config) -> dict[str, str]:
         headers.update(content.headers)
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()) or len(value) > HEADER_MAX_CHARACTERS:
-            raise DamagedObjectError(f"what it has for {name} is no header")
+            raise DamagedObjectError(f"what it has for {name} is not a header")
     return headers
 
 
@@ -140,7 +140,7 @@ def _log_stream(lines: bytes) -> str:
     except RecursionError:
         raise DamagedObjectError("its first line is nested too deeply for a record") from None
     if len(stream) > LOG_STREAM_MAX_CHARACTERS:
-        raise DamagedObjectError("what it has for logStream is no log stream's name")
+        raise DamagedObjectError("what it has for logStream is not a log stream's name")
     return stream
 
 
@@ -215,7 +215,7 @@ def _unpack(body: Any) -> bytes:
             if lines.tell() > OBJECT_MAX_BYTES:
                 raise DamagedObjectError(f"it unpacks to more than {OBJECT_MAX_BYTES} bytes")
     if unpacker and not unpacker.is_whole:
-        raise DamagedObjectError("it is no whole gzip file")
+        raise DamagedObjectError("it is not a whole gzip file")
     return lines.getvalue()
 
 
@@ -244,7 +244,7 @@ class _Unpacker:
             try:
                 part = self._member.decompress(data, PIECE_BYTES)
             except zlib.error:
-                raise DamagedObjectError("it is no whole gzip file") from None
+                raise DamagedObjectError("it is not a whole gzip file") from None
             yield part
             data = self._member.unconsumed_tail or self._member.unused_data
             if not data and len(part) < PIECE_BYTES:  # else there may be more of what was fed

@@ -4,7 +4,8 @@ Nothing outside the environment can see a request of the layer's, and Sumo Logic
 the invocation carries a mark in its client context, the layer then says in the function's log what became of this
 invocation's lines (:mod:`sumo_internal.shipping.checked`), and the log is read until it says so.
 
-It ends with EXIT_FAILED where the lines were not accepted, where there were none, and where that cannot be learnt.
+It ends with EXIT_FAILED where the lines were not accepted, where there were none, and where that cannot be learnt. A
+function that ships nothing as it is set up is not invoked.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ POLL_S = 1.0
 CLOCKS_APART_MS = 60_000
 """How far this machine's clock may be ahead of CloudWatch's."""
 
+SHIPS_NOTHING = frozenset(("disabled", "endpoint-arn", "endpoint-missing", "endpoint-value", "log-types", "runtime"))
+"""Findings of the doctor's with which no line of the function's can be accepted: an invocation's effects would be for
+nothing."""
+
 SHOWN_MAX_CHARACTERS = 300
 """Of a function's error, and of what the layer says."""
 
@@ -49,9 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             f"{name} runs on Managed Instances, where the lines of all requests leave together: one cannot be checked"
         )
-    for finding in checks.check(subject):
-        if finding.level == "error":
-            print(f"{finding.name}: {finding.what}. {finding.fix}", file=sys.stderr)
+    found = [each for each in checks.check(subject) if each.level == "error" or each.name in SHIPS_NOTHING]
+    for finding in found:
+        print(f"{finding.name}: {finding.what}. {finding.fix}", file=sys.stderr)
+    if any(finding.name in SHIPS_NOTHING for finding in found):
+        print(f"{name} in {place.name} was not invoked: as it is set up, it ships nothing.")
+        return EXIT_FAILED
     since_ms = int(time.time() * 1000) - CLOCKS_APART_MS
     answer = place.invoke(arguments.function, event, CLIENT_CONTEXT)
     print(f"{name} in {place.name} was invoked: request {answer.request_id}, {_outcome(answer.error)}", flush=True)
@@ -77,12 +85,12 @@ def _event(file: str | None) -> bytes:
     if file is None:
         return b"{}"
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
         json.loads(text)
     except OSError as error:
         raise CommandError(f"{file}: {error.strerror}") from None
     except ValueError as error:
-        raise CommandError(f"{file} is no JSON: {error}") from None
+        raise CommandError(f"{file} is not JSON: {error}") from None
     return text.encode()
 
 

@@ -44,8 +44,9 @@ ANSWER_TIMEOUT_S = 10.0
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
-_FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?|arn:[a-z-]+:lambda:.+")
-"""A function's name, perhaps with a version or alias, or its ARN; a file's name has a dot or a slash, or is there."""
+_FUNCTION = re.compile(r"(\d{12}:function:)?[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]+)?|arn:[a-z-]+:lambda:.+")
+"""A function's name, perhaps with its account and a version or alias, or its ARN; a file's name has a dot or a slash,
+or is there."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,9 +77,9 @@ def _read(arguments: argparse.Namespace) -> Subject:
     if target != "-" and _FUNCTION.fullmatch(target) and not Path(target).exists():
         return _of_function(target, arguments.region or "", modes)
     try:
-        text = sys.stdin.read() if target == "-" else Path(target).read_text()
+        text = sys.stdin.read() if target == "-" else Path(target).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{target}: {getattr(error, 'strerror', None) or 'is no text'}") from None
+        raise CommandError(f"{target}: {getattr(error, 'strerror', None) or 'is not text'}") from None
     if not text.strip():
         raise CommandError("there is nothing to check")
     if text.lstrip().startswith("{"):
@@ -123,7 +124,7 @@ def _of_configuration(function: Mapping[str, Any], modes: Mapping[str, int | Non
     environment = function.get("Environment") or {}
     if "FunctionName" not in function or "Error" in environment:
         problem = (environment.get("Error") or {}).get("ErrorCode", "there is no FunctionName in it")
-        raise CommandError(f"this is no function's configuration with its variables: {problem}")
+        raise CommandError(f"this is not a function's configuration with its variables: {problem}")
     given = {
         "AWS_LAMBDA_FUNCTION_NAME": function["FunctionName"],
         "AWS_LAMBDA_FUNCTION_VERSION": function.get("Version", "$LATEST"),

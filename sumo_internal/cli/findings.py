@@ -42,13 +42,13 @@ class Words(NamedTuple):
 WORDS = {
     "variable-misspelt": Words(
         "warning",
-        "{name} is no setting; {near} is",
+        "{name} is not a setting; {near} is",
         "A misspelt setting is not read, and its default counts.",
         "Rename {name} to {near}.",
     ),
     "variable-unknown": Words(
         "note",
-        "{name} is no setting of this extension",
+        "{name} is not a setting of this extension",
         "Nothing here reads it.",
         "Remove {name}, unless your function reads it; docs/settings.md lists the settings.",
     ),
@@ -287,7 +287,7 @@ WORDS = {
     ),
     "cloudwatch-idle": Words(
         "warning",
-        "SUMO_CLOUDWATCH={value} is not heeded",
+        "SUMO_CLOUDWATCH={value} has no effect",
         "It acts where the function's own process hears its lines, under the wrapper; CloudWatch gets all of them.",
         "Remove it, or set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper and leave SUMO_FUNCTION_LOGS at auto.",
     ),
@@ -318,7 +318,7 @@ WORDS = {
     ),
     "setting-idle": Words(
         "warning",
-        "{name} is not heeded",
+        "{name} has no effect",
         "It acts where the function's own process hears its lines, under the wrapper. {why}",
         "Remove it, or set AWS_LAMBDA_EXEC_WRAPPER=/opt/sumo_wrapper and leave SUMO_FUNCTION_LOGS at auto.",
     ),

@@ -24,7 +24,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from sumo_internal.cli import selection as selections
 from sumo_internal.cli.account import AT_ONCE, NotDoneError, Region
 from sumo_internal.cli.changes import Change, Skip, Wanted
 from sumo_internal.cli.checks import Subject
+from sumo_internal.cli.session import explained
 from sumo_internal.destinations import endpoint
 
 
@@ -65,10 +66,19 @@ def run(arguments: argparse.Namespace) -> int:
     if not ready or arguments.dry_run:
         return done
     sys.stdout.flush()  # the question is on stderr, and must not come before the plan's last line
-    if not arguments.yes and not (sys.stdin.isatty() and Confirm.ask("Change them?", console=screen, default=False)):
+    if not arguments.yes and not _is_agreed(screen):
         screen.print("Nothing was changed (--yes carries the plan out).")
         return EXIT_PLANNED
     return _carry_out(ready, arguments.command, screen) or done
+
+
+def _is_agreed(screen: Console) -> bool:
+    """Ask, where there is somebody to ask; the end of the input (Ctrl-D) is a no."""
+    try:
+        return sys.stdin.isatty() and Confirm.ask("Change them?", console=screen, default=False)
+    except EOFError:
+        screen.print()
+        return False
 
 
 def _plan(arguments: argparse.Namespace) -> Iterator[Item]:
@@ -82,8 +92,17 @@ def _plan(arguments: argparse.Namespace) -> Iterator[Item]:
         decide = _attaching(arguments, region, settings) if _is_attaching(arguments) else None
         for each in found:
             decision = decide(each) if decide else changes.detach(each, *arguments.layer)
-            is_named = any(selections.is_named(name) and selections.fits(name, each) for name in arguments.functions)
-            yield Item(region, each["FunctionName"], decision, is_named)
+            named = [name for name in arguments.functions if selections.is_named(name) and selections.fits(name, each)]
+            yield Item(region, each["FunctionName"], _of_latest(decision, named), bool(named))
+
+
+def _of_latest(decision: Change | Skip, named: Sequence[str]) -> Change | Skip:
+    """A decision; where the function was named by a version or alias, with a note that these stay as they are."""
+    qualifiers = [each for each in (selections.parted(name).qualifier for name in named) if each not in ("", "$LATEST")]
+    if isinstance(decision, Skip) or decision.is_none or not qualifiers:
+        return decision
+    note = f"{', '.join(qualifiers)} stays as it is, because $LATEST is changed: publish a version after this"
+    return replace(decision, notes=(*decision.notes, note))
 
 
 def _is_attaching(arguments: argparse.Namespace) -> bool:
@@ -101,7 +120,9 @@ def _refuse_unreadable(settings: Mapping[str, str]) -> None:
             raise CommandError(f"{setting.variable} {problem}; nothing was changed") from None
     address = settings.get(changes.ENDPOINT, "")
     if address and not (address.startswith("arn:") or "://" in address or endpoint.is_ciphertext(address)):
-        raise CommandError(f"{changes.ENDPOINT} is no http(s) address, no ARN and no ciphertext; nothing was changed")
+        raise CommandError(
+            f"{changes.ENDPOINT} is neither an http(s) address nor an ARN nor a ciphertext; nothing was changed"
+        )
 
 
 def _attaching(
@@ -158,7 +179,8 @@ def _show(items: Iterable[Item]) -> None:
             rows.setdefault((item.region.name, plan), []).append(item.function)
     for (region, plan), functions in rows.items():
         print(f"{region}: {', '.join(functions)}", *plan.splitlines(), sep="\n    ")
-    print(f"{counts.total()} functions: {', '.join(f'{counts[kind]} {kind}' for kind in KINDS)}")
+    total = counts.total()
+    print(f"{total} function{'s' * (total != 1)}: {', '.join(f'{counts[kind]} {kind}' for kind in KINDS)}")
 
 
 KINDS = ("to change", "with nothing to do", "skipped")
@@ -176,7 +198,7 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
     try:
         book = journal.Journal(command)
     except OSError as error:
-        raise CommandError(f"no journal, so nothing was changed: {error}") from None
+        raise CommandError(f"no journal (XDG_STATE_HOME names its folder), so nothing was changed: {error}") from None
     screen.print(f"To undo: sumo-internal {command} --rollback {shlex.quote(str(book.path))}")
     failed = 0
     pool = ThreadPoolExecutor(AT_ONCE)
@@ -187,9 +209,12 @@ def _carry_out(ready: Sequence[tuple[Item, Change]], command: str, screen: Conso
                 future.result()
             except (NotDoneError, BotoCoreError, OSError) as error:
                 failed += 1
-                screen.print(f"{futures[future].region.name} {futures[future].function}: {error}")
+                screen.print(f"{futures[future].region.name} {futures[future].function}: {explained(error)}")
+    except KeyboardInterrupt:
+        screen.print(f"Interrupted: waiting for the changes that are under way, {AT_ONCE} at most.")
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)  # on Ctrl-C: what is under way ends, the rest is left
+        pool.shutdown(cancel_futures=True)  # what is under way ends, the rest is left
     screen.print(f"{len(ready) - failed} changed, {failed} not")
     return EXIT_FAILED if failed else EXIT_DONE
 

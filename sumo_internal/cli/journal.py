@@ -55,9 +55,16 @@ class Entry:
 
 
 def folder() -> Path:
-    """Where journals are: the user's folder for a program's state (the XDG base directory specification)."""
+    """Where journals are: the user's folder for a program's state (the XDG base directory specification).
+
+    Raises:
+        OSError: The user has no home, and XDG_STATE_HOME names no folder.
+    """
     state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if os.path.isabs(state) else Path.home() / ".local/state") / "sumo-internal"
+    try:
+        return (Path(state) if os.path.isabs(state) else Path.home() / ".local/state") / "sumo-internal"
+    except RuntimeError:
+        raise OSError("the user has no home folder") from None
 
 
 class Journal:
@@ -141,16 +148,16 @@ def joined(first: Entry, second: Entry) -> Entry:
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    *lines, cut = path.read_text().split("\n")
+    *lines, cut = path.read_text("utf-8").split("\n")
     for line in lines:
         try:
             content = json.loads(line)
             before, after = (_part(content[name]) for name in ("before", "after"))
             yield Entry(content["region"], content["function"], before, after)
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise ValueError(f"{path} is no journal of this command") from None
+            raise ValueError(f"{path} is not a journal of this command") from None
     if not lines and cut:
-        raise ValueError(f"{path} is no journal of this command")
+        raise ValueError(f"{path} is not a journal of this command")
 
 
 def _part(content: Mapping[str, Any]) -> Part:

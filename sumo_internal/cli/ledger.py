@@ -89,7 +89,7 @@ class StateFile:
             self._sent = {entry["name"]: None if entry["done"] else entry["bytes"] for entry in entries}
             is_for_this = head["to"] == to
         except (ValueError, LookupError, TypeError):
-            raise UnusableStateError(f"{path} is no state file of a replay: name another with --state") from None
+            raise UnusableStateError(f"{path} is not a state file of a replay: name another with --state") from None
         if not is_for_this:
             raise UnusableStateError(
                 f"{path} tells what went to another source: name another file with --state"

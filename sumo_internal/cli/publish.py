@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cached_property
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -27,9 +28,14 @@ from rich.progress import track
 from sumo_internal import __version__
 from sumo_internal.cli import EXIT_AWS, EXIT_DONE, EXIT_FAILED, CommandError, changes, tables
 from sumo_internal.cli.account import AT_ONCE, Region, describe, regions
+from sumo_internal.cli.session import explained
 
 BUNDLE = re.compile(r"python/sumo_internal/__pycache__/bundle\.cpython-3(\d+)\.bin")
 """Where the layer has an interpreter's bytecode (sumo_internal/imports.py)."""
+
+
+PARTS = ("sumo_wrapper", "extensions/sumo-internal-extension")
+"""What every build of the layer has: functions of a layer without them could not start."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +45,30 @@ class Package:
     name: str
     content: bytes
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What is in it; nothing, where it is not a zip."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(self.content)) as layer:
+                return frozenset(layer.namelist())
+        except zipfile.BadZipFile:
+            return frozenset()
+
     @property
     def version(self) -> str:
         """As the layer itself says it, a release's with its commit."""
         try:
             with zipfile.ZipFile(io.BytesIO(self.content)) as layer:
                 door = layer.read("python/sumo_internal/__init__.py").decode()
-        except (KeyError, zipfile.BadZipFile):
-            return __version__  # AWS says what it does not take
+        except KeyError:
+            return __version__
         said = re.search(r'^__version__ = "(.*)"$', door, re.MULTILINE)
         return said[1] if said else __version__
 
     @property
     def bytecode(self) -> list[str]:
         """The versions of Python, as ``3.12``, whose bytecode is in it."""
-        try:
-            with zipfile.ZipFile(io.BytesIO(self.content)) as layer:
-                names = layer.namelist()
-        except zipfile.BadZipFile:
-            return []
-        found = {int(bundle[1]) for bundle in map(BUNDLE.fullmatch, names) if bundle}
+        found = {int(bundle[1]) for bundle in map(BUNDLE.fullmatch, self.names) if bundle}
         return [f"3.{minor}" for minor in sorted(found)]
 
     @property
@@ -74,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         package = Package(arguments.name, arguments.zip.read_bytes())
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}; `make layer` builds the layer") from None
+    if missing := [part for part in PARTS if part not in package.names]:
+        raise CommandError(f"{arguments.zip} is not the layer (there is no {missing[0]} in it); `make layer` builds it")
     if lacking := [each for each in changes.RUNTIMES if each.removeprefix("python") not in package.bytecode]:
         screen.print(
             f"warning: {arguments.zip} has no bytecode for {', '.join(lacking)}: {changes.COMPILING}. `make layer` "
@@ -93,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
                 rows[futures[future]] = future.result()
             except (BotoCoreError, ClientError) as error:
                 failed += 1
-                rows[futures[future]] = "", f"failed: {error}"
+                rows[futures[future]] = "", f"failed: {explained(error)}"
     tables.show(("Region", "Layer", ""), ((region, *row) for region, row in sorted(rows.items())))
     if failed == len(places):
         return EXIT_AWS

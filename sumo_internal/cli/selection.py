@@ -4,8 +4,8 @@ Separate because attaching, detaching, the status and the single-function comman
 
 Rules:
 
-* A name is a whole name, a pattern has ``*`` or ``?``; an ARN names its region, and with a version or alias behind it
-  its function.
+* A name is a whole name, a pattern has ``*`` or ``?``; an ARN names its region. A version or alias behind either is
+  not looked at: what is changed is the function.
 * Each of them fits a function, or nothing is done: a command that changes nothing because of a misspelt name must not
   look like one that had nothing to do.
 """
@@ -16,7 +16,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sumo_internal.cli import EXIT_NOT_FOUND, CommandError
 from sumo_internal.cli.account import AT_ONCE, Region, regions
@@ -48,7 +48,24 @@ def fits(function: str, configuration: Mapping[str, Any]) -> bool:
     """Is a configuration of a function that a name, a pattern or an ARN means?"""
     if is_arn(function):
         return fnmatchcase(str(configuration["FunctionArn"]), ":".join(function.split(":")[:7]))
-    return fnmatchcase(str(configuration["FunctionName"]), function)
+    named = parted(function)
+    account = str(configuration["FunctionArn"]).split(":")[4]
+    return fnmatchcase(str(configuration["FunctionName"]), named.name) and named.account in ("", account)
+
+
+class Named(NamedTuple):
+    """What a name of a function says: its account and its version or alias, each empty where it does not."""
+
+    account: str
+    name: str
+    qualifier: str
+
+
+def parted(function: str) -> Named:
+    """Take apart ``NAME``, ``ACCOUNT:function:NAME`` or an ARN, perhaps with a version or alias behind it."""
+    parts = function.split(":")
+    at = 6 if is_arn(function) else 2 if parts[1:2] == ["function"] and len(parts) > 2 else 0
+    return Named(parts[at - 2] if at else "", parts[at], ":".join(parts[at + 1 :]))
 
 
 def regions_meant(given: Sequence[str], functions: Sequence[str]) -> list[str]:
@@ -61,8 +78,11 @@ def regions_meant(given: Sequence[str], functions: Sequence[str]) -> list[str]:
 
 def in_each(places: Sequence[Region], look: Callable[[Region], list[Found]]) -> list[Found]:
     """Look at all regions at once; what was found, in their order."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         return [each for found in pool.map(look, places) for each in found]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # on Ctrl-C nobody waits for what is only read
 
 
 def choose(
@@ -108,6 +128,5 @@ def one(function: str, region: str) -> tuple[Region, dict[str, Any]]:
 
 
 def _hint(function: str, names: Sequence[str]) -> str:
-    wanted = function.split(":")[6] if is_arn(function) else function.partition(":")[0]
-    near = difflib.get_close_matches(wanted, names, NEAR_MAX, NEAR_CUTOFF)
+    near = difflib.get_close_matches(parted(function).name, names, NEAR_MAX, NEAR_CUTOFF)
     return f"; near it: {', '.join(near)}" if near else ""

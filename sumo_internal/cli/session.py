@@ -1,13 +1,34 @@
-"""The AWS session of a command: boto3's default one, or that of ``--profile``.
+"""The AWS session of a command: boto3's default one, or that of ``--profile``; and why AWS could not be asked.
 
-Separate because each command may be asked for a profile, and every client has to be of it.
+Separate because each command may be asked for a profile, and every client has to be of it, and because boto3's own
+words for what is missing name no variable and no option.
+
+Rules:
+
+* The region is that of AWS_REGION, as for AWS's own command line and its other SDKs, or what boto3 finds.
+* A host that cannot be reached is tried a few times, each for a few seconds (:data:`CONNECT_ATTEMPTS_MAX`,
+  :data:`CONNECT_TIMEOUT_S`): boto3's own ten times a minute is a command that says nothing. A request that AWS has
+  answered, throttled ones above all, is tried again as the client's settings say.
 """
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
+from botocore import exceptions
+from botocore.config import Config
+
+CONNECT_TIMEOUT_S = 5
+"""A host that is there takes a connection within a round trip, three seconds later if a packet was lost."""
+CONNECT_ATTEMPTS_MAX = 3
+
+_NOT_REACHED = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)
 
 
 def use(profile: str) -> None:
@@ -16,7 +37,7 @@ def use(profile: str) -> None:
     Raises:
         BotoCoreError: There is no such profile.
     """
-    boto3.setup_default_session(profile_name=profile)
+    _make(profile_name=profile)
 
 
 def session() -> Any:
@@ -25,5 +46,60 @@ def session() -> Any:
     A new one would read the profiles and the descriptions of AWS's services again for each client.
     """
     if boto3.DEFAULT_SESSION is None:
-        boto3.setup_default_session()
+        _make()
     return boto3.DEFAULT_SESSION
+
+
+def _make(**given: str) -> None:
+    core = botocore.session.get_session()
+    core.set_default_client_config(Config(connect_timeout=CONNECT_TIMEOUT_S))
+    core.register("needs-retry", _give_up)
+    boto3.setup_default_session(botocore_session=core, region_name=os.environ.get("AWS_REGION") or None, **given)
+
+
+def _give_up(*, attempts: int, caught_exception: Exception | None, **_: Any) -> None:
+    """Raise, in place of a further attempt, where the host cannot be reached."""
+    if isinstance(caught_exception, _NOT_REACHED) and attempts >= CONNECT_ATTEMPTS_MAX:
+        raise caught_exception
+
+
+def explained(error: Exception) -> str:
+    """What boto3 raises, in a sentence that names what to set; AWS's own answers as they are."""
+    for kinds, words in _WORDS:
+        if isinstance(error, kinds):
+            return words(error)
+    return str(error)
+
+
+def _no_profile(error: Any) -> str:
+    there = ", ".join(sorted(boto3.session.Session().available_profiles)) or "none"
+    return f"there is no profile {error.kwargs['profile']} in ~/.aws (there: {there})"
+
+
+def _unreachable(error: Any) -> str:
+    host = urlsplit(str(error.kwargs.get("endpoint_url", ""))).hostname or "AWS"
+    return f"{host} cannot be reached: is there a way out of this network (HTTPS_PROXY)?{_meant(host)}"
+
+
+def _meant(host: str) -> str:
+    """A region that the name of a host might have meant, as a question; empty where it has one that AWS has."""
+    labels = host.split(".")
+    region = labels[1] if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and len(labels) > 3 else ""
+    here = session()
+    known = {name for each in here.get_available_partitions() for name in here.get_available_regions("lambda", each)}
+    near = [] if region in known else difflib.get_close_matches(region, known, 1)
+    return f" Or is {near[0]} meant, in place of {region}?" if near else ""
+
+
+_WORDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (exceptions.NoRegionError, lambda _: "no region is set: name one with --region or AWS_REGION, or in ~/.aws/config"),
+    (
+        exceptions.NoCredentialsError,
+        lambda _: (
+            "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of "
+            "~/.aws with --profile or AWS_PROFILE"
+        ),
+    ),
+    (exceptions.ProfileNotFound, _no_profile),
+    (_NOT_REACHED, _unreachable),
+)
