@@ -31,7 +31,7 @@ def check(*options: str) -> tuple[int, str]:
     try:
         found = json.loads(asked.stdout)["dependencies"]
     except (ValueError, KeyError):
-        reason = (asked.stderr.splitlines() or ["no answer"])[-1]
+        reason = (asked.stderr.splitlines() or ["no response"])[-1]
         return NOT_ASKED, f"the advisories could not be asked for: {reason[:200]}"
     known = [f"{each['name']} {each['version']}: {bad['id']}" for each in found for bad in each.get("vulns", ())]
     skipped = [each["name"] for each in found if "skip_reason" in each]

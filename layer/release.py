@@ -104,7 +104,7 @@ def _commit() -> str:
         changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=ROOT, text=True)
         commit = subprocess.check_output(["git", "rev-parse", f"--short={COMMIT_CHARS}", "HEAD"], cwd=ROOT, text=True)
     except (OSError, subprocess.CalledProcessError):
-        sys.exit("make release: this is no git checkout, so nobody could tell what the release is made of")
+        sys.exit("make release: this is not a git checkout, so nobody could tell what the release is made of")
     if changed:
         sys.exit(f"make release: commit first; {len(changed.splitlines())} files are not as in HEAD")
     return commit.strip()

@@ -96,7 +96,7 @@ def _folder(text: str) -> str:
 def _account(text: str) -> str:
     if len(text) == 12 and text.isascii() and text.isdigit():
         return text
-    raise InvalidSettingError("is no AWS account's number, of 12 digits")
+    raise InvalidSettingError("is not an AWS account's number, of 12 digits")
 
 
 def _bool(text: str) -> bool:
@@ -652,7 +652,7 @@ def _check(values: dict[str, Any]) -> list[str]:
     if values["endpoint"] and not (is_address or is_arn or values["kms_key_id"]):
         values["endpoint"] = ""
         problems.append(
-            "SUMO_HTTP_ENDPOINT is no http(s) address of a Sumo Logic HTTP source and no ARN, and KMS_KEY_ID is not "
+            "SUMO_HTTP_ENDPOINT is neither the address of a Sumo Logic HTTP source nor an ARN, and KMS_KEY_ID is not "
             "set; it is left out"
         )
     if is_address and not values["token"] and _is_without_code(rest.partition("/")[2].rstrip("/")):

@@ -169,7 +169,7 @@ def start_dropin(processors: Iterable[Any] = ()) -> Recorder | None:
     if config is None or not _is_heard(config):
         return None
     if config.has_programs:
-        diagnostics.say_once("warn", "SUMO_CHILDREN is not heeded: it needs the wrapper")
+        diagnostics.say_once("warn", "SUMO_CHILDREN has no effect: it needs the wrapper")
     parts = recorder, followed, shipper = _assemble(config, processors)
     if runtime_client.BOOTSTRAP in sys.modules:
         _follow(sys.modules[runtime_client.BOOTSTRAP], config, *parts)
@@ -197,7 +197,8 @@ def _with_processors(recorder: Recorder, processors: tuple[Any, ...]) -> Recorde
         return recorder
     if _pipeline is None:
         diagnostics.say_once(
-            "warn", f"an earlier SumoHandler has none, so one with processors ships nothing, {_UNPROCESSED}"
+            "warn",
+            f"a SumoHandler with processors ships nothing, because an earlier one was made without, {_UNPROCESSED}",
         )
         return None
     _pipeline.chain.add(processors)
@@ -256,7 +257,7 @@ def _is_heard(config: Config) -> bool:
         return True
     for setting in configuration.unheeded(config):
         diagnostics.say_once(
-            "warn", f"{setting} is not heeded: the function's lines are not taken from its own process"
+            "warn", f"{setting} has no effect: the function's lines are not taken from its own process"
         )
     return False
 
@@ -378,7 +379,7 @@ def _is_spared(config: Config) -> bool:
 def say_all_written(config: Config, reason: str) -> None:
     """Say why CloudWatch gets all lines, if a setting has asked for less."""
     if config.cloudwatch != "all":
-        diagnostics.say_once("warn", f"SUMO_CLOUDWATCH={config.cloudwatch} is not heeded: {reason}")
+        diagnostics.say_once("warn", f"SUMO_CLOUDWATCH={config.cloudwatch} has no effect: {reason}")
 
 
 def _sparing(config: Config, spool: Spool) -> Callable[..., Recorder]:
@@ -426,7 +427,7 @@ def _follow_endings(config: Config, recorder: Recorder) -> None:
         endings.on_failure.append(flight.free)
         follow(flight)
     elif config.debug_loggers:
-        diagnostics.say_once("warn", "SUMO_DEBUG_ON_FAILURE is not heeded: it needs the wrapper")
+        diagnostics.say_once("warn", "SUMO_DEBUG_ON_FAILURE has no effect: it needs the wrapper")
     if config.has_summaries:
         from sumo_internal.capture.summary import Summary
 

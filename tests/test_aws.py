@@ -254,7 +254,7 @@ def test_answers_without_credentials(container: ScriptedServer, sender: Sender, 
     container.script(content)
     account = Aws({"AWS_CONTAINER_CREDENTIALS_FULL_URI": container.url}, sender)
     with pytest.raises(
-        NoCredentialsError, match=r"^the endpoint of AWS credentials responds with (200|401), without any$"
+        NoCredentialsError, match=r"^the endpoint of AWS credentials responds with (200|401), without credentials$"
     ):
         decrypt(account)
 

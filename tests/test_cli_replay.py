@@ -190,7 +190,7 @@ def test_a_folder_of_copies(source: SumoSource, tmp_path: Path, capsys: pytest.C
         assert request.headers["x-sumo-name"] == "2026/11/21/[7]real"
     said = capsys.readouterr()
     assert "3 objects sent (4 lines), 0 sent before, 1 left" in said.out
-    assert f"{damaged} is left where it is: it is no whole gzip file" in said.err
+    assert f"{damaged} is left where it is: it is not a whole gzip file" in said.err
 
     damaged.write_bytes(gzip.compress(lines(4, 2)))
     moved = tmp_path.rename(tmp_path.with_name("moved"))
@@ -277,7 +277,7 @@ def test_what_cannot_be_begun(
     cases = {
         "is neither s3://BUCKET/PREFIX nor a folder": [str(tmp_path / "missing")],
         "--tag is for objects in S3": [str(tmp_path), "--tag"],
-        "is no state file of a replay": [str(tmp_path), "--state", str(notes)],
+        "is not a state file of a replay": [str(tmp_path), "--state", str(notes)],
         "is in use by another replay": [str(tmp_path), "--state", str(tmp_path / "other")],
         "NoSuchBucket": ["s3://no-such-bucket/"],
     }
@@ -485,7 +485,7 @@ def test_a_key_may_be_anything() -> None:
     key = f"x/{REGION}/orders\r\nX-Evil: 1\x1b[2J/7/2026/11/21/08/5/a.gz"
     found = backlog.item(key, 1)
     assert found is not None
-    with pytest.raises(backlog.DamagedObjectError, match="what it has for X-Sumo-Host is no header"):
+    with pytest.raises(backlog.DamagedObjectError, match="what it has for X-Sumo-Host is not a header"):
         backlog.envelope(found, backlog.Content(lines(0, 1), {}), config.read({})[0])
 
 

@@ -725,7 +725,7 @@ def test_addresses(url: str, expected: tuple[str, str, int, str, str]) -> None:
 )
 def test_what_is_no_address(url: str) -> None:
     """Among them what one reader would take for another host than the next one does."""
-    with pytest.raises(NotSentError, match=r"^the address is none$"):
+    with pytest.raises(NotSentError, match=r"^the address is not valid$"):
         connection.Target(url)
 
 

@@ -422,9 +422,9 @@ def test_where_it_does_not_act_all_lines_are_written(
         said = {name: [line.text for line in env.cloudwatch if name in line.text] for name in (*NONE, *others)}
         written = [text.rpartition("\t")[2].strip() for text in own(env.cloudwatch)]
     assert {"info", "printed", "warning"} <= {*written}
-    assert [text.partition("is not heeded: ")[2] for text in said["SUMO_CLOUDWATCH"]] == [reason]
+    assert [text.partition("has no effect: ")[2] for text in said["SUMO_CLOUDWATCH"]] == [reason]
     if reason.startswith("the function's lines"):
-        assert [text.partition("is not heeded: ")[2] for name in others for text in said[name]] == [reason, reason]
+        assert [text.partition("has no effect: ")[2] for name in others for text in said[name]] == [reason, reason]
 
 
 def test_the_drop_in_spares_nothing(source: SumoSource, layer_folder: Path, tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ def test_the_drop_in_spares_nothing(source: SumoSource, layer_folder: Path, tmp_
         env.invoke({})
         env.shutdown()
         assert of_function(env) == ["logged"]
-        said = [line.text for line in env.cloudwatch if "is not heeded" in line.text]
+        said = [line.text for line in env.cloudwatch if "has no effect" in line.text]
     assert len(said) == 1 and "SumoHandler" in said[0]
 
 

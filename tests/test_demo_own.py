@@ -83,8 +83,8 @@ def test_what_is_no_functions_folder_is_not_copied(own: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["FUNCTION=nothing.py"], "nothing.py is no file that ends with .py"),
-        (["FUNCTION=app.py", "EVENT=helper.py"], "is no JSON"),
+        (["FUNCTION=nothing.py"], "nothing.py is not a file that ends with .py"),
+        (["FUNCTION=app.py", "EVENT=helper.py"], "is not JSON"),
         (["FUNCTION=app.py", "EVENT=none.json"], "No such file"),
         (["FUNCTION=broken.py"], "has to lie in its folder"),
         (["FUNCTION=app.py", "HANDLER=nothing"], "Handler 'nothing' missing on module 'app' (HANDLER names it)"),

@@ -210,15 +210,20 @@ def test_no_conflict_is_left() -> None:
     assert [str(path.relative_to(ROOT)) for path in WRITTEN if left.search(path.read_text())] == []
 
 
-SPEAKING = [*ROOT.glob("sumo_internal/**/*.py"), *ROOT.glob("tools/demo/*.py")]
-"""What may say something to users: on stderr, as a command, in the demo."""
+SPEAKING = [*ROOT.glob("sumo_internal/**/*.py"), *ROOT.glob("tools/demo/*.py"), *ROOT.glob("layer/*.py")]
+"""What may say something to users: on stderr, as a command, in the demo, while a layer is built."""
+
+_NOT_PLAIN = re.compile(
+    r"\bheed|(?<!there )\b(?:is|are) no (?!longer\b|more\b)|\bhas not the\b|\bis none\b(?! of)|\bnor can\b"
+)
+"""Turns of phrase that have to be read twice: it *is not a* number, a setting *has no effect*."""
 
 
 def test_what_the_layer_its_commands_and_the_demo_say_is_in_users_words() -> None:
     """Each text that could be said, whichever way it gets there: a list of what says it would be short of one."""
     said = {(file, text) for file in SPEAKING for text in sentences(file)}
     assert len(said) > 500
-    assert [(file.name, text) for file, text in sorted(said) if house_words(text)] == []
+    assert [(file.name, text) for file, text in sorted(said) if house_words(text) or _NOT_PLAIN.search(text)] == []
 
 
 @pytest.mark.parametrize("script", ["layer/extension/sumo-internal-extension", "wrapper/sumo_wrapper"])
@@ -226,7 +231,7 @@ def test_the_shell_scripts_say_it_in_users_words(script: str) -> None:
     """In the lines that write to stderr."""
     lines = [line for line in (ROOT / script).read_text().splitlines() if not line.lstrip().startswith("#")]
     said = [line for line in lines if re.search(r"\b(?:echo|say|plain)\b", line)]
-    assert said and [line for line in said if house_words(line)] == []
+    assert said and [line for line in said if house_words(line) or _NOT_PLAIN.search(line)] == []
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def test_a_ciphertext_without_its_key(aws_server: AwsServer, kms_key: str, open_
     """KMS_KEY_ID was forgotten."""
     value = ciphertext(aws_server, kms_key, {})
     assert problem_of(open_vault(value, aws_server.url)) == (
-        "SUMO_HTTP_ENDPOINT: is no address, no ARN of a secret or a parameter, and without KMS_KEY_ID no ciphertext"
+        "SUMO_HTTP_ENDPOINT: is neither an address nor the ARN of a secret or a parameter; a ciphertext needs "
+        "KMS_KEY_ID"
     )
 
 
@@ -260,7 +261,7 @@ def test_a_secret_that_is_no_address(server: ScriptedServer, open_vault: Opener,
     """Somebody put something else there: it is not told, and no request goes to it."""
     server.script(answer(200, {"SecretString": text}))
     assert problem_of(open_vault(SECRET_ARN, server.url)) in (
-        "SUMO_HTTP_ENDPOINT: what was fetched is no http(s) address",
+        "SUMO_HTTP_ENDPOINT: what was fetched is not an http(s) address",
         "SUMO_HTTP_ENDPOINT: what was fetched is JSON without SUMO_HTTP_ENDPOINT, endpoint, url",
     )
 
@@ -282,7 +283,7 @@ def test_an_answer_of_another_shape(
     """A binary secret, a plaintext that is no text."""
     server.script(answer(200, content))
     problem = problem_of(open_vault(value, server.url, "alias/logs"))
-    assert problem == "SUMO_HTTP_ENDPOINT: what was fetched is no text"
+    assert problem == "SUMO_HTTP_ENDPOINT: what was fetched is not text"
 
 
 def test_a_service_that_does_not_answer(server: ScriptedServer, open_vault: Opener) -> None:
@@ -306,7 +307,7 @@ def test_nobody_to_ask_as(server: ScriptedServer) -> None:
 def test_a_value_that_is_nothing(server: ScriptedServer, open_vault: Opener, value: str) -> None:
     """An ARN of something else, or the credential without its address."""
     problem = problem_of(open_vault(value, server.url))
-    assert problem.startswith("SUMO_HTTP_ENDPOINT: is no address, no ARN of a secret")
+    assert problem.startswith("SUMO_HTTP_ENDPOINT: is neither an address nor the ARN of a secret")
     assert server.requests == []
 
 
@@ -444,7 +445,7 @@ def test_what_is_known_is_used_while_its_service_is_away(
     # Once for each of the two; a kept connection that breaks is tried again at once.
     assert len(server.requests) == 1 + 2 + (away is End.CLOSE)
     said = capfd.readouterr().err
-    assert said.count("the one that is known is used until then") == 1 and CODE not in said
+    assert said.count("the one that was fetched before is used meanwhile") == 1 and CODE not in said
     server.default = answer(200, {"SecretString": "https://h/new"})
     assert vault.address_and_token(NOW_S + CACHE_S + 2 * FETCH_AGAIN_S, PATIENT_S)[0] == "https://h/new"
 

@@ -204,7 +204,7 @@ def test_the_note_needs_no_disk(
     # What Lambda tells of the init comes before a slow extension has read which stream it is.
     told = [record for record in source.records if extension == "at once" or record["type"] == "function"]
     assert {record["logStream"] for record in told} == {stream}
-    assert notes and all("which the extension keeps" in note for note in notes)
+    assert notes and all("which the extension keeps open" in note for note in notes)
     reason = {
         "full": "no file can be made",
         "read-only": "Read-only file system",

@@ -249,7 +249,9 @@ def test_a_damaged_layer_is_left_out(opt: Path, tmp_path: Path, shell: list[str]
     shutil.copy(opt / "sumo_wrapper", alone)
     got, said = Stand(alone).call(shell, Stand(alone).interpreter, "app.py", *ODD)
     assert got == ["app.py", *ODD]
-    assert said == f"{OURS}warn: {alone}/python/sumo_internal/start.py is missing; the function runs without it\n"
+    assert (
+        said == f"{OURS}warn: {alone}/python/sumo_internal/start.py is missing; the function runs without the layer\n"
+    )
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
@@ -329,7 +331,9 @@ def test_another_wrapper_that_cannot_run_is_left_out(stand: Stand, tmp_path: Pat
     other = stand.wrapper if kind == "ourselves" else str(tmp_path / kind)
     got, said = stand.call(shell, stand.interpreter, "app.py", SUMO_NEXT_WRAPPER=other)
     assert got == ["app.py"]
-    assert said == f"{OURS}warn: SUMO_NEXT_WRAPPER={other} is no other program that could be run; it is left out\n"
+    assert (
+        said == f"{OURS}warn: SUMO_NEXT_WRAPPER={other} is not another program that can be executed; it is left out\n"
+    )
 
 
 # What runs, compared with the plain interpreter.

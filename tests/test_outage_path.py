@@ -391,7 +391,7 @@ def test_lines_that_nobody_keeps_hold_their_invocation(source: SumoSource, layer
             assert env.invoke(log(f"<{number}>")).status == "success"
             source.wait_for(lambda source: f"<{number}>" in texts(source))  # noqa: B023  # it is called at once
         said = [line.text for line in env.cloudwatch if "sumo-internal" in line.text]
-    assert sum("no extension keeps it" in text for text in said) == 1
+    assert sum("no extension keeps that open" in text for text in said) == 1
     assert [text for text in texts(source) if text[:1] == "<"] == ["<0>", "<1>", "<2>"]
 
 

@@ -671,7 +671,7 @@ log.info("line", extra={"password": "hunter2"})
         ("", ""),
         (
             "late",
-            "an earlier SumoHandler has none, so one with processors ships nothing, and its processors are not used",
+            "a SumoHandler with processors ships nothing, because an earlier one was made without, and its processors",
         ),
         ("broken", "int cannot be called with an event"),
     ],

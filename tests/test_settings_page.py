@@ -53,7 +53,7 @@ def _rows() -> Iterator[str]:
         default, values = config.default_text(setting), _values(setting)
         cells = (f"`{setting.variable}`", f"`{default}`" if default else "", values, _cell(setting.meaning))
         yield f"| {' | '.join(cells)} |"
-    yield from ("", "Others that it heeds:", "", "| variable | meaning |", "| --- | --- |")
+    yield from ("", "Others that it reads:", "", "| variable | meaning |", "| --- | --- |")
     for names, meaning in NOT_OURS.items():
         yield f"| {', '.join(f'`{name}`' if name != '…' else name for name in names.split(', '))} | {meaning} |"
     yield from ("", "Of the Go extension, taken and without effect here:", "", "| variable | why |", "| --- | --- |")

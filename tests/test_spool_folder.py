@@ -325,7 +325,7 @@ def test_where_no_file_can_be_made_lines_wait_in_memory(tmp_path: Path, capfd: p
     assert [int(line[:8]) for line in got] == list(range(10_000 - lost))
     assert not spool.is_unprotected
     assert spool.counters.counts()[UNPROTECTED][0] > 5000
-    assert capfd.readouterr().err.count("no extension keeps it") == 1
+    assert capfd.readouterr().err.count("no extension keeps that open") == 1
 
 
 def test_files_are_made_again_as_soon_as_they_can_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,6 @@ def keep_debug() -> bool:
     wiring = sys.modules.get("sumo_internal.wiring")  # nothing of ours runs in here, if it is not there
     if wiring is None:
         return False
-    with diagnostics.guard("keeping what is held back"):
+    with diagnostics.guard("keeping lines that are held back"):
         return bool(wiring.keep_debug())
     return False

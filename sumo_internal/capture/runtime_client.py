@@ -105,7 +105,7 @@ class PatchingLoader:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        with diagnostics.guard("hooking on to the runtime"):
+        with diagnostics.guard("hooking into the runtime"):
             self._patch(module)
 
     def __getattr__(self, name: str) -> Any:

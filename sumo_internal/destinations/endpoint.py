@@ -145,9 +145,9 @@ class Endpoint:
             if self._kms_key_id:
                 return self._decrypt(value, now_s, until_s)
         except (LookupError, TypeError, ValueError):
-            raise EndpointUnavailableError("what was fetched is no text") from None
+            raise EndpointUnavailableError("what was fetched is not text") from None
         raise EndpointUnavailableError(
-            "is no address, no ARN of a secret or a parameter, and without KMS_KEY_ID no ciphertext"
+            "is neither an address nor the ARN of a secret or a parameter; a ciphertext needs KMS_KEY_ID"
         )
 
     def _decrypt(self, value: str, now_s: float, until_s: float) -> str:
@@ -259,7 +259,7 @@ class _Kept:
             if self._kept is None or not error.is_passing:  # a secret that was taken back must be gone
                 self._kept = None
                 raise told from None
-            diagnostics.say_once("warn", f"{told}; the one that is known is used until then")
+            diagnostics.say_once("warn", f"{told}; the one that was fetched before is used meanwhile")
             self.until_s = now_s + FETCH_AGAIN_S
         return self._kept
 
@@ -276,7 +276,7 @@ def _parts(text: str) -> tuple[str, str]:
         if isinstance(content.get(TOKEN_VARIABLE), str):
             token = _token(str(content[TOKEN_VARIABLE]))[1]
     if not text.lower().startswith(("https://", "http://")) or not _is_word(text):
-        raise EndpointUnavailableError("what was fetched is no http(s) address")
+        raise EndpointUnavailableError("what was fetched is not an http(s) address")
     return text, token
 
 

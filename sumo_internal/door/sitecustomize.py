@@ -53,7 +53,7 @@ try:
     if _leave_no_trace():
         _set_up()
 except Exception as error:
-    os.write(2, f"sumo-internal-extension: error: {error!r}; the function runs without it\n".encode())
+    os.write(2, f"sumo-internal-extension: error: {error!r}; the function runs without the layer\n".encode())
 
 del sys.modules[__name__]
 # Where there is no other, this import raises the error by which site knows that there is none, and no module stays.

@@ -41,7 +41,7 @@ def read_events(body: bytes) -> list[object]:
     except (ValueError, RecursionError):
         return [_read(piece) for piece in _pieces(text, "[")]
     if not isinstance(events, list):
-        raise NoListError("no list of events")
+        raise NoListError("it is not a list of events")
     return events
 
 
@@ -78,7 +78,7 @@ def _pieces(text: str, opening: str) -> Iterator[str]:
     """
     text = text.strip()
     if text[:1] != opening:
-        raise NoListError("no JSON")
+        raise NoListError("it is not JSON")
     begin, depth = 1, 0
     for token in _TOKEN.finditer(text):
         kind = token[0]
@@ -94,4 +94,4 @@ def _pieces(text: str, opening: str) -> Iterator[str]:
         if depth == 0:
             break
     if depth != 0 or begin != len(text):
-        raise NoListError("no JSON")
+        raise NoListError("it is not JSON")

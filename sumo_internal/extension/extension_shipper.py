@@ -79,7 +79,7 @@ class ExtensionShipper:
     @property
     def outcome(self) -> str:
         """What became of the last drain, in a few words."""
-        return "nothing was tried" if self._thread is None else self._thread.outcome
+        return "no request was made" if self._thread is None else self._thread.outcome
 
     def renew(self) -> None:
         """Leave a stuck thread alone, and ship with another one: what the stuck one has sent may be sent again."""

@@ -200,21 +200,21 @@ class Extension:
         is_last = event.reason == "spindown" and not is_spared
         is_said = self._ship(AT_SHUTDOWN, until_s, is_last=is_last)
         self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
-        with diagnostics.guard("letting out what is held back"):
+        with diagnostics.guard("releasing lines that are held back"):
             if event.reason == "timeout":
                 self._platform_log.tell_timeout(last_id)
             self._platform_log.end(is_success=event.reason == "spindown")
         is_said |= self._ship(LAST, until_s, is_last=is_last and not is_said)
         lines, size_bytes = self._shipper.left()
         if is_spared:
-            with diagnostics.guard("writing what is left to CloudWatch"):
+            with diagnostics.guard("writing lines to CloudWatch"):
                 lines -= self._write_left(end_s)
         if is_said and not lines:
-            diagnostics.say("warn", "they were delivered after all")
+            diagnostics.say("warn", "the lines that were said to be lost are delivered after all")
         elif lines and event.reason == "spindown" and not is_said:
             _say_lost(lines, size_bytes, f"{self._shipper.outcome} at SHUTDOWN")
         if event.reason != "spindown" and self._keeper is not None:
-            with diagnostics.guard("saving what is in memory"):
+            with diagnostics.guard("saving lines that are in memory"):
                 lines, size_bytes = self._keeper.save(self._config.spool_dir)
                 if lines:
                     _say_lost(lines, size_bytes, "they were in memory, and there is no room for files")
@@ -261,7 +261,7 @@ class Extension:
         if self._shipper.descriptor in ready:
             self._shipper.hear()
         if self._keeper is not None and not ready.isdisjoint(kept):
-            with diagnostics.guard("keeping what is in memory"):
+            with diagnostics.guard("keeping lines that are in memory"):
                 self._keeper.look()
         deliveries = sorted(ready.intersection(incoming))
         for descriptor in deliveries:
@@ -377,5 +377,5 @@ def _keeper() -> Keeper | None:
     try:
         return Keeper(address) if address else None
     except OSError as error:
-        diagnostics.say("debug", f"what cannot be put into a file is not kept for SHUTDOWN ({error})")
+        diagnostics.say("debug", f"lines in memory cannot be kept for SHUTDOWN ({error})")
         return None

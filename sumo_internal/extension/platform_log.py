@@ -229,7 +229,7 @@ class PlatformLog:
         for setting in configuration.unheeded(self._config):
             diagnostics.say_once(
                 "warn",
-                f"{setting} is not heeded: the function's lines come from Lambda, which has written them by then",
+                f"{setting} has no effect: the function's lines come from Lambda, which has written them by then",
             )
 
     def tell_timeout(self, last_id: str | None) -> None:

@@ -94,7 +94,8 @@ class Subscription:
             is_expected = isinstance(error, telemetry_api.SubscriptionRefusedError) and not error.is_supported
             level = "warn" if "function" in types else "info"
             diagnostics.say(
-                "debug" if is_expected else level, f"no Telemetry API here ({error}): {missing} are not shipped"
+                "debug" if is_expected else level,
+                f"the Telemetry API is not available ({error}): {missing} are not shipped",
             )
             if not self.types and self._receiver is not None:
                 self._receiver.close()

@@ -31,7 +31,9 @@ class Workers:
         try:
             self._bell.bind(handoff.bell_name(address))
         except OSError as error:
-            diagnostics.say("debug", f"the workers cannot ring ({error})")
+            diagnostics.say(
+                "debug", f"the workers cannot tell the extension of lines ({error}): they are shipped by age"
+            )
 
     def close(self) -> None:
         """Listen no more."""

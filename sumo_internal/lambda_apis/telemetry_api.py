@@ -260,7 +260,7 @@ class Receiver:
             return 1
         _, number, secret = (*target.split("/", 2), "", "")[:3]
         if number not in ("1", "2", "3") or not is_equal(secret.encode(), self._secret.encode()):
-            raise ForgedDeliveryError("its path has not the secret that Lambda was told")
+            raise ForgedDeliveryError("its path does not have the secret that Lambda was told")
         return int(number)
 
     def _taken(self, number: int, body: bytes) -> int:
@@ -323,13 +323,13 @@ class _Connection:
         head_end = self.received.find(b"\r\n\r\n", 0, HEAD_MAX_BYTES)
         if head_end < 0:
             if len(self.received) >= HEAD_MAX_BYTES:
-                raise MalformedDeliveryError("its head does not end")
+                raise MalformedDeliveryError("its headers do not end")
             return None
         begin = head_end + 4
         target, length = _read_head(bytes(self.received[:head_end]))
         number = number_of(target)
         if length > max_bytes:
-            raise MalformedDeliveryError(f"{length} bytes, {max_bytes} are the limit")
+            raise MalformedDeliveryError(f"it has {length} bytes; the limit is {max_bytes}")
         if len(self.received) < begin + length:
             return None
         body = bytes(self.received[begin : begin + length])
@@ -346,10 +346,10 @@ def _read_head(head: bytes) -> tuple[str, int]:
     method, _, rest = request.partition(" ")
     target, _, version = rest.partition(" ")
     if method != "POST" or not version.startswith("HTTP/1."):
-        raise MalformedDeliveryError("no POST request")
+        raise MalformedDeliveryError("it is not a POST request")
     for line in lines:
         name, _, value = line.partition(":")
         digits = value.strip()
         if name.strip().lower() == "content-length" and digits.isdecimal() and len(digits) <= _LENGTH_MAX_DIGITS:
             return target, int(digits)
-    raise MalformedDeliveryError("no Content-Length")
+    raise MalformedDeliveryError("it has no Content-Length")

@@ -138,7 +138,7 @@ class Aws:
         body = json.dumps(arguments).encode()
         answer = self.send("POST", url, headers, body, service=service, region=region, now_s=now_s, timeout_s=timeout_s)
         if not answer.is_whole:
-            raise NotSentError("the response breaks off")
+            raise NotSentError("the response ends too early")
         try:
             content: dict[str, Any] = dict(json.loads(answer.body))
         except (ValueError, TypeError, RecursionError):
@@ -196,7 +196,7 @@ def _from_container(url: str, environ: Mapping[str, str], timeout_s: float) -> t
         raise NoCredentialsError(f"the endpoint of AWS credentials: {error}") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise NoCredentialsError(
-            f"the endpoint of AWS credentials responds with {answer.status}, without any"
+            f"the endpoint of AWS credentials responds with {answer.status}, without credentials"
         ) from None
     finally:
         sender.close()
@@ -233,7 +233,7 @@ def endpoint(service: str, region: str, environ: Mapping[str, str]) -> str:
     if configured:
         return configured
     if not is_region(region):
-        raise NotSentError("a region has other characters than small letters, digits and hyphens")
+        raise NotSentError("a region's name has other characters than small letters, digits and hyphens")
     domain, dual_domain = next((plain, dual) for prefix, plain, dual in _PARTITIONS if region.startswith(prefix))
     is_dual = _is_true(environ, "AWS_USE_DUALSTACK_ENDPOINT")
     is_fips = _is_true(environ, "AWS_USE_FIPS_ENDPOINT")

@@ -84,7 +84,7 @@ class Target:
         # Programs disagree on how to read an address with one of these in its authority.
         is_text = url.isascii() and url.isprintable() and not any(character in authority for character in " ?#\\")
         if not is_text or not self.host or not port.isdigit() or int(port) > 65_535:
-            raise NotSentError("the address is none")
+            raise NotSentError("the address is not valid")
         self.port = int(port)
 
     @property
@@ -183,7 +183,7 @@ def dial(host: str, port: int, until_s: float) -> Any:
         OSError: None of them answers.
     """
     found = _look_up(host, port, until_s)
-    problem = OSError(0, "a name without an address")
+    problem = OSError(0, "the host has no address")
     for number, (family, kind, protocol, _, address) in enumerate(found):
         connection = tls.Socket(family, kind, protocol)
         others = len(found) - number - 1

@@ -69,7 +69,7 @@ def request(method: str, target: str, host: str, headers: Mapping[str, str], bod
         UnfitHeaderError: A header would end early and begin another one, or another request.
     """
     if not is_fit("".join([target, host, *headers, *headers.values()])):
-        raise UnfitHeaderError("a header has characters that none can have")
+        raise UnfitHeaderError("a header has characters that no header can have")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     if method not in ("GET", "CONNECT"):
         lines.append(f"Content-Length: {len(body)}")
@@ -93,7 +93,7 @@ def read_answer(receive: Callable[[int], bytes], heed: Callable[[int], object] |
         status_line, *lines = buffer.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, _, rest = status_line.partition(" ")
         if not version.startswith("HTTP/1.") or len(rest) < 3 or not rest[:3].isdecimal():
-            raise BadAnswerError("no HTTP/1.1 status line")
+            raise BadAnswerError("the response has no HTTP/1.1 status line")
         status = int(rest[:3])
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     answer = Answer(status, headers, b"")
@@ -118,7 +118,7 @@ def _read_body(buffer: _Buffer, status: int, headers: dict[str, str]) -> bytes:
     if length is None:
         return buffer.rest()
     if not length.isdecimal() or len(length) > DIGITS_MAX:
-        raise BadAnswerError("Content-Length is no number")
+        raise BadAnswerError("Content-Length is not a number")
     return buffer.exactly(int(length))
 
 
@@ -127,7 +127,7 @@ def _read_chunks(buffer: _Buffer) -> bytes:
     while True:
         digits = buffer.until(b"\r\n").partition(b";")[0].decode("latin-1").strip()
         if not digits or len(digits) > DIGITS_MAX or not _HEXADECIMAL.issuperset(digits):
-            raise BadAnswerError("chunk size is no number")
+            raise BadAnswerError("a chunk's size is not a number")
         size = int(digits, 16)
         if size == 0:
             while buffer.until(b"\r\n"):
@@ -158,7 +158,7 @@ class _Buffer:
         """Everything before ``end``, which is used up too."""
         while end not in self._bytes:
             if len(self._bytes) > HEAD_MAX_BYTES or not self._more():
-                raise BadAnswerError("the response's head does not end")
+                raise BadAnswerError("the response's headers do not end")
         found, _, self._bytes = self._bytes.partition(end)
         return found
 

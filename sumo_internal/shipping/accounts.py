@@ -102,7 +102,7 @@ class Accounts:
         try:
             self._record(counts)
         except FolderRefusedError as error:  # the counts are in their files; what there is to send is sent all the same
-            diagnostics.say_once("warn", f"what was lost and retried is not recorded: {error}")
+            diagnostics.say_once("warn", f"the counts of lost and retried lines cannot be recorded: {error}")
             return False
         counters.set_reported(self._folder, counts, self._destination)
         return True

@@ -220,7 +220,8 @@ class Drainer:
             say("error", f"Sumo Logic rejects {batch.count()} lines permanently ({attempt.problem}); they are lost")
         elif verdict is Verdict.HALVE:
             diagnostics.say_once(
-                "warn", "a batch is too large for Sumo Logic, or for something on the way (HTTP 413): it goes in halves"
+                "warn",
+                "a batch is too large for Sumo Logic, or for something on the way (HTTP 413): it is sent in halves",
             )
         elif verdict is Verdict.KEEP:
             diagnostics.say_once(

@@ -83,7 +83,7 @@ class Invocations:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
         if self._running_id is None:
             # The extension is up by now. Before another thread of ours runs: it would have the turn while a line comes.
-            with diagnostics.guard("giving the extension what the init has written"):
+            with diagnostics.guard("giving the extension the lines of the init"):
                 self._spool.protect()
         if self._registration is not None:
             self._finish_registering(self._registration)

@@ -53,15 +53,15 @@ UNRECORDED = "unrecorded"
 
 LOSSES = {
     SPOOL_FULL: "the spool is full (SUMO_SPOOL_MAX_MB)",
-    DISK_FULL: "/tmp is full, and what may wait in memory besides (SUMO_MEMORY_MAX_MB) is used up",
+    DISK_FULL: "/tmp is full, and so is the memory for lines that wait (SUMO_MEMORY_MAX_MB)",
     TOO_LONG: "a record is larger than a segment of the spool",
     REFUSED: "Sumo Logic rejects them permanently (400)",
     TOO_LARGE: "a record is too large for Sumo Logic (413)",
     DAMAGED: "a file of the spool is damaged",
     PLATFORM_DROPPED: "Lambda dropped them before they reached the extension (platform.logsDropped)",
     BLOCKED: "a thread was stopped in the middle of a line, and more lines came meanwhile than may wait for it",
-    UNRECORDED: "they could not be made records",
-    NO_FILE: "no file can be made in the spool's folder, and what may wait in memory (SUMO_MEMORY_MAX_MB) is used up",
+    UNRECORDED: "no records could be made of them",
+    NO_FILE: "no file can be made in the spool's folder, and the memory for lines is full (SUMO_MEMORY_MAX_MB)",
 }
 """Reasons for which lines are lost, in words for people."""
 
@@ -204,7 +204,7 @@ class KeptCounts:
         """
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid() or status.st_size != PAGE_BYTES:
-            raise OSError(f"{path} is no page of counts")
+            raise OSError(f"{path} is not a page of counts")
         self._path, self._inode = path, status.st_ino
         self._counts = memoryview(mmap(descriptor, PAGE_BYTES)).cast("Q")
 

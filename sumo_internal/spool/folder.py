@@ -48,7 +48,7 @@ class LockFile:
         """Open the file; make it, where it may be new.
 
         Raises:
-            OSError: There is no room or no folder, or it is no file of ours.
+            OSError: There is no room or no folder, or it is not a file of ours.
         """
         self.path = path
         self._descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
@@ -212,7 +212,7 @@ def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybody
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not (is_anybodys or status.st_uid == os.geteuid()):
-            raise OSError(f"{path} is no file of ours")
+            raise OSError(f"{path} is not a file of ours")
         if max_bytes is not None and status.st_size > max_bytes:
             raise OSError(f"{path} has {status.st_size} bytes")
     except BaseException:

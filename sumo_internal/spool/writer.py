@@ -490,13 +490,13 @@ class Spool:
         return True
 
     def _say_kept(self) -> None:
-        diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps")
+        diagnostics.say_once("info", f"{self._problem}; lines wait in memory, which the extension keeps open")
 
     def say_unprotected(self) -> None:
         """Say once that a kill would lose lines: not before an invocation's end, when the extension is up."""
         diagnostics.say_once(
             "warn",
-            f"{self._problem}; lines wait in memory, and no extension keeps it: "
+            f"{self._problem}; lines wait in memory, and no extension keeps that open: "
             "each invocation has a post-response time until its lines are shipped",
         )
 
@@ -732,9 +732,7 @@ class Spool:
         """Count a line for which there is no room."""
         self.counters.add(reason, 1, size_bytes)
         if self._is_child and not self.counters.is_seen:  # and the child has no drainer to say so before it ends
-            diagnostics.say_once(
-                "error", f"lines of a forked child are lost: {LOSSES[reason]}, nor can they be counted"
-            )
+            diagnostics.say_once("error", f"lines of a forked child are lost and cannot be counted: {LOSSES[reason]}")
         return False
 
     def mend(self) -> None:
