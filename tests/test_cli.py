@@ -155,20 +155,24 @@ def start(
     )
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SAYING, ids=str)
-def test_a_full_disk_is_one_line(arguments: list[str]) -> None:
-    """And an exit code; not a traceback, not success."""
-    with open("/dev/full", "wb") as full, start(arguments, stdout=full) as process:
+def test_a_full_disk_is_one_line(arguments: list[str], unbuffered: str) -> None:
+    """And an exit code; not a traceback, not success. Guards against argparse, which passes over what a write raises."""
+    variables = {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "wb") as full, start(arguments, variables, stdout=full) as process:
         _, said = process.communicate(b"SUMO_FLUSH=end")
     assert (process.returncode, said) == (1, b"sumo-internal: stdout: No space left on device\n")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SAYING, ids=str)
-def test_a_reader_that_has_gone_is_no_traceback(arguments: list[str]) -> None:
+def test_a_reader_that_has_gone_is_no_traceback(arguments: list[str], unbuffered: str) -> None:
     """``sumo-internal --help | head -1``: the reader has what it wants."""
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "wb", closefd=True) as pipe, start(arguments, stdout=pipe) as process:
+    variables = {"PYTHONUNBUFFERED": unbuffered}
+    with open(writing, "wb") as pipe, start(arguments, variables, stdout=pipe) as process:
         _, said = process.communicate(b"SUMO_FLUSH=end")
     assert (process.returncode, said) == (1, b"")
 

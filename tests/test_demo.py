@@ -163,6 +163,24 @@ def test_what_ends_a_demo_early_is_one_line(
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize(
+    ("stdout", "said"),
+    [("/dev/full", b"make demo: stdout: No space left on device\n"), ("a pipe", b"")],
+)
+def test_what_cannot_be_printed_is_no_traceback(stdout: str, said: bytes) -> None:
+    """A full disk; ``make demo | head -3``, whose reader has what it wants. Nor a sign that a locale lacks."""
+    script = "from demo.endings import in_one_line; raise SystemExit(in_one_line(lambda: print('…') or 0))"
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT}/tools", "PYTHONIOENCODING": "ascii"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe, open("/dev/full", "wb") as full:
+        command = [sys.executable, "-c", script]
+        ended = subprocess.run(
+            command, env=environ, stdout=full if stdout == "/dev/full" else pipe, stderr=subprocess.PIPE
+        )
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
 def test_unknown_fault_is_refused_in_one_line() -> None:
     """A typing error costs no build; the line names what there is."""
     demo = run_demo("FAULT=outrage")

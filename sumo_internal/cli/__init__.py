@@ -14,14 +14,13 @@ An exit code means the same for every command (:data:`EXITS`).
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from typing import NoReturn
 
+from sumo_internal.cli import streams
 from sumo_internal.diagnostics import legible
 
 EXTRA = ("boto3", "botocore", "rich")
@@ -49,9 +48,6 @@ EXITS = {
 }
 """What each exit code means, for every command; the worst of what happened counts."""
 
-_NOT_WRITTEN = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF))
-"""Errors of writing to stdout, which have no file's name."""
-
 SAID_MAX_CHARACTERS = 2_000
 """Of one line about what went wrong."""
 
@@ -72,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # `sumo-internal status >&-`
         return _complain("stdout is closed, so nothing was begun", EXIT_USAGE)
-    _prepare_streams()
+    streams.prepare()
     try:
         return _run(arguments)
     except CommandError as error:
@@ -88,11 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(import_module("sumo_internal.cli.session").explained(error), EXIT_AWS)
         if not isinstance(error, OSError):
             raise
-        if not isinstance(error, BrokenPipeError):  # `sumo-internal status | head` has all that it wants
-            place = error.filename or ("stdout" if error.errno in _NOT_WRITTEN else type(error).__name__)
-            _complain(f"{place}: {error.strerror or error}", EXIT_FAILED)
-        _drop_output()
-        return EXIT_FAILED
+        problem = streams.complaint(error)
+        return _complain(problem, EXIT_FAILED) if problem else EXIT_FAILED
 
 
 def entry() -> NoReturn:
@@ -120,23 +113,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     code: int = import_module(f"sumo_internal.cli.{parsed.module}").run(parsed)
     sys.stdout.flush()
     return code
-
-
-def _prepare_streams() -> None:
-    """Read UTF-8, as files of JSON and settings are, whatever the locale, and print what that has no characters for
-    as escapes; have a stream in place of one that is closed."""
-    if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(encoding="utf-8")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    sys.stdin = sys.stdin or open(os.devnull)
-    sys.stderr = sys.stderr or open(os.devnull, "w")
-
-
-def _drop_output() -> None:
-    """Let what is left be flushed to nowhere when the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_of_aws(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ import argparse
 import difflib
 import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -50,7 +51,7 @@ SECRET_MANNERS = "the ARN of a Secrets Manager secret or an SSM parameter, so th
 
 def parser() -> argparse.ArgumentParser:
     """Every command's arguments. ``module`` of the parsed ones is where its ``run`` is."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog=PROGRAM,
         description="Sumo Logic's internal extension for AWS Lambda, from outside: put the layer into an account, give "
         "it to functions, check that lines arrive.",
@@ -62,6 +63,13 @@ def parser() -> argparse.ArgumentParser:
     for add in (_publish, _attach, _check, _doctor, _status, _detach, _replay, _completions):
         add(commands)
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    """Does not take for printed what could not be: argparse passes over that (a full disk, a pipe without a reader)."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -10,14 +10,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from sumo_internal.cli import streams
+
 INTERRUPTED = 130
 """The exit code that shells give to Ctrl-C."""
 
 
 def in_one_line(main: Callable[[], int]) -> int:
-    """Run a demo; return its exit code, that of Ctrl-C, or 1 where a package cannot be had."""
+    """Run a demo; return its exit code, that of Ctrl-C, or 1 where a package cannot be had or nothing be printed."""
+    streams.prepare()
     try:
-        return main()
+        code = main()
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("make demo: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -25,4 +30,8 @@ def in_one_line(main: Callable[[], int]) -> int:
         if "pip" not in error.cmd:
             raise
         print(f"make demo: {error.cmd[-1]} could not be installed; is there a way to a package index?", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if problem := streams.complaint(error):
+            print(f"make demo: {problem}", file=sys.stderr)
         return 1
