@@ -158,7 +158,7 @@ def start(
 @pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("arguments", SAYING, ids=str)
 def test_a_full_disk_is_one_line(arguments: list[str], unbuffered: str) -> None:
-    """And an exit code; not a traceback, not success. Guards against argparse, which passes over what a write raises."""
+    """And an exit code; not a traceback, not success. Guards against argparse, which passes over it."""
     variables = {"PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "wb") as full, start(arguments, variables, stdout=full) as process:
         _, said = process.communicate(b"SUMO_FLUSH=end")
