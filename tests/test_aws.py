@@ -371,7 +371,7 @@ def test_what_importing_costs() -> None:
 @pytest.mark.parametrize("service", ["s3", "kms", "secretsmanager", "ssm"])
 def test_what_is_no_region_makes_no_host(region: str, service: str) -> None:
     """The session's token would go to whoever has that host; the settings are not the only way here."""
-    with pytest.raises(NotSentError, match="a region has other characters"):
+    with pytest.raises(NotSentError, match="a region's name has other characters"):
         endpoint(service, region, {})
 
 

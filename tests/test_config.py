@@ -101,10 +101,10 @@ VALID: list[tuple[str, str, Any]] = [
 ]
 
 INVALID = [
-    ("SUMO_HTTP_ENDPOINT", "collectors.sumologic.com/receiver", "no http(s) address"),
-    ("SUMO_HTTP_ENDPOINT", "ftp://collectors.sumologic.com/receiver", "no http(s) address"),
-    ("SUMO_HTTP_ENDPOINT", "https:///receiver", "no http(s) address"),
-    ("SUMO_HTTP_ENDPOINT", "arn:aws:secretsmanager", "no ARN"),
+    ("SUMO_HTTP_ENDPOINT", "collectors.sumologic.com/receiver", "is neither the address of"),
+    ("SUMO_HTTP_ENDPOINT", "ftp://collectors.sumologic.com/receiver", "is neither the address of"),
+    ("SUMO_HTTP_ENDPOINT", "https:///receiver", "is neither the address of"),
+    ("SUMO_HTTP_ENDPOINT", "arn:aws:secretsmanager", "nor an ARN"),
     ("SUMO_HTTP_ENDPOINT", "AQICAHhX+base64/ciphertext==", "KMS_KEY_ID is not set"),
     ("SUMO_HTTP_ENDPOINT", "https://host/a b", "characters"),
     ("SUMO_HTTP_ENDPOINT", "https://host/é", "characters"),

@@ -232,7 +232,7 @@ def test_drop_event_drops(module: types.ModuleType) -> None:
 @pytest.mark.parametrize("result", [None, 5, ("a", {})])
 def test_what_is_no_event_fails(module: types.ModuleType, result: object) -> None:
     """A processor that forgets its return must not let the record by."""
-    with pytest.raises(WithheldError, match=f"what comes out is a {type(result).__name__}"):
+    with pytest.raises(WithheldError, match=f"the last one returns {type(result).__name__}, not an event"):
         run(chain(module, forgets=lambda *_: result), TEXT, FIELDS)
 
 

@@ -131,7 +131,7 @@ class Chain:
         if isinstance(values, (str, bytes, bytearray)):
             return event.rendered(values if isinstance(values, str) else bytes(values).decode("utf-8", "replace"))
         if not isinstance(values, dict):
-            raise WithheldError(f"SUMO_PROCESSORS: the last one returns a {type(values).__name__}, not an event")
+            raise WithheldError(f"SUMO_PROCESSORS: the last one returns {type(values).__name__}, not an event")
         return event.restored(dict(values))
 
 
