@@ -184,20 +184,41 @@ def test_log_lines_that_the_troubleshooting_page_quotes_are_said() -> None:
         assert part in _OF_OTHERS or is_filled_in, f"nothing says {part!r}"
 
 
+_NAME = re.compile(r"`(\w+)`")
+
+
 def test_each_count_is_explained() -> None:
     """The page on records has each key of the accounting, and for what is lost the code's own words."""
     explained: dict[str, str] = {}
     for cells in rows((ROOT / "docs/records.md").read_text().partition("\n## Was anything lost?\n")[2]):
-        explained |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[1])
+        explained |= dict.fromkeys(_NAME.findall(cells[0]), cells[1])
     assert explained.keys() == {*counters.REASONS, "lost"}
     assert {reason: explained[reason] for reason in counters.LOSSES} == counters.LOSSES
+
+
+_JSON = re.compile(r'\| json ((?:"[\w.]+"(?:, )?)+)(?: as (\w+(?:, \w+)*))?')
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs/records.md", ROOT / "docs/processing.md"], ids=lambda page: page.stem)
+def test_queries_ask_for_keys_that_records_have(page: Path) -> None:
+    """Each is one that the page on records explains, and each name that a query gives to one is for one.
+
+    Guards against a query that finds nothing, since a key has another name.
+    """
+    explained = {name for cells in rows((ROOT / "docs/records.md").read_text()) for name in _NAME.findall(cells[0])}
+    queries = _JSON.findall("".join(_CODE.findall(page.read_text())))
+    assert queries
+    for asked, names in queries:
+        keys = re.findall(r'"([\w.]+)"', asked)
+        assert {key.partition(".")[0] for key in keys} <= explained
+        assert not names or len(names.split(", ")) == len(keys), asked
 
 
 def test_what_a_setting_keeps_back_is_counted_under_these_names() -> None:
     """As the page on processing has them."""
     page = (ROOT / "docs/processing.md").read_text()
     named = page.partition("**What is not wanted is counted**")[2].partition("in the records of type")[0]
-    assert set(re.findall(r"`(\w+)`", named)) == set(counters.ASKED_FOR)
+    assert set(_NAME.findall(named)) == set(counters.ASKED_FOR)
 
 
 TOPS = ("sumo_internal", "tools", "tests", "layer")

@@ -209,7 +209,7 @@ def _check(commands: Any) -> None:
         type=_positive,
         default=CHECK_TIMEOUT_S,
         metavar="S",
-        help="seconds to wait (default: %(default)s)",
+        help="seconds to wait (default: %(default)g)",
     )
     _add_region(check)
 
@@ -287,7 +287,7 @@ def _replay(commands: Any) -> None:
         type=_positive,
         default=REQUESTS_PER_S,
         metavar="N",
-        help="to the source (default: %(default)s)",
+        help="to the source (default: %(default)g)",
     )
     replay.add_argument(
         "--connections",
