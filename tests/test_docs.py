@@ -196,6 +196,18 @@ def test_each_count_is_explained() -> None:
     assert {reason: explained[reason] for reason in counters.LOSSES} == counters.LOSSES
 
 
+def test_the_page_of_failures_begins_with_what_its_table_shows() -> None:
+    """Its summary is true of each row. Guards against a fault whose row says otherwise."""
+    page = (ROOT / "docs/failures.md").read_text()
+    losing = {cells[0]: cells[2:] for cells in rows(page.partition("\n## ")[0]) if "lost" in " ".join(cells[2:])}
+    survived = re.compile(r"kill|timeout|freezes|breaks once|out of memory")
+    assert [what for what in losing if survived.search(what)] == []
+    with_bucket = [what for what, (bucket, _) in losing.items() if "lost" in bucket]
+    assert with_bucket == ["the spool is full (SUMO_SPOOL_MAX_MB), S3 is gone"]
+    said = [bucketless for _, bucketless in losing.values()]
+    assert len(said) > 10 and all("said on stderr" in text or "counted as" in text for text in said)
+
+
 _JSON = re.compile(r'\| json ((?:"[\w.]+"(?:, )?)+)(?: as (\w+(?:, \w+)*))?')
 
 

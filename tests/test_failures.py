@@ -621,6 +621,10 @@ NEED_ROOT = (
 
 TEXT = """# What becomes of the lines when something fails
 
+In short: a kill, a timeout, a freeze and a connection that breaks lose no line. With a failover bucket neither does a
+Sumo Logic that rejects lines, is silent or cannot be reached. Without one, lines are lost that no destination accepts
+until SHUTDOWN, and it is said how many. Lines for which there is no room are lost and counted.
+
 `tests/test_failures.py` writes this table (`WRITE_FAILURES=1 python -m pytest tests/test_failures.py`) from what
 happened in its run: a real runtime with the layer in a model of Lambda's environment, against a loopback source. Each
 row logs its lines, has its fault, and ends with SHUTDOWN. *With a bucket* means `SUMO_ENABLE_FAILOVER=true` and a
