@@ -26,9 +26,25 @@ A wrong value never stops the function. One line on stderr names it and says wha
 of the limits that AWS sets (`TELEMETRY_…`), the nearest. Where masks, hashes or processors cannot be used, records are
 shipped without their messages; where `SUMO_CLOUDWATCH_KEEP` cannot, all lines go to CloudWatch.
 
-`tests/test_settings_page.py` writes this table (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`.
-
 """
+
+MADE = "`tests/test_settings_page.py` writes these tables (`WRITE_SETTINGS=1`) from `sumo_internal/config.py`."
+
+GROUPS = {
+    "SUMO_HTTP_ENDPOINT": "Where lines go, and when",
+    "SUMO_SPOOL_MAX_MB": "Where they wait",
+    "SUMO_ENABLE_FAILOVER": "Failover",
+    "KMS_KEY_ID": "Secrets, and what is said",
+    "SUMO_PROCESSORS": "What may leave",
+    "SUMO_MARK_REPLAYS": "Durable executions",
+    "SUMO_INVOCATION_SUMMARY": "How an invocation ends",
+    "SUMO_CLOUDWATCH": "CloudWatch",
+    "SOURCE_CATEGORY_OVERRIDE": "Names and fields",
+    "SUMO_LOG_TYPES": "What is heard, and what a record is",
+    "TELEMETRY_TIMEOUT_MS": "The Telemetry API",
+}
+"""Headings, by the first setting below each."""
+OTHERS, WITHOUT_EFFECT = "Others that it reads", "Of the Go extension, without effect here"
 
 NOT_OURS = {
     "AWS_LAMBDA_EXEC_WRAPPER": "`/opt/sumo_wrapper`: Lambda starts the function through our wrapper.",
@@ -47,16 +63,20 @@ def _page() -> str:
 
 
 def _rows() -> Iterator[str]:
-    yield "| variable | default | values | meaning |"
-    yield "| --- | --- | --- | --- |"
+    headings = [*GROUPS.values(), OTHERS, WITHOUT_EFFECT]
+    yield " ·\n".join(f"[{heading}](#{heading.lower().replace(' ', '-').replace(',', '')})" for heading in headings)
+    yield from ("", MADE)
     for setting in config.SETTINGS:
+        if heading := GROUPS.get(setting.variable):
+            yield from ("", f"## {heading}", "", "| variable | default | values | meaning |")
+            yield "| --- | --- | --- | --- |"
         default, values = config.default_text(setting), _values(setting)
         cells = (f"`{setting.variable}`", f"`{default}`" if default else "", values, _cell(setting.meaning))
         yield f"| {' | '.join(cells)} |"
-    yield from ("", "Others that it reads:", "", "| variable | meaning |", "| --- | --- |")
+    yield from ("", f"## {OTHERS}", "", "| variable | meaning |", "| --- | --- |")
     for names, meaning in NOT_OURS.items():
         yield f"| {', '.join(f'`{name}`' if name != '…' else name for name in names.split(', '))} | {meaning} |"
-    yield from ("", "Of the Go extension, taken and without effect here:", "", "| variable | why |", "| --- | --- |")
+    yield from ("", f"## {WITHOUT_EFFECT}", "", "| variable | why |", "| --- | --- |")
     for name, why in config.WITHOUT_MEANING.items():
         yield f"| `{name}` | {_cell(why)} |"
 
