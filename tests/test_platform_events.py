@@ -136,7 +136,7 @@ def test_what_is_not_wanted_has_no_record_but_is_followed() -> None:
         ("  indented\r\n", "  indented", {}),
         ('{"level":"WARN","n":1}\n', {"level": "WARN", "n": 1}, {"level": "WARNING"}),
         ("[1,2]", "[1,2]", {}),
-        ({"message": "m", "requestId": "r7"}, {"message": "m", "requestId": "r7"}, {}),
+        ({"message": "m", "requestId": "r1"}, {"message": "m", "requestId": "r1"}, {}),
         (17, "17", {}),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_line_of_the_functions(content: object, message: object, more: dict[st
     """Text is text, an object an object, whichever log format sent it; both have the request's id."""
     _, record = records(made(), start("r1"), event("function", content))
     assert record["message"] == message
-    assert record["requestID"] == (content["requestId"] if isinstance(content, dict) else "r1")
+    assert record["requestID"] == "r1"
     assert {key: record[key] for key in ("level", "logger") if key in record} == more
 
 
@@ -207,6 +207,28 @@ def test_a_text_that_is_an_object_has_its_own_request_id() -> None:
     assert record["requestID"] == "r1"
 
 
+@pytest.mark.parametrize("is_concurrent", [True, False])
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_request_id_of_another_service_is_no_invocations(is_concurrent: bool, is_text: bool) -> None:
+    """API Gateway has such ids, too, and functions log them under that name: Lambda has announced no such request.
+
+    The trap: the line would be found under a request that there is not, and SUMO_SAMPLE would wait for its end.
+    """
+    content: Any = {"message": "from the gateway", "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"}
+    content = json.dumps(content) if is_text else content
+    _, record = records(made(is_concurrent=is_concurrent), start("r1"), event("function", content))
+    assert record.get("requestID") == (None if is_concurrent else "r1")
+    assert record["message"]["requestId"].startswith("c6af")
+
+
+def test_a_start_later_in_the_delivery_counts() -> None:
+    """Nothing says that Lambda delivers a request's start before its first line."""
+    events = made(is_concurrent=True)
+    later = [event("function", '{"message":"m","requestId":"r1"}'), start("r1")]
+    events.announce(later)
+    assert [record.get("requestID") for record in records(events, *later)] == ["r1", "r1"]
+
+
 def test_what_is_known_of_requests_is_bounded() -> None:
     """The oldest is forgotten: Lambda may never report it."""
     events = made(is_concurrent=True)
@@ -214,6 +236,7 @@ def test_what_is_known_of_requests_is_bounded() -> None:
         records(events, start(f"r{number}", tenantId="t"))
     got = records(events, event("function", {"requestId": "r0"}), event("function", {"requestId": "r1"}))
     assert [record.get("tenantId") for record in got] == [None, "t"]
+    assert [record.get("requestID") for record in got] == [None, "r1"]
 
 
 def test_blank_lines_are_left_out() -> None:

@@ -84,8 +84,8 @@ class PlatformEvents:
             keys: What all records share: ``logGroup``, ``logStream``, ``LayerVersion``.
             is_span_dropped: Leave ``spans`` out of ``platform.runtimeDone``.
             is_enhanced: False leaves our keys out of the function's records (SUMO_ENHANCE_JSON_LOGS).
-            is_concurrent: Requests overlap (Managed Instances): a line has its request in it, or the request is not
-                known.
+            is_concurrent: Requests overlap (Managed Instances): a line has its request in it, one that Lambda has
+                announced, or the request is not known.
             process: What the function's lines pass.
         """
         self.log_types = frozenset(log_types)
@@ -113,7 +113,7 @@ class PlatformEvents:
         self._is_cut = False
         """The function's next event goes on with the text of its last one."""
         self._contexts: dict[str, tuple[str | None, str | None]] = {}
-        """Trace and tenant of requests."""
+        """Trace and tenant of the requests that were announced."""
 
     @property
     def is_reported(self) -> bool:
@@ -122,6 +122,18 @@ class PlatformEvents:
         Where one invocation follows the other, only the last one's REPORT can still come.
         """
         return not self._unreported if self._is_concurrent else self.request_id not in self._unreported
+
+    def announce(self, events: Iterable[object]) -> None:
+        """Know of each request that begins in a delivery, wherever its start stands there."""
+        for event in events:
+            if isinstance(event, dict) and event.get("type") == "platform.start":
+                self._announce(event.get("record"))
+
+    def _announce(self, content: object) -> None:
+        request_id = _text(content, "requestId")
+        if request_id is not None:
+            trace_id = record_format.trace_id(_text(_get(content, "tracing"), "value"))
+            _remember(self._contexts, request_id, (trace_id, _text(content, "tenantId")))
 
     def lines(self, event: object, now: str) -> Iterator[Line]:
         """The records of one event: nearly always one; none of a type that is not wanted.
@@ -168,8 +180,7 @@ class PlatformEvents:
         request_id = _text(content, "requestId")
         if kind == "platform.start" and request_id is not None:
             self.request_id = request_id
-            trace_id = record_format.trace_id(_text(_get(content, "tracing"), "value"))
-            _remember(self._contexts, request_id, (trace_id, _text(content, "tenantId")))
+            self._announce(content)
             _remember(self._unreported, request_id, None)
             self._first_id = self._first_id or request_id
             self.has_ended = self._is_timed_out = False
@@ -182,7 +193,10 @@ class PlatformEvents:
                 self.dropped[place] += max(0, int(_number(_get(content, key)) or 0))
 
     def _function(self, content: object, time: str) -> Iterator[Line]:
-        """A line of the function's; without a request id it gets that of the invocation announced last, if alone."""
+        """A line of the function's; without an announced request id it gets the one announced last, if that is alone.
+
+        An id that was not announced is another service's.
+        """
         if self._is_cut or (isinstance(content, str) and len(content) >= _CUT_MIN_BYTES // 4):
             content = self._without_pieces(content)
         if isinstance(content, str):
@@ -196,7 +210,8 @@ class PlatformEvents:
             details = record_format.line_text(text.replace("\r", "\n"))[1]
         details = _details(content, text, details)
         inferred_id = None if self._is_concurrent else self.request_id
-        request_id = _own_request_id(content) or inferred_id
+        own_id = _own_request_id(content)
+        request_id = own_id if own_id in self._contexts else inferred_id
         level = INFO
         if self._process is not None:
             processed = self._process(text, details)

@@ -200,6 +200,7 @@ class PlatformLog:
         spool, events = self._open()
         now = time_text(time.time())
         dropped = list(events.dropped)
+        events.announce(delivered)
         since_s = self._hearing.since_s
         since = time_text(since_s) if since_s < NEVER_S else "~"
         for event in delivered:
