@@ -46,6 +46,8 @@ _pipeline: Pipeline | None = None
 """What its records pass, where a setting asks for it."""
 _api: ExtensionsApi | None = None
 """Where this process is registered as an extension."""
+_environ: Mapping[str, str] = {}
+"""As it was when the parts were put together: what the function sets later for itself must not change who we are."""
 _is_wrapped = False
 _outage: Outage | None = None
 """Since when no destination takes lines, where that sends them to CloudWatch."""
@@ -266,7 +268,8 @@ def _assemble(
     config: Config, processors: tuple[Any, ...] = ()
 ) -> tuple[Recorder, Invocations | Worker, Shipper | None]:
     """What records, what is told of invocations, and what ships in here, if that is known by now."""
-    environ = dict(os.environ)  # as it is now: what the function sets later for itself must not change who we are
+    global _environ
+    _environ = environ = dict(os.environ)
     recorder = _make_recorder(config, environ, processors)
 
     def make_shipper() -> Shipper:
@@ -356,10 +359,12 @@ def _names(config: Config, environ: Mapping[str, str]) -> tuple[str, str, dict[s
 
 def _begin_again(config: Config, recorder: Recorder) -> None:
     """This is one of many copies of the process: what would tell it from the others is the same in all of them."""
-    log_group, stream, headers = _names(config, os.environ)
+    if _outage is not None:
+        _outage.forget()
+    log_group, stream, headers = _names(config, _environ)
     recorder.spool.go_on(addressed(headers, config, is_spared=_outage is not None))
     recorder.begin_again(stream)
-    address = os.environ.get("AWS_LAMBDA_RUNTIME_API", "")
+    address = _environ.get("AWS_LAMBDA_RUNTIME_API", "")
     handoff.tell_function(config.spool_dir, address, log_group, stream, headers, is_copy=True)
 
 

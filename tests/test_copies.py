@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ import pytest
 from model.snapshot import ports_connected_to, unavailable
 from spool_functions import drain, empty, make, start
 from sumo_source import ACCEPT, HANG, Fault, Point, SumoSource
+from test_handoff import let_go
+from test_platform_log import READY, WRAPPER, delivery, drained, listening, made, tell
 
 from sumo_internal import wiring
 from sumo_internal.capture import runtime_client
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
+from sumo_internal.extension.platform_log import PlatformLog
 from sumo_internal.processing.pipeline import Pipeline
 from sumo_internal.shipping import drainer as drainer_module
 from sumo_internal.shipping import shipper as shipper_module
@@ -37,7 +41,7 @@ from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import Segment
 from sumo_internal.spool.writer import LEFT_MAX_LINES, Spool, list_segments
 
-INIT = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]of-all"}
+OF_ALL = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]of-all"}
 COPY = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]copy"}
 
 
@@ -55,11 +59,13 @@ def ids(folder: Path) -> dict[str, list[str]]:
 
 def in_copy(body: Callable[[], object]) -> None:
     """Do something in a copy of this process of which its own code is not told, as after a restore."""
+    original = os.getpid()
     pid = ctypes.CDLL(None).fork()  # not Python's, which runs the hooks of a fork
     if pid == 0:
+        # A restored process has its number, and no page of it was emptied.
+        vars(writer_module)["os"].getpid = lambda: original
         for spool in filter(None, [each() for each in writer_module._spools]):
-            # A restored process has its number, and no page of it was emptied.
-            spool._is_original[0], spool._pid = 1, os.getpid()
+            spool._is_original[0] = 1
         try:
             body()
         finally:
@@ -225,6 +231,79 @@ def test_held_lines_have_the_ids_of_the_copy(tmp_path: Path) -> None:
     assert ids(tmp_path / "spool")["held"][0].startswith(f"{spool.writer}-")
 
 
+# The extension.
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformLog]:
+    """The extension's, of an environment that will be copied; the function's process has told its names in a file."""
+    folder = tmp_path / "spool"
+    folder.mkdir(mode=0o700)
+    tell(folder)
+    yield made(folder, monkeypatch, **WRAPPER, AWS_LAMBDA_INITIALIZATION_TYPE="snap-start")
+    let_go()
+    listening.pop().close()
+
+
+def records_of_copies(journal: PlatformLog, tmp_path: Path, *lives: Callable[[], object]) -> list[dict[str, Any]]:
+    """What copies of the extension have in their spools, each in a folder that is as it was at the snapshot."""
+    found = []
+    saved = tmp_path / "saved"
+    shutil.copytree(journal._config.spool_dir, saved)
+    for life in lives:
+
+        def leave(life: Callable[[], object] = life) -> None:
+            life()
+            journal.let_out()
+            (tmp_path / "records").write_text(json.dumps(drained(journal)))
+
+        in_copy(leave)
+        found += json.loads((tmp_path / "records").read_text())
+        shutil.rmtree(journal._config.spool_dir)
+        shutil.copytree(saved, journal._config.spool_dir)
+    return found
+
+
+RESTORED: tuple[str, Any] = ("platform.restoreStart", {})
+INIT = [("platform.initStart", {}), READY, ("platform.initReport", {})]
+
+
+@pytest.mark.parametrize("told", range(len(INIT) + 1))
+def test_an_event_of_the_init_is_one_record_however_late_the_note_is_read(
+    journal: PlatformLog, tmp_path: Path, told: int
+) -> None:
+    """The function's process has told its names before the snapshot; the extension reads them only in the copies.
+
+    There it may be told of events first or look for the note first, and events come in one delivery or in several.
+    """
+    journal.draw_spool()
+
+    def all_at_once() -> None:
+        journal.take(delivery(*INIT, RESTORED))
+
+    def one_by_one() -> None:
+        for event in [*INIT[told:], RESTORED]:
+            journal.take(delivery(event))
+            journal.look()
+
+    def note_first() -> None:
+        journal.look()
+        journal.take(delivery(*INIT[told:], RESTORED))
+
+    if told == 0:
+        lives = [all_at_once, one_by_one, note_first]
+    else:
+        journal.look()
+        journal.take(delivery(*INIT[:told]))
+        lives = [one_by_one, note_first]
+    records = [record for record in records_of_copies(journal, tmp_path, *lives) if "init" in record["type"]]
+    assert len(records) >= len(INIT[told:]) * len(lives)
+    for kind, _ in INIT[told:]:
+        found = {repr(record) for record in records if record["type"] == kind}
+        assert len(found) == 1, found
+    assert len({record["id"] for record in records}) == len({record["type"] for record in records})
+
+
 # The shipping thread.
 
 
@@ -232,7 +311,7 @@ def test_held_lines_have_the_ids_of_the_copy(tmp_path: Path) -> None:
 def shipping(folder: Path, address: str) -> Iterator[tuple[Recorder, Shipper]]:
     environ = {"SUMO_HTTP_ENDPOINT": address, "AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9", "SUMO_NUM_RETRIES": "0"}
     config, _ = read({**environ, "SUMO_SPOOL_DIR": str(folder)})
-    recorder = Recorder(Spool(str(folder), INIT, 64_000_000), {})
+    recorder = Recorder(Spool(str(folder), OF_ALL, 64_000_000), {})
 
     def made(counts: Any) -> Any:
         return wiring.make_drainer(config, environ, recorder, counts)

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faulty_http import End
 from model import Environment, generation, life_cycle
 from runtimes import Runtime, runtimes
 from scripted_http import ScriptedServer, answer
-from sumo_source import ACCEPT, Fault, SumoSource
+from sumo_source import ACCEPT, HANG, Fault, SumoSource
 from test_main_path import said
 
 from sumo_internal.destinations.endpoint import CIPHERTEXT_MIN_BYTES
+from sumo_internal.shipping.shipper import SNAPSHOT_MAX_S
 
 FUNCTIONS = Path(__file__).parent / "functions"
 SIDECAR = "sumo-internal-sidecar"
@@ -147,6 +149,96 @@ def test_the_wrapper_is_in_the_process_of_a_copy(runtime: Runtime, source: SumoS
     (line,) = [record for record in source.records if "a line" in str(record.get("message"))]
     assert line["requestID"] == invocation.request_id and line["level"] == "INFO" and line["logger"] == "orders"
     assert set(source.ids().values()) == {1}
+
+
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
+def test_a_copy_is_whose_it_was_at_the_start(runtime: Runtime, source: SumoSource, layer_folder: Path) -> None:
+    """What the function's init makes of the variables changes neither a copy's names nor whom the copy tells them."""
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "RENAMES": "1"}
+    with environment(runtime, source, layer_folder, "snapshot", snap_start=True, variables=variables) as env:
+        assert env.start().error is None
+        env.invoke({"steps": [("log", "a line")]})
+        env.shutdown()
+    assert {request.headers["x-sumo-host"] for request in source.requests if request.headers} == {"/aws/lambda/orders"}
+    assert {record["logGroup"] for record in source.records} == {"/aws/lambda/orders"}
+    of_copy = [record for record in source.records if "a line" in str(record) or record["type"] == "platform.start"]
+    assert len(of_copy) == 2 and len({record["logStream"] for record in of_copy}) == 1
+
+
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
+def test_an_outage_at_the_init_sends_no_line_of_a_copy_to_cloudwatch(
+    runtime: Runtime, source: SumoSource, layer_folder: Path
+) -> None:
+    """SUMO_CLOUDWATCH: what was wrong when the version was published may be long over; each copy finds out for itself.
+
+    The trap: the note of the outage is in /tmp, which is a part of the snapshot.
+    """
+    source.default = Fault(status=401)
+
+    def at_snapshot() -> None:
+        source.default = ACCEPT
+
+    variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_CLOUDWATCH": "none"}
+    options: dict[str, Any] = {"snap_start": True, "at_snapshot": at_snapshot, "variables": variables}
+    with environment(runtime, source, layer_folder, "snapshot", **options) as env:
+        assert env.start().error is None
+        env.invoke({"steps": [("log", "a line")]})
+        env.shutdown()
+        assert [line.text for line in env.cloudwatch if "a line" in line.text] == []
+    assert any("a line" in str(record.get("message")) for record in source.records)
+
+
+BUCKET = {
+    "SUMO_ENABLE_FAILOVER": "true",
+    "SUMO_S3_BUCKET_NAME": "failover",
+    "SUMO_S3_BUCKET_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-an-example",
+}
+SECRET = {
+    "SUMO_HTTP_ENDPOINT": "arn:aws:secretsmanager:us-east-1:123456789012:secret:sumo-AbCdEf",
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-an-example",
+}
+OUTAGES: dict[str, tuple[Fault, dict[str, str]]] = {
+    "hangs": (HANG, {}),
+    "refuses": (Fault(status=503), {"SUMO_NUM_RETRIES": "9"}),
+    "wants time": (Fault(status=429, headers={"Retry-After": "60"}), {"SUMO_NUM_RETRIES": "9"}),
+    "drips": (Fault(drip_interval_s=1.0), {}),
+    "hangs, and so does the bucket": (HANG, BUCKET),
+    "has its address in a secret that nobody hands out": (ACCEPT, SECRET),
+}
+"""What is wrong with Sumo Logic, or on the way there, when a version is published."""
+INIT_SLACK_S = 2.0
+"""By how much two inits may differ on a machine with other work, shipping apart."""
+
+
+@pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)
+@pytest.mark.parametrize("wrapper", ["/opt/sumo_wrapper", None], ids=["wrapped", "dropin"])
+@pytest.mark.parametrize(("fault", "variables"), OUTAGES.values(), ids=OUTAGES)
+def test_an_outage_prolongs_publishing_by_a_bound(
+    runtime: Runtime,
+    source: SumoSource,
+    layer_folder: Path,
+    fault: Fault,
+    variables: dict[str, str],
+    wrapper: str | None,
+) -> None:
+    """Whatever the source, the bucket or the keeper of a secret does, and however long their own time limits are."""
+    took_s = []
+    function = "snapshot" if wrapper else "dropin"
+    with ScriptedServer(End.HANG) as silent:
+        for source.default, more in ((ACCEPT, {}), (fault, {**variables, "AWS_ENDPOINT_URL": silent.url})):
+            settings = {**more, **({"AWS_LAMBDA_EXEC_WRAPPER": wrapper} if wrapper else {})}
+            with environment(runtime, source, layer_folder, function, snap_start=True, variables=settings) as env:
+                init = env.start()
+                assert init.error is None
+                took_s.append(init.duration_s)
+        if more.get("SUMO_HTTP_ENDPOINT") or "SUMO_S3_BUCKET_NAME" in more:
+            assert silent.requests, "what hangs was asked"
+    usual_s, in_outage_s = took_s
+    assert SNAPSHOT_MAX_S == 5.0, "what the pages say"
+    assert in_outage_s - usual_s <= SNAPSHOT_MAX_S + INIT_SLACK_S
 
 
 @pytest.mark.parametrize("runtime", NEWEST[:1], ids=lambda runtime: runtime.id)

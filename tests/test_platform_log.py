@@ -20,7 +20,7 @@ from test_handoff import let_go
 from sumo_internal import diagnostics
 from sumo_internal.capture.record_format import time_text
 from sumo_internal.config import read
-from sumo_internal.extension.extension_shipper import BESIDE, ExtensionShipper
+from sumo_internal.extension.extension_shipper import BESIDE, LAST, ExtensionShipper
 from sumo_internal.extension.function_note import FunctionNote
 from sumo_internal.extension.hearing import (
     WAITING_MAX_BYTES,
@@ -444,6 +444,44 @@ def test_an_outage_before_the_snapshot_is_not_the_copys(
     source.default = ACCEPT
     ship(("platform.restoreStart", {}), LINE)
     assert [record["type"] for record in source.records].count("function") == 2
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_what_is_counted_before_the_snapshot_is_told_by_each_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: SumoSource, is_last: bool
+) -> None:
+    """Under an id of the copy's own: when a drain is over differs from copy to copy, and so do the counts.
+
+    The trap: a request that is under way at the snapshot ends in each copy, each tells what it was like, and all give
+    that the next id of the init. So does an environment that is shut down before it is told that it was restored.
+    """
+    environ = {
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start",
+        "SUMO_HTTP_ENDPOINT": source.url,
+        "SUMO_RETRY_SLEEP_TIME_MS": "1",
+    }
+    journal = made(tmp_path / "spool", monkeypatch, **environ, AWS_LAMBDA_FUNCTION_VERSION="3")
+    shipper = ExtensionShipper(journal._config, journal)
+
+    def ship(kind: str, *events: tuple[str, Any]) -> None:
+        journal.take(delivery(*events))
+        shipper.ask(kind, time.time() + 5)
+        while shipper.is_busy:
+            assert select.select([shipper.descriptor], [], [], 5)[0]
+            shipper.hear()
+
+    source.script([Fault(status=503)])
+    ship(BESIDE, READY, LINE)
+    assert [record["type"] for record in source.records] == ["platform.initRuntimeDone", "function"]
+    init = source.records[0]["id"].rpartition("-")[0]
+    if is_last:
+        ship(LAST)
+    else:
+        ship(BESIDE, ("platform.restoreStart", {}), LINE)
+        ship(BESIDE, LINE)
+    (account,) = [record for record in source.records if record["type"] == "sumo.accounting"]
+    assert account["accounting"]["retried"]["lines"] > 0
+    assert account["id"].rpartition("-")[0] != init
 
 
 @pytest.mark.parametrize(

@@ -200,10 +200,10 @@ class _ShippingThread:
         _, drainer = self._connected()
         if kind != LAST:
             self._drain(drainer, until_s, is_shutdown=kind != BESIDE)
-        if kind == BESIDE:
+        if kind == BESIDE and self._platform_log.is_before_snapshot:
+            self._forget()  # nor is anything accounted for: the copies do, each on its own
+        elif kind == BESIDE:
             self._account(drainer)
-            if self._platform_log.is_before_snapshot:
-                self._forget()
         if kind == LAST and (self._account(drainer, is_shutdown=True) or any(self.reader().left())):
             self._drain(drainer, until_s, is_shutdown=True)
 

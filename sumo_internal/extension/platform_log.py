@@ -9,9 +9,11 @@ Lambda tells of the function's lines must not be let out before, and all events 
 the function's process tells. Events wait until the runtime is ready or they are old, an init at most.
 
 Under SnapStart a process is copied into many environments. An event that was told before the snapshot has the same id
-in all of them, so its spool is named before that; from ``platform.restoreStart`` on each copy has a log stream and ids
-of its own. Where the function is heard in its own process, these events wait for the names that the copy of that
-process tells.
+in all of them, so nothing is drawn for its spool in a copy: how its ids begin follows from what was drawn before the
+snapshot and from the names that the function's process has told, whenever these are read. From
+``platform.restoreStart`` on each copy has a log stream and ids of its own. Where the function is heard in its own
+process, these events wait for the names that the copy of that process tells. Counts, which differ from copy to copy,
+are told under ids of the copy's own only.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from sumo_internal.extension.telemetry_rules import TelemetryRules
     from sumo_internal.spool.writer import Spool
 
+_IDENTITY_MAX = (1 << 48) - 1
+"""As long a one as :class:`Spool` draws."""
 COPY_WAIT_S = 0.5
 """How long what a copy is told waits for the note of the function's process, which the copy tells first of all."""
 
@@ -81,6 +85,8 @@ class PlatformLog:
         """This environment was restored, and has no names and ids of its own yet."""
         self._drawn: tuple[Spool, dict[str, str | None]] | None = None
         """The spool that is used first, with its keys, unless the function's process tells its names."""
+        self._chance = os.urandom(16)
+        """What all copies have in common."""
         self.is_ending = False
         """SHUTDOWN has come: the function's process tells nothing any more."""
         self.is_timed_out = False
@@ -181,8 +187,6 @@ class PlatformLog:
         self._hearing.look()
         until_s = self.waits_until_s
         is_told = self._hearing.has_content and (self._is_copy_new or not self._waiting.has_function_events)
-        if self._drawn is not None and self._hearing.has_content and not self._is_named:
-            self.draw_spool()
         if until_s is not None and (is_told or time.time() >= until_s):
             self.let_out()
 
@@ -280,9 +284,11 @@ class PlatformLog:
             self._rules.end(is_success=is_success)
 
     def account(self, counts: dict[str, tuple[int, int]]) -> None:
-        """Record what was retried, failed over and lost so far."""
+        """Record what was retried, failed over and lost so far; from now on this is an environment of its own."""
         from sumo_internal.capture.recorder import Recorder
 
+        if self.is_before_snapshot:
+            self.is_before_snapshot, self._is_copy_new = False, True
         spool, _ = self._open()
         Recorder(spool, self._keys).account(counts)
 
@@ -334,7 +340,6 @@ class PlatformLog:
     def draw_spool(self) -> None:
         """Name a spool before there are events: an event of the init is then the same record in all copies."""
         if self.is_before_snapshot and self.spool is None:
-            self._drawn = None
             spool = self._named_spool()
             self._drawn = spool, self._keys
 
@@ -344,15 +349,15 @@ class PlatformLog:
         from sumo_internal.spool.writer import Spool
 
         drawn, self._drawn = self._drawn, None
-        if drawn is not None and self.is_before_snapshot:
+        if drawn is not None and self.is_before_snapshot and self._is_named == self._hearing.has_content:
             spool, self._keys = drawn
             return spool
         self._is_named = self._hearing.has_content
         log_group, stream, headers = self._hearing.names()
         self._keys = {"logGroup": log_group, "logStream": stream, "LayerVersion": configuration.CLIENT}
         envelope = addressed(headers, self._config)
-        if self.spool is not None and self._is_copy_new:
-            self._is_copy_new = False
+        is_copy_new, self._is_copy_new = self._is_copy_new, False
+        if self.spool is not None and is_copy_new:
             self.spool.go_on(envelope)
             return self.spool
         return Spool(
@@ -364,4 +369,9 @@ class PlatformLog:
             is_shared=False,
             has_ids=self._config.is_enhanced,
             has_workers=self._is_managed,
+            identity=self._common_identity(envelope) if self.is_before_snapshot else "",
         )
+
+    def _common_identity(self, envelope: dict[str, str]) -> str:
+        """How ids begin in all copies that have these names: the interpreter's secret for hashes is theirs, too."""
+        return f"{hash((self._chance, repr(self._keys), repr(envelope))) & _IDENTITY_MAX:012x}"

@@ -42,6 +42,10 @@ class Outage:
         if self.from_s:
             self._note(0.0)
 
+    def forget(self) -> None:
+        """This environment was restored from a snapshot, perhaps long after the outage: the next attempt tells."""
+        self.took()
+
     def failed(self, now_s: float, status: int) -> None:
         """No destination has taken what was offered.
 

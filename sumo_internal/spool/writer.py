@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
     from sumo_internal.spool.others import SharedCounts
 
-    Prepared = tuple[Segment | None, str, memoryview]
+    Prepared = tuple[Segment | None, str, memoryview | None]
     """What a parent has made for a child: the first segment, half of its name, and a place for counts."""
 
 _ENDINGS = tuple(f'{tens}{ones}"}}\n' for tens in "0123456789" for ones in "0123456789")
@@ -119,6 +119,7 @@ class Spool:
         has_ids: bool = True,
         is_child: bool = False,
         has_workers: bool = False,
+        identity: str = "",
     ) -> None:
         """Make the folder; the lock and the first segment come with the first line.
 
@@ -132,6 +133,7 @@ class Spool:
             has_ids: Number the lines; else they are committed as they come (SUMO_ENHANCE_JSON_LOGS).
             is_child: Another process ships, and counts what becomes of the lines.
             has_workers: Many processes write for as long as the environment lives (Managed Instances).
+            identity: How its lines' ids begin; drawn where it is empty.
 
         Raises:
             FolderRefusedError: The folder is not ours alone, and nothing may wait in memory. Do without a spool.
@@ -186,7 +188,7 @@ class Spool:
         self.partials = Partials(self._prepare)
         """Text without a line end."""
         self._forget()
-        self._begin_life(is_child=is_child)
+        self._begin_life(is_child=is_child, prepared=(None, identity, None) if identity else None)
         if self._is_shared:
             self._spares.take()  # before the function can use up all others
         _spools.add(ref(self, _spools.discard))

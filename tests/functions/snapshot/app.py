@@ -52,6 +52,9 @@ def tick():
         time.sleep(0.0005)
 
 
+if os.environ.get("RENAMES"):
+    os.environ["AWS_LAMBDA_FUNCTION_NAME"] = os.environ["AWS_LAMBDA_RUNTIME_API"] = "nobody"
+
 if os.environ.get("TICKS"):
     threading.Thread(target=tick, daemon=True).start()
 
