@@ -224,6 +224,43 @@ def test_settings_that_are_unset_cost_nothing(runtime: Runtime, layer_folder: Pa
     assert per_line[0] == per_line[1]
 
 
+SNAP_START = [runtime for runtime in runtimes([4]) if runtime.version >= (3, 12)]
+RESTORED = """
+import sys
+from snapshot_restore_py import register_before_snapshot
+counts = []
+def note(frame, event, argument):
+    if counts and event in ("call", "c_call"):
+        counts[0] += 1
+    if "awslambdaric" in frame.f_code.co_filename:
+        if event == "return" and frame.f_code.co_name == "restore_next":
+            counts.append(0)
+        elif event == "call" and frame.f_code.co_name == "wait_next_invocation":
+            sys.setprofile(None)
+def handler(*_):
+    return counts[0]
+print("loaded")
+register_before_snapshot(sys.setprofile, note)
+"""
+"""Counts the calls from the end of the runtime's request for the restore to its first one for an event."""
+CALLS_OF_A_RESTORE_MAX = 290
+
+
+@pytest.mark.parametrize("runtime", SNAP_START, ids=lambda runtime: runtime.id)
+def test_calls_of_a_restore(runtime: Runtime, layer_folder: Path, source: SumoSource, tmp_path: Path) -> None:
+    """What the layer adds to a restore of a snapshot, as calls: `make bench ONLY=restore` has it in milliseconds.
+
+    Guards against an import, a look at the folder or a request in it: each request of a new environment's waits.
+    """
+    (tmp_path / "app.py").write_text(RESTORED)
+    counts = []
+    for layer in (layer_folder, None):
+        with environment(layer, source, tmp_path, runtime=runtime, snap_start=True) as env:
+            assert env.start().error is None
+            counts.append(ask(env, None))
+    assert 0 < counts[0] - counts[1] <= CALLS_OF_A_RESTORE_MAX
+
+
 def test_bytes_of_a_record(layer_folder: Path, source: SumoSource) -> None:
     """What a record has beside its message is bounded: it is paid for by CPU, by the spool, and at Sumo by volume."""
     with environment(layer_folder, source) as env:

@@ -62,6 +62,7 @@ class Invocations:
         self._api: ExtensionsApi | None = None
         self._registration: socket | None = None
         self._asked, self._answered, self._registered = Signal(), Signal(), Signal()
+        self._is_init_over = False
         self._running_id: str | None = None
         self._ended_id: str | None = None
         self._ended_deadline_s = 0.0
@@ -82,15 +83,7 @@ class Invocations:
     def ended(self) -> None:
         """The runtime asks for its next event: the invocation (or the init phase) is over."""
         if self._running_id is None:
-            # The extension is up by now. Before another thread of ours runs: it would have the turn while a line comes.
-            with diagnostics.guard("giving the extension the lines of the init"):
-                self._spool.protect()
-        if self._registration is not None:
-            self._finish_registering(self._registration)
-        if self._running_id is None:
-            self._recorder.leave_init()
-            handoff.tell_late()
-            self._spool.hold_left()
+            self._leave_init()
             return
         try:
             self._recorder.leave_invocation()
@@ -109,16 +102,27 @@ class Invocations:
             # Not even the extension has these lines. This invocation is held here: it began without them.
             self._shipper.ship_until(flush_strategy.hold_until_s(time.time(), self._deadline_s))
 
+    def _leave_init(self) -> None:
+        if self._is_init_over:
+            return  # a snapshot was taken behind it, and this is a copy
+        self._is_init_over = True
+        # The extension is up by now. Before another thread of ours runs: it would have the turn while a line comes.
+        with diagnostics.guard("giving the extension the lines of the init"):
+            self._spool.protect()
+        if self._registration is not None:
+            self._finish_registering(self._registration)
+        self._recorder.leave_init()
+        handoff.tell_late()
+        self._spool.hold_left()
+
     def before_snapshot(self) -> None:
         """The init is over, and a snapshot of this process is about to be taken (SnapStart): leave nothing open.
 
         Lambda waits for our first Next before it takes the snapshot.
         """
-        if self._registration is not None:
-            self._finish_registering(self._registration)
         try:
-            self._recorder.leave_init()
-            handoff.tell_late()
+            with diagnostics.guard("leaving the init"):
+                self._leave_init()
             self._recorder.pause()
             self._spool.check_folder()
             self._shipper.stop()

@@ -30,6 +30,7 @@ CASES: Mapping[str, Case] = {
     "beside": waits.beside,
     "end": waits.flush_end,
     "first_held": waits.first_held,
+    "restore": waits.restore,
     "burst": waits.burst,
     "busy": waits.busy,
     "zip": costs.zip_size,
@@ -39,7 +40,7 @@ NAMES = [*pay.BLOCKS, *CASES]
 PIECES: Mapping[str, Sequence[str]] = {
     "readme": [*pay.BLOCKS, "cold_start", "memory", "goodbye"],
     "lines": ["log_info", "spared", "debug", "print", "structured", "masks", "shipping", "zip"],
-    "waits": ["next", "beside", "end", "first_held", "burst", "busy"],
+    "waits": ["next", "beside", "end", "first_held", "restore", "burst", "busy"],
 }
 """All cases in pieces of a few minutes each, to be kept one after the other; ``readme`` has README's rows."""
 

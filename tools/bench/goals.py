@@ -91,6 +91,8 @@ GOALS: Mapping[str, Goal] = {
     "end_missing": Goal("`end`, Sumo responds after 80 ms: lines not there before the freeze", "", 0.0, 0.0),
     "end_held": Goal("… post-response time", "ms", None, 10.0),
     "first_held_128": Goal("`end`, 128 MB: post-response time of the first post over TLS", "ms", None, 60.0),
+    "restore": Goal("a restore (SnapStart), until the runtime asks for its first event: added", "ms", 1.0, 0.3),
+    "restore_hook": Goal("… with an init and hooks that log a line each", "ms", None, 0.5),
     "burst_lost": Goal("100,000 lines in one invocation: lost", "", 0.0, 0.0),
     "burst_memory": Goal("… memory added at most (the spool's own limit is 128)", "MB", 84.0, 5.0),
     "burst_pause": Goal("… longest pause for the function, best of the runs", "ms", 5.0, 2.0),

@@ -166,6 +166,7 @@ class Stage:
         log: str = "",
         log_format: str = "Text",
         name_server: str | None = None,
+        snap_start: bool = False,
     ) -> Environment:
         """Return an environment of a contender's function.
 
@@ -180,6 +181,7 @@ class Stage:
             log: What it writes to instead of the model's log stream: a :meth:`read_log`.
             log_format: ``Text`` or ``JSON``.
             name_server: The only one that is asked for names; it takes a file system of the processes' own.
+            snap_start: Whether a snapshot is taken behind the init, and the environment restored from it.
         """
         root = self._task_root(contender)
         log = "/dev/null" if is_quiet else log
@@ -197,6 +199,7 @@ class Stage:
             timeout_s=TIMEOUT_S,
             isolated=self.is_isolated,
             name_server=name_server,
+            snap_start=snap_start,
         )
 
     @contextlib.contextmanager

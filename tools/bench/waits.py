@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from statistics import median
 
 from model import Environment
@@ -34,7 +35,7 @@ from bench.compare import (
     response_ms,
     started,
 )
-from bench.goals import Figure
+from bench.goals import Figure, unmeasured
 from bench.sink import Sink
 from bench.stage import Contender, Stage
 
@@ -46,6 +47,7 @@ NAMED = "https://collectors.test/receiver/v1/http/token"
 """Whose name it is asked for."""
 NAMELESS = f"https://{'n' * 64}.invalid/receiver/v1/http/token"
 """Too long a name for any name server to be asked, where the model has no name server of its own."""
+SNAP_START_SINCE = (3, 12)
 DUE_S = 0.1
 """The least of SUMO_FLUSH_MAX_AGE_S."""
 NEVER = {"SUMO_FLUSH": "next", "SUMO_FLUSH_MAX_AGE_S": "60"}
@@ -162,6 +164,33 @@ def holds_ms(stage: Stage, contender: Contender, size_mb: int, *, is_quiet: bool
             started(environment)
             first, second = (invoke(environment, {"log": 1}) for _ in range(2))
             return held_ms(first), held_ms(second)
+
+
+def restore(stage: Stage) -> Figures:
+    """Restore a snapshot (SnapStart): how long until the runtime asks for its first event?
+
+    From the moment at which Lambda answers the runtime's request to be restored. Each restore is a new environment's,
+    which has had an init of its own.
+    """
+    if stage.runtime.version < SNAP_START_SINCE:
+        reason = f"needs CPython 3.12; this machine has {stage.runtime.interpreter}"
+        return {name: unmeasured(reason) for name in ("restore", "restore_hook")}
+    return {"restore": _restore(stage, "as_is"), "restore_hook": _restore(stage, "snap_start")}
+
+
+def _restore(stage: Stage, setup: str) -> Figure:
+    times_ms = Samples(list)
+    contenders = [replace(each, setup=setup) for each in (WITHOUT, AGAIN, stage.with_layer)]
+    with SumoSource(connections=2) as source:
+        for _ in stage.rounds(30, f"restore, {setup}"):
+            for each in contenders:
+                with stage.environment(each, source, is_quiet=True, snap_start=True) as environment:
+                    restore_s = started(environment).restore_s
+                    assert restore_s is not None, "it was restored"
+                    times_ms[each.name].append(restore_s * 1000)
+    without, again, with_it = (median(times_ms[each.name]) for each in contenders)
+    detail = f"{without:.2f} and {again:.2f} without, {with_it:.2f} with; most {max(times_ms['with']):.2f}"
+    return Figure(with_it - without, detail, abs(again - without))
 
 
 def burst(stage: Stage) -> Figures:

@@ -125,10 +125,10 @@ class Generation:
         self.processes.discard_unstarted()
         if self.runtime.is_at_snapshot:
             error = self._restore()
-        runtime_started_s = None if runtime.started_s is None else runtime.started_s - started_s
-        first_next_s = self.runtime.first_next_s
-        ready_s = None if first_next_s is None else first_next_s - started_s
-        return InitResult(phase, duration_s, error, extensions, runtime_started_s, ready_s)
+        runtime_started_s = _since(started_s, runtime.started_s)
+        ready_s = _since(started_s, self.runtime.first_next_s)
+        restore_s = _since(self.runtime.restored_s, self.runtime.first_next_s)
+        return InitResult(phase, duration_s, error, extensions, runtime_started_s, ready_s, restore_s)
 
     def invoke(self, work: Work, deadline_s: float, tenant_id: str | None) -> tuple[Status, Failure | None]:
         """Run one invocation until it is over; return how it ended, and why if not well."""
@@ -298,6 +298,10 @@ class Generation:
             self.extensions.send(event)
         self._monitor.wait_for(lambda: all(process.has_ended for process in externals), clock_s + SHUTDOWN_S)
         return event_sent_s
+
+
+def _since(begun_s: float | None, at_s: float | None) -> float | None:
+    return None if begun_s is None or at_s is None else at_s - begun_s
 
 
 def _exit_words(process: Process) -> str:

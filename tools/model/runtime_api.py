@@ -65,7 +65,7 @@ class RuntimeApi:
         self.is_ready = False
         self.is_at_snapshot = False
         """It has asked to be restored, and is not yet."""
-        self._is_restored = False
+        self.restored_s: float | None = None
         self.first_next_s: float | None = None
         self.init_error: Failure | None = None
 
@@ -79,7 +79,7 @@ class RuntimeApi:
     def restore(self) -> None:
         """Let the runtime go on behind its snapshot."""
         with self._monitor.condition:
-            self._is_restored, self.is_at_snapshot = True, False
+            self.restored_s, self.is_at_snapshot = time.monotonic(), False
             self._monitor.condition.notify_all()
 
     def close(self) -> None:
@@ -108,8 +108,8 @@ class RuntimeApi:
             self.is_at_snapshot = True
             self._on_first_next()
             self._monitor.note("restore-next", "runtime")
-            self._monitor.condition.wait_for(lambda: self._is_restored or self._is_closed)
-            return Response(200) if self._is_restored else None
+            self._monitor.condition.wait_for(lambda: self.restored_s is not None or self._is_closed)
+            return Response(200) if self.restored_s is not None else None
 
     def _next(self) -> Response | None:
         with self._monitor.condition:

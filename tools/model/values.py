@@ -92,6 +92,8 @@ class InitResult:
     runtime_started_s: float | None
     runtime_ready_s: float | None
     """When the runtime process was started, which no extension may delay, and its first Next."""
+    restore_s: float | None
+    """SnapStart: from the restore of the snapshot to the runtime's first Next; None without either."""
 
 
 @dataclass(frozen=True)

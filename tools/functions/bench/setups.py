@@ -46,6 +46,18 @@ def boto3(handler):
     return handler
 
 
+def snap_start(handler):
+    """A function that logs in its init, and in a hook before and after its snapshot."""
+    from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+    log = logging.getLogger("orders")
+    log.setLevel(logging.INFO)
+    log.info("loaded")
+    register_before_snapshot(log.info, "before")
+    register_after_restore(log.info, "after")
+    return handler
+
+
 def queue(handler):
     """The standard library's way out of the caller's thread."""
     import logging.handlers
