@@ -486,8 +486,8 @@ class Config:
         "SUMO_FIELDS",
         _fields,
         "",
-        "X-Sumo-Fields of every request: key=value pairs, comma separated; in values {account}, {region}, {function}, "
-        "{version} and {memory} are filled.",
+        "X-Sumo-Fields of every request: key=value pairs, comma separated, 30 at most; in values {account}, {region}, "
+        "{function}, {version} and {memory} are filled.",
     )
     has_tags: bool = _setting(
         "SUMO_UNIFIED_TAGS",
