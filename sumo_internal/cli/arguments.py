@@ -195,8 +195,8 @@ def _check(commands: Any) -> None:
         "invoke a function, and see that its lines reach Sumo Logic",
         "Invokes a function once, waits until the layer says in the function's log that the lines of this very "
         "invocation were accepted, and prints the query that finds them. The function does what it does with the "
-        "event: its side effects are real. Rights: lambda:InvokeFunction, lambda:GetFunctionConfiguration, "
-        "logs:FilterLogEvents.",
+        "event: its side effects are real. It needs the wrapper, and cannot check functions on Managed Instances. "
+        "Rights: lambda:InvokeFunction, lambda:GetFunctionConfiguration, logs:FilterLogEvents.",
         ("check orders --region eu-west-1", "check orders --event event.json --profile staging"),
         (0, 1, 2, 4, 6),
     )
