@@ -275,8 +275,8 @@ class Config:
         "SUMO_HTTP_ENDPOINT",
         _endpoint,
         "",
-        "Address of the HTTP source, or where it is kept: the ARN of a Secrets Manager secret or of an SSM parameter, or, "
-        "with KMS_KEY_ID, a ciphertext. Required; a secret, unless a token goes with it.",
+        "Address of the HTTP source, or where it is kept: the ARN of a Secrets Manager secret or of an SSM parameter, "
+        "or, with KMS_KEY_ID, a ciphertext. Required; a secret, unless a token goes with it.",
     )
     token: str = _setting(
         "SUMO_HTTP_TOKEN",
@@ -351,7 +351,9 @@ class Config:
         "",
         "The account that has to own the failover bucket (12 digits): S3 rejects a bucket of that name elsewhere.",
     )
-    kms_key_id: str = _setting("KMS_KEY_ID", str, "", "The KMS key with which SUMO_HTTP_ENDPOINT (and SUMO_HTTP_TOKEN) was encrypted.")
+    kms_key_id: str = _setting(
+        "KMS_KEY_ID", str, "", "The KMS key with which SUMO_HTTP_ENDPOINT (and SUMO_HTTP_TOKEN) was encrypted."
+    )
     secret_cache_s: int = _setting(
         "SUMO_SECRET_CACHE_SECONDS",
         _number(0, 86_400, "seconds"),
