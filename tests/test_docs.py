@@ -56,6 +56,13 @@ def test_files_that_are_named_exist(page: Path) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_tests_that_are_named_exist() -> None:
+    """Pages that say which test holds something name one that is there."""
+    there = {name for file in ROOT.glob("tests/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
+    assert named and named - there == set()
+
+
 @each_page
 def test_settings_that_are_named_exist(page: Path) -> None:
     """Each is in the table that is made from what the package reads. Guards against a name that was a plan once."""
