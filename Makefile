@@ -25,8 +25,9 @@ help: ## Show this list
 			line = line " " words[each] \
 		} print line }' $(MAKEFILE_LIST)
 
-OWN := $(if $(FUNCTION),--function '$(FUNCTION)' $(if $(HANDLER),--handler '$(HANDLER)') $(if $(EVENT),--event '$(EVENT)'))
-STORY := $(FAULT) $(addprefix --mode=,$(MODE))
+# By the environment, where make puts what it is given: a name may have a quote in it.
+OWN := $(if $(FUNCTION),--function "$$FUNCTION" $(if $(HANDLER),--handler "$$HANDLER") $(if $(EVENT),--event "$$EVENT"))
+STORY := $(if $(FAULT),"$$FAULT") $(if $(MODE),--mode="$$MODE")
 
 demo: $(VENV_DEMO) ## See a small function's lines reach Sumo Logic, on this machine (FAULT=outage|throttle|kill|timeout|debug, MODE=snapstart|managed|durable), or your own (FUNCTION=app.py HANDLER=handler EVENT=event.json)
 	PYTHONPATH=.:tools "$(VENV_PYTHON)" -m $(if $(OWN),demo.own $(OWN),demo.run $(STORY))

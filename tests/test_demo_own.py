@@ -83,7 +83,9 @@ def test_what_is_no_functions_folder_is_not_copied(own: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["FUNCTION=nothing.py"], "nothing.py is not a file that ends with .py"),
+        (["FUNCTION=nothing.py"], "nothing.py: there is no such file"),
+        (['FUNCTION=it\'s "mine".py'], 'it\'s "mine".py: there is no such file'),
+        (["FUNCTION=event.json"], "event.json does not end with .py"),
         (["FUNCTION=app.py", "EVENT=helper.py"], "is not JSON"),
         (["FUNCTION=app.py", "EVENT=none.json"], "No such file"),
         (["FUNCTION=broken.py"], "has to lie in its folder"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -320,6 +321,23 @@ def test_the_other_wrapper_runs_where_we_stay_out(
     other = script(tmp_path / "other", 'exec "$@" from-other')
     got, said = stand.call(shell, stand.interpreter, "app.py", *ODD, SUMO_NEXT_WRAPPER=str(other), **environ)
     assert (got, said) == (["app.py", *ODD, "from-other"], "")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+@pytest.mark.parametrize("arguments", [["app.py"], ["-u", "-m", "app"], []], ids=" ".join)
+def test_a_program_that_the_other_wrapper_starts_may_call_us(
+    stand: Stand, tmp_path: Path, shell: list[str], arguments: list[str]
+) -> None:
+    """As a run.sh does behind the AWS Lambda Web Adapter's wrapper, where that stands in the place of others' wrappers
+    (SUMO_NEXT_WRAPPER): its own arguments are executed, and not behind the runtime's interpreter, and no loop begins.
+    """
+    program = script(tmp_path / "run.sh", f"exec {shlex.join([*shell, stand.wrapper, stand.interpreter, *arguments])}")
+    other = script(tmp_path / "bootstrap", f"exec {shlex.quote(str(program))}")
+    got, _, is_same_process, path = stand.call_loosely(
+        shell, stand.interpreter, "bootstrap.py", SUMO_NEXT_WRAPPER=str(other)
+    )
+    assert (got, is_same_process) == (arguments, True)
+    assert (path == stand.door) is bool(arguments)
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)

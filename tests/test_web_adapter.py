@@ -85,12 +85,17 @@ def web_function(folder: Path, layer: Path, start: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("runtime", runtimes(), ids=lambda runtime: runtime.id)
-@pytest.mark.parametrize("is_wrapped", [True, False], ids=["by the wrapper", "without it"])
+@pytest.mark.parametrize(
+    ("is_wrapped", "is_behind"),
+    [(True, False), (False, False), (True, True)],
+    ids=["by the wrapper", "without it", "by the wrapper, behind ours"],
+)
 def test_each_line_is_there_once(
-    runtime: Runtime, is_wrapped: bool, source: SumoSource, layer_folder: Path, tmp_path: Path
+    runtime: Runtime, is_wrapped: bool, is_behind: bool, source: SumoSource, layer_folder: Path, tmp_path: Path
 ) -> None:
     """The adapter's bootstrap has the wrapper's slot: lines come from Lambda; where run.sh starts Python by our
-    wrapper, from the process, with levels and loggers. The application responds either way.
+    wrapper, from the process, with levels and loggers. The application responds either way; also where ours has the
+    slot, and theirs is the next one.
     """
     start = 'exec "${_MODEL_OPT:-/opt}/sumo_wrapper" python3 -u app.py' if is_wrapped else "exec python3 -u app.py"
     task, opt = web_function(tmp_path, layer_folder, f'cd "$LAMBDA_TASK_ROOT"\n{start}')
@@ -100,6 +105,8 @@ def test_each_line_is_there_once(
         "SUMO_HTTP_ENDPOINT": source.url,
         "TELEMETRY_TIMEOUT_MS": "25",
     }
+    if is_behind:
+        variables |= {"AWS_LAMBDA_EXEC_WRAPPER": "/opt/sumo_wrapper", "SUMO_NEXT_WRAPPER": str(opt / "bootstrap")}
     with Environment(runtime, task, handler="run.sh", layer=opt, variables=variables) as env:
         assert env.start().error is None
         served = [env.invoke({"order": number}) for number in range(3)]

@@ -66,8 +66,10 @@ def main() -> int:
         event = json.loads(given.event.read_text()) if given.event else {}
     except (OSError, ValueError) as error:
         return _refuse(f"EVENT={given.event}: {getattr(error, 'strerror', None) or f'is not JSON: {error}'}")
-    if not given.function.is_file() or given.function.suffix != ".py":
-        return _refuse(f"FUNCTION={given.function} is not a file that ends with .py")
+    if not given.function.is_file():
+        return _refuse(f"FUNCTION={given.function}: there is no such file")
+    if given.function.suffix != ".py":
+        return _refuse(f"FUNCTION={given.function} does not end with .py")
     handler = given.handler if "." in given.handler else f"{given.function.stem}.{given.handler}"
     with tempfile.TemporaryDirectory(prefix="sumo-demo-") as folder:
         layer, task = Path(folder, "opt"), Path(folder, "task")
