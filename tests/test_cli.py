@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from sumo_source import SumoSource
 
 from layer.build import ROOT
 from layer.interpreters import SUPPORTED_VERSIONS
@@ -217,15 +219,32 @@ def test_ctrl_c_ends_it_at_once() -> None:
         (["status", "--profile", "prod"], KEYS | AWS_IS_NOT_THERE, ["there is no profile prod", "(there: none)"]),
         (["status"], KEYS | AWS_IS_NOT_THERE, ["127.0.0.1 cannot be reached", "HTTPS_PROXY"]),
         (["doctor", "orders"], KEYS | AWS_IS_NOT_THERE, ["127.0.0.1 cannot be reached"]),
+        (
+            ["status"],
+            KEYS | {"AWS_REGION": "eu-west-1", "HTTPS_PROXY": "http://me:secret@127.0.0.1:1"},
+            ["the proxy 127.0.0.1 cannot be reached", "HTTPS_PROXY"],
+        ),
     ],
-    ids=["no region", "no credentials", "no profile", "no network", "no network, one function"],
+    ids=["no region", "no credentials", "no profile", "no network", "no network, one function", "no proxy"],
 )
 def test_what_is_missing_to_ask_aws_is_named(arguments: list[str], variables: dict[str, str], words: list[str]) -> None:
     """With what to set; boto3's own sentences name neither a variable nor an option."""
     with start(arguments, variables) as process:
         _, said = process.communicate(timeout=30)
     [line] = said.decode().splitlines()
-    assert process.returncode == 6 and [word for word in words if word not in line] == []
+    assert process.returncode == 6 and [word for word in words if word not in line] == [] and "secret" not in line
+
+
+def test_an_authority_that_is_not_known_is_one_line() -> None:
+    """As where a company's proxy ends TLS; the variable that names its authorities is told, and how long it takes is
+    not minutes.
+    """
+    with SumoSource(tls=True) as source:
+        url = f"https://{urlsplit(source.url).netloc}"
+        with start(["status"], {**KEYS, **AWS_IS_NOT_THERE, "AWS_ENDPOINT_URL": url}) as process:
+            _, said = process.communicate(timeout=30)
+    [line] = said.decode().splitlines()
+    assert process.returncode == 6 and "CERTIFICATE_VERIFY_FAILED" in line and "(AWS_CA_BUNDLE names" in line
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,12 @@ CONNECT_TIMEOUT_S = 5
 """A host that is there takes a connection within a round trip, three seconds later if a packet was lost."""
 CONNECT_ATTEMPTS_MAX = 3
 
-_NOT_REACHED = (exceptions.EndpointConnectionError, exceptions.ConnectTimeoutError)
+_NOT_REACHED = (
+    exceptions.EndpointConnectionError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ProxyConnectionError,
+    exceptions.SSLError,
+)
 
 
 def use(profile: str) -> None:
@@ -76,6 +81,10 @@ def _no_profile(error: Any) -> str:
     return f"there is no profile {error.kwargs['profile']} in ~/.aws (there: {there})"
 
 
+def _no_proxy(error: Any) -> str:
+    return f"the proxy {urlsplit(str(error.kwargs['proxy_url'])).hostname} cannot be reached (HTTPS_PROXY)"
+
+
 def _unreachable(error: Any) -> str:
     host = urlsplit(str(error.kwargs.get("endpoint_url", ""))).hostname or "AWS"
     return f"{host} cannot be reached: is there a way out of this network (HTTPS_PROXY)?{_meant(host)}"
@@ -101,5 +110,7 @@ _WORDS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
         ),
     ),
     (exceptions.ProfileNotFound, _no_profile),
+    (exceptions.ProxyConnectionError, _no_proxy),
+    (exceptions.SSLError, lambda error: f"{error} (AWS_CA_BUNDLE names the authorities of a proxy that ends TLS)"),
     (_NOT_REACHED, _unreachable),
 )
