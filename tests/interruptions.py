@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dis import opname
+from dis import get_instructions, opname
 from types import FrameType, FunctionType
 from typing import Any, cast
 
@@ -29,15 +29,22 @@ def raise_time_limit(_: int) -> None:
 class Interruptions:
     """What is done in the middle of which functions."""
 
-    def __init__(self, functions: Iterable[Callable[..., object]], act: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        functions: Iterable[Callable[..., object]],
+        act: Callable[[int], object],
+        may_be: Callable[[FrameType], bool] = lambda _: True,
+    ) -> None:
         """Know what to do and where.
 
         Args:
             functions: Between whose instructions ``act`` is called.
             act: Called with the number of the run, in the victim's thread; may raise :class:`TimeLimit`.
+            may_be: Before which instructions.
         """
         self._codes = {cast(FunctionType, function).__code__ for function in functions}
         self._act = act
+        self._may_be = may_be
         self._left = 0
         self.number = 0
         """Of the last run."""
@@ -89,11 +96,20 @@ class Interruptions:
         if frame.f_code not in self._codes:
             return None
         frame.f_trace_opcodes = True
-        is_told = event == "opcode" and _may_be_interrupted(frame)
+        is_told = event == "opcode" and _may_be_interrupted(frame) and self._may_be(frame)
         self._left -= is_told
         if is_told and self._left == 0:
             self._act(self.number)
         return self._trace
+
+
+def is_behind_call(frame: FrameType) -> bool:
+    """A signal's handler runs there, and where a function begins.
+
+    At the end of a block, between two constants, it does not (from Python 3.11 on), and nothing guards that.
+    """
+    before = [each.opname for each in get_instructions(frame.f_code) if each.offset < frame.f_lasti]
+    return bool(before) and before[-1].startswith(("CALL", "RESUME"))
 
 
 def _may_be_interrupted(frame: FrameType) -> bool:

@@ -329,8 +329,7 @@ for depth in range(20):
 
 INTERRUPTED_SCRIPT = """
 sys.path.insert(0, sys.argv[1] + "/tests")
-from dis import get_instructions
-from interruptions import Interruptions, TimeLimit
+from interruptions import Interruptions, TimeLimit, is_behind_call
 
 handler, raised, seen = logging.getLogger().handlers[0], 0, 0
 
@@ -347,11 +346,6 @@ def interrupt(number):
     elif is_behind_call(sys._getframe(2)):
         raised += 1
         raise TimeLimit
-
-def is_behind_call(frame):
-    # A signal's handler runs there. At the end of a block, between two constants, it does not, and nothing guards that.
-    before = [each.opname for each in get_instructions(frame.f_code) if each.offset < frame.f_lasti]
-    return before[-1:] in (["CALL"], ["RESUME"])
 
 def victim(number):
     global seen

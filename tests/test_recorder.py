@@ -21,7 +21,7 @@ import pytest
 import sumo_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interruptions import Interruptions, raise_time_limit
+from interruptions import Interruptions, is_behind_call, raise_time_limit
 from lines_run import lines_run
 from spool_functions import taken
 
@@ -832,10 +832,14 @@ def test_what_the_runtime_writes_past_its_handler_is_of_no_log_record(recording:
     assert (line["message"], line["order"]) == ("a line of the function's", 7)
 
 
-def test_a_handlers_lock_is_taken_as_the_library_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handlers_lock_is_taken_as_the_library_takes_it(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording
+) -> None:
     """From Python 3.13 on no method is called for it, in the middle of which a time limit would leave it taken."""
 
     class Noting(logging.Handler):
+        log_sink = Sink(io.StringIO(), recording.recorder)
+
         def acquire(self) -> None:
             called.append("acquire")
             super().acquire()
@@ -849,7 +853,92 @@ def test_a_handlers_lock_is_taken_as_the_library_takes_it(monkeypatch: pytest.Mo
     monkeypatch.setattr("sumo_internal.capture.recorder._note_own_handles", lambda: None)
     note_records()
     assert logging.Handler.handle is not own
-    for handle in (own, logging.Handler.handle):
+    for handle in (own, logging.Handler.handle, _handle):
         handle(Noting(), logging.LogRecord("shop", 20, "", 1, "a line", (), None))
-    half = len(called) // 2
-    assert called[half:] == called[:half] != []
+    third = len(called) // 3
+    assert called == 3 * called[:third] != []
+
+
+def test_a_handler_without_a_lock_does_what_it_does_without_us(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording
+) -> None:
+    """Up to Python 3.12 it writes, later it raises."""
+
+    class Unlocked(logging.Handler):
+        log_sink = Sink(io.StringIO(), recording.recorder)
+
+        def createLock(self) -> None:
+            self.lock = None
+
+        def emit(self, record: logging.LogRecord) -> None:
+            pass
+
+    def outcome(handle: Any) -> str:
+        try:
+            return str(handle(Unlocked(), record) is not None)
+        except Exception as error:
+            return repr(error)
+
+    own, record = reentrancy._own, logging.LogRecord("shop", 20, "", 1, "a line", (), None)
+    monkeypatch.setattr(logging.Handler, "handle", own)
+    monkeypatch.setattr("sumo_internal.capture.recorder._note_own_handles", lambda: None)
+    note_records()
+    assert outcome(logging.Handler.handle) == outcome(_handle) == outcome(own)
+
+
+def test_a_filter_hands_on_another_record_where_the_library_takes_it(
+    monkeypatch: pytest.MonkeyPatch, recording: Recording
+) -> None:
+    """From Python 3.12 on. Before, ``logging`` emits what it had."""
+
+    class Replacing(logging.Handler):
+        log_sink = Sink(io.StringIO(), recording.recorder)
+
+        def filter(self, record: logging.LogRecord) -> Any:
+            return logging.LogRecord("shop", 20, "", 1, "another", (), None)
+
+        def emit(self, record: logging.LogRecord) -> None:
+            emitted.append(record.getMessage())
+
+    emitted: list[str] = []
+    own = reentrancy._own
+    monkeypatch.setattr(logging.Handler, "handle", own)
+    monkeypatch.setattr("sumo_internal.capture.recorder._note_own_handles", lambda: None)
+    note_records()
+    for handle in (own, logging.Handler.handle, _handle):
+        handle(Replacing(), logging.LogRecord("shop", 20, "", 1, "one", (), None))
+    assert emitted == 3 * emitted[:1]
+
+
+def test_what_is_printed_behind_a_time_limit_is_of_no_log_record(recording: Recording) -> None:
+    """A signal handler that raises behind any call in the middle of a log call: the record is noted no longer.
+
+    All that its thread printed afterwards was taken for that record's: its level, its time, its fields.
+    """
+    note_records()
+
+    class InPieces(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            recording.recorder.written("logged\n", STDERR)
+
+    class OwnHandle(InPieces):
+        def handle(self, record: logging.LogRecord) -> Any:
+            return logging.Handler.handle(self, record)
+
+    for handler in (InPieces(), OwnHandle()):
+        record = logging.LogRecord("shop", 20, "", 1, "logged", (), None)
+        codes: list[Any] = [type(handler).handle, logging.Handler.handle, leave_subject]
+        interruptions = Interruptions(codes, raise_time_limit, is_behind_call)
+        for _ in interruptions.of(lambda _, handler=handler, record=record: handler.handle(record)):  # type: ignore[misc]
+            assert subjects == {}
+            handler.createLock()  # up to Python 3.12 it may be left taken, as without us
+        assert interruptions.number > 5
+
+
+def test_what_a_time_limit_has_left_ends_with_the_invocation(recording: Recording) -> None:
+    """It may come where nothing can be done: then the next invocation's lines are their own again."""
+    subjects[threading.get_ident()] = logging.LogRecord("shop", 40, "", 1, "interrupted", (), None)
+    recording.recorder.enter_invocation("r-2")
+    recording.recorder.written("printed\n", STDOUT)
+    (record,) = recording.records()
+    assert "level" not in record and subjects == {}

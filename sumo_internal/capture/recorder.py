@@ -30,9 +30,9 @@ from sumo_internal.capture.log_records import usual, usual_of_client
 from sumo_internal.capture.multiline import ENDINGS
 from sumo_internal.capture.record_format import legible, quote, time_text
 from sumo_internal.capture.reentrancy import (
+    FILTERS_REPLACE,
     current,
     is_recorded,
-    leave_subject,
     need_room,
     not_recorded,
     stand_in,
@@ -130,11 +130,13 @@ def note_records() -> None:
     # Stands in for logging's own, and differs from it only by the note. A filter may hand on another record, with less
     # in it, and which record is emitted is known only in here. The lock is taken as logging's own takes it, which from
     # Python 3.13 on asks no method: what a signal handler raised in ``acquire`` or ``release`` would leave it taken.
+    # Nor is a function of Python's called to take the note back: a signal handler that raises where that begins would
+    # leave the note for ever, and all that the thread prints would be taken for the log record's.
     if sys.version_info < (3, 13):
 
         def handle(self: logging.Handler, record: LogRecord) -> Any:
             passed: Any = self.filter(record)
-            if passed is not record and isinstance(passed, LogRecord):
+            if passed is not record and isinstance(passed, LogRecord) and FILTERS_REPLACE:
                 record = passed
             if passed:
                 thread = get_ident()
@@ -146,7 +148,10 @@ def note_records() -> None:
                         self.emit(record)
                         get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
                     finally:
-                        leave_subject(thread, outer)
+                        if outer is None:
+                            subjects.pop(thread, None)
+                        else:
+                            subjects[thread] = outer
                 finally:
                     self.release()
                 if unended:
@@ -167,7 +172,10 @@ def note_records() -> None:
                         subjects[thread] = record
                         self.emit(record)
                     finally:
-                        leave_subject(thread, outer)
+                        if outer is None:
+                            subjects.pop(thread, None)
+                        else:
+                            subjects[thread] = outer
                 if unended:
                     _record_unended(record)
             return passed
@@ -248,11 +256,15 @@ def _noting(own: Any) -> Any:
         try:
             if isinstance(record, LogRecord):
                 subjects[thread] = record
-            return own(self, record)
-        finally:
-            leave_subject(thread, outer)
+            passed = own(self, record)
+        finally:  # as above
+            if outer is None:
+                subjects.pop(thread, None)
+            else:
+                subjects[thread] = outer
             if unended:
                 _record_unended(record)
+        return passed
 
     handle.__code__ = handle.__code__.replace(co_filename=f"{os.path.dirname(logging.__file__)}/sumo_internal")
     return update_wrapper(handle, own)
@@ -361,6 +373,8 @@ class Recorder:
             invoked_arn: The ARN that the caller has invoked, an alias's perhaps.
             execution_arn: The durable execution that it is a part of, see :func:`execution_of`.
         """
+        # No log call or report of this thread's is under way: what one has left that a signal handler has ended.
+        subjects.pop(get_ident(), None)
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         if self._has_arn:
             keys["invokedFunctionArn"] = invoked_arn

@@ -86,6 +86,9 @@ def not_recorded(error: Exception) -> None:
     diagnostics.failed("recording a line", error)
 
 
+FILTERS_REPLACE = sys.version_info >= (3, 12)
+"""A filter may hand on another log record. Before, ``logging`` emitted its own, whatever ``filter`` returned."""
+
 _own: Any = logging.Handler.handle
 _EMIT_LINE = _own.__code__.co_firstlineno + (
     13 if sys.version_info < (3, 12) else 17 if sys.version_info < (3, 13) else 16

@@ -32,7 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
 from sumo_internal.capture.recorder import Recorder, execution_of
-from sumo_internal.capture.reentrancy import is_recorded, stand_in, subjects, too_deep
+from sumo_internal.capture.reentrancy import FILTERS_REPLACE, is_recorded, stand_in, subjects, too_deep
 from sumo_internal.capture.runtime_functions import OWN_LOG, functions_of
 
 TYPE_CHECKING = False
@@ -258,20 +258,29 @@ def _handle(self: Any, record: LogRecord) -> Any:
     if not isinstance(sink, Sink):
         return logging.Handler.handle(self, record)
     passed = self.filter(record)
-    if passed is not record and isinstance(passed, LogRecord):
+    if passed is not record and isinstance(passed, LogRecord) and FILTERS_REPLACE:
         record = passed
     if passed:
-        self.acquire()
-        try:  # at once: what a signal handler raises here leaves the lock taken
-            outer = sink.record, sink.thread  # a value that logs when it is asked for its text
-            try:
-                sink.record, sink.thread = record, get_ident()
-                self.emit(record)
-                get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+        if sys.version_info >= (3, 13):
+            with self.lock:  # as logging's own does there, without a method in which a signal handler might raise
+                outer = sink.record, sink.thread  # a value that logs when it is asked for its text
+                try:
+                    sink.record, sink.thread = record, get_ident()
+                    self.emit(record)
+                finally:
+                    sink.record, sink.thread = outer
+        else:
+            self.acquire()
+            try:  # at once: what a signal handler raises here leaves the lock taken
+                outer = sink.record, sink.thread
+                try:
+                    sink.record, sink.thread = record, get_ident()
+                    self.emit(record)
+                    get_ident()  # a call: the handler of a signal that has come runs here, and not in ``release``
+                finally:
+                    sink.record, sink.thread = outer
             finally:
-                sink.record, sink.thread = outer
-        finally:
-            self.release()
+                self.release()
         if sink.joint is not None:
             with diagnostics.guard("watching the runtime's log handler"):
                 sink.joint.watch(self, record, passed, *sink.said)
@@ -280,7 +289,7 @@ def _handle(self: Any, record: LogRecord) -> Any:
     return passed
 
 
-stand_in(_handle, emit_line=18)
+stand_in(_handle, emit_line=18 if sys.version_info >= (3, 13) else 27)
 
 
 class Sink:
