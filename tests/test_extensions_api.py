@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import pytest
 from faulty_http import End
 from scripted_http import ScriptedServer, answer
 
-from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, ExtensionsApi
+from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ApiRefusedError, ExtensionsApi
 
 EVENT = answer(200, {"eventType": "INVOKE", "deadlineMs": 4_000, "requestId": "r1"})
 
@@ -37,6 +41,81 @@ def next_id(api: ExtensionsApi) -> str:
 
 def connections(server: ScriptedServer) -> list[int]:
     return [request.connection for request in server.requests]
+
+
+REGISTERED = answer(200, {"accountId": "123456789012"}, lambda_extension_identifier="x1")
+
+
+def asking(server: ScriptedServer, *script: bytes | End) -> tuple[ExtensionsApi, Any]:
+    """A client that has asked to be registered, and the connection."""
+    server.script(*script)
+    api = ExtensionsApi(server.url.partition("://")[2])
+    return api, api.ask_to_register("ours", ["INVOKE"])
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 30])
+def test_all_of_the_answer_to_the_registration_is_taken_off_its_connection(server: ScriptedServer, pieces: int) -> None:
+    """Also what comes late: the function may close the connection at any time, and who is registered has to ask."""
+    cuts = [len(REGISTERED) * number // pieces for number in range(pieces + 1)]
+    first, *rest = [REGISTERED[begin:end] for begin, end in pairwise(cuts)]
+    api, connection = asking(server, first)
+    waiting = threading.Thread(target=api.await_registration, args=(connection,))
+    waiting.start()
+    for piece in rest:
+        time.sleep(0.002)
+        next(iter(server._connections)).send(piece)
+    waiting.join(5)
+    assert not waiting.is_alive()
+    os.close(connection.fileno())
+    api.registered(connection)
+    assert (api.account_id, next_id(api)) == ("123456789012", "r1")
+    assert server.requests[-1].headers["lambda-extension-identifier"] == "x1"
+    api.close()
+
+
+def test_the_answer_to_the_registration_is_waited_for_on_no_connection_of_the_functions(server: ScriptedServer) -> None:
+    """The function closes the connection before Lambda has answered, and gets its number: its own data stay its own."""
+    api, connection = asking(server, REGISTERED[:-2])
+    waiting = threading.Thread(target=api.await_registration, args=(connection,))
+    waiting.start()
+    while api._early[: len(REGISTERED) - 2] != REGISTERED[:-2]:
+        time.sleep(0.001)
+    time.sleep(0.05)  # it waits again
+    number = connection.fileno()
+    theirs, peer = socket.socketpair()
+    os.dup2(theirs.fileno(), number)
+    theirs.close()
+    with peer, socket.socket(fileno=number) as theirs:
+        peer.sendall(b"theirs alone")
+        time.sleep(0.05)
+        theirs.setblocking(False)
+        assert theirs.recv(100) == b"theirs alone"
+        next(iter(server._connections)).send(REGISTERED[-2:])
+        waiting.join(5)
+        assert not waiting.is_alive()
+        api.registered(connection)
+        assert next_id(api) == "r1"
+        api.close()
+
+
+def test_a_registration_that_is_not_answered_takes_its_bound_once(server: ScriptedServer) -> None:
+    """From when it was asked for: who looks for it later does not wait as long again."""
+    api, connection = asking(server, End.HANG)
+    begun_s = time.monotonic()
+    with pytest.raises(OSError):
+        api.await_registration(connection)
+    with pytest.raises(TimeoutError):
+        api.registered(connection)
+    assert REGISTER_TIMEOUT_S <= time.monotonic() - begun_s < REGISTER_TIMEOUT_S + 0.5
+
+
+def test_an_event_is_waited_for_without_a_bound(server: ScriptedServer) -> None:
+    """The registration's does not stay with the connection."""
+    api, connection = asking(server, REGISTERED, End.HANG)
+    api.registered(connection)
+    connection = api.ask()
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
+    connection.close()
 
 
 def test_one_connection_for_all(server: ScriptedServer, api: ExtensionsApi) -> None:

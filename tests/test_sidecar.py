@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import subprocess
@@ -22,7 +23,7 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
-from sumo_internal.lambda_apis.extensions_api import ExtensionsApi, deadline_in
+from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ExtensionsApi, deadline_in
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.flush_strategy import BESIDE_S
 from sumo_internal.shipping.invocations import Invocations
@@ -201,6 +202,50 @@ def followed(tmp_path: Path) -> Iterator[tuple[Invocations, ScriptedServer]]:
         spool.append('{"message":"a line"')
         yield invocations, server
         invocations._api = None  # the thread ends with its next event
+
+
+def threads_in(function: Any, own: object) -> Iterator[int]:
+    """The threads that are in the middle of an object's function."""
+    for thread, frame in sys._current_frames().items():
+        while frame:
+            if frame.f_code is function.__code__ and frame.f_locals["self"] is own:
+                yield thread
+            frame = frame.f_back  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("times", [1, 2, 30])
+def test_what_is_raised_in_the_life_cycle_thread_before_the_first_event_does_not_end_it(
+    tmp_path: Path, times: int
+) -> None:
+    """While the function is imported, in all threads: who is registered and does not ask keeps the init phase open."""
+    with ScriptedServer(default=End.HANG) as server:
+        server.script(answer(200, lambda_extension_identifier="x1"))
+        shipper, spool = make(tmp_path)
+        invocations = Invocations(CONFIG, Recorder(spool, {}), shipper)
+        invocations.register(ExtensionsApi(server.url.partition("://")[2]))
+        while not (threads := [*threads_in(Invocations._live, invocations)]):
+            time.sleep(0.001)
+        (thread,) = threads
+        for _ in range(times):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+            time.sleep(0.002)
+        invocations.ended()  # the init
+        wait_until_asked(server, 1)
+        invocations._api = None
+
+
+def test_a_registration_that_is_not_answered_holds_the_init_for_its_bound(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once: it was waited for twice, by each thread for as long."""
+    with ScriptedServer(default=End.HANG) as server:
+        shipper, spool = make(tmp_path)
+        invocations = Invocations(CONFIG, Recorder(spool, {}), shipper)
+        begun_s = time.monotonic()
+        invocations.register(ExtensionsApi(server.url.partition("://")[2]))
+        invocations.ended()
+        assert REGISTER_TIMEOUT_S <= time.monotonic() - begun_s < REGISTER_TIMEOUT_S + 0.5
+    assert "Lambda does not register the background thread (/register: no response)" in capfd.readouterr().err
 
 
 def event(request_id: str, deadline_s: float = 0.0) -> bytes:

@@ -12,7 +12,9 @@ Source of the formats: AWS, "Using the Lambda Extensions API".
 
 from __future__ import annotations
 
-from _socket import AF_INET, MSG_DONTWAIT, MSG_PEEK, SOCK_STREAM, socket
+import sys
+from _socket import AF_INET, MSG_DONTWAIT, MSG_PEEK, SO_RCVTIMEO, SOCK_STREAM, SOL_SOCKET, socket
+from time import monotonic
 
 from sumo_internal.net import http1
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 _PATH = "/2020-01-01/extension"
 REGISTER_TIMEOUT_S = 2.0
-"""Lambda answers within a millisecond or two; a registration that hangs must not hold the init phase."""
+"""Lambda answers within a millisecond or two; a registration that hangs must not hold the init phase for longer than
+this, from when it was asked for."""
 _PEEK_BYTES = 4096
 """Of an answer with an INVOKE, which has some five hundred."""
 _DIGITS_MAX = 16
@@ -72,8 +75,10 @@ class ExtensionsApi:
         self._name: Any = None
         """The address of our own end of the connection that was used last: a connection that still has it is the same
         one."""
-        self._early = b""
-        """What was read of the answer to the registration as soon as it came."""
+        self._early = bytearray()
+        """What was read of the answer to the registration as soon as it came, and zeros behind it."""
+        self._late_at_s = 0.0
+        """From when on the answer to the registration is not waited for any more."""
         self._scan: Callable[[str, int], tuple[Any, int]] | None = None
         """Reads JSON; in C, because Python code asks built-ins that the function may replace."""
 
@@ -90,15 +95,30 @@ class ExtensionsApi:
         self._scan = JSONDecoder().scan_once  # type: ignore[attr-defined]  # it is there on each Python
         body = '{"events":["' + '","'.join(events) + '"]}'
         headers = {"Lambda-Extension-Name": name, "Lambda-Extension-Accept-Feature": "accountId"}
-        return self._send("POST", "/register", headers, body, REGISTER_TIMEOUT_S)
+        connection = self._send("POST", "/register", headers, body, REGISTER_TIMEOUT_S)
+        self._early, self._late_at_s = bytearray(_PEEK_BYTES), monotonic() + REGISTER_TIMEOUT_S
+        # The kernel's bound and not Python's, which waits first and then receives: in between, the number may have
+        # become that of another connection, the function's.
+        connection.settimeout(None)
+        connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _timeval(int(REGISTER_TIMEOUT_S)))
+        return connection
 
     def await_registration(self, connection: socket) -> None:
         """Wait for the answer to the registration, and take it off the connection, which the function may close.
 
         Raises:
-            OSError: No answer comes.
+            OSError, http1.BadAnswerError: No whole answer comes.
         """
-        self._early = connection.recv(_PEEK_BYTES)
+        room, end = memoryview(self._early), 0
+
+        def receive(_: int) -> bytes:
+            nonlocal end
+            begin = end
+            # Into what is there: the function may raise anything in any thread, before a result had a name.
+            end += connection.recv_into(room[begin:])
+            return bytes(room[begin:end])
+
+        http1.read_answer(receive)
 
     def registered(self, connection: socket) -> None:
         """Read the answer to the registration.
@@ -107,7 +127,22 @@ class ExtensionsApi:
             ApiRefusedError: Too many extensions, too late, or a name that is taken.
             OSError: No answer comes.
         """
-        answer = self._receive(connection, "/register")
+        early, self._early = bytes(self._early).rstrip(b"\0"), bytearray()
+
+        def receive(size_bytes: int) -> bytes:
+            nonlocal early
+            if early:
+                data, early = early[:size_bytes], early[size_bytes:]
+                return data
+            self._insist(connection, "/register")
+            try:
+                return connection.recv(size_bytes, MSG_DONTWAIT if monotonic() >= self._late_at_s else 0)
+            except BlockingIOError:
+                raise TimeoutError("/register: no response") from None
+
+        answer = self._receive(connection, "/register", receive)
+        if self._kept is not None and self._is_ours(self._kept):
+            self._kept.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _timeval(0))
         self._identifier = answer.headers.get("lambda-extension-identifier", "")
         try:
             content = self._read(answer.body)
@@ -147,7 +182,8 @@ class ExtensionsApi:
             OSError: The environment is going away.
             ValueError: What came is no event.
         """
-        answer = self._receive(connection, "/event/next")
+        self._insist(connection, "/event/next")
+        answer = self._receive(connection, "/event/next", connection.recv)
         body = self._read(answer.body)
         return Event(
             body.get("eventType", ""),
@@ -227,22 +263,10 @@ class ExtensionsApi:
             connection.detach()
             raise OSError(f"{path}: the function has closed the connection")
 
-    def _receive(self, connection: socket, path: str) -> http1.Answer:
-        early, self._early = self._early, b""
-        if not early:
-            self._insist(connection, path)
-
-        def receive(size_bytes: int) -> bytes:
-            nonlocal early
-            if not early:
-                self._insist(connection, path)
-                return connection.recv(size_bytes)
-            data, early = early[:size_bytes], early[size_bytes:]
-            return data
-
+    def _receive(self, connection: socket, path: str, receive: Callable[[int], bytes]) -> http1.Answer:
         is_kept = False
         try:
-            answer = http1.read_answer(receive if early else connection.recv)
+            answer = http1.read_answer(receive)
             is_kept = answer.status == 200 and _is_delimited(answer)
         except http1.BadAnswerError as error:
             raise OSError(f"{path}: {error}") from None
@@ -256,6 +280,11 @@ class ExtensionsApi:
         if answer.status != 200:
             raise ApiRefusedError(f"{path}: {answer.status} {answer.body[:200].decode('utf-8', 'replace')}")
         return answer
+
+
+def _timeval(seconds: int) -> bytes:
+    """``struct timeval``, for the kernel; 0 is no bound."""
+    return seconds.to_bytes(8, sys.byteorder) + bytes(8)
 
 
 def _is_delimited(answer: http1.Answer) -> bool:

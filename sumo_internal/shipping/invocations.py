@@ -20,6 +20,7 @@ import time
 from sumo_internal import diagnostics, threads
 from sumo_internal.capture.runtime_client import enter_invocation
 from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ApiRefusedError, deadline_in
+from sumo_internal.net.http1 import BadAnswerError
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.shipper import pause_after
 from sumo_internal.spool import handoff
@@ -63,6 +64,8 @@ class Invocations:
         self._registration: socket | None = None
         self._asked, self._answered, self._registered = Signal(), Signal(), Signal()
         self._is_init_over = False
+        self._is_answer_taken = self._is_settled = False
+        """The registration's answer was waited for; it is known whether there is a registration."""
         self._running_id: str | None = None
         self._ended_id: str | None = None
         self._ended_deadline_s = 0.0
@@ -180,11 +183,15 @@ class Invocations:
         except (ApiRefusedError, OSError) as error:
             self._do_without(error)
         else:
-            self._registered.set()
+            self._settle()
+
+    def _settle(self) -> None:
+        self._is_settled = True  # first: the thread looks at this if the function has raised something in its wait
+        self._registered.set()
 
     def _do_without(self, error: Exception) -> None:
         self._api = None
-        self._registered.set()
+        self._settle()
         diagnostics.say(
             "warn",
             f"Lambda does not register the background thread ({error}); lines are shipped during invocations and at "
@@ -194,14 +201,14 @@ class Invocations:
     # The life-cycle thread.
 
     def _live(self, api: ExtensionsApi) -> None:
-        self._asked.wait()
-        if self._registration is not None:
+        while self._api is not None or not self._is_settled:
             try:
-                api.await_registration(self._registration)
+                self._ask_for_events(api)
             except BaseException:
-                pass  # who reads the answer says it
-            self._answered.set()
-        self._registered.wait()
+                pass  # the function may raise anything in any thread, as often as it likes: go on where this was
+
+    def _ask_for_events(self, api: ExtensionsApi) -> None:
+        self._await_registration(api)
         failures = 0
         while self._api is not None:
             try:
@@ -213,6 +220,21 @@ class Invocations:
             except BaseException as error:  # an audit hook of the function's may raise anything in here
                 failures += 1
                 pause_after("following an invocation", error, failures)
+
+    def _await_registration(self, api: ExtensionsApi) -> None:
+        if self._registration is None and not self._is_settled:
+            self._asked.wait()
+        registration = self._registration
+        if registration is not None and not self._is_answer_taken:
+            try:
+                api.await_registration(registration)
+            except (OSError, BadAnswerError):
+                pass  # who reads the answer says it
+            finally:
+                self._is_answer_taken = True
+                self._answered.set()
+        while not self._is_settled:
+            self._registered.wait()
 
     def _next(self, api: ExtensionsApi) -> Event:
         connection = api.ask()
