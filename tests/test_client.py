@@ -580,6 +580,24 @@ def test_a_kept_connection_that_has_spoken_is_not_used_again(make_sender: MakeSe
         serving.join()
 
 
+def test_a_kept_connection_whose_descriptor_is_the_functions_by_now_is_left_alone() -> None:
+    """A function that closes what it has not opened gets the number for its own socket: our lines were sent to that."""
+    with ScriptedServer(default=OK, tls=True) as server:
+        assert server.authority is not None
+        sender = PlainSender({"SSL_CERT_FILE": str(server.authority.ca_file)})
+        for what in (lambda: post(sender, server.url), sender.break_off, sender.close):
+            assert post(sender, server.url).status == 200
+            number = sender._connection.fileno()
+            theirs, peer = socket.socketpair()
+            os.dup2(theirs.fileno(), number)
+            theirs.close()
+            with peer, socket.socket(fileno=number) as theirs:
+                what()
+                theirs.sendall(b"theirs alone")
+                peer.settimeout(PATIENT_S)
+                assert peer.recv(100) == b"theirs alone"
+
+
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
 def test_any_exception_drops_the_connection(
     server: ScriptedServer, make_sender: MakeSender, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]

@@ -319,6 +319,49 @@ def test_a_function_closes_all_descriptors_while_it_is_imported(
     assert_two_lines_arrive(runtime, layer_folder, source, tmp_path, CLOSED)
 
 
+REUSED = """
+import logging, os, shutil, socket, tempfile, time
+log = logging.getLogger()
+log.setLevel("INFO")
+log.info("line of the init")
+theirs = {}
+def closes_all():
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            # Not the runtime's own: its pipes, and its connection.
+            if int(name) > 2 and not os.readlink(f"/proc/self/fd/{name}").startswith(("pipe:", "socket:")):
+                os.close(int(name))
+        except OSError:
+            pass
+def opens():
+    for _ in range(60):
+        descriptor, path = tempfile.mkstemp()
+        theirs[descriptor] = os.path.realpath(path)
+def handler(event, context):
+    if event == 1:
+        closes_all()
+        opens()
+    for n in range(1200):
+        log.info("line %s.%s %s", event, n, "x" * 1000)
+    if event == 3:
+        shutil.rmtree(os.environ["SUMO_SPOOL_DIR"], ignore_errors=True)
+    return [path for descriptor, path in theirs.items() if os.path.realpath(f"/proc/self/fd/{descriptor}") != path]
+"""
+
+
+@each_python
+def test_a_function_opens_files_under_the_numbers_of_ours(
+    section: Section, source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime
+) -> None:
+    """They stay its own: its descriptors were closed where ours would have been, with a map, a lock or a connection."""
+    with environment(runtime, layer_folder, source, tmp_path, REUSED) as env:
+        assert answers(env, 1, 2, 3, 4) == [[]] * 4
+        texts = [f"line {event}.{n} {'x' * 1000}" for event in range(1, 5) for n in range(1200)]
+        lines = lines_in(source, ["line of the init", *texts])
+        env.shutdown()
+    section.row("closes all descriptors, and opens files of its own under their numbers", lines=lines)
+
+
 CLOCK = """
 import freezegun, logging, signal, threading, time
 log = logging.getLogger()

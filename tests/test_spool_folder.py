@@ -556,6 +556,76 @@ def test_what_is_set_aside_is_given_back_and_no_descriptor_of_the_functions_is_c
     assert not any(os.path.exists(f"{folder}/{descriptor}") for descriptor in mine)
 
 
+REPLACED = """
+import gc, os, shutil, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.counters import TOO_LONG
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
+
+def write():
+    for number in range(1200):
+        spool.append('{"line":"%s"' % ("x" * 1000))
+    spool.count(TOO_LONG, 1, 1)
+
+def drained():
+    assert reader.acquire()
+    lines = 0
+    while slices := reader.take(1_000_000):
+        for piece in slices:
+            lines += piece.count()
+            piece.acknowledge()
+    reader.release()
+    return lines
+
+def replaced():
+    return [path for number, path in theirs.items() if os.path.realpath(f"/proc/self/fd/{number}") != path]
+
+def sees_its_own():
+    child = os.fork()
+    if child == 0:
+        os._exit(len(replaced()))
+    return os.waitpid(child, 0)[1] == 0
+
+spool = Spool(sys.argv[2], {}, 64_000_000)
+reader = SpoolReader(spool.folder, spool)
+write()
+assert reader.acquire()
+before = len(os.listdir("/proc/self/fd"))
+os.closerange(3, 1000)
+theirs = {}
+for _ in range(before + 10):
+    number, path = tempfile.mkstemp(dir=sys.argv[3])
+    theirs[number] = os.path.realpath(path)
+for step in range(3):
+    write()
+    assert drained() == 1200 + 1200 * (step == 0)
+    assert sees_its_own() and replaced() == []
+    if step == 1:
+        shutil.rmtree(spool.folder)
+    spool.check_folder()
+    assert replaced() == [], "looking at our files"
+assert spool.counters.counts()[TOO_LONG] == (4, 4)
+del spool, reader
+gc.collect()
+assert replaced() == [], "at the end"
+"""
+
+
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_no_descriptor_is_closed_that_has_become_the_functions(tmp_path: Path, interpreter: Interpreter) -> None:
+    """A function closes all descriptors, and opens files of its own under the numbers of ours.
+
+    Our lock's was closed when the folder was made anew, and the copy that each map has with the map: the function's
+    next read or write failed, or went to another file. A child's, too.
+    """
+    (tmp_path / "theirs").mkdir()
+    arguments = [os.getcwd(), str(tmp_path / "spool"), str(tmp_path / "theirs")]
+    command = [str(interpreter.executable), "-c", REPLACED, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_two_threads_that_set_aside_at_once_leave_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is stopped where it makes its first, as two threads are that use the spool: all are given back."""
     others = spare_descriptors()

@@ -64,7 +64,8 @@ class PlainSender:
         proxy = target.proxy(self._environ)
         call = Call(target.request(method, headers, body, proxy), timeout_s)
         kept = self._connection
-        was_kept = kept is not None and self._origin == target.origin and connection.is_usable(kept)
+        is_kept = kept is not None and self._origin == target.origin
+        was_kept = is_kept and kept.is_ours() and connection.is_usable(kept)
         try:
             if not was_kept:
                 self.close()
@@ -104,7 +105,7 @@ class PlainSender:
     def break_off(self) -> None:
         """End the request that another thread is waiting for, and its connection with it. Any thread may call."""
         waiting = self._connection
-        if waiting is not None:
+        if waiting is not None and waiting.is_ours():
             try:
                 waiting.shutdown(SHUT_RDWR)
             except OSError:

@@ -41,9 +41,29 @@ _inside = allocate_lock()
 
 
 class Socket(socket):
-    """A socket that ``_ssl`` can refer to."""
+    """A socket that ``_ssl`` can refer to, and that closes no descriptor but its own.
 
-    __slots__ = ("__weakref__",)
+    The function may close what it has not opened; the number is then given to the next that it opens.
+    """
+
+    __slots__ = ("__weakref__", "_inode")
+
+    def __init__(self, family: int = -1, kind: int = -1, protocol: int = -1, fileno: int | None = None) -> None:
+        super().__init__(family, kind, protocol, fileno)
+        self._inode = os.fstat(self.fileno()).st_ino
+
+    def is_ours(self) -> bool:
+        """Does the descriptor still lead to this socket? Else send nothing, and receive nothing."""
+        try:
+            return os.fstat(self.fileno()).st_ino == self._inode
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        if self.is_ours():
+            super().close()
+        else:
+            self.detach()
 
 
 class Context:
@@ -88,6 +108,7 @@ class Tls:
         self._poll = select.poll()
         connection.setblocking(False)
         self.fileno = connection.fileno
+        self.is_ours = connection.is_ours
         self.setsockopt = connection.setsockopt
         self.pending: Callable[[], int] = tls.pending
 

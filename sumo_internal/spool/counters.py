@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import json
 import os
-from mmap import mmap
 
 from sumo_internal import diagnostics
-from sumo_internal.spool.folder import is_at, name_of, open_file, open_folder, read_file, write_file
+from sumo_internal.spool.folder import Map, is_at, name_of, open_file, open_folder, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class KeptCounts:
         if status.st_uid != os.geteuid() or status.st_size != PAGE_BYTES:
             raise OSError(f"{path} is not a page of counts")
         self._path, self._inode = path, status.st_ino
-        self._counts = memoryview(mmap(descriptor, PAGE_BYTES)).cast("Q")
+        self._counts = memoryview(Map(descriptor, PAGE_BYTES)).cast("Q")
 
     @property
     def is_kept(self) -> bool:
@@ -318,13 +317,13 @@ def sum_up(sums: dict[str, tuple[int, int]], counts: dict[str, tuple[int, int]])
 def _make(path: str, destination: str) -> tuple[memoryview, int]:
     """A page for counts, and the inode of its file; -1 where there is no room for one."""
     inode = -1
-    page: mmap | bytearray
+    page: Map | bytearray
     try:
         open_folder(path.rpartition("/")[0])
         descriptor = open_file(path, os.O_RDWR | os.O_CREAT, max_bytes=PAGE_BYTES)
         try:
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)  # a store into a page that the disk has no room for kills
-            page = mmap(descriptor, PAGE_BYTES)
+            page = Map(descriptor, PAGE_BYTES)
             inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
@@ -344,7 +343,7 @@ def _make_in_memory(path: str, page: memoryview, entrust: Entrust) -> tuple[memo
             os.posix_fallocate(descriptor, 0, PAGE_BYTES)
             os.pwrite(descriptor, page[:_FIRST].tobytes(), 0)
             if entrust(path, descriptor):
-                return memoryview(mmap(descriptor, PAGE_BYTES)).cast("Q"), True
+                return memoryview(Map(descriptor, PAGE_BYTES)).cast("Q"), True
         finally:
             os.close(descriptor)
     except Exception as error:  # an audit hook of the function's may raise what it likes

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 from _weakref import ref  # ``weakref`` has what it is: its import takes a millisecond of the extension's start
+from mmap import mmap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class LockFile:
     process too, does not drop it. Forked children close their descriptors of it.
     """
 
-    __slots__ = ("path", "_descriptor", "_inode", "__weakref__")
+    __slots__ = ("path", "_descriptor", "_place", "__weakref__")
 
     def __init__(self, path: str, *, is_new: bool = True) -> None:
         """Open the file; make it, where it may be new.
@@ -52,27 +53,35 @@ class LockFile:
         """
         self.path = path
         self._descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if is_new else 0))
-        self._inode = os.fstat(self._descriptor).st_ino
+        self._place = place_of(self._descriptor)
         _locks.add(ref(self, _locks.discard))
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        self.close(close)
+    def __del__(
+        self, fstat: Callable[[int], os.stat_result] = os.fstat, close: Callable[[int], None] = os.close
+    ) -> None:
+        self.close(fstat, close)
 
-    def close(self, close: Callable[[int], None] = os.close) -> None:
+    def close(
+        self, fstat: Callable[[int], os.stat_result] = os.fstat, close: Callable[[int], None] = os.close
+    ) -> None:
         """Let go of it."""
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         if descriptor >= 0:
-            close(descriptor)
+            _close_at(descriptor, self._place, fstat, close)
 
     @property
-    def is_unlinked(self) -> bool:
-        """Was the file removed? Then the lock keeps no process off any more."""
-        return not is_at(self.path, self._inode)
+    def is_lost(self) -> bool:
+        """Was the file removed, or its descriptor closed by the function? Then the lock keeps no process off."""
+        return not (is_at(self.path, self._place[1]) and self._is_open)
+
+    @property
+    def _is_open(self) -> bool:
+        return self._descriptor >= 0 and place_of(self._descriptor) == self._place
 
     def acquire(self) -> bool:
         """Lock it; False while it is locked elsewhere."""
-        if self._descriptor < 0:
-            return False  # a forked child has closed it
+        if not self._is_open:
+            return False  # a forked child has closed it, or the function
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _TAKEN)
         except OSError:
@@ -81,7 +90,7 @@ class LockFile:
 
     def release(self) -> None:
         """Let another process have the lock."""
-        if self._descriptor >= 0:  # else another thread has let go of it
+        if self._is_open:  # else another thread has let go of it
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _FREE)
 
     def read(self) -> str:
@@ -177,14 +186,59 @@ class SpareDescriptors:
         except IndexError:
             return  # another thread closes it
         for descriptor in descriptors:
-            try:
-                status = fstat(descriptor)
-                if (status.st_dev, status.st_ino) == place:
-                    close(descriptor)
-            except OSError:
-                pass  # the function has closed it
+            _close_at(descriptor, place, fstat, close)
 
     __del__ = _close
+
+
+_stranded: list[Map] = []
+"""Maps whose descriptors are the function's by now: at most as many as there were when the function closed them."""
+
+
+class Map(mmap):
+    """A map that closes no descriptor but its own.
+
+    A map keeps a copy of the descriptor that it gets, and the function may close what it has not opened. The number is
+    then given to the next that the function opens, and would be closed with the map: so such a map stays for good.
+    """
+
+    __slots__ = ()
+
+    def _is_stranded(self) -> bool:
+        try:
+            return self.size() != len(self)
+        except (OSError, ValueError):
+            return False  # the descriptor is closed and nobody's, or the map is closed
+
+    def __del__(self, keep: Callable[[Map], None] = _stranded.append) -> None:
+        if self._is_stranded():
+            keep(self)
+
+    def close(self) -> None:
+        if self._is_stranded():
+            _stranded.append(self)
+        else:
+            super().close()
+
+    @property
+    def closed(self) -> bool:  # type: ignore[override]  # what the stubs have as an attribute can only be read
+        return super().closed or any(each is self for each in _stranded)
+
+
+def _close_at(
+    descriptor: int,
+    place: tuple[int, int],
+    fstat: Callable[[int], os.stat_result] = os.fstat,
+    close: Callable[[int], None] = os.close,
+) -> None:
+    """Close a descriptor, if it still leads to this device and inode: the function may have closed it, and opened
+    another file under its number."""
+    try:
+        status = fstat(descriptor)
+        if (status.st_dev, status.st_ino) == place:
+            close(descriptor)
+    except OSError:
+        pass  # the function has closed it
 
 
 def place_of(descriptor: int) -> tuple[int, int]:

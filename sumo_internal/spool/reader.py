@@ -114,7 +114,7 @@ class SpoolReader:
         if self._is_left:
             return False
         try:
-            if self._lock is None or self._lock.is_unlinked:
+            if self._lock is None or self._lock.is_lost:
                 self._lock, self._is_refused = None, False
                 open_folder(self.folder)
                 name = f"drain-{self.destination}" if self.destination else "drain"

@@ -15,6 +15,7 @@ from mmap import MADV_REMOVE, mmap
 from sumo_internal.spool.folder import (
     BESIDE,
     FolderRefusedError,
+    Map,
     is_at,
     name_of,
     open_file,
@@ -69,7 +70,7 @@ def _map(descriptor: int, size_bytes: int, *, is_lendable: bool = False) -> mmap
     """Map a file. An open descriptor is the price of :func:`nameless`; before Python 3.13 every map pays it."""
     if sys.version_info >= (3, 13) and descriptor >= 0 and not is_lendable:
         return mmap(descriptor, size_bytes, trackfd=False)
-    return mmap(descriptor, size_bytes)
+    return Map(descriptor, size_bytes)
 
 
 class SegmentDamagedError(Exception):

@@ -668,7 +668,7 @@ class Spool:
             FolderRefusedError: The folder is not ours any more.
         """
         open_folder(self.folder)
-        if self._life is None or self._life.is_unlinked:
+        if self._life is None or self._life.is_lost:
             self._life = _locked(f"{self.folder}/{self.writer}.lock")
         self.counters.keep()
         path = f"{self.folder}/{self.writer}.{name}"
