@@ -15,7 +15,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType, TracebackType
 
 IS_STRICT = False
 """True in this project's own tests: what production would swallow is raised."""
@@ -28,6 +28,9 @@ _SAID_MAX = 256
 
 LINE_MAX_CHARACTERS = 2_000
 """Of one line that is said."""
+
+_TAKES_MORE = 4
+"""``inspect.CO_VARARGS``: a function takes any number of arguments."""
 
 _OURS = __name__.partition(".")[0]
 _said: set[str] = set()
@@ -107,16 +110,28 @@ def _is_first(text: str) -> bool:
 def is_of_signal(error: BaseException) -> bool:
     """Has a signal handler of the function's raised this, a time limit mostly? Then the error is the function's.
 
-    A handler gets the frame that it interrupts, which is the one before its own in the traceback; whatever kind of
-    object the handler is, and whether it is still in place.
+    A handler is given the frame that it interrupts, which is the one before its own in the traceback; whatever kind of
+    object the handler is, and whether it is still in place. Who has only looked for that frame (an audit hook that asks
+    who is calling) is none.
     """
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         frame, place = place.tb_frame, place.tb_next
-        for value in place.tb_frame.f_locals.values():
-            if value is frame or (type(value) is tuple and any(item is frame for item in value)):
+        for value in _arguments(place.tb_frame):
+            if value is frame:
                 return True
     return False
+
+
+def _arguments(frame: FrameType) -> list[object]:
+    """What a function was called with, but for names and values; without built-ins, which the function may replace."""
+    code, values = frame.f_code, frame.f_locals
+    arguments = [values.get(name) for name in code.co_varnames[: code.co_argcount]]
+    if code.co_flags & _TAKES_MORE:
+        more = values.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+        if type(more) is tuple:
+            arguments += more
+    return arguments
 
 
 def is_of_outside(error: BaseException) -> bool:

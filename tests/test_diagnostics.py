@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -63,6 +68,50 @@ def test_what_is_the_functions_passes(production: None, kind: type[BaseException
     """A signal handler of the function's may raise these in the middle of our code: they are not ours to stop."""
     with pytest.raises(kind), diagnostics.guard("reading a log line"):
         raise kind
+
+
+class Handler:
+    """A signal's handler, in the forms that one has."""
+
+    def __call__(self, signal_number: int, frame: FrameType | None) -> None:
+        raise TimeoutError
+
+    def method(self, signal_number: int, frame: FrameType | None) -> None:
+        self(signal_number, frame)
+
+    def of_any(self, *arguments: object) -> None:
+        raise TimeoutError
+
+    def of_rest(self, signal_number: int, *arguments: object, is_hard: bool = True) -> None:
+        raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [Handler(), Handler().method, Handler().of_any, Handler().of_rest, partial(Handler.of_any, Handler())],
+    ids=["object", "method", "any", "rest", "partial"],
+)
+def test_what_a_signals_handler_raises_in_our_code_passes(production: None, handler: Any) -> None:
+    """A time limit's, whatever kind of object the handler is."""
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(TimeoutError), diagnostics.guard("reading a log line"):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_looks_at_our_frame_is_no_signals_handler(production: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """An audit hook of the function's that looks for its caller: what it raises in our code is not the function's."""
+
+    def hook(name: str, arguments: tuple[object, ...]) -> None:
+        frame, both = sys._getframe(1), (name, sys._getframe(1))
+        raise PermissionError(frame.f_lineno, both)
+
+    with diagnostics.guard("listing the folder"):
+        hook("os.listdir", (sys._getframe(),))
+    assert "listing the folder failed: PermissionError" in capfd.readouterr().err
 
 
 def test_nothing_happens_where_nothing_is_wrong(production: None, capfd: pytest.CaptureFixture[str]) -> None:

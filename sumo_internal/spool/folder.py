@@ -66,8 +66,11 @@ class LockFile:
     ) -> None:
         """Let go of it."""
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
-        if descriptor >= 0:
-            _close_at(descriptor, self._place, fstat, close)
+        place: tuple[int, int] | None = getattr(self, "_place", None)
+        if place is not None:
+            _close_at(descriptor, place, fstat, close)
+        elif descriptor >= 0:
+            close(descriptor)  # a time limit has come just behind its opening
 
     @property
     def is_lost(self) -> bool:
