@@ -24,7 +24,7 @@ from layer.build import ROOT
 from layer.interpreters import Interpreter, find
 from sumo_internal import config as configuration
 from sumo_internal.capture import multiline, record_format
-from sumo_internal.capture.error_reports import Report
+from sumo_internal.capture.error_reports import reported
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.capture.streams import Stream
 from sumo_internal.extension.platform_events import PlatformEvents
@@ -468,7 +468,6 @@ def test_a_printed_traceback_is_one_record(tmp_path: Path, interpreter: Interpre
 
 def test_a_report_says_its_own_error(recording: Recording) -> None:
     """A report without keys of its own has those of its text."""
-    with Report(recording.recorder):
-        recording.stream.write(failing())
+    reported(recording.recorder, recording.stream.write)(failing())
     (record,) = recording.records()
     assert record["errorType"] == "KeyError" and sys.exc_info() == (None, None, None)

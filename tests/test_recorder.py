@@ -28,10 +28,10 @@ from spool_functions import taken
 from layer.build import ROOT
 from sumo_internal.capture import record_format, reentrancy
 from sumo_internal.capture import recorder as recorder_module
-from sumo_internal.capture.error_reports import Report
+from sumo_internal.capture.error_reports import reported
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 from sumo_internal.capture.recorder import Recorder, note_records
-from sumo_internal.capture.reentrancy import leave_subject, subjects
+from sumo_internal.capture.reentrancy import subjects
 from sumo_internal.capture.runtime_client import Sink, _handle
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.reader import SpoolReader
@@ -470,7 +470,7 @@ def test_a_time_limit_leaves_a_handlers_lock_no_oftener_than_without_us(recordin
     def times_left(handle: Any) -> int:
         handler, left = FramesHandler(), 0
         record = logging.makeLogRecord({"msg": "line"})
-        for _ in Interruptions([handle, leave_subject], raise_time_limit).of(lambda _: handle(handler, record)):
+        for _ in Interruptions([handle], raise_time_limit).of(lambda _: handle(handler, record)):
             if handler.lock.acquire(blocking=False):  # type: ignore[union-attr]  # it has one
                 handler.lock.release()  # type: ignore[union-attr]
             else:
@@ -515,9 +515,12 @@ def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
     """It is written in many pieces, some of them lines; what stands in front of it in CloudWatch does so here."""
     failure = record_format.failure_text("KeyError", "'order'", ["  File …\n"])
     recording.recorder.written("so far: ", STDOUT)
-    with Report(recording.recorder, lambda: failure):
+
+    def report() -> None:
         for piece in ("[ERROR] KeyError: 'order'\nTraceback", " (most recent call last):\n", "  File …", "\n"):
             recording.recorder.written(piece, STDOUT)
+
+    reported(recording.recorder, report, lambda: failure)()
     recording.recorder.written("next\n", STDOUT)
 
     record, after = recording.records()
@@ -530,8 +533,7 @@ def test_a_report_of_an_error_is_one_record(recording: Recording) -> None:
 
 def test_a_report_that_says_nothing_is_no_record(recording: Recording) -> None:
     """``threading.excepthook`` is silent about SystemExit, and a hook of the function's own may write elsewhere."""
-    with Report(recording.recorder, lambda: ""):
-        pass
+    reported(recording.recorder, int, lambda: "")()
     assert recording.records() == []
 
 
@@ -927,11 +929,25 @@ def test_what_is_printed_behind_a_time_limit_is_of_no_log_record(recording: Reco
 
     for handler in (InPieces(), OwnHandle()):
         record = logging.LogRecord("shop", 20, "", 1, "logged", (), None)
-        codes: list[Any] = [type(handler).handle, logging.Handler.handle, leave_subject]
+        codes: list[Any] = [type(handler).handle, logging.Handler.handle]
         interruptions = Interruptions(codes, raise_time_limit, is_behind_call)
         for _ in interruptions.of(lambda _, handler=handler, record=record: handler.handle(record)):  # type: ignore[misc]
             assert subjects == {}
             handler.createLock()  # up to Python 3.12 it may be left taken, as without us
+        assert interruptions.number > 5
+
+
+def test_what_is_printed_behind_a_time_limit_is_of_no_report(recording: Recording) -> None:
+    """In a report of an error likewise: all that its thread printed afterwards was lost, and counted nowhere."""
+
+    def report() -> None:
+        recording.recorder.written("reported\n", STDERR)
+
+    for details in (None, str):
+        reporting = reported(recording.recorder, report, details)
+        interruptions = Interruptions([reporting], raise_time_limit, is_behind_call)
+        for _ in interruptions.of(lambda _, reporting=reporting: reporting()):  # type: ignore[misc]
+            assert subjects == {}
         assert interruptions.number > 5
 
 

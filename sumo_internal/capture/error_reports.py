@@ -11,10 +11,10 @@ import logging
 import sys
 import threading
 from _thread import get_ident
-from functools import update_wrapper
+from functools import partial, update_wrapper
 
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.reentrancy import leave_subject, subjects
+from sumo_internal.capture.reentrancy import subjects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,61 +33,72 @@ class Texts(list[str]):
     recorder has returned for it. None where each piece has been written."""
 
 
-class Report:
-    """A context manager: what the thread writes in it, to either stream, is the report of an error, one record."""
+def reported(
+    recorder: Recorder, report: Callable[..., Any], details: Callable[..., str] | None = None
+) -> Callable[..., Any]:
+    """Make a function that reports an error one whose texts, to either stream, are one record.
 
-    def __init__(self, recorder: Recorder, details: Callable[[], str] | None = None) -> None:
-        """Report an error.
+    Args:
+        recorder: Where the record goes.
+        report: Writes the report.
+        details: Gives the error's own keys, as a piece of an object's text; it is called with what the function is
+            called with. None: the report's text gives them, and what is written of a log record, or within another
+            report, is of that.
+    """
 
-        Args:
-            recorder: Where the report goes.
-            details: Gives the error's own keys, as a piece of an object's text; None: the report's text gives them.
-        """
-        self._recorder = recorder
-        self._details = details
-        self._texts = Texts()
-
-    def __enter__(self) -> None:
-        self._thread = get_ident()
-        self._outer = subjects.get(self._thread)
-        subjects[self._thread] = self._texts
-
-    def __exit__(self, *_: object) -> None:
-        leave_subject(self._thread, self._outer)
-        text, echo, end = "", self._texts.echo, 0
+    def reporting(*arguments: Any, **options: Any) -> Any:
+        thread, texts = get_ident(), Texts()
+        outer = subjects.get(thread)
+        if outer is not None and details is None:
+            return report(*arguments, **options)
         try:
-            text = record_format.legible("".join(self._texts)).removesuffix("\n")
-            if text and not text.isspace():
-                if self._details is None:
-                    end = self._recorder.line(text)
-                else:
-                    end = self._recorder.failed(text, self._details())
-        except Exception as error:
-            self._recorder.not_recorded(text, error)
+            subjects[thread] = texts
+            answer = report(*arguments, **options)
         finally:
-            if echo is not None:
-                echo(text, end)
+            # Without a function of Python's: where that begins a signal handler might raise, and all that the thread
+            # prints afterwards would be taken for a part of this report.
+            if outer is None:
+                subjects.pop(thread, None)
+            else:
+                subjects[thread] = outer
+            _record(recorder, texts, None if details is None else partial(details, *arguments, **options))
+        return answer
+
+    return reporting
+
+
+def _record(recorder: Recorder, texts: Texts, details: Callable[[], str] | None) -> None:
+    """Record a report."""
+    text, end = "", 0
+    try:
+        text = record_format.legible("".join(texts)).removesuffix("\n")
+        if text and not text.isspace():
+            if details is None:
+                end = recorder.line(text)
+            else:
+                end = recorder.failed(text, details())
+    except Exception as error:
+        recorder.not_recorded(text, error)
+    finally:
+        if texts.echo is not None:
+            texts.echo(text, end)
 
 
 def follow_errors(recorder: Recorder) -> None:
     """Make each error that Python or ``logging`` reports on stderr one record."""
 
-    def reported(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
-        def reporting(*arguments: Any) -> Any:
-            with Report(recorder, lambda: log_records.error_text(error_of(*arguments))):
-                return hook(*arguments)
-
-        return reporting
+    def heard(hook: Callable[..., Any], error_of: Callable[..., Error]) -> Callable[..., Any]:
+        return reported(recorder, hook, lambda *arguments: log_records.error_text(error_of(*arguments)))
 
     def of_arguments(arguments: Any) -> Error:
         return arguments.exc_type, arguments.exc_value, arguments.exc_traceback
 
     # Also under the names by which Python keeps the originals: code that restores a hook restores this one.
-    sys.excepthook = sys.__excepthook__ = reported(sys.excepthook, lambda *error: error)
-    sys.unraisablehook = sys.__unraisablehook__ = reported(sys.unraisablehook, of_arguments)
-    threading.excepthook = threading.__excepthook__ = reported(threading.excepthook, of_arguments)
+    sys.excepthook = sys.__excepthook__ = heard(sys.excepthook, lambda *error: error)
+    sys.unraisablehook = sys.__unraisablehook__ = heard(sys.unraisablehook, of_arguments)
+    threading.excepthook = threading.__excepthook__ = heard(threading.excepthook, of_arguments)
     handler: Any = logging.Handler
-    handler.handleError = reported(handler.handleError, lambda *_: sys.exc_info())
+    handler.handleError = heard(handler.handleError, lambda *_: sys.exc_info())
 
 
 def follow_tracebacks(recorder: Recorder) -> None:
@@ -97,13 +108,7 @@ def follow_tracebacks(recorder: Recorder) -> None:
         return
 
     def joined(function: Callable[..., None]) -> Callable[..., None]:
-        def printing(*arguments: Any, **options: Any) -> None:
-            if get_ident() in subjects:  # of a log record or a report, which is one record anyway
-                return function(*arguments, **options)
-            with Report(recorder):
-                return function(*arguments, **options)
-
-        return update_wrapper(printing, function)
+        return update_wrapper(reported(recorder, function), function)
 
     # print_exc and print_last call print_exception, which calls TracebackException.print from Python 3.11 on.
     traceback.print_exception = joined(traceback.print_exception)

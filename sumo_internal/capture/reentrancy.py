@@ -33,15 +33,6 @@ subjects: dict[int, LogRecord | list[str]] = {}
 """By thread, what it writes about: a log record, or an error that is being reported (then the report so far). A thread
 that writes about nothing in particular has no entry: what is printed asks only whether there is any."""
 
-
-def leave_subject(thread: int, outer: LogRecord | list[str] | None) -> None:
-    """From now on the thread writes about what it wrote about before."""
-    if outer is None:
-        subjects.pop(thread, None)
-    else:
-        subjects[thread] = outer
-
-
 too_deep: dict[int, list[tuple[float, str, int, LogRecord | list[str] | None]]] = {}
 """By thread: texts (with time, stream and subject) that came at the end of the stack. A recursion without end that logs
 finds room for its last write, but not for recording it. Such texts are recorded when there is room again.

@@ -30,7 +30,7 @@ from logging import LogRecord
 
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.error_reports import Report, follow_errors, follow_tracebacks
+from sumo_internal.capture.error_reports import follow_errors, follow_tracebacks, reported
 from sumo_internal.capture.recorder import Recorder, execution_of
 from sumo_internal.capture.reentrancy import FILTERS_REPLACE, is_recorded, stand_in, subjects, too_deep
 from sumo_internal.capture.runtime_functions import OWN_LOG, functions_of
@@ -218,16 +218,12 @@ def capture(bootstrap: Any, recorder: Recorder, make_sink: Callable[..., Sink] |
             kind.handle = _handle
         return (make_sink or Sink)(sink, recorder, bootstrap, functions)
 
-    def noted_error(error_result: Any, log_sink: Any) -> None:
-        def details() -> str:
-            parts = (error_result.get(name) for name in ("errorType", "errorMessage", "stackTrace"))
-            return record_format.failure_text(*parts)
-
-        with Report(recorder, details):
-            log_error(error_result, log_sink)
+    def details(error_result: Any, _: Any) -> str:
+        parts = (error_result.get(name) for name in ("errorType", "errorMessage", "stackTrace"))
+        return record_format.failure_text(*parts)
 
     bootstrap.create_log_sink = heard_sink
-    bootstrap.log_error = noted_error
+    bootstrap.log_error = reported(recorder, log_error, details)
     follow_errors(recorder)
     if recorder.is_joined:
         follow_tracebacks(recorder)
