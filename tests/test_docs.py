@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 from runtimes import ROOT
 
+from sumo_internal.cli.arguments import parser
 from sumo_internal.spool import counters
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("layer/**/*.md")])
@@ -61,6 +63,32 @@ def test_tests_that_are_named_exist() -> None:
     there = {name for file in ROOT.glob("tests/test_*.py") for name in re.findall(r"def (test_\w+)", file.read_text())}
     named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text())}
     assert named and named - there == set()
+
+
+def commands_named(page: Path, program: str) -> Iterator[list[str]]:
+    """Yield the arguments of each call of a program on a page, in blocks and in sentences; its bare name is none."""
+    text = page.read_text()
+    code = [*_CODE.findall(text), *re.findall(r"`([^`\n]*)`", _CODE.sub("", text))]
+    for part in re.split(r"\n|&&|;", "\n".join(code).replace("\\\n", "")):
+        if called := re.search(rf"(?:^|[\s/]){program} ([a-z].*)", part):
+            yield shlex.split(called[1], comments=True)
+
+
+@each_page
+def test_commands_that_are_named_can_be_called(page: Path) -> None:
+    """With the options that they have there. Guards against one that is called otherwise by now."""
+    for arguments in commands_named(page, "sumo-internal"):
+        if len(arguments) > 1:  # else it is only named
+            parser().parse_args(arguments)
+    targets = {arguments[0] for arguments in commands_named(page, "make")}
+    assert targets - set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) == set()
+
+
+def test_commands_are_found() -> None:
+    """Guards against a search that finds nothing."""
+    found = [arguments for page in PAGES for arguments in commands_named(page, "sumo-internal")]
+    assert ["attach", "MY_FUNCTION", "--region", "eu-west-1", "--yes"] in found and len(found) > 30
+    assert ["demo", "FAULT=outage"] in commands_named(ROOT / "README.md", "make")
 
 
 @each_page
