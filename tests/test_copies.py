@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -387,6 +388,41 @@ def test_the_call_is_followed_and_its_outcome_is_its_own() -> None:
     with pytest.raises(KeyError, match="no restore"):
         bootstrap.LambdaRuntimeClient().restore_next()
     assert called == ["before", "False"]
+
+
+def test_a_time_limit_that_ends_the_preparations_leaves_nothing_stopped() -> None:
+    """A signal handler of the function's may raise while the last lines are shipped, for 5 s in an outage.
+
+    What it raises is the function's, and ends the environment; the runtime's report of that is recorded and shipped.
+    """
+    bootstrap, called = client(lambda: pytest.fail("no snapshot is asked for"))
+
+    def before() -> None:
+        called.append("before")
+        raise KeyboardInterrupt
+
+    runtime_client.follow_snapshot(bootstrap, before, lambda is_copy: called.append(f"outer {is_copy}"))
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.LambdaRuntimeClient().restore_next()
+    assert called == ["before", "outer False"]
+
+
+def test_what_a_signal_ends_may_be_a_copy() -> None:
+    """A time limit of the init's may run out in each copy, before the call has returned: they may share no id then."""
+    armed = []
+
+    def late(*_: object) -> None:
+        armed.append("raised")
+        raise TimeoutError("a time limit")
+
+    usual = signal.signal(signal.SIGALRM, late)
+    try:
+        bootstrap, called = client(lambda: signal.raise_signal(signal.SIGALRM))
+        with pytest.raises(TimeoutError, match="a time limit"):
+            bootstrap.LambdaRuntimeClient().restore_next()
+    finally:
+        signal.signal(signal.SIGALRM, usual)
+    assert armed == ["raised"] and called == ["before", "True"]
 
 
 def test_an_old_client_has_nothing_to_follow() -> None:

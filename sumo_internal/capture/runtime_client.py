@@ -136,7 +136,8 @@ def follow_snapshot(bootstrap: Any, before: Callable[[], None], after: Callable[
     Args:
         bootstrap: The runtime's.
         before: Called on the main thread.
-        after: Called on the main thread with whether this is a restored copy. It is not where the call has failed.
+        after: Called on the main thread with whether this is a restored copy. It is not where the call has failed; it
+            may be one where a signal handler of the function's has ended the call.
     """
     if not hasattr(bootstrap.LambdaRuntimeClient, "restore_next"):
         return  # a client that Lambda does not use with SnapStart
@@ -144,12 +145,15 @@ def follow_snapshot(bootstrap: Any, before: Callable[[], None], after: Callable[
     restore = client.restore_next
 
     def restore_next(self: Any) -> Any:
-        with diagnostics.guard("preparing for a snapshot"):
-            before()
         is_copy = False
-        try:
-            answer = restore(self)
+        try:  # also around what a signal handler of the function's raises while it is prepared for
+            with diagnostics.guard("preparing for a snapshot"):
+                before()
             is_copy = True
+            answer = restore(self)
+        except Exception as error:
+            is_copy = is_copy and diagnostics.is_of_signal(error)  # else it is Lambda's refusal, or comes before
+            raise
         finally:
             with diagnostics.guard("beginning again in a copy"):
                 after(is_copy)
