@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -28,6 +29,7 @@ from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.flush_strategy import BESIDE_S
 from sumo_internal.shipping.invocations import Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
+from sumo_internal.shipping.worker import Worker
 from sumo_internal.spool.segment import ACKNOWLEDGED
 from sumo_internal.spool.writer import Spool
 
@@ -271,6 +273,24 @@ def began(invocations: Invocations, request_id: str, deadline_s: float = 0.0) ->
     """Be the runtime, which has an event."""
     deadline_ms = str(int(deadline_s * 1000)) if deadline_s else None  # a header, as text
     invocations.began(SimpleNamespace(invoke_id=request_id, x_amzn_trace_id=None, deadline_time_in_ms=deadline_ms))
+
+
+@pytest.mark.parametrize("is_worker", [False, True], ids=["on demand", "managed"])
+def test_no_line_is_the_invocation_befores_because_something_is_odd(
+    followed: tuple[Invocations, ScriptedServer], is_worker: bool
+) -> None:
+    """Whatever is raised when an invocation begins, its lines have its own id, and its end is an invocation's end."""
+    invocations, _ = followed
+    recorder = invocations._recorder
+    follower = Worker(recorder, lambda: None) if is_worker else invocations
+    follower.ended()  # the init
+    for request_id, deadline in (("r1", "1"), ("r2", "soon")):
+        request = SimpleNamespace(invoke_id=request_id, x_amzn_trace_id=None, deadline_time_in_ms=deadline)
+        with contextlib.suppress(ValueError):  # the guard's, in production
+            follower.began(request)
+        assert recorder.request_id == request_id
+    follower.ended()
+    assert is_worker or invocations._ended_id == "r2"
 
 
 def test_beside_a_short_invocation_the_life_cycle_thread_does_nothing(

@@ -145,6 +145,7 @@ class Invocations:
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
         self._running_id = request.invoke_id
+        enter_invocation(self._recorder, request)  # before anything that may raise: no line is another invocation's
         self._spool.protect()  # by now the extension is up, which it need not have been during the init
         self._is_checked = CHECK_MARK in (getattr(request, "client_context", None) or "")
         if self._is_checked:
@@ -152,7 +153,6 @@ class Invocations:
         deadline_ms = getattr(request, "deadline_time_in_ms", None)
         self._told_deadline_s = float(deadline_ms or "inf") / 1000
         self._deadline_s = self._told_deadline_s if deadline_ms else time.time() + 3
-        enter_invocation(self._recorder, request)
 
     def begin(self) -> None:
         """Ship without any invocation: no runtime client will tell of one."""

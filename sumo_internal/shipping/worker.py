@@ -73,9 +73,9 @@ class Worker:
 
     def began(self, request: Any) -> None:
         """The worker has a request to serve."""
+        enter_invocation(self._recorder, request)  # before anything that may raise: no line is another request's
         deadline_ms = getattr(request, "deadline_time_in_ms", None)
         self._deadline_s = float(deadline_ms) / 1000 if deadline_ms else None
-        enter_invocation(self._recorder, request)
 
     def begin(self) -> None:
         """Ship, where the extension does not: from the worker's own first request on, never in its parent."""
