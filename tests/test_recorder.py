@@ -87,7 +87,8 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture
 def noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """``logging`` notes its records, as under the wrapper, for the time of one test."""
-    monkeypatch.setattr(logging.Handler, "handle", logging.Handler.handle)
+    for name in ("handle", "__init__"):
+        monkeypatch.setattr(logging.Handler, name, getattr(logging.Handler, name))
     note_records()
 
 
@@ -384,6 +385,23 @@ def test_a_queue_listeners_records_have_their_details(recording: Recording, logg
     assert (record["message"], record["level"], record["order"]) == ("[INFO]\tqueued\nin two lines", "INFO", 17)
 
 
+def test_a_value_that_prints_is_no_part_of_the_record(recording: Recording, logger: logging.Logger) -> None:
+    """Asked for its text, a field's value may print: that line is a record of its own, without what the other one has.
+
+    Guards against one that is taken for the log record's text, and asks the value for its text again.
+    """
+
+    class Chatty:
+        def __str__(self) -> str:
+            recording.recorder.written("printed\n", STDOUT)
+            return "chatty"
+
+    logger.warning("logged", extra={"value": Chatty()})
+    printed, logged = recording.records()
+    assert printed["message"] == "printed" and "value" not in printed and "level" not in printed
+    assert logged["message"] == "[WARNING]\tlogged" and logged["value"] == "chatty"
+
+
 def test_a_value_that_logs_itself_comes_to_an_end(recording: Recording, logger: logging.Logger) -> None:
     """Asked for its text, it logs, with itself as a field: each time deeper, until a record goes without."""
 
@@ -453,13 +471,12 @@ def as_logging_does(self: logging.Handler, record: logging.LogRecord) -> Any:
     return passed
 
 
-def test_a_time_limit_leaves_a_handlers_lock_no_oftener_than_without_us(recording: Recording) -> None:
+def test_a_time_limit_leaves_a_handlers_lock_no_oftener_than_without_us(recording: Recording, noted: None) -> None:
     """A signal handler that raises between taking the lock and the ``try``: logging's own handlers leave it taken then.
 
     Guards against instructions of ours there, and before the lock is given back: the function's next line would wait
     for ever, in any thread.
     """
-    note_records()
 
     class FramesHandler(logging.Handler):
         log_sink = Sink(io.StringIO(), recording.recorder)

@@ -721,14 +721,19 @@ class Recorder:
         return details
 
     def _details(self, record: LogRecord, text: str) -> str:
-        """A log record's exception and fields. Asking values for their text runs the function's code, which may log."""
+        """A log record's exception and fields. Asking values for their text runs the function's code, which may log, or
+        print what is no text of this record."""
         if current.nesting == _NESTING_MAX:
             return ""
         current.nesting += 1
+        thread, subject = get_ident(), None
         try:
+            subject = subjects.pop(thread, None)
             fields = log_records.extra_text(record, text, self._tenant_id, self._execution_arn)
             return log_records.exception_text(record) + fields
         finally:
+            if subject is not None:
+                subjects[thread] = subject
             current.nesting -= 1
 
     def line(self, text: str, created_s: float | None = None) -> int:
