@@ -38,9 +38,10 @@ from sumo_internal.shipping import shipper as shipper_module
 from sumo_internal.shipping.shipper import Shipper
 from sumo_internal.spool import writer as writer_module
 from sumo_internal.spool.counters import DROPPED, totals
+from sumo_internal.spool.folder import list_segments
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import Segment
-from sumo_internal.spool.writer import LEFT_MAX_LINES, Spool, list_segments
+from sumo_internal.spool.writer import LEFT_MAX_LINES, Spool
 
 OF_ALL = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]of-all"}
 COPY = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/30/[3]copy"}

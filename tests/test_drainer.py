@@ -27,10 +27,10 @@ from sumo_internal.shipping.drainer import BATCH_MAX_BYTES
 from sumo_internal.shipping.factory import make_drainer
 from sumo_internal.shipping.retry_policy import Drained
 from sumo_internal.spool import counters
-from sumo_internal.spool.folder import FolderRefusedError
+from sumo_internal.spool.folder import FolderRefusedError, list_segments
 from sumo_internal.spool.reader import SpoolReader
 from sumo_internal.spool.segment import HEADER_BYTES, SEGMENT_BYTES, Segment, Slice
-from sumo_internal.spool.writer import Spool, list_segments
+from sumo_internal.spool.writer import Spool
 
 ENVELOPE = {"X-Sumo-Host": "/aws/lambda/orders", "X-Sumo-Name": "2026/11/21/[$LATEST]0123abcd"}
 LATE_S = 60.0

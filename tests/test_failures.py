@@ -33,8 +33,8 @@ from test_failover_path import failover
 from test_outage_path import fill
 
 from sumo_internal.spool import counters
+from sumo_internal.spool.folder import list_segments
 from sumo_internal.spool.segment import Segment
-from sumo_internal.spool.writer import list_segments
 
 pytest_plugins = ["aws_server"]
 

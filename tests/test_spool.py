@@ -21,13 +21,10 @@ from sumo_internal.spool.counters import (
     TOO_LONG,
     totals,
 )
+from sumo_internal.spool.folder import list_segments
 from sumo_internal.spool.reader import SpoolReader, last_lines
 from sumo_internal.spool.segment import HEADER_BYTES, INFO, LINE_MAX_BYTES, SEGMENT_BYTES, WARNING
-from sumo_internal.spool.writer import (
-    SEGMENTS_MIN,
-    Spool,
-    list_segments,
-)
+from sumo_internal.spool.writer import SEGMENTS_MIN, Spool
 
 
 def test_lines_come_back_whole_in_order_and_with_ids(tmp_path: Path) -> None:
@@ -208,7 +205,7 @@ def test_a_writer_and_its_drainer_do_not_disturb_each_other(tmp_path: Path, monk
         drainer.join()
     got.extend(drain(reader))
 
-    assert spool_module.list_segments(spool.folder)
+    assert list_segments(spool.folder)
     assert totals(spool.folder) == {}
     assert [int(line[:8]) for line in got] == list(range(30_000))
 

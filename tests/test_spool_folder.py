@@ -37,7 +37,7 @@ from sumo_internal.spool.counters import (
     totals,
 )
 from sumo_internal.spool.envelope import DESTINATION
-from sumo_internal.spool.folder import SPARE_DESCRIPTORS, FolderRefusedError, SpareDescriptors
+from sumo_internal.spool.folder import SPARE_DESCRIPTORS, FolderRefusedError, SpareDescriptors, list_segments
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.held import Held
 from sumo_internal.spool.reader import SpoolReader
@@ -45,7 +45,6 @@ from sumo_internal.spool.segment import HEADER_BYTES, LINE_MAX_BYTES, SEALED, SE
 from sumo_internal.spool.writer import (
     Spool,
     has_others,
-    list_segments,
 )
 
 

@@ -30,7 +30,7 @@ from sumo_internal.spool.counters import (
     totals,
 )
 from sumo_internal.spool.envelope import DESTINATION, destination_id
-from sumo_internal.spool.folder import LockFile, has_process, start_of
+from sumo_internal.spool.folder import LockFile, has_process, list_segments, start_of
 from sumo_internal.spool.reader import SpoolReader, is_alive
 from sumo_internal.spool.segment import (
     HEADER_BYTES,
@@ -45,7 +45,6 @@ from sumo_internal.spool.writer import (
     LENDABLE_MAX,
     Spool,
     has_others,
-    list_segments,
 )
 
 WRITER = """

@@ -189,22 +189,10 @@ class Extension:
         self._platform_log.let_out()
         if self._keeper is not None:
             self._keeper.take_all()
-        end_s = until_s = event.deadline_s - EXIT_MARGIN_S
+        end_s = event.deadline_s - EXIT_MARGIN_S
         is_spared = self._config.cloudwatch != "all"
-        if is_spared:
-            until_s -= WRITE_RESERVE_S
-        last_id = None
-        with diagnostics.guard("reading the function's last line"):
-            last_id = self._platform_log.last_request_id() if event.reason == "timeout" else None
-        self._receive(0.0, until_s - SHIP_RESERVE_S)
-        is_last = event.reason == "spindown" and not is_spared
-        is_said = self._ship(AT_SHUTDOWN, until_s, is_last=is_last)
-        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
-        with diagnostics.guard("releasing lines that are held back"):
-            if event.reason == "timeout":
-                self._platform_log.tell_timeout(last_id)
-            self._platform_log.end(is_success=event.reason == "spindown")
-        is_said |= self._ship(LAST, until_s, is_last=is_last and not is_said)
+        until_s = end_s - WRITE_RESERVE_S if is_spared else end_s
+        is_said = self._ship_all(event, until_s, is_last=event.reason == "spindown" and not is_spared)
         lines, size_bytes = self._shipper.left()
         if is_spared:
             with diagnostics.guard("writing lines to CloudWatch"):
@@ -221,6 +209,30 @@ class Extension:
         diagnostics.say(
             "debug", f"SHUTDOWN ({event.reason}): {self._shipper.outcome}, {event.deadline_s - time.time():.3f} s left"
         )
+
+    def _ship_all(self, event: Event, until_s: float, *, is_last: bool) -> bool:
+        """Ship what there is, and then what Lambda still tells and what was held back.
+
+        Args:
+            event: SHUTDOWN.
+            until_s: POSIX time.
+            is_last: No process comes after this one, and nothing is written to CloudWatch instead.
+
+        Returns:
+            Whether it was said that lines are lost.
+        """
+        is_timeout, last_id = event.reason == "timeout", None
+        if is_timeout:
+            with diagnostics.guard("reading the function's last line"):
+                last_id = self._platform_log.last_request_id()
+        self._receive(0.0, until_s - SHIP_RESERVE_S)
+        is_said = self._ship(AT_SHUTDOWN, until_s, is_last=is_last)
+        self._receive(REPORT_WAIT_S, until_s - SHIP_RESERVE_S, NEWS_WAIT_S if event.reason == "spindown" else 0.0)
+        with diagnostics.guard("releasing lines that are held back"):
+            if is_timeout:
+                self._platform_log.tell_timeout(last_id)
+            self._platform_log.end(is_success=event.reason == "spindown")
+        return self._ship(LAST, until_s, is_last=is_last and not is_said) or is_said
 
     def _write_left(self, until_s: float) -> int:
         """Write lines to CloudWatch that no destination has taken; returns how many of the spool's were written."""
@@ -243,27 +255,16 @@ class Extension:
         Returns:
             Whether the request has an answer; without a request, whether anything came.
         """
-        poller = select.poll()
-        incoming, notes = self._subscription.descriptors(), self._hearing.descriptors()
-        kept = []
-        if self._keeper is not None:
-            if self._keeper.is_full:
-                self._keeper.look()
-            if not self._keeper.is_full:  # else there is no end to its having something
-                kept = [self._keeper.fileno()]
+        incoming, notes, kept = self._subscription.descriptors(), self._hearing.descriptors(), self._kept_descriptors()
         bell = [] if self._workers is None else [self._workers.descriptor]
         answer = [] if request is None else [request.fileno()]
-        for descriptor in (self._shipper.descriptor, *incoming, *notes, *kept, *bell, *answer):
-            poller.register(descriptor, select.POLLIN)
-        polled = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
-        ready = {descriptor for descriptor, _ in polled}
-        is_answered = not ready.isdisjoint(answer)
+        ready = _await([self._shipper.descriptor, *incoming, *notes, *kept, *bell, *answer], until_s)
+        deliveries = sorted(ready.intersection(incoming))
         if self._shipper.descriptor in ready:
             self._shipper.hear()
         if self._keeper is not None and not ready.isdisjoint(kept):
             with diagnostics.guard("keeping lines that are in memory"):
                 self._keeper.look()
-        deliveries = sorted(ready.intersection(incoming))
         for descriptor in deliveries:
             with diagnostics.guard("receiving telemetry"):
                 self._subscription.ready(descriptor)
@@ -274,11 +275,23 @@ class Extension:
             return bool(ready)
         if self._workers is not None:
             self._ship_for(self._workers, is_due=bool(deliveries) or not ready.isdisjoint(bell))
-            return is_answered
-        spool = self._platform_log.spool
-        if deliveries and not self._platform_log.has_sidecar and spool is not None and spool.pending_bytes:
+        elif deliveries and self._has_lines_to_ship:
             self._shipper.ask(BESIDE, time.time() + BESIDE_MAX_S)
-        return is_answered
+        return not ready.isdisjoint(answer)
+
+    def _kept_descriptors(self) -> list[int]:
+        """What has something to read when a segment was sent to be kept; nothing while no more of them are taken."""
+        if self._keeper is not None and self._keeper.is_full:
+            self._keeper.look()
+        if self._keeper is None or self._keeper.is_full:
+            return []  # it would have something to read for ever
+        return [self._keeper.fileno()]
+
+    @property
+    def _has_lines_to_ship(self) -> bool:
+        """Are there lines of our own that no sidecar ships?"""
+        spool = self._platform_log.spool
+        return spool is not None and spool.pending_bytes > 0 and not self._platform_log.has_sidecar
 
     def _ship_for(self, workers: Workers, *, is_due: bool) -> None:
         """Have everything shipped that the workers have written: for as long as it takes, since nothing freezes."""
@@ -318,8 +331,7 @@ class Extension:
             and not self._platform_log.has_sidecar
         ):
             self._serve(until_s)
-        spool = self._platform_log.spool
-        if spool is not None and spool.pending_bytes and not self._platform_log.has_sidecar:
+        if self._has_lines_to_ship:
             hold_until_s = flush_strategy.hold_until_s(time.time(), event.deadline_s)
             self._ship(BESIDE, min(hold_until_s, time.time() + BESIDE_MAX_S))
 
@@ -366,6 +378,15 @@ class Extension:
             self._shipper.leave()
             self._serve_while_busy(min(time.time() + LEAVE_MAX_S, until_s))
             self._shipper.renew()
+
+
+def _await(descriptors: list[int], until_s: float | None) -> set[int]:
+    """Wait until some of these have something to read, or until then (POSIX time; None is never); return which have."""
+    poller = select.poll()
+    for descriptor in descriptors:
+        poller.register(descriptor, select.POLLIN)
+    polled = poller.poll(None if until_s is None else max(0, (until_s - time.time()) * 1000))
+    return {descriptor for descriptor, _ in polled}
 
 
 def _say_lost(lines: int, size_bytes: int, reason: str) -> None:

@@ -319,6 +319,19 @@ def writer_of(name: str) -> tuple[str, str] | None:
     return (writer, kind) if is_ours and dash and pid.isdecimal() and is_kind else None
 
 
+def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
+    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone.
+
+    Raises:
+        OSError: It cannot be listed: that says nothing.
+    """
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(f"{folder}/{name}" for name in names if name.endswith(kinds) and writer_of(name))
+
+
 def has_process(writer: str) -> bool:
     """Is there a process with the number in a writer's name? Numbers are used again.
 

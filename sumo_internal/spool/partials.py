@@ -185,7 +185,7 @@ class Partials:
             else:
                 self._rewrite(slot, self.header[begin : begin + before] + data, self.words[word + _CUT])
         except (ValueError, RecursionError):
-            pass
+            pass  # as in :meth:`begin`: what was kept so far stays
 
     def _rewrite(self, slot: Slot, data: bytes | bytearray, cut_bytes: int) -> None:
         """Keep the end of a text that does not fit: half a slot, or each further piece would need this again."""

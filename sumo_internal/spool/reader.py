@@ -22,6 +22,7 @@ from sumo_internal.spool.folder import (
     FolderRefusedError,
     LockFile,
     has_process,
+    list_segments,
     name_of,
     open_folder,
     start_of,
@@ -35,7 +36,7 @@ from sumo_internal.spool.segment import (
     SegmentDamagedError,
     Slice,
 )
-from sumo_internal.spool.writer import has_others, list_segments
+from sumo_internal.spool.writer import has_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -31,11 +31,11 @@ from sumo_internal.spool.folder import (
     SpareDescriptors,
     close_locks,
     has_process,
+    list_segments,
     name_of,
     open_file,
     open_folder,
     start_of,
-    writer_of,
 )
 from sumo_internal.spool.handoff import entrust
 from sumo_internal.spool.partials import Partials
@@ -1011,19 +1011,6 @@ def _after_fork_in_parent() -> None:
 
 # One hook for all spools: what is registered here stays for ever.
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork, after_in_parent=_after_fork_in_parent)
-
-
-def list_segments(folder: str, kinds: tuple[str, ...] = (".spool",)) -> list[str]:
-    """Paths of all segments in the folder, every writer's in its own order; empty when the folder is gone.
-
-    Raises:
-        OSError: It cannot be listed: that says nothing.
-    """
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    return sorted(f"{folder}/{name}" for name in names if name.endswith(kinds) and writer_of(name))
 
 
 def has_others(own: Spool) -> bool:

@@ -31,8 +31,8 @@ from sumo_rules import Record
 from sumo_source import ACCEPT, SumoRequest
 
 from sumo_internal.spool import counters
+from sumo_internal.spool.folder import list_segments
 from sumo_internal.spool.segment import Segment
-from sumo_internal.spool.writer import list_segments
 
 FUNCTION = Path(__file__).parent.parent / "functions" / "soak"
 _MARK = re.compile(r"<([A-Za-z0-9]+)\.(\d+)>")
