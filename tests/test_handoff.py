@@ -60,7 +60,7 @@ def test_an_extension_that_comes_later_reads_it_too(tmp_path: Path, address: str
         assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
     with listening(f"{address}-", "/nowhere") as note:
         handoff.tell_function("/nowhere", f"{address}-", *NOTE)
-        assert handoff.function("/nowhere") is None
+        assert handoff.function_note("/nowhere") is None
         note.look()
         assert (note.is_there, (note.content() or ())[:3]) == (True, NOTE)
 
@@ -107,7 +107,7 @@ def test_a_file_of_an_earlier_process_is_nobody(tmp_path: Path, address: str) ->
     let_go()
     with listening(address, str(tmp_path)) as note:
         note.look()
-        assert handoff.function(str(tmp_path)) is not None
+        assert handoff.function_note(str(tmp_path)) is not None
         assert not note.is_there
 
 
@@ -120,7 +120,7 @@ def test_outside_lambda_nobody_is_told(tmp_path: Path) -> None:
 def test_a_second_process_tells_too(tmp_path: Path, address: str) -> None:
     """Workers of Managed Instances: the name is held already, and the note is in the file."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
-        first.bind(handoff.function_name(address))
+        first.bind(handoff.function_socket_name(address))
         handoff.tell_function(str(tmp_path), address, *NOTE)
         with listening(address, str(tmp_path)) as note:
             note.look()
@@ -134,10 +134,10 @@ def test_a_second_process_tells_too(tmp_path: Path, address: str) -> None:
 def test_a_damaged_note_is_none(tmp_path: Path, address: str, damaged: bytes) -> None:
     """Anybody in the function may write there, and send."""
     (tmp_path / "function.json").write_bytes(damaged)
-    assert handoff.read_note(handoff.function(str(tmp_path)) or b"") is None
+    assert handoff.read_note(handoff.function_note(str(tmp_path)) or b"") is None
     with listening(address, str(tmp_path)) as note:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(damaged, handoff.extension_name(address))
+            sender.sendto(damaged, handoff.extension_socket_name(address))
         note.look()
         assert note.content() is None
 

@@ -939,7 +939,7 @@ def test_what_is_no_file_of_ours_stops_nothing(tmp_path: Path, put: Callable[[Pa
     assert drain(reader) == ["line"]
     assert has_others(spool) in (False, True)
     assert (reported(spool.folder), totals(spool.folder)) == ({}, {})
-    assert (handoff.function(spool.folder), handoff.timed_out(spool.folder)) == (None, None)
+    assert (handoff.function_note(spool.folder), handoff.timed_out(spool.folder)) == (None, None)
     set_reported(spool.folder, {"retried": (1, 1)})
     handoff.tell_timeout(spool.folder, "r1")
 

@@ -39,7 +39,7 @@ class FunctionNote:
         try:
             self._socket = socket(AF_UNIX, SOCK_DGRAM)
             self._socket.setblocking(False)
-            self._socket.bind(handoff.extension_name(address))
+            self._socket.bind(handoff.extension_socket_name(address))
         except OSError:
             self.close()  # no socket can tell then, and the file counts, even an earlier process's
 
@@ -75,7 +75,7 @@ class FunctionNote:
         if self.has_content:
             return
         if self._socket is None:
-            self._take(handoff.function(self._folder))
+            self._take(handoff.function_note(self._folder))
             self.is_there = self.is_there or self.has_content
             return
         try:
@@ -85,12 +85,12 @@ class FunctionNote:
             pass  # nothing yet
         if not self.has_content and not self.is_there:
             try:
-                self._socket.connect(handoff.function_name(self._address))
+                self._socket.connect(handoff.function_socket_name(self._address))
             except OSError:
                 return  # no process holds it
         self.is_there = True
         if not self.has_content:
-            self._take(handoff.function(self._folder))
+            self._take(handoff.function_note(self._folder))
 
     def _take(self, note: bytes | None) -> None:
         if note is None:

@@ -29,7 +29,7 @@ class Workers:
         """POSIX time at which the next drain is due, whatever happens until then."""
         self._bell = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         try:
-            self._bell.bind(handoff.bell_name(address))
+            self._bell.bind(handoff.bell_socket_name(address))
         except OSError as error:
             diagnostics.say(
                 "debug", f"the workers cannot tell the extension of lines ({error}): they are shipped by age"

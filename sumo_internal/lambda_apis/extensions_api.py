@@ -278,7 +278,7 @@ class ExtensionsApi:
             else:
                 connection.detach()
         if answer.status != 200:
-            raise ApiRefusedError(f"{path}: {answer.status} {answer.body[:200].decode('utf-8', 'replace')}")
+            raise ApiRefusedError(f"{path}: {answer.status} {answer.excerpt()}")
         return answer
 
 

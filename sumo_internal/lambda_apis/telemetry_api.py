@@ -124,8 +124,7 @@ def subscribe(
             return
         if answer.status != 400:
             break
-    text = answer.body[:200].decode("utf-8", "replace")
-    raise SubscriptionRefusedError(f"{answer.status} {text}", is_supported=answer.status not in (202, 404))
+    raise SubscriptionRefusedError(f"{answer.status} {answer.excerpt()}", is_supported=answer.status not in (202, 404))
 
 
 def _subscription(version: str, uri: str, types: Iterable[str], buffering: tuple[int, int, int]) -> bytes:

@@ -18,6 +18,7 @@ HEAD_MAX_BYTES = 64 * 1024
 """Bound on an answer's status line and headers; servers and clients commonly stop at 16 to 64 KiB."""
 BODY_MAX_BYTES = 1024 * 1024
 """Bound on an answer's body; Sumo's are empty or a few hundred bytes, the Extensions API's below 10 KiB."""
+EXCERPT_BYTES = 200
 DIGITS_MAX = 16
 """Digits of a length, in an answer's head or before a chunk: Python refuses to read a number of 5,000 digits."""
 
@@ -46,6 +47,10 @@ class Answer:
         self.body = body
         self.is_whole = True
         self.has_more = False
+
+    def excerpt(self) -> str:
+        """The beginning of its body, for a message about it."""
+        return self.body[:EXCERPT_BYTES].decode("utf-8", "replace")
 
 
 def is_fit(value: str) -> bool:

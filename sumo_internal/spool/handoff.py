@@ -53,12 +53,12 @@ _late: tuple[bytes, bytes] | None = None
 """The note that could not be sent, and the name of the socket that it is for."""
 
 
-def function_name(address: str) -> bytes:
+def function_socket_name(address: str) -> bytes:
     """The name of the socket that the function's process holds."""
     return b"\0sumo-internal/" + address.encode() + b"/function"
 
 
-def extension_name(address: str) -> bytes:
+def extension_socket_name(address: str) -> bytes:
     """The name of the socket on which the extension waits for a note."""
     return b"\0sumo-internal/" + address.encode() + b"/extension"
 
@@ -83,7 +83,7 @@ def tell_function(
 
     text = json.dumps((log_group, log_stream, headers, time.time(), is_copy))
     if is_copy:
-        _late = text.encode(), extension_name(address)
+        _late = text.encode(), extension_socket_name(address)
         if not tell_late():
             _write(f"{folder}/{_FUNCTION}", text)
         return
@@ -94,11 +94,11 @@ def tell_function(
         return
     try:
         presence.setblocking(False)
-        presence.bind(function_name(address))
-        presence.sendto(text.encode(), extension_name(address))
+        presence.bind(function_socket_name(address))
+        presence.sendto(text.encode(), extension_socket_name(address))
     except OSError:  # the extension is not up yet, or another process of the function's has told already
         _write(f"{folder}/{_FUNCTION}", text)
-        _late = text.encode(), extension_name(address)
+        _late = text.encode(), extension_socket_name(address)
     _presence = presence.detach()  # an object would be warned of when the process ends
 
 
@@ -124,9 +124,9 @@ def tell_late() -> bool:
     return True
 
 
-def function(folder: str) -> bytes | None:
-    """The note in the file; None where there is none."""
-    return _read(f"{folder}/{_FUNCTION}").encode() or None
+def function_note(folder: str) -> bytes | None:
+    """The note that :func:`tell_function` has put into a file; None where there is none."""
+    return read_file(f"{folder}/{_FUNCTION}", NOTE_MAX_BYTES) or None
 
 
 def read_note(text: bytes) -> Note | None:
@@ -177,7 +177,7 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
     return True
 
 
-def bell_name(address: str) -> bytes:
+def bell_socket_name(address: str) -> bytes:
     """The name of the socket on which the extension hears that there is much to ship."""
     return b"\0sumo-internal/" + address.encode() + b"/bell"
 
@@ -191,7 +191,7 @@ def ring(address: str) -> None:
     try:
         sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         try:
-            sender.sendto(b"", MSG_DONTWAIT, bell_name(address))
+            sender.sendto(b"", MSG_DONTWAIT, bell_socket_name(address))
         finally:
             sender.close()
     except OSError:
@@ -205,11 +205,7 @@ def tell_timeout(folder: str, request_id: str) -> None:
 
 def timed_out(folder: str) -> str | None:
     """The request id that :func:`tell_timeout` told last."""
-    return _read(f"{folder}/{_TIMED_OUT}") or None
-
-
-def _read(path: str) -> str:
-    return read_file(path, NOTE_MAX_BYTES).decode("utf-8", "replace")
+    return read_file(f"{folder}/{_TIMED_OUT}", NOTE_MAX_BYTES).decode("utf-8", "replace") or None
 
 
 def _write(path: str, text: str) -> None:

@@ -198,7 +198,7 @@ def _note(data: bytes) -> None:
         counts, before = counters.totals(folder), counters.reported(folder)
         counters.has_news(counts, before, is_shutdown=False)
         handoff.timed_out(folder)
-        handoff.function(folder)
+        handoff.function_note(folder)
 
 
 def _object(data: bytes) -> None:
