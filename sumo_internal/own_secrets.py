@@ -1,6 +1,6 @@
 """The package's own secrets, and what is sent without them, whatever the settings say: people print ``os.environ``.
 
-They are hidden where a batch is made (:class:`sumo_internal.shipping.batch.Batch`), in each process that makes one.
+They are hidden where a batch is made (:mod:`sumo_internal.shipping.line_batch`), in each process that makes one.
 So all kinds of records pass here, the extension's too; a line costs nothing while the function waits for it; and a
 secret that was fetched is hidden in lines that were written before. One batch costs a search for a short piece of each
 secret, :data:`PROBE_CHARS` letters and digits, which no quoting and no escaping changes, and for the name of a

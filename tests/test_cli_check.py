@@ -12,7 +12,7 @@ import pytest
 from fleet_account import Fleet
 from sumo_source import Fault, SumoSource
 
-from sumo_internal.shipping.checked import Check
+from sumo_internal.shipping.invocation_check import Check
 
 pytest_plugins = ["fleet_account"]
 

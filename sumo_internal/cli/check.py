@@ -2,7 +2,7 @@
 
 Nothing outside the environment can see a request of the layer's, and Sumo Logic's search needs an account's keys. So
 the invocation carries a mark in its client context, the layer then says in the function's log what became of this
-invocation's lines (:mod:`sumo_internal.shipping.checked`), and the log is read until it says so.
+invocation's lines (:mod:`sumo_internal.shipping.invocation_check`), and the log is read until it says so.
 
 It ends with EXIT_FAILED where the lines were not accepted, where there were none, and where that cannot be learnt. A
 function that ships nothing as it is set up is not invoked.
@@ -24,7 +24,7 @@ from sumo_internal.cli import EXIT_DONE, EXIT_FAILED, CommandError, changes, che
 from sumo_internal.cli.account import Region
 from sumo_internal.cli.checks import Subject
 from sumo_internal.diagnostics import LEVELS, legible
-from sumo_internal.shipping.checked import ACCEPTED, NOT_ACCEPTED, SILENT
+from sumo_internal.shipping.invocation_check import ACCEPTED, NOT_ACCEPTED, SILENT
 from sumo_internal.shipping.invocations import CHECK_MARK
 from sumo_internal.spool.envelope import filled, request_headers, values
 

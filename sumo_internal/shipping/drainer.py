@@ -17,7 +17,7 @@ from math import inf
 from sumo_internal import diagnostics
 from sumo_internal.destinations.attempt import Attempt
 from sumo_internal.shipping.accounts import Accounts
-from sumo_internal.shipping.batch import Batch, UnreadableError
+from sumo_internal.shipping.line_batch import Batch, UnreadableError
 from sumo_internal.shipping.retry_policy import BatchLimit, Breaker, Drained, Verdict, judge, pause_s
 from sumo_internal.spool import counters
 

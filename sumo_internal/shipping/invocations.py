@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sumo_internal.shipping.shipper import Shipper
 
 CHECK_MARK = "sumo-internal-check"
-"""In the client context of an invocation whose lines' fate is to be said (checked.py, imported for the first)."""
+"""In the client context of an invocation whose lines' fate is to be said (invocation_check.py)."""
 NAME = "sumo-internal-sidecar"
 """The internal extension's name; no file in /opt/extensions may have it."""
 SAME_DEADLINE_S = 0.5

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sumo_internal.config import Config
-    from sumo_internal.shipping.checked import Check
     from sumo_internal.shipping.drainer import Drainer
+    from sumo_internal.shipping.invocation_check import Check
     from sumo_internal.shipping.retry_policy import Drained
     from sumo_internal.spool.writer import Spool
 
@@ -228,8 +228,8 @@ class Shipper:
         return is_over
 
     def begin_check(self, request_id: str) -> None:
-        """A checked invocation begins: see :mod:`sumo_internal.shipping.checked`."""
-        from sumo_internal.shipping.checked import Check
+        """A checked invocation begins: see :mod:`sumo_internal.shipping.invocation_check`."""
+        from sumo_internal.shipping.invocation_check import Check
 
         self._begun_check = Check(request_id, self._spool.appended, self._counts.counts())
 
