@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dis import get_instructions, opname
-from types import FrameType, FunctionType
+from functools import cache
+from itertools import pairwise
+from types import CodeType, FrameType, FunctionType
 from typing import Any, cast
 
 MOST = 1_000
@@ -108,8 +110,13 @@ def is_behind_call(frame: FrameType) -> bool:
 
     At the end of a block, between two constants, it does not (from Python 3.11 on), and nothing guards that.
     """
-    before = [each.opname for each in get_instructions(frame.f_code) if each.offset < frame.f_lasti]
-    return bool(before) and before[-1].startswith(("CALL", "RESUME"))
+    return frame.f_lasti in _offsets_behind_calls(frame.f_code)
+
+
+@cache
+def _offsets_behind_calls(code: CodeType) -> set[int]:
+    instructions = [*get_instructions(code)]
+    return {behind.offset for each, behind in pairwise(instructions) if each.opname.startswith(("CALL", "RESUME"))}
 
 
 def _may_be_interrupted(frame: FrameType) -> bool:

@@ -21,6 +21,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from interruptions import Interruptions, TimeLimit, is_behind_call, raise_time_limit
 from spool_functions import taken
 
 from layer.build import ROOT
@@ -240,6 +241,42 @@ def test_what_a_processor_writes_is_withheld(recording: Callable[..., Recording]
 
     assert (inner["message"], inner["withheld"]) == (MASK, "SUMO_PROCESSORS: written by a processor")
     assert outer["message"].endswith("of the function")
+
+
+def test_behind_a_time_limit_records_pass_as_ever(
+    recording: Callable[..., Recording], processors: types.ModuleType
+) -> None:
+    """A signal handler that raises behind any call in the middle of the rules: what follows is not taken for theirs.
+
+    The thread was in the middle of a processor for ever: each later message of the function's was withheld.
+    """
+    processors.keep = lambda logger, name, event: event  # type: ignore[attr-defined]
+    made = recording(SUMO_PROCESSORS="shop_logs.keep", SUMO_MASK_KEYS="password")
+    hidden: list[object] = []
+
+    def write(number: int) -> None:
+        made.pipeline.together('{"password": "abc"}\nx\n', STDOUT, 1, made.recorder.written, "x\nx\n", STDOUT)
+        made.log.info("%(password)s", {"password": "def"})
+        made.recorder.flush()
+
+    def victim(number: int) -> None:
+        try:
+            write(number)
+        except TimeLimit:
+            pass
+        sys.settrace(None)
+        hidden.append(made.pipeline._current.hidden)
+        made.recorder.written(f"after {number}\n", STDOUT)
+
+    functions = [
+        getattr(Pipeline, name) for name in ("together", "with_arguments", "flush", "passed", "_through_chain")
+    ]
+    interruptions = Interruptions(functions, raise_time_limit, is_behind_call)
+    assert sum(1 for _ in interruptions.of(victim)) > 30
+    after = [record for record in made.records() if "withheld" in record or "after" in record["message"]]
+    assert [record["withheld"] for record in after if "withheld" in record] == []
+    assert [record["message"] for record in after] == [f"after {number}" for number in range(interruptions.number + 1)]
+    assert [number for number, each in enumerate(hidden) if each != ()] == []
 
 
 def test_an_endless_processor_is_withheld(

@@ -182,9 +182,10 @@ class Pipeline:
             return put(*arguments)
         try:
             self._current.hidden = values.union(outer or ())
-            return put(*arguments)
+            end = put(*arguments)
         finally:
             self._current.hidden = outer
+        return end
 
     def _hidden_in(self, text: str, masking: Masking) -> set[str] | None:
         try:
@@ -268,13 +269,14 @@ class Pipeline:
             self._say_problem()
         if self.chain.problem or not self.chain.is_loaded:
             raise WithheldError(self.chain.problem or NOT_LOADED)
-        self._current.is_processing = True
         begun_s = thread_time()
-        try:
-            return self.chain.run(text, rules.fields_of(details), *said)
+        try:  # at once: what a signal handler raises before it would leave the thread in a processor for ever
+            self._current.is_processing = True
+            passed = self.chain.run(text, rules.fields_of(details), *said)
         finally:
             self._current.is_processing = False
             budget.leave_out(thread_time() - begun_s)
+        return passed
 
     def _without_message(
         self, reason: str, text: str, details: str, level: int, *, is_held: bool
