@@ -327,10 +327,24 @@ def test_permissions_are_the_least_that_serve() -> None:
         checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": parameter}))[0]["Action"] == "ssm:GetParameter"
     )
     (decrypt,) = checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": "AQIC", "KMS_KEY_ID": "1234"}))
-    assert decrypt["Resource"] == "arn:aws:kms:*:*:key/1234"
+    assert (decrypt["Resource"], "Condition" in decrypt) == ("arn:aws:kms:*:*:key/1234", False)
     assert checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": ADDRESS})) == []
     owned = checks.permissions(subject({"SUMO_S3_BUCKET_OWNER": "123456789012"}))[0]
     assert owned["Condition"] == {"StringEquals": {"aws:ResourceAccount": "123456789012"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "keys"),
+    [
+        ("alias/sumo", "arn:aws:kms:*:*:key/*"),
+        ("arn:aws:kms:eu-west-1:123456789012:alias/sumo", "arn:aws:kms:eu-west-1:123456789012:key/*"),
+    ],
+)
+def test_a_key_with_an_alias_is_told_by_a_condition(key: str, keys: str) -> None:
+    """An alias as a resource is the alias alone, and not the key that decrypts: such a policy allows nothing."""
+    (decrypt,) = checks.permissions(subject({**NO_FAILOVER, "SUMO_HTTP_ENDPOINT": "AQIC", "KMS_KEY_ID": key}))
+    assert decrypt["Resource"] == keys
+    assert decrypt["Condition"] == {"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/sumo"}}
 
 
 @given(

@@ -375,23 +375,33 @@ def permissions(subject: Subject) -> list[dict[str, Any]]:
     config = subject.config
     region = config.bucket_region or subject.variables.get("AWS_REGION", "")
     partition = {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
-    needed: list[tuple[str, str]] = []
+    needed: list[dict[str, Any]] = []
     if config.has_failover:
         function = "*" if subject.name == "FUNCTION" else subject.name
         objects = f"arn:{partition}:s3:::{config.bucket_name}/{s3.PREFIX}/*/{function}/*"
-        needed.append(("s3:PutObject", objects))
+        owner = {"StringEquals": {"aws:ResourceAccount": config.bucket_owner}} if config.bucket_owner else {}
+        needed.append(_allow("s3:PutObject", objects, owner))
     for secret in dict.fromkeys((config.endpoint, config.token)):
         service = secret.split(":")[2] if secret.startswith("arn:") else ""
         if service in ("secretsmanager", "ssm"):
             action = {"secretsmanager": "secretsmanager:GetSecretValue", "ssm": "ssm:GetParameter"}[service]
-            needed.append((action, secret))
+            needed.append(_allow(action, secret))
     if config.kms_key_id and (_is_ciphertext(config) or _is_encrypted(config)):
-        is_arn = config.kms_key_id.startswith("arn:")
-        resource = config.kms_key_id if is_arn else f"arn:{partition}:kms:*:*:key/{config.kms_key_id}"
-        needed.append(("kms:Decrypt", resource))
-    statements: list[dict[str, Any]] = [
-        {"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in needed
-    ]
-    if config.bucket_owner and config.has_failover:
-        statements[0]["Condition"] = {"StringEquals": {"aws:ResourceAccount": config.bucket_owner}}
-    return statements
+        needed.append(_allow("kms:Decrypt", *_key(config.kms_key_id, partition)))
+    return needed
+
+
+def _allow(action: str, resource: str, condition: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A statement of a policy."""
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return {**statement, "Condition": dict(condition)} if condition else statement
+
+
+def _key(given: str, partition: str) -> tuple[str, dict[str, Any]]:
+    """KMS_KEY_ID as a policy's resource, and the condition that it needs: an alias is no name of a key there."""
+    name = given if given.startswith("alias/") else f"key/{given}"
+    arn = given if given.startswith("arn:") else f"arn:{partition}:kms:*:*:{name}"
+    before, is_alias, alias = arn.partition(":alias/")
+    if not is_alias:
+        return arn, {}
+    return f"{before}:key/*", {"ForAnyValue:StringEquals": {"kms:ResourceAliases": f"alias/{alias}"}}
