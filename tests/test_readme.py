@@ -370,6 +370,15 @@ def test_what_it_says_at_a_glance() -> None:
     assert README.split("\n\n")[2] == f"{pythons} zip and container image · [{licence[1]}](LICENSE)"
 
 
+def test_the_first_screen_has_all_that_a_newcomer_needs() -> None:
+    """What it is, why this one, two commands and a check, in this order, before all else. A screen has 40 lines."""
+    first = "".join(README.splitlines(keepends=True)[:40])
+    places = [first.find(text) for text in ("This Lambda layer ships", "Sumo's Go extension", INSTALL, CHECK)]
+    assert -1 not in places and places == sorted(places)
+    assert len(list(commands(INSTALL))) == 2 and len(list(commands(CHECK))) == 1
+    assert first.count("\n## ") == 1
+
+
 def test_limits_are_the_codes() -> None:
     """The page's table of limits, by the constants that set them."""
     rows = DEPLOY.partition("## Limits")[2].partition("\n## ")[0].splitlines()
