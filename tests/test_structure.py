@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def test_imports_go_downwards(module: Path) -> None:
     own = place(module)
     assert own in FLOOR_OF, "a new folder is given its floor on purpose"
     assert {name for name in siblings(module) - {own} if FLOOR_OF[name] <= FLOOR_OF[own]} == set()
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """They would be told apart by their folders alone, in a traceback and in talk."""
+    names = Counter(module.stem for module in MODULES if not module.stem.startswith("__"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_imports_have_no_cycle() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from sumo_internal.cli import streams
+from sumo_internal.cli import standard_streams
 from sumo_internal.diagnostics import legible
 
 EXTRA = ("boto3", "botocore", "rich")
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if sys.stdout is None:  # `sumo-internal status >&-`
         return _complain("stdout is closed, so nothing was begun", EXIT_USAGE)
-    streams.prepare()
+    standard_streams.prepare()
     try:
         return _run(arguments)
     except CommandError as error:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _complain(import_module("sumo_internal.cli.session").explained(error), EXIT_AWS)
         if not isinstance(error, OSError):
             raise
-        problem = streams.complaint(error)
+        problem = standard_streams.complaint(error)
         return _complain(problem, EXIT_FAILED) if problem else EXIT_FAILED
 
 

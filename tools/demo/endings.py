@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from sumo_internal.cli import streams
+from sumo_internal.cli import standard_streams
 
 INTERRUPTED = 130
 """The exit code that shells give to Ctrl-C."""
@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 def in_one_line(main: Callable[[], int]) -> int:
     """Run a demo; return its exit code, that of Ctrl-C, or 1 where a package cannot be had or nothing be printed."""
-    streams.prepare()
+    standard_streams.prepare()
     try:
         code = main()
         sys.stdout.flush()
@@ -32,6 +32,6 @@ def in_one_line(main: Callable[[], int]) -> int:
         print(f"make demo: {error.cmd[-1]} could not be installed; is there a way to a package index?", file=sys.stderr)
         return 1
     except OSError as error:
-        if problem := streams.complaint(error):
+        if problem := standard_streams.complaint(error):
             print(f"make demo: {problem}", file=sys.stderr)
         return 1
