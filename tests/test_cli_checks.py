@@ -203,6 +203,15 @@ TABLE = {
     "a wrapper without run bit": (subject(modes={checks.FILES[0]: 0o100644, checks.PACKAGE: 0o100644}), ["file-mode"]),
     "another language": (subject(function={"Runtime": "nodejs22.x"}), ["runtime"]),
     "an old Python": (subject(function={"Runtime": "python3.9"}), ["runtime"]),
+    "another language, without anything of ours": (
+        Subject({}, {**FUNCTION, "Runtime": "nodejs22.x", "Handler": "index.handler", "Layers": []}),
+        ["runtime"],
+    ),
+    "another language, with our wrapper and no layer": (
+        subject(function={"Runtime": "nodejs22.x", "Layers": []}),
+        ["runtime", "layer-missing"],
+    ),
+    "a program, with the layer": (subject(function={"Runtime": "provided.al2023", "Handler": "main"}), ["runtime"]),
     "an image": (subject(function=IMAGE), ["image"]),
     "an image that starts the wrapper": (subject(function={**IMAGE, **ENTRY}), []),
     "SnapStart": (subject(function={"SnapStart": {"ApplyOn": "PublishedVersions"}}), ["published-versions"]),

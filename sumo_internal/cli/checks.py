@@ -114,9 +114,17 @@ class Subject:
 
 
 def check(subject: Subject) -> list[Finding]:
-    """All findings, the worst first."""
-    found = [finding for each in CHECKS for finding in each(subject)]
+    """All findings, the worst first; of a function that the layer is not for, and that has none of it, that alone."""
+    found = [finding for each in ((check_runtime,) if _is_foreign(subject) else CHECKS) for finding in each(subject)]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _is_foreign(subject: Subject) -> bool:
+    """Is the runtime none that the layer is for, and nothing of the layer there?"""
+    runtime = subject.function.get("Runtime") or ""
+    layers = [layer["Arn"] for layer in subject.function.get("Layers") or []]
+    is_ours = subject.variables.get(WRAPPER) == WRAPPER_PATH or any(LAYER_NAME in layer for layer in layers)
+    return bool(runtime) and runtime not in RUNTIMES and not is_ours
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -249,6 +257,7 @@ def check_runtime(subject: Subject) -> Iterator[Finding]:
     runtime = function.get("Runtime") or ""
     if runtime and runtime not in RUNTIMES:
         yield find("runtime", runtime=runtime, least=RUNTIMES[0], most=RUNTIMES[-1])
+        return
     if subject.is_image and WRAPPER_PATH not in _entry_point(function):
         yield find("image")
     if reason := published_only(function, subject.variables):

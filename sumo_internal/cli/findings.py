@@ -350,7 +350,7 @@ WORDS = {
         "note",
         "{without}",
         "Python compiles the layer's modules anew in each new environment, because /opt cannot be written.",
-        "Build the layer where a Python of {runtime} is (make layer finds it), publish it, and attach it.",
+        "Build the layer where {runtime} is installed (make layer finds it), publish it, and attach it.",
     ),
     "layer-go": Words(
         "error",
