@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from scripted_http import ScriptedServer, answer
 from sumo_source import SumoSource
 
 from layer.build import ROOT
@@ -274,6 +275,17 @@ def test_a_host_that_cannot_be_reached_is_tried_three_times(monkeypatch: pytest.
     client = session.session().client("lambda", config=RETRIES)
     assert client.meta.config.connect_timeout == CONNECT_TIMEOUT_S <= 10
     assert client.meta.config.retries["total_max_attempts"] > 5, "what AWS throttles is tried for longer"
+
+
+def test_that_aws_throttles_is_said_once() -> None:
+    """With the third answer of that kind: for up to a minute nothing else would be said, and then it goes on."""
+    throttled = answer(429, {"message": "Rate exceeded"}, x_amzn_ErrorType="TooManyRequestsException")
+    with ScriptedServer(answer(200, {"Functions": []})) as server:
+        server.script(*[throttled] * 4)
+        with start(["status"], {**KEYS, "AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL": server.url}) as process:
+            said, complaint = process.communicate(timeout=50)
+    assert (process.returncode, len(server.requests)) == (0, 5), said + complaint
+    assert complaint == b"sumo-internal: AWS throttles this account's requests (HTTP 429); trying again\n"
 
 
 def test_every_exit_code_is_one_of_the_table() -> None:

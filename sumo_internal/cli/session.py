@@ -8,13 +8,14 @@ Rules:
 * The region is that of AWS_REGION, as for AWS's own command line and its other SDKs, or what boto3 finds.
 * A host that cannot be reached is tried a few times, each for a few seconds (:data:`CONNECT_ATTEMPTS_MAX`,
   :data:`CONNECT_TIMEOUT_S`): boto3's own ten times a minute is a command that says nothing. A request that AWS has
-  answered, throttled ones above all, is tried again as the client's settings say.
+  answered, throttled ones above all, is tried again as the client's settings say; and that it throttles is said.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,10 @@ from botocore.config import Config
 CONNECT_TIMEOUT_S = 5
 """A host that is there takes a connection within a round trip, three seconds later if a packet was lost."""
 CONNECT_ATTEMPTS_MAX = 3
+
+THROTTLED = 429
+THROTTLED_ATTEMPTS_SAID = 3
+"""Two retries are over within three seconds, and are nothing to speak of."""
 
 _NOT_REACHED = (
     exceptions.EndpointConnectionError,
@@ -59,6 +64,7 @@ def _make(**given: str) -> None:
     core = botocore.session.get_session()
     core.set_default_client_config(Config(connect_timeout=CONNECT_TIMEOUT_S))
     core.register("needs-retry", _give_up)
+    core.register("needs-retry", _Patience())
     boto3.setup_default_session(botocore_session=core, region_name=os.environ.get("AWS_REGION") or None, **given)
 
 
@@ -66,6 +72,19 @@ def _give_up(*, attempts: int, caught_exception: Exception | None, **_: Any) -> 
     """Raise, in place of a further attempt, where the host cannot be reached."""
     if isinstance(caught_exception, _NOT_REACHED) and attempts >= CONNECT_ATTEMPTS_MAX:
         raise caught_exception
+
+
+class _Patience:
+    """Says once that AWS throttles: requests are tried for a minute then, in which nothing else would be said."""
+
+    def __init__(self) -> None:
+        self._is_said = False
+
+    def __call__(self, *, attempts: int, response: Any, **_: Any) -> None:
+        is_throttled = response is not None and response[0].status_code == THROTTLED
+        if is_throttled and attempts >= THROTTLED_ATTEMPTS_SAID and not self._is_said:
+            self._is_said = True
+            print("sumo-internal: AWS throttles this account's requests (HTTP 429); trying again", file=sys.stderr)
 
 
 def explained(error: Exception) -> str:
