@@ -3,6 +3,7 @@ strict."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sumo_source import SumoSource
 from layer.build import build, unpack
 from layer.interpreters import find
 from sumo_internal import diagnostics
+from sumo_internal.capture.recorder import note_records
 
 # A machine that is busy with other tests must not fail an example for its time.
 settings.register_profile("suite", deadline=None)
@@ -39,6 +41,14 @@ def source() -> Iterator[SumoSource]:
     with SumoSource() as source:
         yield source
         assert source.problems == []
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``logging`` notes its records, as under the wrapper, for the time of one test."""
+    for name in ("handle", "__init__"):
+        monkeypatch.setattr(logging.Handler, name, getattr(logging.Handler, name))
+    note_records()
 
 
 @pytest.fixture(autouse=True)

@@ -620,20 +620,13 @@ def test_an_error_of_ours_is_no_lines_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert sparing.spool.counters.counts()["unrecorded"][0] == 2
 
 
-def test_a_log_record_without_a_line_end_is_written_once(tmp_path: Path) -> None:
+def test_a_log_record_without_a_line_end_is_written_once(tmp_path: Path, noted: None) -> None:
     """A handler that writes in pieces: recorded when it is done, and then written if it has to be."""
-    from sumo_internal.capture import recorder as recording
-
-    handle = logging.Handler.handle
     sparing = Sparing(tmp_path / "spool", "errors")
-    try:
-        recording.note_records()
-        handler = logging.StreamHandler(sparing.out)
-        handler.terminator = ""
-        for level in (logging.INFO, logging.ERROR):
-            handler.handle(logging.LogRecord("orders", level, "", 0, "level %d", (level,), None))
-    finally:
-        logging.Handler.handle = handle  # type: ignore[method-assign]
+    handler = logging.StreamHandler(sparing.out)
+    handler.terminator = ""
+    for level in (logging.INFO, logging.ERROR):
+        handler.handle(logging.LogRecord("orders", level, "", 0, "level %d", (level,), None))
     assert sparing.raw[1].getvalue() == b"level 40\n"
     assert sparing.messages() == ["level 20", "level 40"]
 

@@ -84,14 +84,6 @@ def long_recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return Recording(tmp_path_factory.mktemp("property") / "spool")
 
 
-@pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``logging`` notes its records, as under the wrapper, for the time of one test."""
-    for name in ("handle", "__init__"):
-        monkeypatch.setattr(logging.Handler, name, getattr(logging.Handler, name))
-    note_records()
-
-
 class Console:
     """What a logging handler writes to when its stream is one of ours."""
 
@@ -929,12 +921,11 @@ def test_a_filter_hands_on_another_record_where_the_library_takes_it(
     assert emitted == 3 * emitted[:1]
 
 
-def test_what_is_printed_behind_a_time_limit_is_of_no_log_record(recording: Recording) -> None:
+def test_what_is_printed_behind_a_time_limit_is_of_no_log_record(recording: Recording, noted: None) -> None:
     """A signal handler that raises behind any call in the middle of a log call: the record is noted no longer.
 
     All that its thread printed afterwards was taken for that record's: its level, its time, its fields.
     """
-    note_records()
 
     class InPieces(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
