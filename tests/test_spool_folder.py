@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from spool_functions import _BOUND_S, ENVELOPE, drain, empty, make, small_segments, start
 
+from layer.build import ROOT
 from layer.interpreters import Interpreter, find
 from sumo_internal.extension.keeper import KEPT_MAX, UNSEEN_MAX, WAITING_MAX, Keeper
 from sumo_internal.spool import handoff
@@ -61,6 +62,39 @@ def test_a_removed_file_is_noticed_and_its_lines_are_still_shipped(tmp_path: Pat
     spool.append(start("after"))
 
     assert drain(SpoolReader(spool.folder, spool)) == ["before", "after"]
+
+
+CLOSED_STREAMS_SCRIPT = """
+import errno, os, sys
+sys.path.insert(0, sys.argv[1])
+from sumo_internal.spool.reader import SpoolReader
+from sumo_internal.spool.writer import Spool
+numbers = [int(number) for number in sys.argv[3]]
+spool, said = Spool(sys.argv[2], {}, 64_000_000), os.dup(1)
+for number in numbers:
+    os.close(number)
+spool.append('{"message":"a line"')
+spool.count("cut", 1, 1)
+for number in numbers:
+    try:
+        os.write(number, b"printed") if number else os.read(number, 1)
+    except OSError as error:
+        assert error.errno == errno.EBADF
+    else:
+        raise AssertionError(number)
+[piece] = SpoolReader(spool.folder, spool).take(1_000_000)
+os.write(said, bytes(piece.data())[:19])
+"""
+
+
+@pytest.mark.parametrize("numbers", ["1", "012"])
+@pytest.mark.parametrize("interpreter", find(), ids=str)
+def test_no_file_of_ours_is_a_standard_stream(tmp_path: Path, interpreter: Interpreter, numbers: str) -> None:
+    """A function closes its own, and prints: that is an error as without us, and nothing of it comes into a file of
+    ours."""
+    command = [str(interpreter.executable), "-I", "-S", "-B", "-c", CLOSED_STREAMS_SCRIPT]
+    done = subprocess.run([*command, str(ROOT), str(tmp_path / "s"), numbers], stdout=subprocess.PIPE, text=True)
+    assert done.stdout == '{"message":"a line"' and done.returncode == 0
 
 
 def test_a_segment_that_was_left_and_drained_is_not_written_to(tmp_path: Path) -> None:

@@ -194,6 +194,9 @@ class SpareDescriptors:
     __del__ = _close
 
 
+STANDARD_STREAMS = 3
+"""Descriptors below are a program's standard input, output and error, and never a file of ours."""
+
 _stranded: list[Map] = []
 """Maps whose descriptors are the function's by now: at most as many as there were when the function closed them."""
 
@@ -267,6 +270,8 @@ def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybody
     """
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
+        if descriptor < STANDARD_STREAMS:
+            descriptor = _moved(descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or not (is_anybodys or status.st_uid == os.geteuid()):
             raise OSError(f"{path} is not a file of ours")
@@ -276,6 +281,20 @@ def open_file(path: str, flags: int, *, max_bytes: int | None = None, is_anybody
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _moved(descriptor: int) -> int:
+    """A file of ours has got the number of a standard stream, which the function has closed: give it another number.
+
+    What is printed must come neither in here nor into the next file (a map has a descriptor of its own). In the place
+    of each that is closed is one that cannot be written to, or read, for standard input: the error is a closed one's.
+    """
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, STANDARD_STREAMS)
+    os.close(descriptor)
+    for number in range(STANDARD_STREAMS):
+        if place_of(number) == (-1, -1):  # it is the lowest that is free
+            os.open(os.devnull, (os.O_RDONLY if number else os.O_WRONLY) | os.O_CLOEXEC)
+    return moved
 
 
 def read_file(path: str, max_bytes: int, *, is_anybodys: bool = False) -> bytes:
