@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -133,6 +134,11 @@ def test_a_wrapper_of_the_functions_own_is_heard_once(heard: Heard) -> None:
         lambda stream: (stream.close(), stream.write("late")),
         lambda stream: (stream.close(), stream.buffer.write(b"late")),
         lambda stream: (stream.close(), stream.flush()),
+        lambda stream: next(stream),
+        lambda stream: copy.copy(stream),
+        lambda stream: copy.deepcopy([stream.buffer]),
+        lambda stream: (stream.close(), stream.writelines([])),
+        lambda stream: (stream.close(), stream.buffer.writelines([])),
     ],
 )
 def test_errors_are_the_streams_own(heard: Heard, tmp_path: Path, call: Any) -> None:
@@ -154,6 +160,7 @@ def test_it_has_what_a_stream_has(heard: Heard) -> None:
         assert getattr(stream, name) == getattr(plain, name)
     assert (stream.fileno(), stream.isatty(), stream.writable()) == (plain.fileno(), False, True)
     assert stream.buffer.fileno() == plain.fileno()
+    assert repr(stream) == repr(plain) and repr(stream.buffer) == repr(plain.buffer)
     stream.reconfigure(line_buffering=True)
     assert stream.line_buffering and plain.line_buffering
 

@@ -152,7 +152,8 @@ class SparingRecorder(Recorder):
         self.cloudwatch = cloudwatch
         self._written: dict[tuple[int, int], list[str]] = {}
         """By stream and thread: what CloudWatch has already of a line, or a value, that is not whole; in pieces."""
-        self._streams: dict[int, Any] = {}
+        self._streams: dict[int, tuple[Any, Any]] = {}
+        """By number: a text stream, and the binary layer below it, which the function may have detached since."""
         super().__init__(spool, keys, **options)
         is_processed = self._processing is not None
         self.spared_below = cloudwatch.least_level
@@ -163,7 +164,7 @@ class SparingRecorder(Recorder):
         self.make_stream = self._make_stream
 
     def _make_stream(self, stream: Any, number: int, listener: Callable[[str, int], None]) -> SparingStream:
-        self._streams[number] = stream
+        self._streams[number] = stream, stream.buffer
         return SparingStream(stream, number, listener)
 
     def begin_again(self, log_stream: str) -> None:
@@ -316,15 +317,23 @@ class SparingRecorder(Recorder):
 
     def _write(self, text: str, stream: int) -> None:
         """Write a text to the stream itself, all that it has in one piece."""
-        original = self._streams.get(stream)
-        if original is not None and text:
-            try:
-                data = text.encode("utf-8", "surrogateescape")
-            except UnicodeEncodeError:
-                data = text.encode("utf-8", "backslashreplace")
+        original, buffer = self._streams.get(stream, (None, None))
+        if buffer is None or not text:
+            return
+        try:
             original.flush()
-            original.buffer.write(data)
-            original.buffer.flush()
+            if original.encoding.lower() != "utf-8":  # the function has reconfigured it
+                original.write(text)
+                original.flush()
+                return
+        except ValueError:
+            pass  # it is detached, or this is bytes of the layer below, which are no such text
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            data = text.encode("utf-8", "backslashreplace")
+        buffer.write(data)
+        buffer.flush()
 
 
 class _Unended:
@@ -356,6 +365,12 @@ class SparingStream(Stream):
             self._write(text)
             _postpone(error, sent, self._number)
         return len(text)
+
+
+    def _as_sent(self, text: str) -> str:
+        if self._stream.encoding.lower() != "utf-8":
+            text.encode(self._stream.encoding, self._stream.errors)  # raises what is raised without us
+        return super()._as_sent(text)
 
 
 class SparingBuffer(Buffer):

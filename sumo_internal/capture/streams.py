@@ -60,17 +60,20 @@ class Stream:
         """The text as it has left: stderr sends what cannot be encoded as an escape."""
         try:
             text.encode()
+            return text
         except UnicodeEncodeError:
-            return text.encode(self._stream.encoding, self._stream.errors).decode("utf-8", "surrogateescape")
-        return text
+            pass  # what is raised below has no context
+        return text.encode(self._stream.encoding, self._stream.errors).decode("utf-8", "surrogateescape")
 
     def writelines(self, lines: Iterable[str]) -> None:
+        self._stream.writelines(())  # raises what it raises without us, if the stream is closed
         for line in lines:
             self.write(line)
 
     def detach(self) -> Buffer:
         self._stream.detach()
-        return self.buffer
+        detached, self.buffer = self.buffer, self._stream.buffer
+        return detached
 
     def __enter__(self) -> Stream:
         self._stream.__enter__()
@@ -84,6 +87,15 @@ class Stream:
 
     def __iter__(self) -> Any:
         return iter(self._stream)
+
+    def __next__(self) -> Any:
+        return next(self._stream)
+
+    def __repr__(self) -> str:
+        return repr(self._stream)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._stream.__reduce_ex__(protocol)  # raises: neither can be copied
 
 
 class Buffer:
@@ -108,6 +120,7 @@ class Buffer:
         return count
 
     def writelines(self, lines: Iterable[Any]) -> None:
+        self._buffer.writelines(())  # as above
         for line in lines:
             self.write(line)
 
@@ -127,6 +140,12 @@ class Buffer:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._buffer, name)
+
+    def __repr__(self) -> str:
+        return repr(self._buffer)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._buffer.__reduce_ex__(protocol)
 
 
 def places() -> list[list[int]]:
@@ -168,16 +187,16 @@ def _follow_descriptors(listened: dict[int, Stream], listener: Callable[[str, in
     """
     functions: Any = sys.modules.get("os")
     places = {number: _place(number) for number in listened}
+    layers = {number: (stream, stream.buffer) for number, stream in listened.items()}
     if functions is None:
         return
     dup2 = functions.dup2
 
     def followed(fd: int, fd2: int, inheritable: bool = True) -> int:
         number: int = dup2(fd, fd2, inheritable)
-        stream = listened.get(number)
-        if stream is not None:
+        if number in layers:
             is_heard = _place(number) in places.values()
-            for layer in (stream, stream.buffer):
+            for layer in layers[number]:
                 layer._listener = listener if is_heard else unheard
         return number
 
