@@ -144,6 +144,11 @@ def is_of_outside(error: BaseException) -> bool:
     return module != "builtins" and module not in sys.stdlib_module_names and module != _OURS and _is_raised_here(error)
 
 
+def is_raised_into(error: BaseException) -> bool:
+    """Has the function's code interrupted ours to raise this: a signal handler, or another thread?"""
+    return is_of_signal(error) or is_of_outside(error)
+
+
 def _is_raised_here(error: BaseException) -> bool:
     """Did the error begin in a line of the package's, and not in what that has called?"""
     place = error.__traceback__

@@ -6,33 +6,43 @@ environment: the client's own log handler on its own framed sink is all that is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time  # noqa: F401  # what is altered may be in it
 import traceback
+from collections.abc import Callable, Iterator
 from typing import Any
 
-MODE, FORM, ROOT = sys.argv[1:]
-"""``bare``; ``layer``; ``apart``, with the layer and a filter that lets all pass: nothing is written jointly then;
-``spared``, with SUMO_CLOUDWATCH=none; ``falling back``, the same while no destination takes lines: all are written."""
+MODE, FORM, ROOT, *PLACE = sys.argv[1:]
+"""``bare``; ``layer``; ``apart``, with the layer, which writes nothing jointly; ``spared``, with SUMO_CLOUDWATCH=none;
+``falling back``, the same while no destination takes lines: all are written; ``flight``, with SUMO_DEBUG_ON_FAILURE.
+The place is ``stdout`` where the runtime has no descriptor for framed logs."""
 
-frames = tempfile.TemporaryFile()
-os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup(frames.fileno()))
+CHILD_MAX_S = 30
+"""What a statement waits for without end ends with its child."""
+
+answers, problems = os.fdopen(os.dup(1), "w"), os.dup(2)
+frames, *printed = (tempfile.TemporaryFile() for _ in range(3))
+for stream, file in zip((1, 2), printed, strict=True):
+    os.dup2(file.fileno(), stream)
+if not PLACE:
+    os.environ["_LAMBDA_TELEMETRY_LOG_FD"] = str(os.dup(frames.fileno()))
 
 from awslambdaric import bootstrap  # type: ignore[import-not-found]  # noqa: E402  # of the runtime that is tried
 
 spool = reader = recorder = None
 if MODE != "bare":
     sys.path.insert(0, ROOT)
-    from sumo_internal.capture import runtime_client
+    from sumo_internal.capture import runtime_client, streams
     from sumo_internal.capture.recorder import Recorder, note_records
     from sumo_internal.spool.reader import SpoolReader
     from sumo_internal.spool.writer import Spool
 
-    note_records()
     spool = Spool(tempfile.mkdtemp(), {}, 10_000_000)
     reader = SpoolReader(spool.folder, spool)
     recorder = Recorder(spool, {"logGroup": "/aws/lambda/orders"})
@@ -43,16 +53,25 @@ if MODE != "bare":
         outage = Outage(spool.folder, 0.0)
         outage.from_s = 1.0 if MODE == "falling back" else 0.0
         recorder = SparingRecorder(spool, {"logGroup": "/aws/lambda/orders"}, CloudWatch(spool, "none", (), outage))
-    recorder.enter_invocation("r-1")
-    runtime_client.capture(bootstrap, recorder, recorder.make_sink)
+    if MODE == "flight":
+        from sumo_internal.capture import flight
 
+        recorder.flight = flight.Flight(recorder, [("held", 10)], 1_000_000, is_json=FORM == "JSON")
+        flight.follow(recorder.flight)
+    make_sink = recorder.make_sink
+    if MODE == "apart":
+        make_sink = lambda sink, recorder, bootstrap, _: runtime_client.Sink(sink, recorder, bootstrap)  # noqa: E731
+    streams.listen(recorder.written, recorder.make_stream)
+    note_records()
+    recorder.enter_invocation("r-1")
+    runtime_client.capture(bootstrap, recorder, make_sink)
+
+sys.stdout, sys.stderr = bootstrap.Unbuffered(sys.stdout), bootstrap.Unbuffered(sys.stderr)
 sink = bootstrap.create_log_sink().__enter__()
 bootstrap._setup_logging(bootstrap.LogFormat.from_str(FORM), "DEBUG" if FORM == "JSON" else "", sink)
 (handler,) = logging.getLogger().handlers
 formatter: Any = handler.formatter
 utilities = bootstrap.JsonFormatter.format.__globals__
-if MODE == "apart":
-    handler.addFilter(lambda record: True)
 calls: list[str] = []
 
 
@@ -146,32 +165,88 @@ def recorded() -> list[str]:
 
 
 def altered(statement: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """Log a record in a child in which something has been altered."""
+    """Log a record after something has been altered."""
+    exec(statement, globals())
+    return log(spec)
+
+
+def followed(program: list[str]) -> dict[str, Any]:
+    """Execute statements, and say of each what it has written, raised and seen; and what was recorded of them all."""
+    seen: list[object] = []
+    names: dict[str, Any] = {**globals(), "seen": seen}
+    steps: list[dict[str, Any]] = []
+    for statement in program:
+        seen.clear()
+        error, positions = "", [os.fstat(file.fileno()).st_size for file in (frames, *printed)]
+        try:
+            exec(compile(statement, f"<{statement[:30]}>", "exec"), names)
+        except BaseException as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        with contextlib.suppress(Exception):
+            sys.__stdout__.flush()  # type: ignore[union-attr]  # suppressed
+        files = zip((frames, *printed), positions, strict=True)
+        written = [os.pread(file.fileno(), 10_000_000, begin) for file, begin in files]
+        texts = [text.decode("utf-8", "backslashreplace") for text in written[1:]]
+        steps.append(
+            {
+                "statement": statement,
+                "frames": [list(frame) for frame in framed(written[0])],
+                "stdout": texts[0],
+                "stderr": texts[1],
+                "error": error,
+                "seen": [repr(each) for each in seen],
+            }
+        )
+    if recorder is not None:
+        recorder.flush()
+    return {"steps": steps, "records": recorded()}
+
+
+def framed(data: bytes) -> Iterator[tuple[str, str]]:
+    """Each frame's type and text."""
+    while data:
+        end = 16 + int.from_bytes(data[4:8], "big")
+        yield data[:4].hex(), data[16:end].decode("utf-8", "backslashreplace")
+        data = data[end:]
+
+
+def in_child(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """What is done in a child stays there."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            exec(statement, globals())
-            os.write(writing, json.dumps(log(spec)).encode())
+            signal.alarm(CHILD_MAX_S)
+            said = json.dumps(work(*arguments)).encode()
+            while said:
+                said = said[os.write(writing, said) :]
         except BaseException:
-            traceback.print_exc()
+            os.write(problems, traceback.format_exc().encode())
         finally:
-            sys.stderr.flush()
             os._exit(0)
     os.close(writing)
-    with open(reading) as said:
-        got: dict[str, Any] = json.loads(said.read())
+    with open(reading) as pipe:
+        got: dict[str, Any] = json.loads(pipe.read())
     os.waitpid(child, 0)
     return got
 
 
-for number in range(12):
-    log({"message": f"warm {number}"})
-for level in (10, 20, 30, 40, 50):
-    for name in ("orders", "root"):
-        for _ in range(2):
-            log({"level": level, "name": name})
-for line in sys.stdin:
-    spec = json.loads(line)
+def answered(spec: dict[str, Any]) -> dict[str, Any]:
+    if "program" in spec:
+        return in_child(followed, spec["program"])
     statement = spec.pop("alter", None)
-    print(json.dumps(altered(statement, spec) if statement is not None else log(spec)), flush=True)
+    return log(spec) if statement is None else in_child(altered, statement, spec)
+
+
+try:
+    for number in range(12):
+        log({"message": f"warm {number}"})
+    for level in (10, 20, 30, 40, 50):
+        for name in ("orders", "root"):
+            for _ in range(2):
+                log({"level": level, "name": name})
+    for line in sys.stdin:
+        print(json.dumps(answered(json.loads(line))), file=answers, flush=True)
+except BaseException:
+    os.write(problems, traceback.format_exc().encode())
+    raise

@@ -583,6 +583,7 @@ def test_which_logger_is_recorded_from_which_level() -> None:
         True
     }
     assert Levels([("orders", 10)]).of("ordersx") > 100
+    assert Levels([("*", 10)]).of(17) > 100  # type: ignore[arg-type]  # the function may call a logger anything
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,18 @@ def test_a_field_is_found_by_its_name() -> None:
     assert own(record) == {"order": 17}
 
 
+def test_no_field_is_lost_where_the_client_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves in a log record is asked late, when the function may have replaced what the client calls."""
+
+    def fails() -> list[str]:
+        raise LookupError("of the function")
+
+    monkeypatch.setattr(log_records, "_unasked", [fails])
+    assert own(make_record({"order": 17, "aws_request_id": "r-1"})) == {"order": 17}
+    monkeypatch.setattr(logging.LogRecord, "__init__", fails)
+    assert log_records.MADE == set(log_records.blank().__dict__)
+
+
 class EarlyRecord(logging.LogRecord):
     """A record whose class sets its field before the library does its own."""
 

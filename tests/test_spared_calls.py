@@ -177,7 +177,7 @@ def test_what_is_altered_has_its_effect(one: Servers) -> None:
 
 def test_a_handler_that_is_not_the_runtimes_any_more_is_no_reason_for_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaced on its class before lines are written jointly: then log calls are as without us."""
-    joint = SimpleNamespace(handle=lambda own: pytest.fail("the handler is not the runtime's"), log_call=pytest.fail)
+    joint = SimpleNamespace(for_records=lambda: pytest.fail("the handler is not the runtime's"), log_call=pytest.fail)
     sink = object.__new__(SparingSink)
     monkeypatch.setattr(SparingSink, "_make_joint", lambda self, handler: joint)
     sink.lines_left = 1

@@ -22,7 +22,6 @@ phase, at its end. After the end nothing is held.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from copy import copy
@@ -32,6 +31,8 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.log_records import usual
 from sumo_internal.capture.record_format import quote, time_text
+from sumo_internal.capture.reentrancy import stand_in, stand_in_for_log
+from sumo_internal.capture.runtime_functions import OWN_LOG
 from sumo_internal.spool.counters import DEBUG_FORGOTTEN
 from sumo_internal.spool.held import Debug
 
@@ -84,6 +85,8 @@ class Levels:
 
     def of(self, name: str) -> int:
         """A logger's level: that of its own name, else of its nearest parent's that is named, else of ``*``."""
+        if not isinstance(name, str):  # the function may call a logger anything
+            return _NEVER
         level = self._known.get(name)
         if level is None:
             level = self._find(name)
@@ -280,7 +283,6 @@ def follow(flight: Flight) -> None:
     own_level = logging.Logger.getEffectiveLevel
     level_of = flight.levels.of
     make_record = logging.Logger.makeRecord
-    source_file: Any = logging._srcfile
 
     def getEffectiveLevel(self: logging.Logger) -> int:
         own, wanted = own_level(self), level_of(self.name)
@@ -295,7 +297,30 @@ def follow(flight: Flight) -> None:
             answer = logger._cache[(level,)] = 2 if not is_ours else int(level >= own_level(logger))
         return answer == 2 or (answer == 1 and _is_taken(logger, level))
 
-    # Stands in for logging's own, and differs from it by what comes first and by what comes last.
+    def hold(
+        logger: Any, level: int, msg: object, args: Any, exc_info: Any, extra: Any, stack_info: bool, stacklevel: int
+    ) -> None:
+        """Hold a line for which there has to be a log record."""
+        try:
+            sinfo = None
+            try:
+                fn, lno, func, sinfo = logger.findCaller(stack_info, stacklevel)
+            except ValueError:
+                fn, lno, func = "(unknown file)", 0, "(unknown function)"
+            if exc_info:
+                if isinstance(exc_info, BaseException):
+                    exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+                elif not isinstance(exc_info, tuple):
+                    exc_info = sys.exc_info()
+            record = logger.makeRecord(logger.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+            passed: Any = not logger.disabled and logger.filter(record)
+        except Exception as error:
+            flight.not_made(error)
+            return
+        if passed:
+            flight.hold(passed if isinstance(passed, logging.LogRecord) else record)
+
+    # Stands in for logging's own, and differs from it only by what comes first.
     def _log(
         self: logging.Logger,
         level: int,
@@ -306,43 +331,39 @@ def follow(flight: Flight) -> None:
         stack_info: bool = False,
         stacklevel: int = 1,
     ) -> None:
-        is_held = not is_shown(self, level)
-        if (
-            is_held
-            and not (self.disabled or self.filters or extra or exc_info or stack_info)
-            and logging.getLogRecordFactory() is logging.LogRecord
-            and self.__class__.makeRecord is make_record
-            and flight.hold_call(self.name, level, msg, args)
-        ):
-            return  # nearly always: a log record of it would be seen by nobody
-        try:
-            sinfo = None
-            if source_file:
-                try:
-                    fn, lno, func, sinfo = self.findCaller(stack_info, stacklevel)
-                except ValueError:
-                    fn, lno, func = "(unknown file)", 0, "(unknown function)"
-            else:
-                fn, lno, func = "(unknown file)", 0, "(unknown function)"
-            if exc_info:
-                if isinstance(exc_info, BaseException):
-                    exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-                elif not isinstance(exc_info, tuple):
-                    exc_info = sys.exc_info()
-            record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
-            passed: Any = is_held and not self.disabled and self.filter(record)
-        except Exception as error:
-            if not is_held:
-                raise
-            flight.not_made(error)
+        if not is_shown(self, level):
+            if (
+                self.disabled
+                or self.filters
+                or extra
+                or exc_info
+                or stack_info
+                or logging.getLogRecordFactory() is not logging.LogRecord
+                or self.__class__.makeRecord is not make_record
+                or not flight.hold_call(self.name, level, msg, args)
+            ):  # else, nearly always, a log record of it would be seen by nobody
+                hold(self, level, msg, args, exc_info, extra, stack_info, stacklevel)
             return
-        if not is_held:
-            self.handle(record)
-        elif passed:
-            flight.hold(passed if isinstance(passed, logging.LogRecord) else record)
+        sinfo = None
+        if logging._srcfile:
+            try:
+                fn, lno, func, sinfo = self.findCaller(stack_info, stacklevel)
+            except ValueError:
+                fn, lno, func = "(unknown file)", 0, "(unknown function)"
+        else:
+            fn, lno, func = "(unknown file)", 0, "(unknown function)"
+        if exc_info:
+            if isinstance(exc_info, BaseException):
+                exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+            elif not isinstance(exc_info, tuple):
+                exc_info = sys.exc_info()
+        record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+        self.handle(record)
 
     # What looks for the caller passes over frames of logging's own file.
-    _log.__code__ = _log.__code__.replace(co_filename=source_file or os.path.dirname(logging.__file__))
+    hold.__code__ = hold.__code__.replace(co_filename=OWN_LOG.__code__.co_filename)
+    stand_in_for_log(_log, OWN_LOG)
+    stand_in(getEffectiveLevel, own_level, {})
     kind: Any = logging.Logger
     kind.getEffectiveLevel, kind._log = getEffectiveLevel, _log
     flight.log_call, flight.is_shown = _log, is_shown

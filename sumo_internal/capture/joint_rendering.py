@@ -9,7 +9,8 @@ Every other log record goes the runtime's own way, and its text reaches
 Exactly as the runtime made it means, at each line:
 
 =============  ========================================================================================================
-the handler    its class; no attribute of its own beyond the library's; its level, formatter, lock, sink, one filter
+the handler    its class; no attribute of its own beyond the library's; its level, formatter, the library's lock, sink,
+               one filter
 the formatter  the object; no attribute beyond the library's, the same formats; so its style
 the filter     the object; no attribute beyond the library's
 functions      all that these call: :mod:`~sumo_internal.capture.runtime_functions` is the table of them
@@ -30,12 +31,14 @@ time that a line takes. At each call this is asked:
 =============  ========================================================================================================
 the logger     of the library's class, enabled, without filters, without functions of its own
 its parents    all pass records on; no handler on the way, and the root has one: the runtime's, which takes the level
-functions      of the logger, what makes a log record of it and the clock: the library's, as they were at the start
+functions      of the logger, what makes a log record of it, what looks for the caller, and the clock: the library's, as
+               they were at the start. Not what these ask of other modules (``os.getpid``, ``threading.current_thread``)
 the call       a text; arguments of types whose text the interpreter alone makes; no exception, stack or fields
 all else       as above
 =============  ========================================================================================================
 
-Any other call is ``logging``'s own, with its log record.
+Any other call gets its log record, as in ``logging``'s own ``_log``, whose text is repeated for that: one call more
+would be a frame more, which Python 3.10 counts where it looks for the caller, and which shows in each traceback.
 """
 
 from __future__ import annotations
@@ -45,16 +48,16 @@ import sys
 import time
 from _io import BytesIO
 from _struct import Struct
-from _thread import get_ident
+from _thread import RLock, get_ident
 from logging import Formatter, Logger, LogRecord, PercentStyle
 from time import gmtime
 from types import MethodType
 
 from sumo_internal import diagnostics
-from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, usual
+from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, blank, usual
 from sumo_internal.capture.record_format import TWO_DIGITS, quote
-from sumo_internal.capture.reentrancy import is_recorded, too_deep
-from sumo_internal.capture.runtime_functions import CALLED_FOR_CALLS, METHODS, called_for_calls
+from sumo_internal.capture.reentrancy import is_recorded, stand_in_for_log, too_deep
+from sumo_internal.capture.runtime_functions import CALLED_FOR_CALLS, METHODS, OWN_LOG, called_for_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,16 +112,22 @@ _FILTER_NAMES = frozenset(("name", "nlen"))
 _TEXT_FORMATS = (f"{TEXT_FORMAT}\n", TIME_FORMAT)
 _JSON_FORMATS = ("%(message)s", f"{TIME_FORMAT}Z")
 
-_USUAL = [*LogRecord("", 0, "", 0, "", (), None).__dict__]
+_USUAL = [*blank().__dict__]
 """What a log record has when it is made, in its order."""
 
 _NO_TIME = ("", -1.0, "")
 
+_Lock = type(RLock())
+"""Of a handler, as the library makes it. A function's own has methods of its own, or not the library's."""
+
 _LOGGERS = (Logger, logging.RootLogger)
 LOGGERS_MAX = 1_000
 """Loggers whose own methods are kept; a program with more makes them anew at each call."""
-_COUNTS_OWN_FRAMES = sys.version_info < (3, 11)
-"""``stacklevel`` counts frames of ``logging``'s own as well."""
+_NAMES_OF_LOG = (
+    "_srcfile", "findCaller", "ValueError", "isinstance", "BaseException", "type", "__traceback__", "tuple", "sys",
+    "exc_info", "makeRecord", "name", "handle",
+)  # fmt: skip
+"""What ``Logger._log`` asks for, in its order, where it is the one whose text is repeated here: Python 3.10 to 3.14."""
 
 
 class Joint:
@@ -154,17 +163,16 @@ class Joint:
         self._request = ("", "")
         """The request's id, as it is and as JSON without quotes."""
 
-    def handle(self, otherwise: Callable[[Any, LogRecord], Any]) -> Callable[[Any, LogRecord], Any]:
-        """Make the handler's ``handle``: it writes a log record's line and its record, where that is possible.
+    def for_records(self) -> Callable[[Any, LogRecord], Any]:
+        """Make what ``handle`` of the runtime's handlers asks first: it writes a log record's line and its record.
 
-        Args:
-            otherwise: Has the runtime write the line itself. Until it is called, nothing has happened.
+        It returns what ``handle`` returns; None where that is not possible, and then nothing has happened.
         """
         recorder, append, names, pack_head = self._recorder, self._recorder.append, self._globals, FRAME_HEAD.pack
         usual_order, settle = _USUAL, self.settle
 
         # One function, because its time is what a line costs: a call less saves a fiftieth of that.
-        def handle(handler: Any, record: LogRecord) -> Any:
+        def written(handler: Any, record: LogRecord) -> Any:
             data = b""
             try:
                 is_json, adds_tenant, levels, of_runtime, called, formatter, style, filter, known_names = self._made
@@ -178,13 +186,20 @@ class Joint:
                     # One comparison of many things takes a third less time than many comparisons.
                     and (
                         handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
-                        called(), sink.log, Formatter.converter, record.__class__, type(message), type(arguments),
-                        record.exc_info, record.exc_text, record.stack_info,
+                        called(), sink.log, Formatter.converter,
                     ) == of_runtime
+                    # No comparison: that might be the function's own code.
+                    and record.__class__ is LogRecord
+                    and type(message) is str
+                    and type(arguments) is tuple
+                    and record.exc_info is None
+                    and record.exc_text is None
+                    and record.stack_info is None
                     and ([*attributes] == usual_order or known_names.issuperset(attributes))
                     and "log" not in inner.__dict__
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
-                    and not (is_json and attributes.get("taskName") is not None)
+                    # A member of an enum is a number in the record from there on.
+                    and not (is_json and (attributes.get("taskName") is not None or type(record.levelno) is not int))
                     and recorder.takes_short_way
                     and not too_deep
                     and not is_recorded
@@ -215,32 +230,32 @@ class Joint:
                                 start = f"{record_start}{quote(message)[1:]}{details}{recorder.context}"
                             data = line.encode()
             except Exception as error:
-                if isinstance(error, RecursionError) or diagnostics.is_of_signal(error):
+                if isinstance(error, RecursionError) or diagnostics.is_raised_into(error):
                     raise
-            if not data:
-                return otherwise(handler, record)  # an error of the function's own is raised here
-            attributes["aws_request_id"] = request
-            if adds_tenant:
-                attributes["tenant_id"] = None
-            if is_json:
-                attributes["_frame_type"] = frame_type
-            else:
-                attributes["message"] = message
-                attributes["asctime"] = clock
-            if settle is not None:
-                settle(record, start, line, head)
+            if data:
+                attributes["aws_request_id"] = request
+                if adds_tenant:
+                    attributes["tenant_id"] = None
+                if is_json:
+                    attributes["_frame_type"] = frame_type
+                else:
+                    attributes["message"] = message
+                    attributes["asctime"] = clock
+                if settle is not None:
+                    settle(record, start, line, head)
+                    return record if self._returns_record else True
+                with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
+                    inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
+                try:
+                    append(start, record.levelno)
+                except RecursionError:
+                    too_deep.setdefault(get_ident(), []).append((record.created, line, 1, record))
+                except Exception as error:
+                    recorder.not_recorded(line, error)
                 return record if self._returns_record else True
-            with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
-                inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
-            try:
-                append(start, record.levelno)
-            except RecursionError:
-                too_deep.setdefault(get_ident(), []).append((record.created, line, 1, record))
-            except Exception as error:
-                recorder.not_recorded(line, error)
-            return record if self._returns_record else True
+            return None  # what is the function's own error is raised where the runtime writes the line
 
-        return handle
+        return written
 
     def log_call(
         self, otherwise: Callable[..., None], is_shown: Callable[[Any, int], bool] | None = None
@@ -265,7 +280,8 @@ class Joint:
                 methods[logger] = own
             return own
 
-        # One function, as above.
+        # One function, as above. Its last part is the library's, line by line: what looks at the stack finds the
+        # library's frame, and no other.
         def _log(
             self: Any,
             level: int,
@@ -290,12 +306,18 @@ class Joint:
                     parent is root
                     and len(handlers) == 1
                     and handlers[0] is handler
+                    # No comparison: that might be the function's own code.
+                    and exc_info is None
+                    and extra is None
+                    and stack_info is False
+                    and (stacklevel is one or type(stacklevel) is int)
+                    and type(msg) is str
+                    and type(args) is tuple
                     and (row := levels.get(level)) is not None
                     and (is_shown is None or is_shown(self, level))
                     and (
                         handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
-                        called(), sink.log, Formatter.converter, logging.getLogRecordFactory(), type(msg), type(args),
-                        exc_info, extra, stack_info or None,
+                        called(), sink.log, Formatter.converter,
                     ) == of_runtime
                     and called_for_calls() == CALLED_FOR_CALLS
                     and kind.handle is own_handle
@@ -334,34 +356,49 @@ class Joint:
                                 return
                             data = line.encode()
             except Exception as error:
-                if diagnostics.is_of_signal(error):
+                if diagnostics.is_raised_into(error):
                     raise
                 data = b""
-            if not data:
-                if _COUNTS_OWN_FRAMES and stacklevel > 1:
-                    stacklevel += 1
-                otherwise(self, level, msg, args, exc_info, extra, stack_info, stacklevel)
-                return  # an error of the function's own is raised here
-            with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
-                inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
-            if spare is not None:
+            if data:
+                with handler.lock:  # what a signal handler raises after its ``acquire`` would leave it taken
+                    inner.file.write(pack_head(head, len(data), time.time_ns() // 1000) + data)
+                if spare is not None:
+                    return
+                try:
+                    append(start, level)
+                except RecursionError:
+                    # Without a call of Python's, for which there is no room.
+                    record = new_record(LogRecord)
+                    record.__dict__.update(
+                        made, name=logger, msg=msg, args=args, levelname=name, levelno=level, created=created_s,
+                        msecs=msecs, aws_request_id=request,
+                    )  # fmt: skip
+                    too_deep.setdefault(get_ident(), []).append((created_s, line, 1, record))
+                except Exception as error:
+                    recorder.not_recorded(line, error)
                 return
-            try:
-                append(start, level)
-            except RecursionError:
-                # Without a call of Python's, for which there is no room.
-                record = new_record(LogRecord)
-                record.__dict__.update(
-                    made, name=logger, msg=msg, args=args, levelname=name, levelno=level, created=created_s,
-                    msecs=msecs, aws_request_id=request,
-                )  # fmt: skip
-                too_deep.setdefault(get_ident(), []).append((created_s, line, 1, record))
-            except Exception as error:
-                recorder.not_recorded(line, error)
+            if not is_known or (is_shown is not None and not is_shown(self, level)):
+                otherwise(self, level, msg, args, exc_info, extra, stack_info, stacklevel)
+                return
+            sinfo = None
+            if logging._srcfile:
+                try:
+                    fn, lno, func, sinfo = self.findCaller(stack_info, stacklevel)
+                except ValueError:
+                    fn, lno, func = "(unknown file)", 0, "(unknown function)"
+            else:
+                fn, lno, func = "(unknown file)", 0, "(unknown function)"
+            if exc_info:
+                if isinstance(exc_info, BaseException):
+                    exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+                elif not isinstance(exc_info, tuple):
+                    exc_info = sys.exc_info()
+            record = self.makeRecord(self.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+            self.handle(record)
 
-        joint, made = self, LogRecord("", 0, "", 0, "", (), None).__dict__
-        # What looks for the caller passes over frames of logging's own file.
-        _log.__code__ = _log.__code__.replace(co_filename=otherwise.__code__.co_filename)
+        joint, made, one = self, blank().__dict__, 1
+        is_known = OWN_LOG.__code__.co_names == _NAMES_OF_LOG
+        stand_in_for_log(_log, OWN_LOG)
         return _log
 
     def watch(self, handler: Any, record: LogRecord, passed: object, text: str, frame_type: Any) -> None:
@@ -428,6 +465,7 @@ class Joint:
             and _FORMATTER_NAMES.issuperset(formatter.__dict__)
             and _STYLE_NAMES.issuperset(style.__dict__)
             and _HANDLER_NAMES.issuperset(handler.__dict__)
+            and type(handler.lock) is _Lock
             and [type(filter) for filter in filters] == [bootstrap.LambdaLoggerFilter]
             and Formatter.converter is gmtime
             and _FILTER_NAMES.issuperset(filters[0].__dict__)
@@ -438,8 +476,7 @@ class Joint:
         called, unaltered = self._functions[is_json]
         of_handler = {**handler.__dict__, "filters": [*filters]}
         of_parts = (dict(part.__dict__) for part in (formatter, style, filters[0]))
-        functions = (unaltered, handler.log_sink.log, gmtime)
-        of_runtime = (type(handler), of_handler, *of_parts, *functions, LogRecord, str, tuple, None, None, None)
+        of_runtime = (type(handler), of_handler, *of_parts, unaltered, handler.log_sink.log, gmtime)
         levels, names = levels if is_json == was_json else {}, MADE if is_json else usual
         # One tuple: what a line of another thread's is made with, it is made with to its end.
         self._made = (is_json, adds_tenant, levels, of_runtime, called, formatter, style, filters[0], names)

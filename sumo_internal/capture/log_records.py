@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     Error = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
     """What ``sys.exc_info()`` gives."""
 
-MADE = frozenset(LogRecord("", 0, "", 0, "", (), None).__dict__)
+_BLANK = LogRecord("", 20, "", 0, "", (), None)
+MADE = frozenset(_BLANK.__dict__)
 OF_FORMATTERS = frozenset(("message", "asctime"))
 OF_CLIENT = frozenset(("aws_request_id", "tenant_id", "_frame_type"))
 
@@ -75,6 +76,13 @@ def ask_client(leaves: Callable[[], Iterable[str]]) -> None:
         leaves: All names in a record that only the client has seen.
     """
     _unasked[:] = [leaves]
+
+
+def blank() -> LogRecord:
+    """A log record as the library makes it, whatever the function has put into the place of its ``__init__``."""
+    record = LogRecord.__new__(LogRecord)
+    record.__dict__.update(_BLANK.__dict__)
+    return record
 
 
 def level_of(number: object, name: object = "") -> str:
@@ -161,7 +169,10 @@ def _names(attributes: dict[str, object], tenant_id: str | None) -> list[str]:
     names = [name for name in attributes if name not in known]
     if is_of_client:
         if names and _unasked:
-            usual_of_client.update(_unasked.pop()())
+            try:
+                usual_of_client.update(_unasked.pop()())
+            except Exception as error:  # of what the function has put into the place of ``logging``'s
+                diagnostics.pass_on(error)
             names = [name for name in names if name not in known]
         if attributes.get("tenant_id", tenant_id) is not tenant_id:
             names.append("tenant_id")

@@ -31,11 +31,11 @@ from sumo_internal.capture.multiline import ENDINGS
 from sumo_internal.capture.record_format import legible, quote, time_text
 from sumo_internal.capture.reentrancy import (
     FILTERS_REPLACE,
+    as_handle,
     current,
     is_recorded,
     need_room,
     not_recorded,
-    stand_in,
     subjects,
     too_deep,
 )
@@ -180,7 +180,7 @@ def note_records() -> None:
                     _record_unended(record)
             return passed
 
-    stand_in(handle, _EMIT_LINE)
+    as_handle(handle, 1, _EMIT_LINE)
     _note_own_handles()
     # Not Logger.callHandlers: a QueueListener or MemoryHandler hands records to handlers without it.
     logging.Handler.handle = handle  # type: ignore[method-assign]  # nothing else sees all records of all loggers

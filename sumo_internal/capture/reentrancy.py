@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import update_wrapper
 from threading import local
 
 from sumo_internal import diagnostics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from logging import LogRecord
     from typing import Any
 
@@ -77,26 +78,128 @@ def not_recorded(error: Exception) -> None:
     diagnostics.failed("recording a line", error)
 
 
+OWN_HANDLE: Any = logging.Handler.handle
+"""The library's own, also when another has taken its place."""
 FILTERS_REPLACE = sys.version_info >= (3, 12)
 """A filter may hand on another log record. Before, ``logging`` emitted its own, whatever ``filter`` returned."""
-
-_own: Any = logging.Handler.handle
-_EMIT_LINE = _own.__code__.co_firstlineno + (
-    13 if sys.version_info < (3, 12) else 17 if sys.version_info < (3, 13) else 16
-)
-"""The line of ``self.emit(record)`` in the library's ``Handler.handle``."""
+EMIT_LINE = 13 if sys.version_info < (3, 12) else 17 if sys.version_info < (3, 13) else 16
+"""``self.emit(record)`` in the library's ``Handler.handle``, in lines from its ``def`` on."""
+FILTER_LINE = EMIT_LINE - (4 if sys.version_info < (3, 12) else 6 if sys.version_info < (3, 13) else 5)
+"""``rv = self.filter(record)``, likewise."""
 
 
-def stand_in(handle: Any, emit_line: int) -> None:
-    """Have a function that is called in the place of ``logging.Handler.handle`` show in a stack as that does.
-
-    Whoever looks at the stack while a record is emitted (Sentry, a formatter of the function's) finds the library's
-    line. And logging leaves frames of its own file out, where it looks for the caller or reports an error of its own.
+def as_handle(function: Any, filter_line: int, emit_line: int) -> None:
+    """Have a function show as the library's ``Handler.handle``, see :func:`stand_in`.
 
     Args:
-        handle: The function.
-        emit_line: Its ``self.emit(record)``, in lines from its ``def`` on.
+        function: From Python 3.13 on it takes the lock four lines before it emits.
+        filter_line: Its call of ``filter``, in lines from its ``def`` on.
+        emit_line: Its call of ``emit``.
     """
-    handle.__code__ = handle.__code__.replace(
-        co_filename=_own.__code__.co_filename, co_name="handle", co_firstlineno=_EMIT_LINE - emit_line
-    )
+    lines = {filter_line: FILTER_LINE, emit_line: EMIT_LINE}
+    if sys.version_info >= (3, 13):
+        lines[emit_line - 4] = EMIT_LINE - 1
+    stand_in(function, OWN_HANDLE, lines)
+
+
+def stand_in(function: Any, own: Any, lines: Mapping[int, int]) -> None:
+    """Have a function that is called in the place of one of ``logging``'s show in a stack as that does.
+
+    Whoever looks at the stack while a record is made or emitted (Sentry, a formatter of the function's), or prints the
+    traceback of an error, finds the library's line. And logging leaves frames of its own file out, where it looks for
+    the caller or reports an error of its own. An error that names the function, of a wrong argument, names the
+    library's.
+
+    Args:
+        function: It takes the library's place.
+        own: The library's.
+        lines: Which line of the library's each line shows as, both counted from their ``def`` on. All others show as
+            the library's ``def``.
+    """
+    code, ours = own.__code__, function.__code__
+    begin = code.co_firstlineno
+    shown = {ours.co_firstlineno + line: begin + own_line for line, own_line in lines.items()}
+    runs: list[tuple[int, int]] = []
+    for start, end, line in ours.co_lines():
+        size_bytes, number = end - start, shown.get(line, begin)
+        if runs and runs[-1][1] == number:
+            size_bytes += runs.pop()[0]
+        runs.append((size_bytes, number))
+    names = {"co_filename": code.co_filename, "co_name": code.co_name, "co_firstlineno": begin}
+    if sys.version_info >= (3, 11):
+        names["co_qualname"] = code.co_qualname
+        places: dict[int, tuple[int, int, int]] = {}
+        wanted = {*shown.values()}
+        for line, end_line, column, end_column in code.co_positions():
+            if line in wanted and column is not None:
+                place = end_line - line, end_column, column
+                places[line] = max(place, places.get(line, place))  # a whole statement, which is a call in all of these
+        table = _line_table(runs, begin, places)
+    else:
+        table = _old_line_table(runs, begin)
+    function.__code__ = ours.replace(co_linetable=table, **names)
+    update_wrapper(function, own)
+
+
+def _line_table(runs: Iterable[tuple[int, int]], line: int, places: Mapping[int, tuple[int, int, int]]) -> bytes:
+    """Lines of code with their columns, as CPython's ``Objects/locations.md`` has it.
+
+    Args:
+        runs: Size in bytes and line of each piece of the code.
+        line: The first line of the function.
+        places: By line: how many lines further a statement ends, the column behind its end, its first column.
+    """
+    table = b""
+    for size_bytes, number in runs:
+        kind, place = 13, b""  # a line without columns
+        if number in places:
+            more_lines, end_column, column = places[number]
+            kind, place = 14, _number(more_lines) + _number(column + 1) + _number(end_column + 1)
+        delta, line = number - line, number
+        signed = _number(-delta << 1 | 1 if delta < 0 else delta << 1)
+        units = size_bytes // 2
+        first = min(units, 8)  # of an entry
+        full, rest = divmod(units - first, 8)
+        table += bytes((0x80 | kind << 3 | first - 1,)) + signed + place
+        table += (bytes((0x80 | kind << 3 | 7, 0)) + place) * full
+        table += bytes((0x80 | kind << 3 | rest - 1, 0)) + place if rest else b""
+    return table
+
+
+def _number(value: int) -> bytes:
+    """A number in pieces of six bits, the lowest first."""
+    pieces = b""
+    while value >= 64:
+        pieces += bytes((0x40 | value & 0x3F,))
+        value >>= 6
+    return pieces + bytes((value,))
+
+
+def _old_line_table(runs: Iterable[tuple[int, int]], line: int) -> bytes:
+    """The same for Python 3.10, which has no columns: ``Objects/lnotab_notes.txt``. The function has few lines."""
+    table = bytearray()
+    for size_bytes, number in runs:
+        delta, line = number - line, number
+        while size_bytes > 254:
+            table += bytes((254, delta & 0xFF))
+            size_bytes, delta = size_bytes - 254, 0
+        table += bytes((size_bytes, delta & 0xFF))
+    return bytes(table)
+
+
+def last_line(function: Any) -> int:
+    """A function's last statement, in lines from its ``def`` on."""
+    code = function.__code__
+    last: int = max(line for *_, line in code.co_lines() if line is not None)
+    return last - int(code.co_firstlineno)
+
+
+def stand_in_for_log(function: Any, own: Any) -> None:
+    """The same for ``Logger._log``: a function that ends as the library's does.
+
+    Args:
+        function: Its last part is the library's, a line for each statement.
+        own: The library's, which has its call of ``makeRecord`` on two lines.
+    """
+    last, own_last = last_line(function), last_line(own)
+    stand_in(function, own, {last: own_last, last - 1: own_last - 2, last - 11: own_last - 12})

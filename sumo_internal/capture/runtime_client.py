@@ -32,7 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import follow_errors, follow_tracebacks, reported
 from sumo_internal.capture.recorder import Recorder, execution_of
-from sumo_internal.capture.reentrancy import FILTERS_REPLACE, is_recorded, stand_in, subjects, too_deep
+from sumo_internal.capture.reentrancy import FILTERS_REPLACE, as_handle, is_recorded, subjects, too_deep
 from sumo_internal.capture.runtime_functions import OWN_LOG, functions_of
 
 TYPE_CHECKING = False
@@ -240,7 +240,7 @@ def _names_left(bootstrap: Any) -> Callable[[], Iterable[str]]:
     filter, format = bootstrap.LambdaLoggerFilter.filter, bootstrap.JsonFormatter.format
 
     def names() -> Iterable[str]:
-        record = LogRecord("", logging.INFO, "", 0, "", (), None)
+        record = log_records.blank()
         filter(bootstrap.LambdaLoggerFilter(), record)
         format(bootstrap.JsonFormatter(), record)
         return record.__dict__
@@ -248,31 +248,26 @@ def _names_left(bootstrap: Any) -> Callable[[], Iterable[str]]:
     return names
 
 
-def _handle(self: Any, record: LogRecord) -> Any:
-    """``handle`` of the runtime's own handlers, on a framed sink: the sink is told the record.
+if sys.version_info < (3, 13):
 
-    What :func:`recorder.note_records` does for all handlers notes the record per thread, which takes ten times as long;
-    in here the handler's lock keeps other threads away from the handler's sink.
-    """
-    sink = self.log_sink
-    if not isinstance(sink, Sink):
-        return logging.Handler.handle(self, record)
-    passed = self.filter(record)
-    if passed is not record and isinstance(passed, LogRecord) and FILTERS_REPLACE:
-        record = passed
-    if passed:
-        if sys.version_info >= (3, 13):
-            with self.lock:  # as logging's own does there, without a method in which a signal handler might raise
-                outer = sink.record, sink.thread  # a value that logs when it is asked for its text
-                try:
-                    sink.record, sink.thread = record, get_ident()
-                    self.emit(record)
-                finally:
-                    sink.record, sink.thread = outer
-        else:
+    def _handle(self: Any, record: LogRecord) -> Any:
+        """``handle`` of the runtime's own handlers, on a framed sink: the sink is told the record.
+
+        What :func:`recorder.note_records` does for all handlers notes the record per thread, which takes ten times as
+        long; in here the handler's lock keeps other threads away from the handler's sink.
+        """
+        sink = self.log_sink
+        if not isinstance(sink, Sink) or logging.Handler.handle is not sink.library_handle:
+            return logging.Handler.handle(self, record)
+        if sink.written is not None and (passed := sink.written(self, record)) is not None:
+            return passed
+        passed = self.filter(record)
+        if FILTERS_REPLACE and passed is not record and isinstance(passed, LogRecord):
+            record = passed
+        if passed:
             self.acquire()
             try:  # at once: what a signal handler raises here leaves the lock taken
-                outer = sink.record, sink.thread
+                outer = sink.record, sink.thread  # a value that logs when it is asked for its text
                 try:
                     sink.record, sink.thread = record, get_ident()
                     self.emit(record)
@@ -281,15 +276,37 @@ def _handle(self: Any, record: LogRecord) -> Any:
                     sink.record, sink.thread = outer
             finally:
                 self.release()
-        if sink.joint is not None:
-            with diagnostics.guard("watching the runtime's log handler"):
-                sink.joint.watch(self, record, passed, *sink.said)
-        elif sink.lines_left:
-            sink.count_down(self)
-    return passed
+            sink.note(self, record, passed)
+        return passed
+
+else:
+
+    def _handle(self: Any, record: LogRecord) -> Any:
+        """The same, with the lock as this library takes it: without a method."""
+        sink = self.log_sink
+        if not isinstance(sink, Sink) or logging.Handler.handle is not sink.library_handle:
+            return logging.Handler.handle(self, record)
+        if sink.written is not None and (passed := sink.written(self, record)) is not None:
+            return passed
+        passed = self.filter(record)
+        if passed is not record and isinstance(passed, LogRecord):
+            record = passed
+        if passed:
+            with self.lock:
+                outer = sink.record, sink.thread  # a value that logs when it is asked for its text
+                try:
+                    sink.record, sink.thread = record, get_ident()
+                    self.emit(record)
+                finally:
+                    sink.record, sink.thread = outer
+            sink.note(self, record, passed)
+        return passed
 
 
-stand_in(_handle, emit_line=18 if sys.version_info >= (3, 13) else 27)
+_FILTER_LINE, _EMIT_LINE = (11, 20) if sys.version_info < (3, 13) else (7, 15)
+"""Statements of the function above, in lines from its ``def`` on."""
+
+as_handle(_handle, _FILTER_LINE, _EMIT_LINE)
 
 
 class Sink:
@@ -311,6 +328,10 @@ class Sink:
         self.lines_left = _JOINT_AFTER_LINES if functions else 0
         self.joint: Joint | None = None
         """Writes line and record together, once there have been some lines."""
+        self.written: Callable[[Any, LogRecord], Any] | None = None
+        """Does so for a log record; see :meth:`Joint.for_records`."""
+        self.library_handle = logging.Handler.handle
+        """The library's, or what notes records in its place; any other is the function's, and is called."""
         # As an attribute of its own, one look at which tells whether the function has replaced it.
         self.log = self.log  # type: ignore[method-assign]
 
@@ -345,6 +366,14 @@ class Sink:
         """What a thread is in the middle of, if anything."""
         return (self.record if self.thread == thread else None) or subjects.get(thread)
 
+    def note(self, handler: logging.Handler, record: LogRecord, passed: object) -> None:
+        """Learn from a line of a handler's that was written in the long way."""
+        if self.joint is not None:
+            with diagnostics.guard("watching the runtime's log handler"):
+                self.joint.watch(handler, record, passed, *self.said)
+        elif self.lines_left:
+            self.count_down(handler)
+
     def count_down(self, handler: logging.Handler) -> None:
         """Count a line of a handler's: after some lines it is worth while to write them jointly."""
         self.lines_left -= 1
@@ -353,7 +382,7 @@ class Sink:
                 self.joint = joint = self._make_joint(handler)
                 kind: Any = type(handler)
                 if kind.handle is _handle:
-                    kind.handle = joint.handle(_handle)
+                    self.written = joint.for_records()
                     self._follow_calls(joint)
 
     def _follow_calls(self, joint: Joint) -> None:

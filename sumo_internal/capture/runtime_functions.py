@@ -8,7 +8,8 @@ when there have been lines.
 from __future__ import annotations
 
 import logging
-from logging import Formatter, Logger, LogRecord, PercentStyle
+import sys
+from logging import Formatter, Handler, Logger, LogRecord, PercentStyle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def called_for_text(handler: Any, filter_class: Any, sink: Any) -> Callable[[], 
 
     def called() -> tuple[object, ...]:
         return (
+            Handler.handle,
             handler.emit,
             handler.format,
             handler.filter,
@@ -60,6 +62,7 @@ def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) 
     def called() -> tuple[object, ...]:
         utilities = formatter.format.__globals__
         return (
+            Handler.handle,
             handler.emit,
             handler.format,
             handler.filter,
@@ -82,8 +85,11 @@ def called_for_json(handler: Any, filter_class: Any, sink: Any, formatter: Any) 
 def called_for_calls() -> tuple[object, ...]:
     """What is called for a log call beside the logger's own methods, until a handler has its log record, now."""
     return (
+        logging._logRecordFactory,  # type: ignore[attr-defined]  # what ``getLogRecordFactory`` returns
         LogRecord.__init__,
         logging.getLevelName,
+        logging.currentframe,
+        sys._getframe,
         logging.time.time,  # type: ignore[attr-defined]  # as ``logging`` sees it
         logging.time.time_ns,  # type: ignore[attr-defined]
     )
