@@ -72,27 +72,11 @@ def install() -> None:
     runtime_client.when_loaded(patch)
     imports.seal()
     if configuration.mode(os.environ) == configuration.MANAGED:
-        _freeze_at_first_fork()
+        from sumo_internal.shipping import shared_pages  # no other function pays for it
+
+        shared_pages.prepare_at_first_fork(config.spool_dir)
     else:
         gc.freeze()  # all that was made stays, so no collection is to look at it: the function's init has several
-
-
-def _freeze_at_first_fork() -> None:
-    """Have workers' collections of garbage leave alone what was there when the first of them was forked.
-
-    A collection writes to every object that it looks at, and a page that a worker writes to is copied: 3 MB for what
-    the runtime has loaded by then. (Two things more were tried. To fill the holes between those objects, so that what a
-    worker makes lies together: it takes 0.4 MB more then. To put the code of all functions that it calls together: no
-    difference.)
-    """
-    frozen: list[bool] = []
-
-    def freeze() -> None:
-        if not frozen:
-            frozen.append(True)
-            gc.freeze()
-
-    os.register_at_fork(before=freeze)
 
 
 def install_program() -> bool:
