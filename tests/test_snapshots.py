@@ -80,7 +80,16 @@ def own_ids_are_own(source: SumoSource, copies: int, *fragments: str) -> None:
 
 
 def texts(records: list[dict[str, Any]], fragment: str) -> list[dict[str, Any]]:
-    return [record for record in records if fragment in str(record.get("message"))]
+    """The function's lines with this in them.
+
+    An account has a message, too: "Lambda dropped them before they reached the extension", on a busy machine.
+    """
+    return [record for record in records if record["type"] == "function" and fragment in str(record.get("message"))]
+
+
+def has_lost_events(records: list[dict[str, Any]]) -> bool:
+    """Has the platform dropped events? It does while a delivery is unanswered, a snapshot in the middle of one too."""
+    return any("platformDropped" in str(record.get("accounting")) for record in records)
 
 
 @with_each
@@ -111,16 +120,19 @@ def test_an_id_is_one_line_in_all_copies(
         found = {record["id"]: record for record in texts(records, fragment)}
         assert len(found) == 1, found
     assert len(texts(records, "\tafter")) == 3
-    assert len({record["id"] for record in records if record["type"] == "platform.initReport"}) == 1
+    reports = {record["id"] for record in records if record["type"] == "platform.initReport"}
+    assert len(reports) == 1 or (not reports and has_lost_events(records))
     starts = [record for record in records if record["type"] == "platform.restoreStart"]
-    assert len(starts) == 3 == len({record["id"] for record in starts})
+    assert len(starts) == len({record["id"] for record in starts})
+    assert len(starts) == 3 or has_lost_events(records)
     streams = {
         record["requestID"]: {each["logStream"] for each in records if each.get("requestID") == record["requestID"]}
         for record in texts(records, "copy ")
     }
     assert len(streams) == 3 and all(len(names) == 1 for names in streams.values())
     assert len(set.union(*streams.values())) == 3
-    assert {record["logStream"] for record in starts} == set.union(*streams.values())
+    named = {record["logStream"] for record in starts}
+    assert named == set.union(*streams.values()) or (named < set.union(*streams.values()) and has_lost_events(records))
     assert len({record["message"] for record in texts(records, "random ")}) > 0
 
 
