@@ -205,7 +205,7 @@ OUTAGES: dict[str, tuple[Fault, dict[str, str]]] = {
     "refuses": (Fault(status=503), {"SUMO_NUM_RETRIES": "9"}),
     "wants time": (Fault(status=429, headers={"Retry-After": "60"}), {"SUMO_NUM_RETRIES": "9"}),
     "drips": (Fault(drip_interval_s=1.0), {}),
-    "hangs, and so does the bucket": (HANG, BUCKET),
+    "refuses, and the bucket hangs": (Fault(status=503), {**BUCKET, "SUMO_NUM_RETRIES": "0"}),
     "has its address in a secret that nobody hands out": (ACCEPT, SECRET),
 }
 """What is wrong with Sumo Logic, or on the way there, when a version is published."""
