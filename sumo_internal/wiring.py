@@ -491,4 +491,4 @@ def _follow(
     address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
     if address:
         _api = ExtensionsApi(address)
-        followed.register(_api)
+        followed.register(_api, configuration.keeper_address(os.environ))

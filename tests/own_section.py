@@ -47,6 +47,7 @@ logs in finalisers
 has a time limit that raises in the middle of a log call
 logs to the end of its stack
 takes every descriptor, and gives them back
+starts itself again while it is imported (`os.execv`)
 closes all descriptors, and opens files of its own under their numbers
 logs texts and values of megabytes, and writes JSON in small pieces
 logs what has no text, no comparison and no level

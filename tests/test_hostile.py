@@ -362,6 +362,51 @@ def test_a_function_opens_files_under_the_numbers_of_ours(
     section.row("closes all descriptors, and opens files of its own under their numbers", lines=lines)
 
 
+AGAIN = """
+import logging, os, sys, time
+log = logging.getLogger()
+log.setLevel("INFO")
+if "AGAIN" not in os.environ:
+    log.info("line of the first program")
+    time.sleep({pause_s})
+    os.environ["AGAIN"] = "1"
+    {program}
+log.info("line of the second")
+def handler(event, context):
+    log.info("line %s", event)
+    return event
+"""
+
+AGAIN_BY = {
+    "the interpreter": "os.execv(sys.executable, sys.orig_argv)",
+    "our wrapper": "os.execv('{layer}/sumo_wrapper', ['{layer}/sumo_wrapper', *sys.orig_argv])",
+}
+
+
+@each_python
+@pytest.mark.parametrize("pause_s", [0.0, 0.5])
+@pytest.mark.parametrize("program", AGAIN_BY.values(), ids=AGAIN_BY)
+def test_a_function_starts_itself_again_while_it_is_imported(
+    section: Section,
+    source: SumoSource,
+    layer_folder: Path,
+    tmp_path: Path,
+    runtime: Runtime,
+    program: str,
+    pause_s: float,
+) -> None:
+    """To have another ``LD_LIBRARY_PATH``, say: the thread that is registered goes with the process.
+
+    Guards against an init, and then each invocation, that Lambda ends at its timeout.
+    """
+    code = AGAIN.format(program=program.format(layer=layer_folder), pause_s=pause_s)
+    with environment(runtime, layer_folder, source, tmp_path, code) as env:
+        assert answers(env, 1, 2, 3) == [1, 2, 3]
+        env.shutdown()
+    lines = lines_in(source, ["line of the first program", "line of the second", "line 1", "line 2", "line 3"])
+    section.row("starts itself again while it is imported (`os.execv`)", lines=lines)
+
+
 CLOCK = """
 import freezegun, logging, signal, threading, time
 log = logging.getLogger()

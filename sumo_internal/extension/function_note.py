@@ -66,6 +66,10 @@ class FunctionNote:
         """The environment was restored from a snapshot: what was told before is told by all copies."""
         self._raw, self._is_copy = self._of_copy, True
 
+    def begin_again(self) -> None:
+        """Another program has taken the place of the function's process: it tells anew, or nothing hears it."""
+        self.is_there, self._raw, self._first = False, None, None
+
     def descriptors(self) -> list[int]:
         """The descriptors that have something to read when a note has come."""
         return [] if self._socket is None or self.has_content else [self._socket.fileno()]

@@ -37,6 +37,10 @@ WRAPPER_IDLE = (
     f"{_COST}. AWS_LAMBDA_EXEC_WRAPPER names sumo_wrapper, but the function's process has no part of it: another "
     "wrapper that does not run what it is given, as the AWS Lambda Web Adapter's, needs it in front of its own program"
 )
+PROGRAM_REPLACED = (
+    f"{_COST}. The function has put another program in the place of its process (os.execv); /opt/sumo_wrapper in front "
+    "of that program takes them from its process"
+)
 NOTHING_DROPPED = "; SUMO_DROP_REPLAYS drops nothing, because Lambda does not tell which lines are written once more"
 
 
@@ -63,6 +67,11 @@ class Hearing:
 
         self.ready_time = ""
         """When the runtime asked for its first event, as Lambda writes a time."""
+        self.replaced_at_s = 0.0
+        """POSIX time at which another program took the place of the function's process; 0.0 where none has. Lines that
+        were written before were heard in the process."""
+        self._names: tuple[str, str, dict[str, str]] | None = None
+        """What the program before has told."""
         self._instance = ""
         self._is_late = False
         """The function's lines that Lambda tells were let out already, so that a note that comes now is late."""
@@ -94,6 +103,15 @@ class Hearing:
             self.is_in_process = False
             self._is_late = True
 
+    def begin_again(self) -> None:
+        """Another program has taken the place of the function's process: until it leaves a note, nothing hears it."""
+        told = self._note.content()
+        self._names = self._names if told is None else told[:3]
+        self._note.begin_again()
+        self.replaced_at_s = time.time()
+        if self.is_open:
+            self.is_in_process, self._is_late = False, True
+
     @property
     def since_s(self) -> float:
         """POSIX time from which on the function's process hears it: 0.0 for ever, infinite where it does not."""
@@ -112,6 +130,8 @@ class Hearing:
         """Log group, log stream and headers: what the process has told, else as far as a variable has them."""
         if (told := self._note.content()) is not None:
             return told[:3]
+        if self._names is not None:
+            return self._names
         from sumo_internal.spool import handoff
         from sumo_internal.spool.envelope import request_headers
 
@@ -138,6 +158,8 @@ class Hearing:
         return self._reason() + (NOTHING_DROPPED if self._config.drops_replays else "")
 
     def _reason(self) -> str:
+        if self.replaced_at_s:
+            return PROGRAM_REPLACED
         if self._environ.get("AWS_LAMBDA_EXEC_WRAPPER", "").rpartition("/")[2] != configuration.WRAPPER:
             return WRAPPER_MISSING
         return WRAPPER_IDLE

@@ -23,6 +23,8 @@ from _socket import (
 )
 from _thread import allocate_lock
 
+from sumo_internal.spool.handoff import LIFELINE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sumo_internal.spool.counters import KeptCounts
@@ -36,6 +38,8 @@ WAITING_MAX = 256
 one more is told that it is not kept. A user may have 1,024 descriptors on their way."""
 TALLIES_MAX = 64
 """Pages of counts that are kept: two of each process that has had to count anything, which few have."""
+LIFELINES_MAX = 4
+"""Processes that are watched at a time: the function's, and those that started as another program before."""
 UNSEEN_MAX = 4
 """Descriptors that are not looked at, although what they lead to may have been delivered."""
 _NAME_MAX_BYTES = 1024
@@ -67,6 +71,8 @@ class Keeper:
         self.tallies: list[KeptCounts] = []
         """Counts of processes that have had trouble."""
         self._lock = allocate_lock()
+        self.lifelines: list[tuple[socket, bytes]] = []
+        """Connections with what was sent over each; see :mod:`sumo_internal.extension.stand_in`."""
 
     def fileno(self) -> int:
         """Has something to read when there is something for :meth:`look`."""
@@ -117,7 +123,10 @@ class Keeper:
             self._connections.append(connection)
             return
         except OSError:
-            rights = []
+            name, rights = b"", []
+        if name.startswith(LIFELINE) and len(self.lifelines) < LIFELINES_MAX:
+            self.lifelines.append((connection, name))
+            return
         connection.close()
         for _, kind, data in rights:
             if kind == SCM_RIGHTS:

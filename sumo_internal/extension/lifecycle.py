@@ -24,6 +24,7 @@ import time
 
 from sumo_internal import config as configuration
 from sumo_internal import diagnostics
+from sumo_internal.extension import stand_in
 from sumo_internal.extension.extension_shipper import AT_SHUTDOWN, BESIDE, LAST, ExtensionShipper
 from sumo_internal.extension.hearing import NEVER_S, observe
 from sumo_internal.extension.keeper import Keeper
@@ -106,6 +107,7 @@ class Extension:
     ) -> None:
         self._config = config
         self._api = api
+        self._address = address
         self._hearing = observe(config, address)
         self._platform_log = PlatformLog(config, self._hearing)
         self._subscription = Subscription(config, address, identifier, secret, self._platform_log.take)
@@ -148,8 +150,18 @@ class Extension:
             self._serve(until_s)
         self._hearing.decide()
         if not self._hearing.is_in_process:
-            self._subscription.ask({*types, "function", "platform"}, is_held=self._is_held)
-            self._platform_log.subscribed(self._subscription.number)
+            self._ask_for_function(types)
+
+    def _ask_for_function(self, types: set[str]) -> None:
+        self._subscription.ask({*types, "function", "platform"}, is_held=self._is_held)
+        self._platform_log.subscribed(self._subscription.number)
+
+    def _begin_again(self) -> None:
+        """Another program has taken the place of the function's process: have its lines from Lambda, which takes such a
+        request until the init is over; that program's note may still change it."""
+        self._hearing.begin_again()
+        if not self._hearing.is_in_process:
+            self._ask_for_function(set(self._config.log_types))
 
     @property
     def _is_held(self) -> bool:
@@ -256,9 +268,10 @@ class Extension:
             Whether the request has an answer; without a request, whether anything came.
         """
         incoming, notes, kept = self._subscription.descriptors(), self._hearing.descriptors(), self._kept_descriptors()
+        lifelines = [] if self._keeper is None else stand_in.descriptors(self._keeper)
         bell = [] if self._workers is None else [self._workers.descriptor]
         answer = [] if request is None else [request.fileno()]
-        ready = _await([self._shipper.descriptor, *incoming, *notes, *kept, *bell, *answer], until_s)
+        ready = _await([self._shipper.descriptor, *incoming, *notes, *kept, *lifelines, *bell, *answer], until_s)
         deliveries = sorted(ready.intersection(incoming))
         if self._shipper.descriptor in ready:
             self._shipper.hear()
@@ -271,6 +284,10 @@ class Extension:
         if deliveries or not ready or not ready.isdisjoint(notes):
             with diagnostics.guard("looking for the function's note"):
                 self._look()
+        if self._keeper is not None and not ready.isdisjoint(lifelines):
+            with diagnostics.guard("looking for the function's background thread"):
+                if stand_in.look(self._keeper, self._address):
+                    self._begin_again()
         if request is None:
             return bool(ready)
         if self._workers is not None:

@@ -207,9 +207,10 @@ class PlatformLog:
         events.announce(delivered)
         since_s = self._hearing.since_s
         since = time_text(since_s) if since_s < NEVER_S else "~"
+        replaced_at = time_text(self._hearing.replaced_at_s)
         for event in delivered:
             if isinstance(event, dict) and event.get("type") == "function":
-                if str(event.get("time")) >= since:
+                if not replaced_at <= str(event.get("time")) < since:
                     continue  # it is heard in its own process
                 self._tell_cost()
             if self._rules is not None and isinstance(event, dict):

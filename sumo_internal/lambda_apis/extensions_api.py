@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PATH = "/2020-01-01/extension"
+_IDENTIFIER = "lambda-extension-identifier"
 REGISTER_TIMEOUT_S = 2.0
 """Lambda answers within a millisecond or two; a registration that hangs must not hold the init phase for longer than
 this, from when it was asked for."""
@@ -103,8 +104,11 @@ class ExtensionsApi:
         connection.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _timeval(int(REGISTER_TIMEOUT_S)))
         return connection
 
-    def await_registration(self, connection: socket) -> None:
+    def await_registration(self, connection: socket) -> str:
         """Wait for the answer to the registration, and take it off the connection, which the function may close.
+
+        Returns:
+            The identifier under which the extension is registered; empty where it is not.
 
         Raises:
             OSError, http1.BadAnswerError: No whole answer comes.
@@ -118,7 +122,8 @@ class ExtensionsApi:
             end += connection.recv_into(room[begin:])
             return bytes(room[begin:end])
 
-        http1.read_answer(receive)
+        answer = http1.read_answer(receive)
+        return answer.headers.get(_IDENTIFIER, "") if answer.status == 200 else ""
 
     def registered(self, connection: socket) -> None:
         """Read the answer to the registration.
@@ -143,7 +148,7 @@ class ExtensionsApi:
         answer = self._receive(connection, "/register", receive)
         if self._kept is not None and self._is_ours(self._kept):
             self._kept.setsockopt(SOL_SOCKET, SO_RCVTIMEO, _timeval(0))
-        self._identifier = answer.headers.get("lambda-extension-identifier", "")
+        self._identifier = answer.headers.get(_IDENTIFIER, "")
         try:
             content = self._read(answer.body)
         except Exception:

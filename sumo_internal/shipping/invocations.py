@@ -43,6 +43,9 @@ NAME = "sumo-internal-sidecar"
 SAME_DEADLINE_S = 0.5
 """Lambda tries an asynchronous event that has failed again under the same id, a second later at the earliest. Its
 deadline then is later than that of the invocation that is over, by more than this."""
+_TELL_AGAIN_S, _TELL_AGAIN_MAX_S = 0.02, 1.0
+"""The extension, which starts beside this process, may not listen yet: so long until it is told once more, twice as
+long each time."""
 
 
 class Invocations:
@@ -61,6 +64,7 @@ class Invocations:
         self._spool = recorder.spool
         self._shipper = shipper
         self._api: ExtensionsApi | None = None
+        self._keeper = self._identifier = ""
         self._registration: socket | None = None
         self._asked, self._answered, self._registered = Signal(), Signal(), Signal()
         self._is_init_over = False
@@ -158,14 +162,20 @@ class Invocations:
         """Ship without any invocation: no runtime client will tell of one."""
         self._shipper.begin()
 
-    def register(self, api: ExtensionsApi) -> None:
+    def register(self, api: ExtensionsApi, keeper: str = "") -> None:
         """Register as an internal extension; the answer is looked at when the runtime first asks for an event.
 
         So hardly anything runs beside the function's imports, which that would slow down. The thread is started now all
         the same, because starting it may fail: an extension that is registered and does not ask for events keeps the
         init phase open. So does one whose answer is on a connection that the function has closed: the thread takes the
-        answer off it as soon as it is there.
+        answer off it as soon as it is there. Where the function puts another program in the place of its process, the
+        thread is gone; so the thread tells the extension, which then asks for events.
+
+        Args:
+            api: Asks for events.
+            keeper: As :func:`sumo_internal.config.keeper_address` has it; empty where there is no extension to tell.
         """
+        self._keeper = keeper
         threads.start(self._live, api)
         self._api = api
         try:
@@ -227,14 +237,18 @@ class Invocations:
         registration = self._registration
         if registration is not None and not self._is_answer_taken:
             try:
-                api.await_registration(registration)
+                self._identifier = api.await_registration(registration)
             except (OSError, BadAnswerError):
                 pass  # who reads the answer says it
             finally:
                 self._is_answer_taken = True
                 self._answered.set()
+        pause_s = _TELL_AGAIN_S
         while not self._is_settled:
-            self._registered.wait()
+            is_told = handoff.hold_lifeline(self._keeper, self._identifier)
+            self._registered.wait(None if is_told else pause_s)
+            pause_s = min(2 * pause_s, _TELL_AGAIN_MAX_S)
+        handoff.release_lifeline()  # the init is over, and with it the time in which a process may become another
 
     def _next(self, api: ExtensionsApi) -> Event:
         connection = api.ask()

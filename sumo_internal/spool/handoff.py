@@ -17,6 +17,10 @@ Where a segment can have no file, the function's process sends a descriptor of i
 (:mod:`sumo_internal.extension.keeper`), an abstract one, which needs no disk. Each descriptor goes through a connection
 of its own, because the kernel keeps hundreds of connections for a process that accepts none, but only ten datagrams.
 The extension need not be awake, and the sender may be dead by the time the extension takes the descriptor.
+
+The same socket takes a lifeline: a connection that the life-cycle thread holds during the init. When the connection
+ends and that thread is gone, the function has put another program in the place of its process (``os.execv``), and the
+extension asks Lambda for the thread's events (:mod:`sumo_internal.extension.stand_in`).
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
+from _thread import get_native_id
 
 from sumo_internal.spool.folder import read_file, write_file
 
@@ -49,6 +54,10 @@ NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
 _presence = -1
 """Descriptor of the socket that is held for as long as this process lives."""
+LIFELINE = b"lifeline "
+"""How the message begins that :func:`hold_lifeline` sends; the process's id, the thread's and the identifier follow."""
+_lifeline: tuple[socket, object] | None = None
+"""The connection, and what it leads to."""
 _late: tuple[bytes, bytes] | None = None
 """The note that could not be sent, and the name of the socket that it is for."""
 
@@ -175,6 +184,51 @@ def entrust(address: str, name: str, descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def hold_lifeline(address: str, identifier: str) -> bool:
+    """Tell the extension that this thread asks for the events of an internal extension; never waits.
+
+    The connection stays open until :func:`release_lifeline`, or until another program takes the process's place.
+
+    Args:
+        address: As :func:`sumo_internal.config.keeper_address` has it.
+        identifier: The internal extension's.
+
+    Returns:
+        Whether the extension has been told, or there is nothing to tell. If not, it does not listen (yet).
+    """
+    global _lifeline
+    if _lifeline is not None or not address or not identifier:
+        return True
+    try:
+        lifeline = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)
+        try:
+            lifeline.connect(address)
+            lifeline.send(LIFELINE + f"{os.getpid()} {get_native_id()} {identifier}".encode())
+        except BaseException:
+            lifeline.close()
+            raise
+    except OSError:
+        return False
+    _lifeline = lifeline, lifeline.getpeername()
+    return True
+
+
+def release_lifeline() -> None:
+    """End the connection of :func:`hold_lifeline`, if it is there and still ours."""
+    global _lifeline
+    if _lifeline is None:
+        return
+    (lifeline, peer), _lifeline = _lifeline, None
+    try:
+        is_ours = lifeline.getpeername() == peer
+    except OSError:
+        is_ours = False
+    if is_ours:
+        lifeline.close()
+    else:
+        lifeline.detach()  # the function has closed it, and may have a file of its own under that number
 
 
 def bell_socket_name(address: str) -> bytes:
