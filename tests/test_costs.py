@@ -83,9 +83,10 @@ BLOCKS_MAX = 100
 
 FUNCTION = ROOT / "tools/functions/bench"
 
-DRAINS = 40
-DRAIN_CALLS_MAX = 12
-"""System calls of a drain with one line: its lock taken and given back, the folder, the request, the answer."""
+DRAINS = 200
+DRAIN_CALLS_MAX = 15
+"""System calls of a drain with one line: its lock taken and given back, the folder, the request, the answer; and three
+that see whether the lock's descriptor and the connection's are still ours, which the function may have closed."""
 
 SCRIPT = """
 import logging, sys

@@ -82,9 +82,9 @@ class LockFile:
         return self._descriptor >= 0 and place_of(self._descriptor) == self._place
 
     def acquire(self) -> bool:
-        """Lock it; False while it is locked elsewhere."""
-        if not self._is_open:
-            return False  # a forked child has closed it, or the function
+        """Lock it, which was just opened or is not :attr:`is_lost`; False while it is locked elsewhere."""
+        if self._descriptor < 0:
+            return False  # a forked child has closed it
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _TAKEN)
         except OSError:

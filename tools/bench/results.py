@@ -233,7 +233,7 @@ What profiles show behind the figures that are over their budgets:
 * **During a handler.** During an invocation that is over in five milliseconds nothing of ours runs, nor in fifty where
   lines have waited for less than a second: the life-cycle thread leaves its event unread until then. A thousand lines
   are half a megabyte, so that half a batch, 1.6 ms of CPU, is shipped during each invocation that logs so many: that
-  is in its row. A drain makes ten system calls, five more where others have lines, and nearly each gives the
+  is in its row. A drain makes thirteen system calls, five more where others have lines, and nearly each gives the
   interpreter lock away; the handler waits for as long as the background thread then has it. Of short invocations one
   in a second has that.
 * **Shipping.** The row's 5.0 ms are 4.6 of the shipping thread's, for 1.3 MiB, and 0.4 of the life-cycle thread's; zlib
