@@ -229,7 +229,9 @@ def test_an_outage_prolongs_publishing_by_a_bound(
     function = "snapshot" if wrapper else "dropin"
     with ScriptedServer(End.HANG) as silent:
         for source.default, more in ((ACCEPT, {}), (fault, {**variables, "AWS_ENDPOINT_URL": silent.url})):
-            settings = {**more, **({"AWS_LAMBDA_EXEC_WRAPPER": wrapper} if wrapper else {})}
+            settings = {"INIT_LINE": "there is something to ship", **more}
+            if wrapper:
+                settings["AWS_LAMBDA_EXEC_WRAPPER"] = wrapper
             with environment(runtime, source, layer_folder, function, snap_start=True, variables=settings) as env:
                 init = env.start()
                 assert init.error is None
