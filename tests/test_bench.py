@@ -19,7 +19,7 @@ from bench import chart, pay, profiles, run
 from bench import results as bench_results
 from bench.cases import NAMES, PIECES
 from bench.costs import REGISTERING
-from bench.curves import Point
+from bench.curves import AXES, Point
 from bench.goals import GOALS, Figure, is_met, show, worse
 from bench.layers import compare, contender
 from bench.pay import Bill, Terms
@@ -146,6 +146,12 @@ def test_page_and_picture_show_everything(results: Results) -> None:
     assert {"this layer", "A & B", "with", "without", "lines per invocation"} <= words
     numbers = [float(value) for part in picture.iter() for name, value in part.items() if name in ("x", "y", "width")]
     assert all(-1 <= number <= chart.WIDTH for number in numbers[1:])
+
+
+def test_titles_of_curves_do_not_touch() -> None:
+    """Guards against one that is as long as two panels are wide."""
+    rows = [row for axes in AXES.values() for row in chart.title_rows(f"{axes.title}, {axes.y}")]
+    assert len(rows) >= len(AXES) and all(len(row) * chart.LETTER_WIDTH < chart.PANEL_WIDTH for row in rows)
 
 
 def test_a_reader_sees_time_and_money(results: Results) -> None:

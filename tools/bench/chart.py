@@ -22,6 +22,10 @@ BARS = (("Cold start added, ms", 0), ("CPU added to a log.info, µs", 1), ("Memo
 """Titles, and which of a peer's costs."""
 ROW = 19
 CURVE_HEIGHT = 150
+PANEL_WIDTH = 315
+"""From one curve's title to the next one's."""
+LETTER_WIDTH = 7
+"""Of the titles, which are bold; a wide one's average."""
 
 
 class Box(NamedTuple):
@@ -40,7 +44,7 @@ def draw(results: Results) -> str:
     height = bars_height + rows * (CURVE_HEIGHT + 95) + 30
     parts = [*_bars(results)]
     for number, (name, series) in enumerate(results.all_curves.items()):
-        x, y = 60 + number % 3 * 315, bars_height + 50 + number // 3 * (CURVE_HEIGHT + 95)
+        x, y = 60 + number % 3 * PANEL_WIDTH, bars_height + 50 + number // 3 * (CURVE_HEIGHT + 95)
         parts += _panel(name, series, Box(x, y, 230, CURVE_HEIGHT))
     parts.append(_text(24, height - 8, f"make bench, on {results.where}: everybody in turn, in one run.", fill=TEXT))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
@@ -100,7 +104,8 @@ def _panel(name: str, series: Series, box: Box) -> Iterator[str]:
     points = [point for line in series.values() for point in line]
     across = _scale([point.x for point in points], box.x, box.width)
     up = _scale([point.y for point in points], box.y + box.height, -box.height)
-    yield _text(box.x - 36, box.y - 26, f"{axes.title}, {axes.y}", weight="600")
+    for row, text in enumerate(reversed(title_rows(f"{axes.title}, {axes.y}"))):
+        yield _text(box.x - 36, box.y - 26 - 15 * row, text, weight="600")
     for value in up.ticks():
         yield _line([Point(box.x, up.at(value)), Point(box.x + box.width, up.at(value))], FAINT, 1)
         yield _text(box.x - 6, up.at(value) + 4, f"{value:g}", anchor="end")
@@ -114,7 +119,15 @@ def _panel(name: str, series: Series, box: Box) -> Iterator[str]:
     x = box.x
     for label, colour in zip(series, COLOURS, strict=False):
         yield _text(x, box.y - 8, label, fill=colour, weight="600")
-        x += 7 * len(label) + 16
+        x += LETTER_WIDTH * len(label) + 16
+
+
+def title_rows(title: str) -> list[str]:
+    """A curve's title in rows, so that it ends before the next one begins: a long one is broken behind a comma."""
+    if len(title) * LETTER_WIDTH < PANEL_WIDTH:
+        return [title]
+    head, _, tail = title.partition(", ")
+    return [f"{head},", tail]
 
 
 def _count(value: float) -> str:
