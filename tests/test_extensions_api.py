@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from faulty_http import End
+from model_functions import eventually
 from scripted_http import ScriptedServer, answer
 
 from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ApiRefusedError, ExtensionsApi
@@ -61,6 +62,7 @@ def test_all_of_the_answer_to_the_registration_is_taken_off_its_connection(serve
     api, connection = asking(server, first)
     waiting = threading.Thread(target=api.await_registration, args=(connection,))
     waiting.start()
+    eventually(lambda: api._early.startswith(first))
     for piece in rest:
         time.sleep(0.002)
         next(iter(server._connections)).send(piece)
