@@ -72,7 +72,8 @@ class Stream:
 
     def detach(self) -> Buffer:
         self._stream.detach()
-        detached, self.buffer = self.buffer, self._stream.buffer
+        detached = self.buffer
+        del self.buffer  # from here on it is the stream's: None, and from Python 3.14 on an error
         return detached
 
     def __enter__(self) -> Stream:
