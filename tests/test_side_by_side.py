@@ -91,8 +91,10 @@ PARTS = {
 """What a statement does, and in which modes it is compared by statement."""
 OUR_FRAME = r'  File \\?"[^"]*/sumo_internal/[^"]*", line \d+, in \w+(?:\n|\\n)(?:    .*?(?:\n|\\n))+'
 """In a traceback: an error of a stream's passes the stream that stands before it."""
-VARYING = (r"\.\d{3}(?=Z)", "(?<=0x)[0-9a-f]+", OUR_FRAME, '(, "")+')
-"""Milliseconds, addresses, our frames in a traceback, and what they leave in a list."""
+UNHASHABLE = r"(?<=cannot use ')\w+"
+VARYING = (r"\.\d{3}(?=Z)", "(?<=0x)[0-9a-f]+", OUR_FRAME, '(, "")+', UNHASHABLE)
+"""Milliseconds, addresses, our frames in a traceback, and what they leave in a list; and, from Python 3.14 on, what was
+to be a key: it is in a tuple where a line is held back (SUMO_DEBUG_ON_FAILURE)."""
 
 
 def clear(part: Any) -> Any:

@@ -52,6 +52,7 @@ def test_a_thread_that_is_gone_is_stood_in_for(keeper: Keeper, server: ScriptedS
     thread = threading.Thread(target=hold)
     thread.start()
     thread.join()
+    eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))  # a moment later
     handoff.release_lifeline()
     assert look(keeper, server)
     eventually(lambda: len(server.requests) == 3)
