@@ -73,6 +73,7 @@ TOGETHER = (
         "extension/lifecycle",
         "extension/platform_log",
         "extension/repeats",
+        "extension/stand_in",
         "extension/subscription",
         "lambda_apis/telemetry_api",
     ),

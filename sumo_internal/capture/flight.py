@@ -278,6 +278,21 @@ def _trace(record: LogRecord) -> str:
     return "".join(f"\n{part}" for part in parts)
 
 
+class _Made:
+    """A logger whose log record is made, and handed to no handler."""
+
+    record: logging.LogRecord
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.record = record
+
+
 def follow(flight: Flight) -> None:
     """Have ``logging`` make the lines, and hold those that the function does not show."""
     own_level = logging.Logger.getEffectiveLevel
@@ -297,22 +312,12 @@ def follow(flight: Flight) -> None:
             answer = logger._cache[(level,)] = 2 if not is_ours else int(level >= own_level(logger))
         return answer == 2 or (answer == 1 and _is_taken(logger, level))
 
-    def hold(
-        logger: Any, level: int, msg: object, args: Any, exc_info: Any, extra: Any, stack_info: bool, stacklevel: int
-    ) -> None:
-        """Hold a line for which there has to be a log record."""
+    def hold(logger: logging.Logger, *call: Any) -> None:
+        """Hold a line for which there has to be a log record; the call is what :meth:`logging.Logger._log` takes."""
+        made: Any = _Made(logger)
         try:
-            sinfo = None
-            try:
-                fn, lno, func, sinfo = logger.findCaller(stack_info, stacklevel)
-            except ValueError:
-                fn, lno, func = "(unknown file)", 0, "(unknown function)"
-            if exc_info:
-                if isinstance(exc_info, BaseException):
-                    exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
-                elif not isinstance(exc_info, tuple):
-                    exc_info = sys.exc_info()
-            record = logger.makeRecord(logger.name, level, fn, lno, msg, args, exc_info, func, extra, sinfo)
+            OWN_LOG(made, *call)
+            record = made.record
             passed: Any = not logger.disabled and logger.filter(record)
         except Exception as error:
             flight.not_made(error)

@@ -469,7 +469,6 @@ class Joint:
             and [type(filter) for filter in filters] == [bootstrap.LambdaLoggerFilter]
             and Formatter.converter is gmtime
             and _FILTER_NAMES.issuperset(filters[0].__dict__)
-            and handler.lock is not None
         ):
             return False
         was_json, _, levels, *_ = self._made

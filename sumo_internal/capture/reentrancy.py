@@ -1,8 +1,9 @@
-"""Recording in the middle of anything: what a thread writes about, the end of its stack, errors that are not ours.
+"""Recording in the middle of anything: what a thread writes about, the end of its stack, errors that are not ours, and
+what its stack shows.
 
 Separate from the streams and from the recorder, because both need it, and because every place that records on the
-function's own thread has the same three questions: which record is this text of, is there room on the stack, and whose
-is an error that comes out here.
+function's own thread has the same four questions: which record is this text of, is there room on the stack, whose is an
+error that comes out here, and what finds who looks at the stack meanwhile. One module, because each costs a start.
 """
 
 from __future__ import annotations

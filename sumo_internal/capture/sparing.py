@@ -366,7 +366,6 @@ class SparingStream(Stream):
             _postpone(error, sent, self._number)
         return len(text)
 
-
     def _as_sent(self, text: str) -> str:
         if self._stream.encoding.lower() != "utf-8":
             text.encode(self._stream.encoding, self._stream.errors)  # raises what is raised without us
