@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from scripted_http import ScriptedServer, answer
 from sumo_internal.extension import stand_in
 from sumo_internal.extension.keeper import LIFELINES_MAX, Keeper
 from sumo_internal.spool import handoff
+from sumo_internal.spool.handoff import LIFELINE
 
 ADDRESS = f"\0sumo-internal/stand-in-{os.getpid()}"
 EVENT = answer(200, {"eventType": "INVOKE", "deadlineMs": 4_000, "requestId": "r1"})
@@ -84,6 +86,17 @@ def test_a_lifeline_that_holds_is_waited_for(keeper: Keeper, server: ScriptedSer
     hold()
     keeper.look()
     assert not stand_in.look(keeper, server.url.partition("://")[2])
+    assert len(stand_in.descriptors(keeper)) == 1
+
+
+def test_what_is_not_ours_takes_no_lifeline_away(keeper: Keeper, server: ScriptedServer) -> None:
+    """Any process of the environment may send what it likes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs:
+        theirs.connect(ADDRESS)
+        theirs.send(LIFELINE + b"nonsense")
+        keeper.look()
+    hold()
+    assert not look(keeper, server)
     assert len(stand_in.descriptors(keeper)) == 1
 
 

@@ -48,7 +48,10 @@ def look(keeper: Keeper, address: str) -> bool:
         except OSError:
             pass
         connection.close()
-        process, thread, identifier = message[len(LIFELINE) :].decode("ascii", "replace").split(" ", 2)
+        process, _, rest = message[len(LIFELINE) :].decode("ascii", "replace").partition(" ")
+        thread, _, identifier = rest.partition(" ")
+        if not identifier:
+            continue  # it is nothing of ours
         if os.path.exists(f"/proc/{process}") and not os.path.exists(f"/proc/{process}/task/{thread}"):
             threads.start(_ask_for_events, address, identifier)
             is_replaced = True

@@ -68,7 +68,7 @@ class LockFile:
         descriptor, self._descriptor = getattr(self, "_descriptor", -1), -1
         place: tuple[int, int] | None = getattr(self, "_place", None)
         if place is not None:
-            _close_at(descriptor, place, fstat, close)
+            close_at(descriptor, place, fstat, close)
         elif descriptor >= 0:
             close(descriptor)  # a time limit has come just behind its opening
 
@@ -189,7 +189,7 @@ class SpareDescriptors:
         except IndexError:
             return  # another thread closes it
         for descriptor in descriptors:
-            _close_at(descriptor, place, fstat, close)
+            close_at(descriptor, place, fstat, close)
 
     __del__ = _close
 
@@ -231,7 +231,7 @@ class Map(mmap):
         return super().closed or any(each is self for each in _stranded)
 
 
-def _close_at(
+def close_at(
     descriptor: int,
     place: tuple[int, int],
     fstat: Callable[[int], os.stat_result] = os.fstat,

@@ -41,7 +41,7 @@ from _socket import (
 )
 from _thread import get_native_id
 
-from sumo_internal.spool.folder import read_file, write_file
+from sumo_internal.spool.folder import close_at, place_of, read_file, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ _presence = -1
 """Descriptor of the socket that is held for as long as this process lives."""
 LIFELINE = b"lifeline "
 """How the message begins that :func:`hold_lifeline` sends; the process's id, the thread's and the identifier follow."""
-_lifeline: tuple[socket, object] | None = None
-"""The connection, and what it leads to."""
+_lifeline: tuple[int, tuple[int, int]] | None = None
+"""The connection's descriptor, and its place: the function may close it, and open a file under its number."""
 _late: tuple[bytes, bytes] | None = None
 """The note that could not be sent, and the name of the socket that it is for."""
 
@@ -211,7 +211,8 @@ def hold_lifeline(address: str, identifier: str) -> bool:
             raise
     except OSError:
         return False
-    _lifeline = lifeline, lifeline.getpeername()
+    _lifeline = lifeline.fileno(), place_of(lifeline.fileno())
+    lifeline.detach()
     return True
 
 
@@ -220,15 +221,8 @@ def release_lifeline() -> None:
     global _lifeline
     if _lifeline is None:
         return
-    (lifeline, peer), _lifeline = _lifeline, None
-    try:
-        is_ours = lifeline.getpeername() == peer
-    except OSError:
-        is_ours = False
-    if is_ours:
-        lifeline.close()
-    else:
-        lifeline.detach()  # the function has closed it, and may have a file of its own under that number
+    lifeline, _lifeline = _lifeline, None
+    close_at(*lifeline)
 
 
 def bell_socket_name(address: str) -> bytes:
