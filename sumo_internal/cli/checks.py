@@ -17,14 +17,15 @@ from typing import Any
 from sumo_internal import config as configuration
 from sumo_internal.cli.changes import (
     ATTACHED,
-    GO_LAYER_PREFIX,
     LAYER_NAME,
     NEXT_WRAPPER,
     RUNTIMES,
     STARTS_ITS_OWN,
     WRAPPER,
     WRAPPER_PATH,
+    is_go,
     mode_of,
+    name_of,
     published_only,
     without_bytecode,
 )
@@ -122,9 +123,18 @@ def check(subject: Subject) -> list[Finding]:
 def _is_foreign(subject: Subject) -> bool:
     """Is the runtime none that the layer is for, and nothing of the layer there?"""
     runtime = subject.function.get("Runtime") or ""
-    layers = [layer["Arn"] for layer in subject.function.get("Layers") or []]
-    is_ours = subject.variables.get(WRAPPER) == WRAPPER_PATH or any(LAYER_NAME in layer for layer in layers)
+    is_ours = subject.variables.get(WRAPPER) == WRAPPER_PATH or any(map(_is_ours, _layers(subject)))
     return bool(runtime) and runtime not in RUNTIMES and not is_ours
+
+
+def _layers(subject: Subject) -> list[str]:
+    """The ARNs of a function's layers."""
+    return [layer["Arn"] for layer in subject.function.get("Layers") or []]
+
+
+def _is_ours(layer: str) -> bool:
+    """Is this our layer, also under a name that goes on behind the usual one?"""
+    return name_of(layer).startswith(LAYER_NAME)
 
 
 def check_names(subject: Subject) -> Iterator[Finding]:
@@ -347,10 +357,9 @@ def check_layers(subject: Subject) -> Iterator[Finding]:
     """Our layer is there, once, and Sumo's other one is not."""
     if not subject.function or subject.is_image:
         return
-    layers = [layer["Arn"] for layer in subject.function.get("Layers") or []]
-    names = {arn: arn.split(":")[6] for arn in layers}
-    ours = [arn for arn in layers if names[arn].startswith(LAYER_NAME)]
-    of_go = [arn for arn in layers if names[arn].startswith(GO_LAYER_PREFIX)]
+    layers = _layers(subject)
+    ours = [*filter(_is_ours, layers)]
+    of_go = [*filter(is_go, layers)]
     if not ours:
         yield find("layer-unknown" if len(layers) > len(of_go) else "layer-missing", function=subject.name)
     if len(ours) > 1:
