@@ -6,8 +6,10 @@ function stays behind in its thread, where a later test would take it for the on
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dis import get_instructions, opname
 from functools import cache
@@ -26,6 +28,37 @@ class TimeLimit(Exception):
 def raise_time_limit(_: int) -> None:
     """End the victim."""
     raise TimeLimit
+
+
+def noticed_in_threads(make_log: Callable[[], Any]) -> int:
+    """Raise a time limit in each of 300 threads that do nothing but log, as stopit and func_timeout do.
+
+    Returns:
+        How many of them have noticed.
+    """
+    noticed: list[object] = []
+
+    def work(log: Any, begun: list[object], over: list[object]) -> None:
+        try:
+            begun.append(log)
+            while not over:
+                log.info("order")
+        except TimeLimit:
+            noticed.append(log)
+
+    for attempt in range(300):
+        begun: list[object] = []
+        over: list[object] = []
+        thread = threading.Thread(target=work, args=(make_log(), begun, over))
+        thread.start()
+        while not begun:
+            time.sleep(0.0001)
+        time.sleep(0.0005 + attempt * 0.000_003)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeLimit))
+        thread.join(0.05)
+        over.append(thread)
+        thread.join()
+    return len(noticed)
 
 
 class Interruptions:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,18 @@ def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="module", params=runtimes(), ids=lambda runtime: runtime.id)
-def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    with Servers(request.param, form, MODES) as servers:
-        yield servers
+def servers(given: Sequence[Runtime], modes: tuple[str, ...], *place: str) -> Any:
+    """A fixture: the servers of each of these runtimes, in both formats."""
+
+    @pytest.fixture(scope="module", params=given, ids=lambda runtime: runtime.id)
+    def started(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
+        with Servers(request.param, form, modes, *place) as found:
+            yield found
+
+    return started
 
 
-@pytest.fixture(scope="module")
-def one(form: str) -> Iterator[Servers]:
-    with Servers(typical(), form, MODES) as servers:
-        yield servers
+each, one = servers(runtimes(), MODES), servers([typical()], MODES)
 
 
 def same(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -388,30 +390,11 @@ def test_an_interruption_at_each_instruction(form: str, act: str, way: str) -> N
 
 
 IN_A_THREAD_SCRIPT = """
-import ctypes, threading, time
-
-class TooLate(Exception):
-    pass
-
-def work():
-    global noticed
-    try:
-        while not is_over:
-            log.info("order")
-    except TooLate:
-        noticed += 1
+sys.path.insert(0, sys.argv[1] + "/tests")
+from interruptions import noticed_in_threads
 
 log.setLevel(20)
-noticed = 0
-for attempt in range(300):
-    is_over = False
-    thread = threading.Thread(target=work)
-    thread.start()
-    time.sleep(0.0005 + attempt * 0.000_003)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TooLate))
-    thread.join(0.05)
-    is_over = True
-    thread.join()
+noticed = noticed_in_threads(lambda: log)
 assert noticed >= 295, noticed  # Python's own code swallows some, without us too
 """
 

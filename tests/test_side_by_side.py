@@ -8,7 +8,6 @@ record of the library's, and goes through the runtime's handler.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logging_statements import CALLS, CHANGES, PRELUDE, PRINTS, SHORT
 from runtimes import runtimes, typical
-from test_joint_rendering import Servers
+from test_joint_rendering import Servers, servers
 from test_joint_rendering import form as form  # a fixture
 from test_spared_calls import plain
 
@@ -31,22 +30,8 @@ RUNTIMES = [*runtimes([4]), *runtimes([2])[-1:], *runtimes([3])[-1:]]
 """The newest client on each Python, each client on one."""
 
 
-@pytest.fixture(scope="module", params=RUNTIMES, ids=lambda each: each.id)
-def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    with Servers(request.param, form, MODES) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module")
-def one(form: str) -> Iterator[Servers]:
-    with Servers(typical(), form, MODES) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module", params=runtimes([4])[:1] + runtimes([4])[-1:], ids=lambda each: each.id)
-def unframed(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    with Servers(request.param, form, MODES, "stdout") as servers:
-        yield servers
+each, one = servers(RUNTIMES, MODES), servers([typical()], MODES)
+unframed = servers([*runtimes([4])[:1], *runtimes([4])[-1:]], MODES, "stdout")
 
 
 def differences(answers: Answers, compared: tuple[str, ...]) -> list[str]:

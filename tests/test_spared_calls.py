@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runtimes import Runtime, runtimes, typical
-from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Servers, Spec
+from test_joint_rendering import ARGUMENTS, PIECES, SPECS, Servers, Spec, servers
 from test_joint_rendering import form as form  # a fixture
 
 from sumo_internal.capture.sparing import SparingSink
@@ -25,16 +24,7 @@ WRITING = ("layer", "falling back")
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
-@pytest.fixture(scope="module", params=runtimes([2, 4]), ids=lambda runtime: runtime.id)
-def each(request: pytest.FixtureRequest, form: str) -> Iterator[Servers]:
-    with Servers(request.param, form, MODES) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module")
-def one(form: str) -> Iterator[Servers]:
-    with Servers(typical(), form, MODES) as servers:
-        yield servers
+each, one = servers(runtimes([2, 4]), MODES), servers([typical()], MODES)
 
 
 def same(answers: dict[str, dict[str, Any]], *, is_call: bool = False) -> dict[str, dict[str, Any]]:

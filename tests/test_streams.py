@@ -303,43 +303,26 @@ def test_a_time_limit_is_not_swallowed_while_fields_are_rendered(tmp_path: Path,
 
 
 IN_A_THREAD_SCRIPT = """
-import ctypes, logging, sys, threading, time
-sys.path.insert(0, sys.argv[1])
+import logging, sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from interruptions import noticed_in_threads
 from sumo_internal.capture.recorder import Recorder, note_records
 from sumo_internal.capture.streams import Stream
 from sumo_internal.spool.writer import Spool
-
-class TooLate(Exception):
-    pass
 
 note_records()
 recorder = Recorder(Spool(sys.argv[2], {}, 64_000_000), {})
 stream = Stream(open("/dev/null", "w"), 1, recorder.written)
 
-def work(log):
-    global noticed
-    try:
-        while not is_over:
-            log.info("order")
-    except TooLate:
-        noticed += 1
-
-noticed = 0
-for attempt in range(300):
-    is_over = False
+def make_log():
     handler = logging.StreamHandler(stream)  # the one before may have been left locked, as it may be without us
     handler.handleError = lambda record: (_ for _ in ()).throw(sys.exc_info()[1])
     log = logging.Logger("orders")
     log.addHandler(handler)
     log.isEnabledFor(logging.INFO)
-    thread = threading.Thread(target=work, args=(log,))
-    thread.start()
-    time.sleep(0.0005 + attempt * 0.000_003)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(TooLate))
-    thread.join(0.05)
-    is_over = True
-    thread.join()
-print(noticed)
+    return log
+
+print(noticed_in_threads(make_log))
 """
 
 
