@@ -221,6 +221,8 @@ CALLS = [
     "log.info('x' * 3999)",
     "log.info('x' * 4001)",
     "log.info('%s', '€' * 70000)",
+    "log.info('%s', 'x\\n' * 9000)",
+    "log.info('%s', 'x' * 61000)",
     "log.info('%s', Says(lambda: log.info('nested')))",
     "log.info(Says(lambda: log.info('nested')))",
     "log.info('%s', Says(lambda: print('printed within')))",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from runtimes import Runtime, runtimes, typical
 
 from layer.build import ROOT
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES
 
 SERVER = Path(__file__).with_name("log_server.py")
 MODES = ("bare", "layer", "apart")
@@ -101,7 +103,7 @@ SPECS = st.fixed_dictionaries(
         "message": st.text(max_size=20)
         | st.lists(st.sampled_from(PIECES)).map("".join)
         | st.sampled_from(["\ud800", "{", "{}", '{"a":1}', "[1]"]),
-        "times": st.sampled_from([1, 1, 1, 1_000, 20_000]),
+        "times": st.sampled_from([1, 1, 1, 1_000, 4_001, 20_000]),
         "args": ARGUMENTS | st.just({"a": 1}),
         "level": st.sampled_from([10, 20, 20, 20, 30, 40, 50, 5, 25, 60, 0]),
         "created": st.integers(1_700_000_000 * 1024, 1_700_000_003 * 1024).map(lambda ticks: ticks / 1024),
@@ -139,6 +141,23 @@ def test_a_plain_record_is_written_jointly(each: Servers) -> None:
             assert same(each.ask(spec))["is_joint"], spec
 
 
+@pytest.mark.parametrize("character", ["x", "€", "\n", '"'])
+def test_a_long_record_is_written_jointly_as_long_as_it_fits(one: Servers, character: str) -> None:
+    """At each length around the one that a record no longer fits at: it is one record, then it is parts."""
+
+    def written(times: int) -> tuple[int, bool]:
+        answer = same(one.ask({"message": character, "times": times}))
+        return len(answer["records"]), answer["is_joint"]
+
+    assert written(4_001) == (1, True)
+    one_more = bisect_left(range(RECORD_MAX_BYTES), True, key=lambda times: written(times)[0] > 1)
+    assert 9_000 < one_more < RECORD_MAX_BYTES
+    lengths = range(one_more - 120, one_more + 3)
+    for times in (*lengths[::40], *lengths[-5:]):
+        parts, is_joint = written(times)
+        assert (parts > 1, is_joint) == (times >= one_more, times < one_more), times
+
+
 @given(spec=SPECS)
 @settings(max_examples=20)
 def test_any_record_is_written_as_without_us(each: Servers, spec: Spec) -> None:
@@ -163,7 +182,7 @@ def test_any_record_is_written_as_without_us(each: Servers, spec: Spec) -> None:
         {"message": "paid", "args": [1]},
         {"message": ["a", "list"]},
         {"message": "\ud800"},
-        {"message": "x", "times": 4_001},
+        {"message": "x", "times": RECORD_MAX_BYTES},
         {"level": 25},
         {"name": "a new one"},
     ],

@@ -55,7 +55,7 @@ from types import MethodType
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, blank, usual
-from sumo_internal.capture.record_format import TWO_DIGITS, quote
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES, TWO_DIGITS, fits, quote
 from sumo_internal.capture.reentrancy import is_recorded, stand_in_for_log, too_deep
 from sumo_internal.capture.runtime_functions import CALLED_FOR_CALLS, METHODS, OWN_LOG, called_for_calls
 
@@ -95,8 +95,8 @@ FRAME_HEAD = Struct(">4sIQ")
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """Types of arguments whose text is the interpreter's alone: no code of the function's runs, nothing can raise twice."""
 
-MESSAGE_MAX_CHARS = 4_000
-"""Length of a message; a longer one may have to be cut."""
+SHORT_MAX_CHARS = 4_000
+"""Length of a message up to which its record fits as it is; that of a longer one is measured."""
 
 _WATCHED_MAX = 50
 """Records that are watched in vain before the handler is left alone for good."""
@@ -221,14 +221,15 @@ class Joint:
                         details = loggers.get(record.name)
                         if arguments:
                             message %= arguments
-                        if record.levelname is name and details is not None and len(message) <= MESSAGE_MAX_CHARS:
+                        if record.levelname is name and details is not None and len(message) < RECORD_MAX_BYTES:
                             if is_json:
                                 line = f'{line_start}{quote(message)}, "logger": {quote(record.name)}{line_end}'
                                 start = f"{record_start}{line[:-1]}{details}{recorder.context}"
                             else:
                                 line = f"{line_start}{message}{line_end}"
                                 start = f"{record_start}{quote(message)[1:]}{details}{recorder.context}"
-                            data = line.encode()
+                            if len(message) <= SHORT_MAX_CHARS or fits(start):
+                                data = line.encode()
             except Exception as error:
                 if isinstance(error, RecursionError) or diagnostics.is_raised_into(error):
                     raise
@@ -345,16 +346,17 @@ class Joint:
                         name, _, _, _, _, _, line_start, line_end, record_start, _, head, loggers, _ = row
                         logger = self.name
                         details, message = loggers.get(logger), msg % args if args else msg
-                        if level_names[level] is name and details is not None and len(message) <= MESSAGE_MAX_CHARS:
+                        if level_names[level] is name and details is not None and len(message) < RECORD_MAX_BYTES:
                             if is_json:
                                 line = f'{line_start}{quote(message)}, "logger": {quote(logger)}{line_end}'
                                 start = f"{record_start}{line[:-1]}{details}{recorder.context}"
                             else:
                                 line = f"{line_start}{message}{line_end}"
                                 start = f"{record_start}{quote(message)[1:]}{details}{recorder.context}"
-                            if spare is not None and spare(start, level, line):
-                                return
-                            data = line.encode()
+                            if len(message) <= SHORT_MAX_CHARS or fits(start):
+                                if spare is not None and spare(start, level, line):
+                                    return
+                                data = line.encode()
             except Exception as error:
                 if diagnostics.is_raised_into(error):
                     raise
