@@ -16,7 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lines_run import lines_run
 
-from sumo_internal.capture import log_records
+from sumo_internal.capture import log_records, record_format
+from sumo_internal.config import read
 from sumo_internal.expressions.search import OVERLAP_CHARS, no_limit
 from sumo_internal.expressions.search import readings as escaped_readings
 from sumo_internal.processing import masking, rules, text_scan
@@ -502,6 +503,61 @@ def test_no_place_hides_what_a_key_masks(secret: str, value: Any, form: str, is_
     message, masked = KEYS.applied(text, fields if is_field or not is_object else {})
 
     assert not [each for each in (*readings(message), *readings(masked)) if secret in each]
+
+
+EXPRESSIONS = {
+    "SUMO_MASK_PATTERNS": json.dumps([r"\d{12}", "^paid$"]),
+    "SUMO_HASH_PATTERNS": r"card=(\w+)",
+    "SUMO_HASH_SALT": "salt",
+}
+CONFIGS = [read(EXPRESSIONS)[0], read({**EXPRESSIONS, "SUMO_MASK_KEYS": "password,*_token"})[0]]
+HASHED = f"card={Masking([], [], [], 'salt').digest('a1b2')}"
+
+
+RECORDS = st.tuples(
+    st.sampled_from(
+        ["ok", "{}", '{"a":"paid"}', "123456789012", "card=a1b2", HASHED, "orders", '{"password":"orders"}', "\\"]
+    ),
+    st.dictionaries(
+        st.sampled_from(["level", "logger", "password", "card", "x", "123456789012"]),
+        st.sampled_from(
+            ["INFO", "orders", "123456789012", HASHED, "paid", MASK, 123456789012, None, ["orders"], {"a_token": "ok"}]
+        ),
+        max_size=3,
+    ),
+    st.sampled_from([(), {"orders"}, {"level"}, {"ok"}]),
+)
+
+
+@given(st.lists(RECORDS, min_size=2, max_size=5))
+@example([("card=a1b2", {"card": HASHED}, ()), ("ok", {"card": HASHED}, ())])
+@example([("ok", {"logger": "orders"}, ()), ("ok", {"logger": "orders"}, {"orders"})])
+@example([("ok", {"level": "INFO"}, ()), ('{"a":"paid"}', {"level": "INFO"}, ())])
+def test_what_rules_remember_changes_nothing(records: list[tuple[str, Any, Any]]) -> None:
+    """A record leaves as it does from rules that have seen none."""
+    for config in CONFIGS:
+        experienced = rules.Rules(config)
+        for text, fields, hidden in records:
+            record = text, record_format.piece(fields.items()), None, no_limit, hidden
+            assert experienced.applied(*record) == rules.Rules(config).applied(*record)
+
+
+def test_rules_remember_so_many_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that makes up its loggers has each one's fields looked at, and so have long ones."""
+    experienced = rules.Rules(CONFIGS[0])
+    assert experienced.masking
+    looked_at: list[Any] = []
+
+    def applied(text: str, fields: Any, *_: object) -> tuple[str, Any]:
+        looked_at.append(fields)
+        return text, fields
+
+    monkeypatch.setattr(experienced.masking, "applied", applied)
+    for _ in range(2):
+        for number in range(rules.PLAIN_MAX + 10):
+            experienced.applied("ok", record_format.logger_text("INFO", f"orders.{number}"))
+        experienced.applied("ok", record_format.logger_text("INFO", "x" * rules.PLAIN_MAX_CHARS))
+    assert len(looked_at) == rules.PLAIN_MAX + 11 + 11
 
 
 @given(st.integers(0, 200_000), st.integers(1, OVERLAP_CHARS - 10))

@@ -182,7 +182,8 @@ class Joint:
                 sink = handler.log_sink
                 inner = sink.inner
                 if (
-                    (level := levels.get(record.levelno)) is not None
+                    recorder.takes_short_way
+                    and (level := levels.get(record.levelno)) is not None
                     # One comparison of many things takes a third less time than many comparisons.
                     and (
                         handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
@@ -200,7 +201,6 @@ class Joint:
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
                     # A member of an enum is a number in the record from there on.
                     and not (is_json and (attributes.get("taskName") is not None or type(record.levelno) is not int))
-                    and recorder.takes_short_way
                     and not too_deep
                     and not is_recorded
                 ):  # fmt: skip
@@ -303,8 +303,9 @@ class Joint:
                 sink = handler.log_sink
                 inner = sink.inner
                 if (
-                    # First what differs where there are other handlers: their log calls pay for this in vain.
-                    parent is root
+                    # First what differs where there are rules or other handlers: their log calls pay for this in vain.
+                    recorder.takes_short_way
+                    and parent is root
                     and len(handlers) == 1
                     and handlers[0] is handler
                     # No comparison: that might be the function's own code.
@@ -331,7 +332,6 @@ class Joint:
                     and "log" not in inner.__dict__
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
                     and not (is_json and "asyncio" in modules)  # a task's name would be in the line
-                    and recorder.takes_short_way
                     and not too_deep
                     and not is_recorded
                 ):  # fmt: skip

@@ -177,6 +177,10 @@ class Masking:
             return True
         return any(has_match(pattern, text, spend) for pattern, _ in self._patterns)
 
+    def is_plain(self, text: str, spend: Spend) -> bool:
+        """Is this a message, and no object, in which nothing is found and no key can be?"""
+        return text[:1] != "{" and not self.has_found(text, spend)
+
     def found(self, text: str, spend: Spend) -> Iterator[tuple[Span, bool]]:
         """Places in a text that are to be masked (True) or hashed (False)."""
         yield from ((span, True) for span in self.values_of_keys(text, spend))

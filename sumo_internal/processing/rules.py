@@ -37,6 +37,10 @@ _LEVEL_PREFIX = re.compile(r"\[([A-Za-z]{1,20})\]\t")
 """How the runtime begins a log record."""
 
 
+PLAIN_MAX, PLAIN_MAX_CHARS = 100, 500
+"""Fields that are remembered because no mask finds anything in them, and their length: those of a level and logger."""
+
+
 class WithheldError(Exception):
     """A record's message must not leave; the text says why, without anything of the record."""
 
@@ -56,6 +60,8 @@ class Rules:
         self._selection = Selection(config.exclude, config.include)
         sources = (config.mask_keys, config.mask_patterns, config.hash_patterns)
         self.masking = Masking(*sources, config.hash_salt) if any(sources) and not self.withheld else None
+        self._plain: dict[str, dict[str, Any]] = {}
+        """What pieces say in which no mask finds anything; nobody changes it."""
 
     def applied(
         self,
@@ -95,13 +101,18 @@ class Rules:
             if passed is None:
                 return DROPPED
             text, details = passed
-        fields = fields_of(details)
+        plain = self._plain.get(details)
+        fields = fields_of(details) if plain is None else plain
         own_level = severity(text, fields)
         if not is_held and (own_level or level) < self._least_level:
             return BELOW_LEVEL
-        if self.masking is not None:
-            text, masked = self.masking.applied(text, fields, spend, hidden)
-            details = details if masked == fields else record_format.fields_text(masked, masked)
+        if self.masking is not None and (plain is None or hidden or not self.masking.is_plain(text, spend)):
+            shown, masked = self.masking.applied(text, fields, spend, hidden)
+            if masked != fields:
+                details = record_format.fields_text(masked, masked)
+            elif shown == text and len(details) <= PLAIN_MAX_CHARS and len(self._plain) < PLAIN_MAX:
+                self._plain[details] = fields
+            text = shown
         return text, details, max(level, own_level)
 
     def without_message(
@@ -138,8 +149,11 @@ def fields_of(details: str) -> dict[str, Any]:
 
 def severity(text: str, fields: Mapping[str, Any]) -> int:
     """A record's level, of its fields or of the runtime's prefix, as in ``logging``; 0 where there is none."""
-    prefix = _LEVEL_PREFIX.match(text)
-    name = fields.get("level", prefix and prefix[1])
+    if "level" in fields:
+        name = fields["level"]
+    else:
+        prefix = _LEVEL_PREFIX.match(text)
+        name = prefix and prefix[1]
     return log_records.level_number(record_format.level_text(name), 0) if isinstance(name, str) else 0
 
 
