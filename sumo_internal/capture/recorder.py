@@ -812,8 +812,9 @@ class Recorder:
                 passed = self._processing.passed(text, details, level, said, is_held=self.is_flight)
                 if passed is None:
                     return level < self.spared_below
-                text, details, level = passed
-                message = record_format.message_text(text)[0]
+                shown, details, level = passed
+                if shown is not text:
+                    text, message = shown, record_format.message_text(shown)[0]
             if self._tracing is not None:
                 details += self._span_text(details)
                 if self._has_trace_keys:
