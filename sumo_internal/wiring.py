@@ -74,7 +74,7 @@ def install() -> None:
     if configuration.mode(os.environ) == configuration.MANAGED:
         from sumo_internal.shipping import shared_pages  # no other function pays for it
 
-        shared_pages.prepare_at_first_fork(config.spool_dir)
+        shared_pages.prepare_at_first_fork(config.spool_dir, recorder, recorder.spool)
     else:
         gc.freeze()  # all that was made stays, so no collection is to look at it: the function's init has several
 

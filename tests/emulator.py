@@ -38,6 +38,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -55,7 +56,6 @@ from types import TracebackType
 from typing import Any
 
 from model.launcher import descendants
-from model.sandbox import pss_bytes
 from runtimes import ROOT, Runtime
 
 _WHEEL = "aws-sam-cli==1.170.0"
@@ -269,14 +269,18 @@ class Emulator:
             return Answer(response.status, response.read().decode())
 
     def memory_pss_bytes(self) -> int:
-        """Return what the runtime's processes take, pages that several have divided among them."""
+        """Return what the runtime's processes take, pages that several have divided among them.
+
+        That is memory, and maps that they write to. Programs and libraries do not count: other processes of this
+        machine, those of other tests among them, map the same files, and take a part of them as they come and go.
+        """
         found = [
             pid
             for pid in descendants(self._process.pid)
             if b"\0-m\0awslambdaric\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
         assert found, "no process of the runtime is there"
-        return sum(map(pss_bytes, found))
+        return sum(map(_written_pss_bytes, found))
 
     def stop(self) -> None:
         """End the environment as Lambda does, SHUTDOWN included, and return when all of it is gone.
@@ -316,6 +320,15 @@ class Emulator:
                 if self._process.poll() is not None or time.monotonic() > give_up_s:
                     raise RuntimeError(f"the emulator did not start:\n{self.log}") from None
                 time.sleep(0.005)
+
+
+def _written_pss_bytes(pid: int) -> int:
+    """Return a process's PSS of memory, and of maps that it shares with others and writes to."""
+    total = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    sizes_kb = [int(size) for size in re.findall(r"^Pss_Anon: +(\d+)", total, re.M)]
+    maps = Path(f"/proc/{pid}/smaps").read_text()
+    sizes_kb += [int(size) for size in re.findall(r"^[0-9a-f-]+ rw-s .*\n(?:\w+: .*\n)*?Pss: +(\d+)", maps, re.M)]
+    return sum(sizes_kb) * 1024
 
 
 def _managed(workers: int) -> dict[str, str]:

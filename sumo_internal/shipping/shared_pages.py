@@ -7,19 +7,23 @@ happens to be room. So before the first fork
 
 * a worker's first lines and requests are *rehearsed*, with a recorder and a spool that are nobody's: the interpreter's
   caches are filled once, here;
-* the holes in the interpreter's memory for small objects are filled, so that what a worker makes lies together, and
-  behind it the code of the functions that the rehearsal has called;
+* references to the texts of modules and code, the runtime's and the library's as well, are *counted no more*: each text
+  becomes a name in some code, and what such a name refers to is there for ever;
+* the holes in the interpreter's memory are filled, so that what a worker makes lies together, and behind it the code of
+  the functions that a worker calls, with its constants;
 * what is there by then is frozen: no collection of a worker's looks at it.
 
-Of the 0.77 MB that a worker takes more than without the layer, this saves 0.2 (16 workers, PSS). Tried as well, and no
-gain: function objects and constants anew; the holes between larger blocks (``malloc``'s) filled; 20 rounds; what the
-runtime does besides for a request (its context, the trace id's variable) rehearsed, its code or the library's anew. The
-runtime's framed log sink is no worker's: its first process takes the sink's descriptor (from client 4.0.4 on). What
-fills holes, and code that is used no more, is kept: given back, it is holes again, and costs a worker 0.2 MB or more.
+Of the 0.92 MB that a worker takes more than without the layer, this saves 0.5 (16 workers, PSS, Python 3.13). Tried as
+well, and no gain: function objects anew (0.05 MB more); 20 rounds; what the runtime does besides for a request (its
+context, the trace id's variable) rehearsed, its code or the library's anew; each function that was ever called taken
+for one that a worker calls. The runtime's framed log sink is no worker's: its first process takes the sink's descriptor
+(from client 4.0.4 on). What fills holes, and code that is used no more, is kept: given back, it is holes again, and
+costs a worker 0.2 MB or more.
 
 Separate from the worker, which knows requests and nothing of the interpreter's memory. CPython's allocator for small
-objects (``Objects/obmalloc.c``) has pools of 16 KB, each for blocks of one size, a multiple of 16 bytes up to 512.
-Nothing depends on that but how much memory is shared: with another allocator all is done within its bounds, in vain.
+objects (``Objects/obmalloc.c``) has pools of 16 KB, each for blocks of one size, a multiple of 16 bytes up to 512; what
+is larger comes from ``malloc``. Nothing depends on that but how much memory is shared: with other allocators, or where
+names are counted like all else (before Python 3.12), all is done within its bounds, in vain.
 """
 
 from __future__ import annotations
@@ -41,29 +45,53 @@ from sumo_internal.spool.writer import SEGMENTS_MIN, Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FunctionType
+    from collections.abc import Iterable, Mapping
+    from types import CodeType, FunctionType
     from typing import Any
 
 ROUNDS_BEFORE, ROUNDS = 2, 4
 """Rehearsals until it is known what is called, and afterwards: the interpreter adapts code to what it meets from the
 second time on that the code runs."""
 
-SMALL_MAX_BYTES, POOL_BYTES, POOL_HEADER_BYTES = 512, 16_384, 48
-"""Of the interpreter's allocator: up to here a block comes from a pool."""
+BESIDES = frozenset(
+    (
+        *("prepare_once", "_before_fork", "Spool.is_short_of_room", "_after_fork_in_parent"),
+        *("_after_fork", "close_locks", "heard_sink", "renew", "tell_late", "Worker.begin", "wait_next_invocation"),
+        *("guard.__init__", "guard.__enter__", "guard.__exit__", "execution_of", "Spool._entrust"),
+        *("error_of", "error_of_event"),
+    )
+)
+"""Functions that a worker calls, or its parent between two forks, and that a rehearsal does not call, or not as the
+first: their code does not change then."""
+
+TEXT_MAX_CHARS = 200
+"""Of a text to which references are counted no more: those that are longer are documentation, mostly."""
+
+SMALL_BYTES = range(48, 513, 16)
+"""Sizes of what the interpreter's allocator takes from pools, from that of the shortest bytes on."""
+LARGE_BYTES = (4_096, 2_560, 2_048, 1_536, 1_280, 1_024, 896, 768, 640, 528)
+"""Sizes by which holes between larger blocks are filled, the largest first; most code is smaller than 2,560 bytes."""
+HEADERS_BYTES = 16
+"""Two blocks of one size that lie side by side are so much further apart, at most."""
+FREE_BYTES = 2_048
+"""So many bytes of blocks side by side are no hole, but free memory."""
 FILLING_MAX = 3_000
-"""Blocks of one size that are made to fill holes. They are 0.5 MB for all sizes, in the one process that has them."""
+"""Blocks of one size that are made to fill holes. They are 0.3 MB for all sizes, in the one process that has them."""
 
 _BYTES_HEAD = sys.getsizeof(b"")
+_FUNCTION: Any = type(lambda: None)
+_CODE: Any = type((lambda: None).__code__)
+_WRAPPERS = (property, classmethod, staticmethod)
 _kept: list[object] = []
 """What fills the holes, and code that is used no more: a worker would put what it makes where that was."""
 
 
-def prepare_at_first_fork(folder: str) -> None:
+def prepare_at_first_fork(folder: str, *holders: object) -> None:
     """Prepare this process's memory when its first child is about to be forked: by then all modules are there.
 
     Args:
         folder: Path of the spool's folder; a rehearsal has one beside it, for some milliseconds.
+        holders: Objects of ours whose texts each worker names.
     """
     done: list[bool] = []
 
@@ -71,35 +99,37 @@ def prepare_at_first_fork(folder: str) -> None:
         if not done:
             done.append(True)
             with diagnostics.guard("preparing memory for workers"):
-                prepare(f"{folder}-rehearsal")
+                prepare(f"{folder}-rehearsal", *holders)
             gc.collect()  # a rehearsal's spool and recorder refer to each other, and each child would begin with it
             gc.freeze()
 
     os.register_at_fork(before=prepare_once)
 
 
-def prepare(folder: str) -> None:
-    """Rehearse, fill holes, and put the code that is called together.
+def prepare(folder: str, *holders: object) -> None:
+    """Rehearse, count no more, fill holes, and put the code that is called together.
 
     Args:
         folder: Path of the rehearsal's spool; it is gone afterwards.
+        holders: As above.
     """
     called = _called(folder)
+    count_no_more(holders)
     gc.collect()  # makes holes
     fill_holes()
     for function in called:
         _kept.append(function.__code__)
-        function.__code__ = function.__code__.replace()
+        function.__code__ = _renewed(function.__code__)
     for _ in range(ROUNDS):
         rehearse(folder)
 
 
 def _called(folder: str) -> list[FunctionType]:
-    """The functions that a rehearsal calls."""
+    """The functions that a rehearsal calls, and :data:`BESIDES`."""
     before = [(function, _state_of(function)) for function in _functions()]
     for _ in range(ROUNDS_BEFORE):
         rehearse(folder)
-    return [function for function, state in before if _state_of(function) != state]
+    return [each for each, state in before if _state_of(each) != state or _name_of(each) in BESIDES]
 
 
 def _state_of(function: FunctionType) -> int:
@@ -107,27 +137,82 @@ def _state_of(function: FunctionType) -> int:
     return hash(function.__code__._co_code_adaptive)  # type: ignore[attr-defined]  # from Python 3.11 on
 
 
-def _functions() -> Iterator[FunctionType]:
-    """The functions of the package's modules and of their classes."""
-    kind: Any = type(_functions)
+def _name_of(function: FunctionType) -> str:
+    """A function's name, with its class's, and without that of a function that it is in."""
+    return function.__qualname__.rpartition("<locals>.")[2]
+
+
+def _functions() -> list[FunctionType]:
+    """The package's functions."""
+    found = [each for each in gc.get_objects() if type(each) is _FUNCTION]
+    return [each for each in found if str(each.__globals__.get("__name__")).startswith("sumo_internal.")]
+
+
+def count_no_more(holders: Iterable[object] = ()) -> None:
+    """Have the interpreter write no counts of references into the texts of modules, of all code in them, and of ours.
+
+    Args:
+        holders: Objects whose attributes are such texts, or have them in a dictionary.
+    """
+    code, known = count_no_more.__code__, set[int]()
     for name, module in [*sys.modules.items()]:
-        if name.startswith("sumo_internal."):
-            for value in [*vars(module).values()]:
-                is_class = isinstance(value, type)
-                if getattr(value, "__module__", None) == name:
-                    inner = [*vars(value).values()] if is_class else [value]
-                    plain = (getattr(each, "fget", None) or getattr(each, "__func__", each) for each in inner)
-                    yield from (each for each in plain if type(each) is kind)
+        if type(module) is type(sys):  # nothing is asked of what stands in a module's place
+            code.replace(co_names=(name, *_texts(vars(module), known)))  # the names stay, the code goes
+    for holder in holders:
+        values = vars(holder)
+        for each in (values, *[value for value in values.values() if type(value) is dict]):
+            code.replace(co_names=tuple(_texts(each, known)))
+
+
+def _texts(names: Mapping[str, object], known: set[int]) -> set[str]:
+    """The texts of a module or another object, of its classes and code.
+
+    Args:
+        names: What it has.
+        known: Classes that were looked at for another one, by their numbers: many import the same.
+    """
+    values: list[Any] = [*names, *names.values()]
+    classes = [each for each in values if issubclass(type(each), type) and id(each) not in known]
+    known.update(map(id, classes))
+    has = gc.get_referents(*classes)
+    members = [member for each in has if type(each) is dict for member in (*each, *each.values())]
+    members += gc.get_referents(*[each for each in members if type(each) in _WRAPPERS])
+    values += members
+    codes = [each.__code__ for each in values if type(each) is _FUNCTION]
+    for code in codes:
+        codes += [each for each in code.co_consts if type(each) is _CODE]
+        values += code.co_consts
+    values += gc.get_referents(*[each for each in values if type(each) is tuple])
+    return {each for each in values if type(each) is str and len(each) <= TEXT_MAX_CHARS}
 
 
 def fill_holes() -> None:
-    """Have what is made from now on lie in pools where nothing else is."""
-    for size_bytes in range(_BYTES_HEAD // 16 * 16 + 16, SMALL_MAX_BYTES + 1, 16):
+    """Have what is made from now on lie where nothing else is."""
+    for size_bytes in (*LARGE_BYTES, *SMALL_BYTES):
+        before, in_row = 0, 0
         for _ in range(FILLING_MAX):
             block = bytes(size_bytes - _BYTES_HEAD)
             _kept.append(block)
-            if id(block) % POOL_BYTES == POOL_HEADER_BYTES:
-                break  # the first block of a new pool
+            in_row = in_row + 1 if 0 < id(block) - before <= size_bytes + HEADERS_BYTES else 1
+            before = id(block)
+            if in_row * size_bytes > FREE_BYTES:
+                break
+        del block, _kept[-in_row:]  # that was free memory, and is to be
+
+
+def _renewed(code: CodeType) -> CodeType:
+    """The same code, with its constants and the code in it, where there is room now."""
+    return code.replace(co_consts=tuple(map(_renewed_constant, code.co_consts)))
+
+
+def _renewed_constant(constant: object) -> object:
+    if type(constant) is _CODE:
+        return _renewed(constant)  # type: ignore[arg-type]
+    if type(constant) is tuple:
+        return tuple([_renewed_constant(each) for each in constant])
+    if type(constant) is str and len(constant) <= TEXT_MAX_CHARS:
+        return sys.intern(constant)  # the one that is counted no more
+    return constant
 
 
 class _Request:
@@ -180,9 +265,11 @@ def _play(spool: Spool) -> None:
     recorder.leave_init()
     worker._is_init_over = True  # its end is told to the extension once, and not by this one
     for _ in range(2):
-        worker.began(_Request)
+        with diagnostics.guard("rehearsing"):
+            worker.began(_Request)
         _play_request(sys.modules[BOOTSTRAP], stream)
-        worker.ended()
+        with diagnostics.guard("rehearsing"):
+            worker.ended()
 
 
 def _play_request(bootstrap: Any, stream: Any) -> None:

@@ -877,7 +877,8 @@ class Spool:
         """A child is about to be forked by this thread."""
         if self._prepared:
             self._prepared.pop(get_ident(), None)
-        self.protect()
+        if self.segments or self.others:  # else no function is called: see :data:`_spools`
+            self.protect()
         if not self._is_child and self._memory_max_bytes and self.is_short_of_room():
             with self._spares:
                 from sumo_internal.spool import others
