@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model import Environment
+from model import Environment, telemetry_api
+from model.extensions_api import ExtensionsApi
 from own_section import ALL_THERE, AS_EVER, IS_WRITING, ROWS, Section
 from packages import package
 from runtimes import Runtime, runtimes, typical
@@ -23,7 +25,12 @@ from soak import guest
 from sumo_source import SumoSource
 from test_structure import MODULES, PACKAGE
 
+from sumo_internal.shipping.invocations import NAME
+
 pytest_plugins = ["own_section"]
+
+LATE_S = 0.5
+"""Longer than a program takes to begin again."""
 
 each_python = pytest.mark.parametrize("runtime", runtimes([4]), ids=lambda runtime: runtime.id)
 
@@ -401,6 +408,37 @@ def test_a_function_starts_itself_again_while_it_is_imported(
     """
     code = AGAIN.format(program=program.format(layer=layer_folder), pause_s=pause_s)
     with environment(runtime, layer_folder, source, tmp_path, code) as env:
+        assert answers(env, 1, 2, 3) == [1, 2, 3]
+        env.shutdown()
+    lines = lines_in(source, ["line of the first program", "line of the second", "line 1", "line 2", "line 3"])
+    section.row("starts itself again while it is imported (`os.execv`)", lines=lines)
+
+
+@pytest.mark.parametrize("late", ["registration", "subscription"])
+@pytest.mark.parametrize("program", AGAIN_BY.values(), ids=AGAIN_BY)
+def test_a_function_starts_itself_again_before_lambda_has_answered(
+    section: Section,
+    source: SumoSource,
+    layer_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    late: str,
+) -> None:
+    """Nobody else is told the identifier of who is registered; and Lambda takes no subscription after the init."""
+    register = ExtensionsApi._register
+
+    def register_late(self: ExtensionsApi, request: Any) -> Any:
+        response = register(self, request)
+        time.sleep(LATE_S if request.headers.get("lambda-extension-name") == NAME else 0)
+        return response
+
+    if late == "registration":
+        monkeypatch.setattr(ExtensionsApi, "_register", register_late)
+    else:
+        monkeypatch.setattr(telemetry_api, "ANSWER_DELAY_S", LATE_S)
+    code = AGAIN.format(program=program.format(layer=layer_folder), pause_s=0)
+    with environment(typical(), layer_folder, source, tmp_path, code) as env:
         assert answers(env, 1, 2, 3) == [1, 2, 3]
         env.shutdown()
     lines = lines_in(source, ["line of the first program", "line of the second", "line 1", "line 2", "line 3"])

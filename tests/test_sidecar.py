@@ -24,12 +24,14 @@ from sumo_source import HANG, Fault, SumoSource
 
 from sumo_internal.capture.recorder import Recorder
 from sumo_internal.config import read
+from sumo_internal.extension.keeper import Keeper
 from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ExtensionsApi, deadline_in
 from sumo_internal.shipping import flush_strategy
 from sumo_internal.shipping.flush_strategy import BESIDE_S
-from sumo_internal.shipping.invocations import Invocations
+from sumo_internal.shipping.invocations import LIFELINE_MAX_S, Invocations
 from sumo_internal.shipping.shipper import AGEING, BEGIN_AGAIN_S, EXIT_MAX_S, REPORT_COMING, THAWED, Shipper, next_state
 from sumo_internal.shipping.worker import Worker
+from sumo_internal.spool.handoff import LIFELINE
 from sumo_internal.spool.segment import ACKNOWLEDGED
 from sumo_internal.spool.writer import Spool
 
@@ -248,6 +250,81 @@ def test_a_registration_that_is_not_answered_holds_the_init_for_its_bound(
         invocations.ended()
         assert REGISTER_TIMEOUT_S <= time.monotonic() - begun_s < REGISTER_TIMEOUT_S + 0.5
     assert "Lambda does not register the background thread (/register: no response)" in capfd.readouterr().err
+
+
+@contextlib.contextmanager
+def registering(tmp_path: Path, keeper: str) -> Iterator[Invocations]:
+    """What follows invocations, and is registered; until the init is over."""
+    with ScriptedServer(default=End.HANG) as server:
+        server.script(answer(200, lambda_extension_identifier="x1"))
+        shipper, spool = make(tmp_path)
+        invocations = Invocations(CONFIG, Recorder(spool, {}), shipper)
+        invocations.register(ExtensionsApi(server.url.partition("://")[2]), keeper)
+        yield invocations
+        invocations.ended()  # the init
+        wait_until_asked(server, 1)
+        invocations._api = None
+
+
+KEEPER = f"\0sumo-internal/sidecar-{os.getpid()}"
+NO_PROGRAM = ("/no such program", ["program"])
+
+
+@pytest.mark.parametrize("by", ["execv", "execve", "execl", "execvp"])
+def test_another_program_waits_until_the_extension_knows_who_is_registered(tmp_path: Path, by: str) -> None:
+    """The extension starts beside this process, and listens a moment later."""
+    keepers: list[Keeper] = []
+    with registering(tmp_path, KEEPER):
+        starting = threading.Timer(0.1, lambda: keepers.append(Keeper(KEEPER)))
+        starting.start()
+        path, arguments = NO_PROGRAM
+        given: Any = {"execve": (arguments, {}), "execl": arguments}.get(by, (arguments,))
+        with pytest.raises(FileNotFoundError, match="No such file"):
+            getattr(os, by)(path, *given)
+        (keeper,) = keepers
+        keeper.look()
+        ((connection, message, _),) = keeper.lifelines
+        assert message == LIFELINE + f"{os.getpid()} {message.split()[2].decode()} x1".encode()
+        assert time.time() - float(connection.recv(64)) < 1
+    connection.close()
+    keeper.close()
+
+
+def test_another_program_waits_once_and_not_for_ever(tmp_path: Path) -> None:
+    """Without an extension, in a forked child, and once the init is over."""
+    own = os.execv
+    took_s: list[float] = []
+
+    def execute() -> None:
+        begun_s = time.monotonic()
+        with pytest.raises(FileNotFoundError):
+            os.execv(*NO_PROGRAM)
+        took_s.append(time.monotonic() - begun_s)
+
+    with registering(tmp_path, KEEPER):
+        child = os.fork()
+        if child == 0:
+            execute()
+            os._exit(took_s[0] > LIFELINE_MAX_S / 2)
+        assert os.waitpid(child, 0)[1] == 0
+        execute()
+        execute()
+        assert os.execv is not own
+    assert os.execv is own
+    execute()
+    first_s, *later_s = took_s
+    assert LIFELINE_MAX_S <= first_s < LIFELINE_MAX_S + 0.5 and max(later_s) < LIFELINE_MAX_S / 2
+
+
+def test_what_the_function_has_put_into_the_place_of_an_exec_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def theirs(*_: object) -> None:
+        pass
+
+    with registering(tmp_path, KEEPER):
+        monkeypatch.setattr(os, "execve", theirs)
+    assert os.execve is theirs
 
 
 def event(request_id: str, deadline_s: float = 0.0) -> bytes:

@@ -417,7 +417,7 @@ def test_the_keeper_has_the_lines_of_a_killed_process_without_files(
     command = [sys.executable, "-c", KILLED_IN_MEMORY, os.getcwd(), str(tmp_path / "spool"), name]
     process = subprocess.Popen(command)
     while looks == "meanwhile" and process.poll() is None:
-        select.select([keeper], [], [], 0.05)
+        select.select([keeper.descriptors()[0]], [], [], 0.05)
         keeper.look()
     assert process.wait(_BOUND_S) == -signal.SIGKILL
 

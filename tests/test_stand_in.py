@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -26,7 +27,7 @@ def keeper() -> Iterator[Keeper]:
     keeper = Keeper(ADDRESS)
     yield keeper
     handoff.release_lifeline()
-    for connection, _ in keeper.lifelines:
+    for connection, *_ in keeper.lifelines:
         connection.close()
     keeper.close()
 
@@ -43,7 +44,10 @@ def look(keeper: Keeper, server: ScriptedServer) -> bool:
     """Wait until a lifeline has ended, and look."""
     keeper.look()
     assert select.select(stand_in.descriptors(keeper), [], [], 5)[0]
-    return stand_in.look(keeper, server.url.partition("://")[2])
+    gone = stand_in.ended(keeper)
+    for identifier, _ in gone:
+        stand_in.ask_for_events(server.url.partition("://")[2], identifier)
+    return gone != []
 
 
 def hold() -> None:
@@ -61,6 +65,53 @@ def test_a_thread_that_is_gone_is_stood_in_for(keeper: Keeper, server: ScriptedS
     assert {request.headers["lambda-extension-identifier"] for request in server.requests} == {"x1"}
     assert {request.path for request in server.requests} == {"/2020-01-01/extension/event/next"}
     assert stand_in.descriptors(keeper) == []
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_when_a_thread_was_gone_is_told_or_seen(keeper: Keeper, is_told: bool) -> None:
+    """The extension may see it late, and lines that were written meanwhile are the next program's."""
+
+    def hold_and_tell() -> None:
+        hold()
+        if is_told:
+            handoff.tell_replacement()
+
+    thread = threading.Thread(target=hold_and_tell)
+    thread.start()
+    thread.join()
+    gone_s = time.time()
+    time.sleep(0.05)
+    handoff.release_lifeline()
+    keeper.look()
+    ((identifier, at_s),) = stand_in.ended(keeper)
+    assert identifier == "x1"
+    assert at_s <= gone_s if is_told else at_s >= gone_s + 0.05
+
+
+@pytest.mark.parametrize("said", [b"nan", b"inf", b"-1", b"1e400", b"4102444800", b"\xff", b"x" * 1000, b"0"])
+def test_a_time_that_is_none_is_passed_over(keeper: Keeper, said: bytes) -> None:
+    """Any process of the environment may send what it likes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as theirs:
+        theirs.connect(ADDRESS)
+        theirs.send(LIFELINE + f"{os.getpid()} 0 x1".encode())
+        theirs.send(said)
+    keeper.look()
+    begun_s = time.time()
+    ((_, at_s),) = stand_in.ended(keeper)
+    assert begun_s <= at_s <= time.time()
+
+
+def test_a_sender_that_is_slow_is_heard(keeper: Keeper) -> None:
+    """The extension wakes when somebody connects, and may look before anything was sent."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as slow:
+        slow.connect(ADDRESS)
+        assert select.select(keeper.descriptors(), [], [], 5)[0]
+        keeper.look()
+        assert not select.select(keeper.descriptors(), [], [], 0)[0], "the extension would never sleep"
+        slow.send(LIFELINE + f"{os.getpid()} {threading.get_native_id()} x1".encode())
+        assert select.select(keeper.descriptors(), [], [], 5)[0]
+        keeper.look()
+        assert len(stand_in.descriptors(keeper)) == 1
 
 
 def test_a_thread_that_lives_asks_itself(keeper: Keeper, server: ScriptedServer) -> None:
@@ -82,10 +133,10 @@ def test_a_process_that_is_dead_is_not_stood_in_for(keeper: Keeper, server: Scri
     assert server.requests == []
 
 
-def test_a_lifeline_that_holds_is_waited_for(keeper: Keeper, server: ScriptedServer) -> None:
+def test_a_lifeline_that_holds_is_waited_for(keeper: Keeper) -> None:
     hold()
     keeper.look()
-    assert not stand_in.look(keeper, server.url.partition("://")[2])
+    assert stand_in.ended(keeper) == []
     assert len(stand_in.descriptors(keeper)) == 1
 
 

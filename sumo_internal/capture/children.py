@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import update_wrapper
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.runtime_client import PatchingLoader
@@ -89,6 +90,41 @@ def follow_programs(recorder: Recorder, places: list[list[int]]) -> None:
 
     recorder.on_invocation = tell
     tell()
+
+
+def follow_replacement(before: Callable[[], None]) -> Callable[[], None]:
+    """Have something done before another program takes the place of this process.
+
+    All of ``os.exec…`` call these two. (An exec by code in C is not noticed.)
+
+    Args:
+        before: Called on the thread that makes the call, also in a forked child.
+
+    Returns:
+        What puts the function's own back. Who has imported ours has a call more until its process ends.
+    """
+    module: Any = sys.modules["os"]
+    replaced = []
+
+    def replace(name: str) -> None:
+        own = getattr(module, name)
+
+        def execute(*arguments: Any, **named: Any) -> Any:
+            with diagnostics.guard("preparing for another program"):
+                before()
+            return own(*arguments, **named)
+
+        setattr(module, name, update_wrapper(execute, own))
+        replaced.append((name, own, execute))
+
+    def put_back() -> None:
+        for name, own, execute in replaced:
+            if getattr(module, name, None) is execute:
+                setattr(module, name, own)
+
+    for name in ("execv", "execve"):
+        replace(name)
+    return put_back
 
 
 def parent() -> tuple[tuple[Any, ...], list[list[int]]] | None:

@@ -25,6 +25,10 @@ NEVER_S = float("inf")
 WAITING_MAX_BYTES = 1_000_000
 """Of deliveries; where an init has more, its events are let out before it is over."""
 
+BEGIN_MIN_S = 0.04
+"""So long after its start no program with the runtime's client writes its first line (both take more);
+and Lambda, which receives what is printed a moment after it was written, has received the last line of the program
+before, except where the machine has much other work. Then Lambda's copy of that line is recorded as well."""
 _INSTANCE_MAX_CHARS = 512
 """Of a log stream's name, CloudWatch's limit."""
 
@@ -103,12 +107,16 @@ class Hearing:
             self.is_in_process = False
             self._is_late = True
 
-    def begin_again(self) -> None:
-        """Another program has taken the place of the function's process: until it leaves a note, nothing hears it."""
+    def begin_again(self, at_s: float) -> None:
+        """Another program has taken the place of the function's process: until it leaves a note, nothing hears it.
+
+        Args:
+            at_s: POSIX time at which that was.
+        """
         told = self._note.content()
         self._names = self._names if told is None else told[:3]
         self._note.begin_again()
-        self.replaced_at_s = time.time()
+        self.replaced_at_s = min(at_s + BEGIN_MIN_S, time.time())
         if self.is_open:
             self.is_in_process, self._is_late = False, True
 

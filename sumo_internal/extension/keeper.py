@@ -63,7 +63,7 @@ class Keeper:
         self._socket.bind(address)
         self._socket.listen(WAITING_MAX - 1)  # the kernel takes one more than that
         self._connections: list[socket] = []
-        """Whose sender was stopped before it sent anything."""
+        """Whose sender has not sent anything yet: it was stopped, or we were quicker."""
         self._received: list[tuple[str, int]] = []
         """Names and descriptors that are not looked at yet."""
         self._segments: list[Segment] = []
@@ -71,12 +71,13 @@ class Keeper:
         self.tallies: list[KeptCounts] = []
         """Counts of processes that have had trouble."""
         self._lock = allocate_lock()
-        self.lifelines: list[tuple[socket, bytes]] = []
+        self.lifelines: list[tuple[socket, bytes, float]] = []
         """Connections with what was sent over each; see :mod:`sumo_internal.extension.stand_in`."""
 
-    def fileno(self) -> int:
-        """Has something to read when there is something for :meth:`look`."""
-        return self._socket.fileno()
+    def descriptors(self) -> list[int]:
+        """What has something to read when there is something for :meth:`look`; while all is full, no new sender has."""
+        senders = [connection.fileno() for connection in self._connections]
+        return senders if self.is_full else [self._socket.fileno(), *senders]
 
     @property
     def is_full(self) -> bool:
@@ -125,7 +126,7 @@ class Keeper:
         except OSError:
             name, rights = b"", []
         if name.startswith(LIFELINE) and len(self.lifelines) < LIFELINES_MAX:
-            self.lifelines.append((connection, name))
+            self.lifelines.append((connection, name, 0.0))
             return
         connection.close()
         for _, kind, data in rights:

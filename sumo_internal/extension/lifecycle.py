@@ -156,12 +156,20 @@ class Extension:
         self._subscription.ask({*types, "function", "platform"}, is_held=self._is_held)
         self._platform_log.subscribed(self._subscription.number)
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, gone: list[tuple[str, float]]) -> None:
         """Another program has taken the place of the function's process: have its lines from Lambda, which takes such a
-        request until the init is over; that program's note may still change it."""
-        self._hearing.begin_again()
-        if not self._hearing.is_in_process:
-            self._ask_for_function(set(self._config.log_types))
+        request until the init is over, and let the init end only then. That program's note may still change it.
+
+        Args:
+            gone: See :func:`stand_in.ended`.
+        """
+        try:
+            self._hearing.begin_again(max(at_s for _, at_s in gone))
+            if not self._hearing.is_in_process:
+                self._ask_for_function(set(self._config.log_types))
+        finally:
+            for identifier, _ in gone:
+                stand_in.ask_for_events(self._address, identifier)
 
     @property
     def _is_held(self) -> bool:
@@ -286,8 +294,8 @@ class Extension:
                 self._look()
         if self._keeper is not None and not ready.isdisjoint(lifelines):
             with diagnostics.guard("looking for the function's background thread"):
-                if stand_in.look(self._keeper, self._address):
-                    self._begin_again()
+                if gone := stand_in.ended(self._keeper):
+                    self._begin_again(gone)
         if request is None:
             return bool(ready)
         if self._workers is not None:
@@ -300,9 +308,7 @@ class Extension:
         """What has something to read when a segment was sent to be kept; nothing while no more of them are taken."""
         if self._keeper is not None and self._keeper.is_full:
             self._keeper.look()
-        if self._keeper is None or self._keeper.is_full:
-            return []  # it would have something to read for ever
-        return [self._keeper.fileno()]
+        return [] if self._keeper is None else self._keeper.descriptors()
 
     @property
     def _has_lines_to_ship(self) -> bool:

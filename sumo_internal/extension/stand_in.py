@@ -18,32 +18,35 @@ from sumo_internal.extension.keeper import Keeper
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, ExtensionsApi
 from sumo_internal.spool.handoff import LIFELINE
 
+_TIME_MAX_BYTES = 64
+"""Of the message that tells when another program takes the process's place."""
 PAUSE_S = 0.1
 """After a request that had no answer."""
 
 
 def descriptors(keeper: Keeper) -> list[int]:
-    """The lifelines; each has something to read when it ends."""
-    return [connection.fileno() for connection, _ in keeper.lifelines]
+    """The lifelines; each has something to read when it ends, or is about to."""
+    return [connection.fileno() for connection, *_ in keeper.lifelines]
 
 
-def look(keeper: Keeper, address: str) -> bool:
-    """Ask for the events of each thread whose lifeline has ended, and which is gone.
+def ended(keeper: Keeper) -> list[tuple[str, float]]:
+    """Take the lifelines that have ended.
 
     Args:
         keeper: Has the lifelines.
-        address: AWS_LAMBDA_RUNTIME_API.
 
     Returns:
-        Whether there was one: another program has taken the place of the function's process.
+        For each whose thread is gone, because another program has taken the place of the function's process: the
+        identifier under which it is registered, and the POSIX time at which that was.
     """
-    is_replaced = False
+    found = []
     lifelines, keeper.lifelines = keeper.lifelines, []
-    for connection, message in lifelines:
+    for connection, message, told_s in lifelines:
         try:
-            connection.recv(1, MSG_DONTWAIT)
+            while said := connection.recv(_TIME_MAX_BYTES, MSG_DONTWAIT):
+                told_s = _time_in(said)
         except BlockingIOError:
-            keeper.lifelines.append((connection, message))
+            keeper.lifelines.append((connection, message, told_s))
             continue
         except OSError:
             pass
@@ -53,9 +56,27 @@ def look(keeper: Keeper, address: str) -> bool:
         if not identifier:
             continue  # it is nothing of ours
         if os.path.exists(f"/proc/{process}") and not os.path.exists(f"/proc/{process}/task/{thread}"):
-            threads.start(_ask_for_events, address, identifier)
-            is_replaced = True
-    return is_replaced
+            found.append((identifier, told_s or time.time()))
+    return found
+
+
+def _time_in(said: bytes) -> float:
+    """The time in a message; 0.0 where it is none, or none that has been."""
+    try:
+        told_s = float(said)
+    except ValueError:
+        return 0.0
+    return told_s if 0 < told_s < time.time() else 0.0
+
+
+def ask_for_events(address: str, identifier: str) -> None:
+    """Ask for the events of a thread that is gone, from here on, in a thread of its own.
+
+    Args:
+        address: AWS_LAMBDA_RUNTIME_API.
+        identifier: The internal extension's.
+    """
+    threads.start(_ask_for_events, address, identifier)
 
 
 def _ask_for_events(address: str, identifier: str) -> None:

@@ -15,9 +15,11 @@ one until its deadline.
 
 from __future__ import annotations
 
+import os
 import time
 
 from sumo_internal import diagnostics, threads
+from sumo_internal.capture.children import follow_replacement
 from sumo_internal.capture.runtime_client import enter_invocation
 from sumo_internal.lambda_apis.extensions_api import REGISTER_TIMEOUT_S, ApiRefusedError, deadline_in
 from sumo_internal.net.http1 import BadAnswerError
@@ -29,6 +31,7 @@ from sumo_internal.threads import Signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
     from typing import Any
 
     from sumo_internal.capture.recorder import Recorder
@@ -46,6 +49,9 @@ deadline then is later than that of the invocation that is over, by more than th
 _TELL_AGAIN_S, _TELL_AGAIN_MAX_S = 0.02, 1.0
 """The extension, which starts beside this process, may not listen yet: so long until it is told once more, twice as
 long each time."""
+LIFELINE_MAX_S = 1.0
+"""For how long a program that is to take this process's place waits until the extension knows who is registered; once.
+The extension starts beside this process, and Lambda answers in a millisecond or two."""
 
 
 class Invocations:
@@ -66,7 +72,11 @@ class Invocations:
         self._api: ExtensionsApi | None = None
         self._keeper = self._identifier = ""
         self._registration: socket | None = None
-        self._asked, self._answered, self._registered = Signal(), Signal(), Signal()
+        self._asked, self._answered, self._registered, self._told = Signal(), Signal(), Signal(), Signal()
+        self._process = os.getpid()
+        self._is_told = False
+        """Was it waited for that the extension knows who is registered?"""
+        self._forget_replacement: Callable[[], None] | None = None
         self._is_init_over = False
         self._is_answer_taken = self._is_settled = False
         """The registration's answer was waited for; it is known whether there is a registration."""
@@ -177,12 +187,23 @@ class Invocations:
         """
         self._keeper = keeper
         threads.start(self._live, api)
+        if keeper:
+            self._forget_replacement = follow_replacement(self._before_replacement)
         self._api = api
         try:
             self._registration = api.ask_to_register(NAME, ["INVOKE"])
         except OSError as error:
             self._do_without(error)
         self._asked.set()
+
+    def _before_replacement(self) -> None:
+        """Wait until the extension knows who is registered: this thread may be gone in a moment, and all others."""
+        if self._registration is None or os.getpid() != self._process:
+            return
+        if not self._is_told:
+            self._is_told = True
+            self._told.wait(LIFELINE_MAX_S)
+        handoff.tell_replacement()
 
     def _finish_registering(self, connection: socket) -> None:
         self._answered.wait(REGISTER_TIMEOUT_S)
@@ -196,6 +217,8 @@ class Invocations:
             self._settle()
 
     def _settle(self) -> None:
+        if self._forget_replacement is not None:
+            self._forget_replacement()
         self._is_settled = True  # first: the thread looks at this if the function has raised something in its wait
         self._registered.set()
 
@@ -246,6 +269,8 @@ class Invocations:
         pause_s = _TELL_AGAIN_S
         while not self._is_settled:
             is_told = handoff.hold_lifeline(self._keeper, self._identifier)
+            if is_told:
+                self._told.set()
             self._registered.wait(None if is_told else pause_s)
             pause_s = min(2 * pause_s, _TELL_AGAIN_MAX_S)
         handoff.release_lifeline()  # the init is over, and with it the time in which a process may become another

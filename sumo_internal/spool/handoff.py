@@ -20,7 +20,8 @@ The extension need not be awake, and the sender may be dead by the time the exte
 
 The same socket takes a lifeline: a connection that the life-cycle thread holds during the init. When the connection
 ends and that thread is gone, the function has put another program in the place of its process (``os.execv``), and the
-extension asks Lambda for the thread's events (:mod:`sumo_internal.extension.stand_in`).
+extension asks Lambda for the thread's events (:mod:`sumo_internal.extension.stand_in`). A second message says when that
+was, where it is noticed: the extension may see it late.
 """
 
 from __future__ import annotations
@@ -214,6 +215,15 @@ def hold_lifeline(address: str, identifier: str) -> bool:
     _lifeline = lifeline.fileno(), place_of(lifeline.fileno())
     lifeline.detach()
     return True
+
+
+def tell_replacement() -> None:
+    """Tell the extension, over the lifeline, that another program takes this process's place now; never waits."""
+    if _lifeline is not None and place_of(_lifeline[0]) == _lifeline[1]:
+        try:
+            os.write(_lifeline[0], repr(time.time()).encode())
+        except OSError:
+            pass  # then the time is the one at which the extension sees that the connection has ended
 
 
 def release_lifeline() -> None:
