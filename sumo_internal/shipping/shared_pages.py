@@ -9,21 +9,22 @@ happens to be room. So before the first fork
   caches are filled once, here;
 * references to the texts of modules and code, the runtime's and the library's as well, are *counted no more*: each text
   becomes a name in some code, and what such a name refers to is there for ever;
-* the holes in the interpreter's memory are filled, so that what a worker makes lies together, and behind it the code of
-  the functions that a worker calls, with its constants;
+* the holes in the interpreter's memory for small objects are filled, so that what a worker makes lies together, and
+  behind it the code of the functions that a worker calls, with its constants;
 * what is there by then is frozen: no collection of a worker's looks at it.
 
-Of the 0.92 MB that a worker takes more than without the layer, this saves 0.5 (16 workers, PSS, Python 3.13). Tried as
-well, and no gain: function objects anew (0.05 MB more); 20 rounds; what the runtime does besides for a request (its
-context, the trace id's variable) rehearsed, its code or the library's anew; each function that was ever called taken
-for one that a worker calls. The runtime's framed log sink is no worker's: its first process takes the sink's descriptor
-(from client 4.0.4 on). What fills holes, and code that is used no more, is kept: given back, it is holes again, and
-costs a worker 0.2 MB or more.
+Of the 0.92 MB that a worker takes more than without the layer, this saves 0.53 (16 workers, PSS, Python 3.13). Tried as
+well, and no gain: function objects anew (0.05 MB more); the holes between larger blocks filled (0.05 to 0.1 more: a
+worker makes larger ones as well); 20 rounds; what the runtime does besides for a request (its context, the trace id's
+variable) rehearsed, its code or the library's anew; each function that was ever called taken for one that a worker
+calls. The runtime's framed log sink is no worker's: its first process takes the sink's descriptor (from client 4.0.4
+on). What fills holes, and code that is used no more, is kept: given back, it is holes again, and costs a worker 0.2 MB
+or more.
 
 Separate from the worker, which knows requests and nothing of the interpreter's memory. CPython's allocator for small
-objects (``Objects/obmalloc.c``) has pools of 16 KB, each for blocks of one size, a multiple of 16 bytes up to 512; what
-is larger comes from ``malloc``. Nothing depends on that but how much memory is shared: with other allocators, or where
-names are counted like all else (before Python 3.12), all is done within its bounds, in vain.
+objects (``Objects/obmalloc.c``) has pools of 16 KB, each for blocks of one size, a multiple of 16 bytes up to 512.
+Nothing depends on that but how much memory is shared: with another allocator, or where names are counted like all else
+(before Python 3.12), all is done within its bounds, in vain.
 """
 
 from __future__ import annotations
@@ -69,12 +70,8 @@ TEXT_MAX_CHARS = 200
 
 SMALL_BYTES = range(48, 513, 16)
 """Sizes of what the interpreter's allocator takes from pools, from that of the shortest bytes on."""
-LARGE_BYTES = (4_096, 2_560, 2_048, 1_536, 1_280, 1_024, 896, 768, 640, 528)
-"""Sizes by which holes between larger blocks are filled, the largest first; most code is smaller than 2,560 bytes."""
-HEADERS_BYTES = 16
-"""Two blocks of one size that lie side by side are so much further apart, at most."""
-FREE_BYTES = 2_048
-"""So many bytes of blocks side by side are no hole, but free memory."""
+FREE_BYTES = 4_096
+"""So many bytes of blocks side by side are no hole, but the beginning of an empty pool."""
 FILLING_MAX = 3_000
 """Blocks of one size that are made to fill holes. They are 0.3 MB for all sizes, in the one process that has them."""
 
@@ -187,17 +184,17 @@ def _texts(names: Mapping[str, object], known: set[int]) -> set[str]:
 
 
 def fill_holes() -> None:
-    """Have what is made from now on lie where nothing else is."""
-    for size_bytes in (*LARGE_BYTES, *SMALL_BYTES):
+    """Have what is made from now on lie in pools where nothing else is."""
+    for size_bytes in SMALL_BYTES:
         before, in_row = 0, 0
         for _ in range(FILLING_MAX):
             block = bytes(size_bytes - _BYTES_HEAD)
             _kept.append(block)
-            in_row = in_row + 1 if 0 < id(block) - before <= size_bytes + HEADERS_BYTES else 1
+            in_row = in_row + 1 if id(block) - before == size_bytes else 1
             before = id(block)
             if in_row * size_bytes > FREE_BYTES:
                 break
-        del block, _kept[-in_row:]  # that was free memory, and is to be
+        del block, _kept[-in_row:]  # the pool is empty again
 
 
 def _renewed(code: CodeType) -> CodeType:
