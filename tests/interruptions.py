@@ -38,11 +38,14 @@ def noticed_in_threads(make_log: Callable[[], Any]) -> int:
     """
     noticed: list[object] = []
 
+    def log_until(over: list[object], log: Any, begun: list[object]) -> None:
+        begun.append(log)
+        while not over:
+            log.info("order")
+
     def work(log: Any, begun: list[object], over: list[object]) -> None:
-        try:
-            begun.append(log)
-            while not over:
-                log.info("order")
+        try:  # around a call: where the thread gets no CPU for long, it comes at the end of the loop
+            log_until(over, log, begun)
         except TimeLimit:
             noticed.append(log)
 
