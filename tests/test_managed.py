@@ -224,7 +224,7 @@ def test_an_end_loses_nothing(source: SumoSource, layer_folder: Path, end: str) 
 
 MANY = 16
 WORKER_MAX_MB = {False: 0.5, True: -1.2}
-"""What the layer may add to each of so many workers, by whether they collect garbage. If they do not, 0.39 was measured
+"""What the layer may add to each of so many workers, by whether they collect garbage. If they do not, 0.4 was measured
 here, and 0.92 without what :mod:`sumo_internal.shipping.shared_pages` does. If they do, 1.46 less than without the
 layer was measured: what the runtime had loaded when the first worker was forked is not looked at."""
 

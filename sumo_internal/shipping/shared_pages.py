@@ -13,13 +13,13 @@ happens to be room. So before the first fork
   behind it the code of the functions that a worker calls, with its constants;
 * what is there by then is frozen: no collection of a worker's looks at it.
 
-Of the 0.92 MB that a worker takes more than without the layer, this saves 0.53 (16 workers, PSS, Python 3.13). Tried as
-well, and no gain: function objects anew (0.05 MB more); the holes between larger blocks filled (0.05 to 0.1 more: a
-worker makes larger ones as well); 20 rounds; what the runtime does besides for a request (its context, the trace id's
-variable) rehearsed, its code or the library's anew; each function that was ever called taken for one that a worker
-calls. The runtime's framed log sink is no worker's: its first process takes the sink's descriptor (from client 4.0.4
-on). What fills holes, and code that is used no more, is kept: given back, it is holes again, and costs a worker 0.2 MB
-or more.
+Of the 0.92 MB that a worker takes more than without the layer, this saves 0.52 (16 workers, PSS, Python 3.13). Tried as
+well, and no gain: function objects anew (0.05 MB more), or constants of other kinds; the holes between larger blocks
+filled (0.05 to 0.1 more: a worker makes larger ones as well); 20 rounds; what the runtime does besides for a request
+(its context, the trace id's variable) rehearsed, its code or the library's anew; each function that was ever called
+taken for one that a worker calls. The runtime's framed log sink is no worker's: its first process takes the sink's
+descriptor (from client 4.0.4 on). What fills holes, and code that is used no more, is kept: given back, it is holes
+again, and costs a worker 0.2 MB or more.
 
 Separate from the worker, which knows requests and nothing of the interpreter's memory. CPython's allocator for small
 objects (``Objects/obmalloc.c``) has pools of 16 KB, each for blocks of one size, a multiple of 16 bytes up to 512.
@@ -175,7 +175,9 @@ def _texts(names: Mapping[str, object], known: set[int]) -> set[str]:
     members = [member for each in has if type(each) is dict for member in (*each, *each.values())]
     members += gc.get_referents(*[each for each in members if type(each) in _WRAPPERS])
     values += members
-    codes = [each.__code__ for each in values if type(each) is _FUNCTION]
+    functions = [each for each in values if type(each) is _FUNCTION]
+    functions += gc.get_referents(*[cell for each in functions for cell in each.__closure__ or ()])  # replaced by ours
+    codes = [each.__code__ for each in functions if type(each) is _FUNCTION]
     for code in codes:
         codes += [each for each in code.co_consts if type(each) is _CODE]
         values += code.co_consts
@@ -207,6 +209,8 @@ def _renewed_constant(constant: object) -> object:
         return _renewed(constant)  # type: ignore[arg-type]
     if type(constant) is tuple:
         return tuple([_renewed_constant(each) for each in constant])
+    if type(constant) is slice:  # from Python 3.14 on
+        return slice(constant.start, constant.stop, constant.step)
     if type(constant) is str and len(constant) <= TEXT_MAX_CHARS:
         return sys.intern(constant)  # the one that is counted no more
     return constant
