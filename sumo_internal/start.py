@@ -7,7 +7,8 @@ when it has run.
 import sys
 
 sys.path.insert(0, __file__.rpartition("/sumo_internal/")[0])
-from sumo_internal import launch
+from sumo_internal import go_on, launch
 
 del sys.path[0]
-launch.main()
+launch.set_up()
+go_on.main()

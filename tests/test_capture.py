@@ -422,7 +422,7 @@ def comparable(cloudwatch: list[CloudWatchLine]) -> Iterator[str]:
     is_ours = False
     for line in (line for each in cloudwatch for line in each.text.rstrip("\n").split("\n")):
         if 'File "' in line:
-            is_ours = re.search(r"/sumo_internal/(start|launch)\.py\"", line) is not None
+            is_ours = re.search(r"/sumo_internal/(start|go_on)\.py\"", line) is not None
         if not is_ours:
             yield re.sub(r"[0-9a-f]{8}-[0-9a-f-]{24,27}|0x[0-9a-f]+|\d+", "#", line)
 

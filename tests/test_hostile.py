@@ -144,6 +144,7 @@ def test_what_is_needed_late_is_in_c(runtime: Runtime) -> None:
         "cli",
         "expressions",
         "extension",
+        "go_on.py",
         "launch.py",
         "processing",
         "start.py",

@@ -17,7 +17,7 @@ FLOORS = """
 __main__
 cli
 start door
-launch __init__
+launch go_on __init__
 api
 wiring
 extension
