@@ -92,6 +92,36 @@ def counted(function: Any, name: str = "") -> Any:
     return stand_in
 
 
+class Wrapped:
+    """A stand-in as wrapt makes them: it is equal to what it wraps, has its attributes, and is bound as that is."""
+
+    def __init__(self, wrapped: Any, name: str = "") -> None:
+        self.__wrapped__ = wrapped
+        self._name: str = name or getattr(wrapped, "__name__", "?")
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        calls.append(self._name)
+        return self.__wrapped__(*arguments, **options)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Wrapped:
+        return Wrapped(self.__wrapped__.__get__(instance, owner), self._name)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.__wrapped__ == other)
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __enter__(self) -> Any:
+        return self.__wrapped__.__enter__()
+
+    def __exit__(self, *error: Any) -> Any:
+        return self.__wrapped__.__exit__(*error)
+
+
 def made(spec: dict[str, Any]) -> logging.LogRecord:
     kind: Any = Late if spec.get("late") else logging.LogRecord
     error = None

@@ -227,7 +227,7 @@ ON_OBJECTS = [
 ]
 
 ALTERATIONS = [
-    *(f"{name} = counted({name})" for name in ON_OBJECTS),
+    *(f"{name} = {how}({name})" for name in ON_OBJECTS for how in ("counted", "Wrapped")),
     "logging.Formatter.converter = time.localtime",
     "formatter.converter = time.localtime",
     "formatter.datefmt = '%H'",
@@ -242,27 +242,32 @@ ALTERATIONS = [
     "handler.setLevel(40)",
     "handler.note = 1",
     "handler.__class__ = type('Own', (type(handler),), {})",
+    *(f"{name} = Wrapped({name})" for name in ("handler.formatter", "handler.filters[0]", "handler.log_sink")),
+    *(f"{name} = Wrapped({name})" for name in ("handler.filters", "handler.lock")),
 ]
 
 ON_TEXT = [
     "formatter._style._fmt = '%(message)s %(aws_request_id)s\\n'",
     "formatter._style = logging.StrFormatStyle('{message}\\n')",
     "formatter._style._defaults = {'extra': 1}",
+    "formatter._style = Wrapped(formatter._style)",
     *(f"{name} = counted({name})" for name in ("formatter.formatMessage", "formatter.usesTime")),
     *(f"{name} = counted({name})" for name in ("formatter._style.format", "formatter._style.usesTime")),
 ]
 
 ON_JSON = [
-    "utilities['_encode_json'] = counted(utilities['_encode_json'], 'encode')",
-    "utilities['_format_log_level'] = counted(utilities['_format_log_level'])",
+    *(f"utilities['_encode_json'] = {how}(utilities['_encode_json'], 'encode')" for how in ("counted", "Wrapped")),
+    *(f"utilities['_format_log_level'] = {how}(utilities['_format_log_level'])" for how in ("counted", "Wrapped")),
     "logging.addLevelName(20, 'NOTE')",
 ]
 
 
 def test_what_is_altered_has_its_effect(one: Servers, form: str) -> None:
     """Each function, object and attribute that a line goes through, on the object and on the class: what it then does,
-    and how often it is called, is what it is without us, at the very next line."""
-    functions = [f"{name} = counted({name})" for name, only in FUNCTIONS.items() if only in ("", form)]
+    and how often it is called, is what it is without us, at the very next line. Also what says that it is equal to what
+    it has replaced."""
+    names = [name for name, only in FUNCTIONS.items() if only in ("", form)]
+    functions = [f"{name} = {how}({name})" for name in names for how in ("counted", "Wrapped")]
     others = ON_TEXT if form == "TEXT" else ON_JSON
     bare, layer, _ = one.ask({"alter": "pass"}).values()
     assert layer["is_joint"] and layer["frame"] == bare["frame"]

@@ -149,10 +149,11 @@ OTHERS = [
 
 
 def test_what_is_altered_has_its_effect(one: Servers) -> None:
-    """At the very next call: what is replaced is called, and what another would see is made."""
+    """At the very next call: what is replaced is called, also by what says that it is equal to it, and what another
+    would see is made."""
     control = one.ask({"alter": "orders = logging.getLogger('orders')", "is_call": True})
     assert [control[mode]["has_log_record"] for mode in MODES] == [True, False, False, False]
-    for alteration in [*(f"{name} = counted({name})" for name in SEEN), *OTHERS]:
+    for alteration in [*(f"{name} = {how}({name})" for name in SEEN for how in ("counted", "Wrapped")), *OTHERS]:
         statement = f"global orders; orders = logging.getLogger('orders'); {alteration}"
         answers = one.ask({"alter": statement, "is_call": True, "request": "r-1"})
         bare, spared = answers["bare"], answers["spared"]

@@ -51,13 +51,12 @@ from _struct import Struct
 from _thread import RLock, get_ident
 from logging import Formatter, Logger, LogRecord, PercentStyle
 from time import gmtime
-from types import MethodType
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, blank, usual
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, TWO_DIGITS, fits, quote
 from sumo_internal.capture.reentrancy import is_recorded, stand_in_for_log, too_deep
-from sumo_internal.capture.runtime_functions import CALLED_FOR_CALLS, METHODS, OWN_LOG, called_for_calls
+from sumo_internal.capture.runtime_functions import OWN_LOG, are_calls_unaltered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sumo_internal.capture.recorder import Recorder
-    from sumo_internal.capture.runtime_functions import Functions
+    from sumo_internal.capture.runtime_functions import AreUnaltered, Functions
 
     Level = tuple[str, str, float, float, float, str, str, str, str, Any, bytes, dict[str, str], str]
     """How lines of a level are written: its name; the request, the second's begin and end, the milliseconds for which
@@ -77,16 +76,20 @@ if TYPE_CHECKING:
         bool,
         bool,
         dict[int, Level],
-        tuple[Any, ...],
-        Callable[[], tuple[object, ...]],
+        tuple[dict[str, Any], ...],
+        AreUnaltered,
+        Any,
+        Any,
+        Any,
         Any,
         Any,
         Any,
         frozenset[str] | set[object],
     ]
     """How the runtime has made its handler: whether for JSON; whether the filter adds a tenant; by number, each level
-    that has been watched; what a plain record and all that it goes through are equal to; what tells which functions are
-    called; formatter, style and filter; the names in a log record that are no fields."""
+    that has been watched; the attributes of handler, formatter, style and filter; what tells whether their functions
+    are the same; the handler's lock, its sink and the sink's ``log``; formatter, style and filter themselves; the names
+    in a log record that are no fields."""
 
 
 FRAME_HEAD = Struct(">4sIQ")
@@ -121,8 +124,6 @@ _Lock = type(RLock())
 """Of a handler, as the library makes it. A function's own has methods of its own, or not the library's."""
 
 _LOGGERS = (Logger, logging.RootLogger)
-LOGGERS_MAX = 1_000
-"""Loggers whose own methods are kept; a program with more makes them anew at each call."""
 _NAMES_OF_LOG = (
     "_srcfile", "findCaller", "ValueError", "isinstance", "BaseException", "type", "__traceback__", "tuple", "sys",
     "exc_info", "makeRecord", "name", "handle",
@@ -156,7 +157,7 @@ class Joint:
         self._globals = bootstrap.__dict__
         self._functions = functions[type(handler)]
         self._watched = 0
-        self._made: Made = (False, False, {}, (), tuple, handler, handler, handler, MADE)
+        self._made: Made = (False, False, {}, (), bool, *[None] * 6, MADE)  # type: ignore[assignment]  # as many
         self._returns_record = False
         self._second = _NO_TIME
         """A format, a line's second, and how the second reads in the format."""
@@ -169,13 +170,16 @@ class Joint:
         It returns what ``handle`` returns; None where that is not possible, and then nothing has happened.
         """
         recorder, append, names, pack_head = self._recorder, self._recorder.append, self._globals, FRAME_HEAD.pack
-        usual_order, settle = _USUAL, self.settle
+        usual_order, settle, kind = _USUAL, self.settle, type(self._handler)
 
         # One function, because its time is what a line costs: a call less saves a fiftieth of that.
         def written(handler: Any, record: LogRecord) -> Any:
             data = b""
             try:
-                is_json, adds_tenant, levels, of_runtime, called, formatter, style, filter, known_names = self._made
+                (
+                    is_json, adds_tenant, levels, of_runtime, are_unaltered, lock, own_sink, sink_log, formatter, style,
+                    filter, known_names,
+                ) = self._made  # fmt: skip
                 attributes = record.__dict__
                 message: Any = record.msg
                 arguments: Any = record.args
@@ -184,12 +188,17 @@ class Joint:
                 if (
                     recorder.takes_short_way
                     and (level := levels.get(record.levelno)) is not None
-                    # One comparison of many things takes a third less time than many comparisons.
-                    and (
-                        handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
-                        called(), sink.log, Formatter.converter,
-                    ) == of_runtime
-                    # No comparison: that might be the function's own code.
+                    # No comparisons, but of what has no code: they might be the function's own.
+                    and handler.__class__ is kind
+                    and handler.formatter is formatter
+                    and formatter._style is style
+                    and type(filters := handler.filters) is list
+                    and filters[0] is filter
+                    and handler.lock is lock
+                    and sink is own_sink
+                    and sink.log is sink_log
+                    and (handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__) == of_runtime
+                    and are_unaltered()
                     and record.__class__ is LogRecord
                     and type(message) is str
                     and type(arguments) is tuple
@@ -272,14 +281,6 @@ class Joint:
         kind: Any = type(handler)
         own_handle, level_names, modules = kind.handle, logging._levelToName, sys.modules
         new_record: Any = object.__new__
-        methods: dict[Any, tuple[Any, ...]] = {}
-
-        def note_methods(logger: Any) -> tuple[Any, ...]:
-            """Return what a logger calls of its own where nothing is replaced, and keep it."""
-            own = tuple(MethodType(function, logger) for function in METHODS)
-            if len(methods) < LOGGERS_MAX:
-                methods[logger] = own
-            return own
 
         # One function, as above. Its last part is the library's, line by line: what looks at the stack finds the
         # library's frame, and no other.
@@ -298,8 +299,11 @@ class Joint:
                 parent: Any = self
                 while parent is not root and not parent.handlers and parent.propagate:
                     parent = parent.parent
-                handlers = root.handlers
-                is_json, adds_tenant, levels, of_runtime, called, formatter, style, filter, _ = joint._made
+                handlers: Any = root.handlers
+                (
+                    is_json, adds_tenant, levels, of_runtime, are_unaltered, lock, own_sink, sink_log, formatter, style,
+                    filter, _,
+                ) = joint._made  # fmt: skip
                 sink = handler.log_sink
                 inner = sink.inner
                 if (
@@ -308,7 +312,7 @@ class Joint:
                     and parent is root
                     and len(handlers) == 1
                     and handlers[0] is handler
-                    # No comparison: that might be the function's own code.
+                    # No comparisons, as above.
                     and exc_info is None
                     and extra is None
                     and stack_info is False
@@ -317,17 +321,25 @@ class Joint:
                     and type(args) is tuple
                     and (row := levels.get(level)) is not None
                     and (is_shown is None or is_shown(self, level))
-                    and (
-                        handler.__class__, handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__,
-                        called(), sink.log, Formatter.converter,
-                    ) == of_runtime
-                    and called_for_calls() == CALLED_FOR_CALLS
+                    and handler.__class__ is kind
+                    and handler.formatter is formatter
+                    and formatter._style is style
+                    and type(filters := handler.filters) is list
+                    and filters[0] is filter
+                    and handler.lock is lock
+                    and sink is own_sink
+                    and sink.log is sink_log
+                    and (handler.__dict__, formatter.__dict__, style.__dict__, filter.__dict__) == of_runtime
+                    and are_unaltered()
                     and kind.handle is own_handle
                     and self.__class__ in _LOGGERS
                     and not (self.disabled or self.filters)
-                    # Not a look into the logger's ``__dict__``: on Python 3.12 that makes all its attributes slower.
-                    and (self.handle, self.callHandlers, self.makeRecord, self.findCaller, self.filter)
-                    == (methods.get(self) or note_methods(self))
+                    and are_calls_unaltered(self.__class__)
+                    and "handle" not in (attributes := self.__dict__)
+                    and "callHandlers" not in attributes
+                    and "makeRecord" not in attributes
+                    and "findCaller" not in attributes
+                    and "filter" not in attributes
                     and level >= handler.level
                     and "log" not in inner.__dict__
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
@@ -415,7 +427,7 @@ class Joint:
         """
         name, number, request = record.levelname, record.levelno, self._globals["_GLOBAL_AWS_REQUEST_ID"]
         _, _, levels, of_runtime, *_ = self._made
-        if self._watched == _WATCHED_MAX or (number in levels and handler.__dict__ == of_runtime[1]):
+        if self._watched == _WATCHED_MAX or (number in levels and handler.__dict__ == of_runtime[0]):
             return
         arguments: Any = record.args
         told = [(number, int), (name, str), (request, str), (record.msg, str), (arguments, tuple)]
@@ -474,13 +486,15 @@ class Joint:
         ):
             return False
         was_json, _, levels, *_ = self._made
-        called, unaltered = self._functions[is_json]
         of_handler = {**handler.__dict__, "filters": [*filters]}
         of_parts = (dict(part.__dict__) for part in (formatter, style, filters[0]))
-        of_runtime = (type(handler), of_handler, *of_parts, unaltered, handler.log_sink.log, gmtime)
+        of_runtime = (of_handler, *of_parts)
         levels, names = levels if is_json == was_json else {}, MADE if is_json else usual
         # One tuple: what a line of another thread's is made with, it is made with to its end.
-        self._made = (is_json, adds_tenant, levels, of_runtime, called, formatter, style, filters[0], names)
+        self._made = (
+            is_json, adds_tenant, levels, of_runtime, self._functions[is_json], handler.lock, handler.log_sink,
+            handler.log_sink.log, formatter, style, filters[0], names,
+        )  # fmt: skip
         return True
 
     def renewed(self, level: Level, created_s: Any, msecs: Any, request: Any, *, is_json: bool) -> Level:
