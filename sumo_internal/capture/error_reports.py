@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from _thread import get_ident
 from functools import partial, update_wrapper
 
 from sumo_internal.capture import log_records, record_format
-from sumo_internal.capture.reentrancy import subjects
+from sumo_internal.capture.reentrancy import strand, subjects
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def reported(
     """
 
     def reporting(*arguments: Any, **options: Any) -> Any:
-        thread, texts = get_ident(), Texts()
+        thread, texts = strand(), Texts()
         outer = subjects.get(thread)
         if outer is not None and details is None:
             return report(*arguments, **options)

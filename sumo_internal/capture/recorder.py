@@ -36,6 +36,7 @@ from sumo_internal.capture.reentrancy import (
     is_recorded,
     need_room,
     not_recorded,
+    strand,
     subjects,
     too_deep,
 )
@@ -139,7 +140,7 @@ def note_records() -> None:
             if passed is not record and isinstance(passed, LogRecord) and FILTERS_REPLACE:
                 record = passed
             if passed:
-                thread = get_ident()
+                thread = strand()
                 self.acquire()
                 try:  # at once: what a signal handler raises here leaves the lock taken
                     outer = subjects.get(thread)  # a handler that logs: its own record comes in between
@@ -165,7 +166,7 @@ def note_records() -> None:
             if passed is not record and isinstance(passed, LogRecord):
                 record = passed
             if passed:
-                thread = get_ident()
+                thread = strand()
                 with self.lock:
                     outer = subjects.get(thread)  # a handler that logs: its own record comes in between
                     try:
@@ -251,7 +252,7 @@ def _note_own_handles() -> None:
 
 def _noting(own: Any) -> Any:
     def handle(self: logging.Handler, record: LogRecord) -> Any:
-        thread = get_ident()
+        thread = strand()
         outer = subjects.get(thread)
         try:
             if isinstance(record, LogRecord):
@@ -374,7 +375,7 @@ class Recorder:
             execution_arn: The durable execution that it is a part of, see :func:`execution_of`.
         """
         # No log call or report of this thread's is under way: what one has left that a signal handler has ended.
-        subjects.pop(get_ident(), None)
+        subjects.pop(strand(), None)
         keys = {"requestID": request_id, **self._keys, "IsColdStart": self._is_cold}
         if self._has_arn:
             keys["invokedFunctionArn"] = invoked_arn
@@ -479,7 +480,7 @@ class Recorder:
         """In a forked child: what waits here waits in the parent too, and is the parent's to record."""
         too_deep.clear()
         for thread in [*subjects]:
-            if thread != get_ident():  # the parent's, whose number a thread of the child's may get
+            if thread != strand():  # the parent's, whose number a thread of the child's may get
                 subjects.pop(thread, None)
         if self._lines.has_any:
             self._lines = self._new_lines()
@@ -583,7 +584,7 @@ class Recorder:
         thread = get_ident()
         if too_deep:
             self.catch_up(thread)
-        subject = subjects.get(thread)
+        subject = subjects.get(strand()) if subjects else None
         try:
             if subject is None:
                 if type(text) is str or not self._of_loguru(text):
@@ -725,8 +726,8 @@ class Recorder:
         print what is no text of this record."""
         if current.nesting == _NESTING_MAX:
             return ""
+        thread, subject = strand(), None
         current.nesting += 1
-        thread, subject = get_ident(), None
         try:
             subject = subjects.pop(thread, None)
             fields = log_records.extra_text(record, text, self._tenant_id, self._execution_arn)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from _thread import get_ident
 from functools import update_wrapper
+from sys import modules
 from threading import local
 
 from sumo_internal import diagnostics
@@ -32,8 +34,22 @@ class Current(local):
 current = Current()
 
 subjects: dict[int, LogRecord | list[str]] = {}
-"""By thread, what it writes about: a log record, or an error that is being reported (then the report so far). A thread
-that writes about nothing in particular has no entry: what is printed asks only whether there is any."""
+"""By :func:`strand`, what it writes about: a log record, or an error that is being reported (then the report so far).
+One that writes about nothing in particular has no entry: what is printed asks only whether there is any."""
+
+
+def strand() -> int:
+    """What is writing: a thread; where the function has greenlets (gevent), the one that its thread is in just now.
+
+    A greenlet may give way to another in the middle of a handler that writes to a socket.
+    """
+    if "greenlet" in modules:
+        try:
+            return id(modules["greenlet"].getcurrent())
+        except Exception as error:  # another module of that name, or one that is just being loaded
+            diagnostics.pass_on(error)
+    return get_ident()
+
 
 too_deep: dict[int, list[tuple[float, str, int, LogRecord | list[str] | None]]] = {}
 """By thread: texts (with time, stream and subject) that came at the end of the stack. A recursion without end that logs

@@ -32,7 +32,7 @@ from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import follow_errors, follow_tracebacks, reported
 from sumo_internal.capture.recorder import Recorder, execution_of
-from sumo_internal.capture.reentrancy import FILTERS_REPLACE, as_handle, is_recorded, subjects, too_deep
+from sumo_internal.capture.reentrancy import FILTERS_REPLACE, as_handle, is_recorded, strand, subjects, too_deep
 from sumo_internal.capture.runtime_functions import OWN_LOG, functions_of
 
 TYPE_CHECKING = False
@@ -354,7 +354,7 @@ class Sink:
             if record is not None and self.thread == get_ident():
                 self._record(message, record)
             else:
-                self._hear(message.removesuffix("\n"), subjects.get(get_ident()))
+                self._hear(message.removesuffix("\n"), subjects.get(strand()))
         except RecursionError:
             line = message.removesuffix("\n") + "\n"
             thread = get_ident()
@@ -401,7 +401,7 @@ class Sink:
     def log_error(self, message_lines: list[str]) -> None:
         self.inner.log_error(message_lines)
         try:
-            self._hear("\n".join(message_lines), subjects.get(get_ident()))
+            self._hear("\n".join(message_lines), subjects.get(strand()))
         except Exception as error:
             self._recorder.not_recorded("\n".join(message_lines), error)
 

@@ -34,7 +34,7 @@ from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.error_reports import Texts
 from sumo_internal.capture.record_format import legible
 from sumo_internal.capture.recorder import Recorder, unended
-from sumo_internal.capture.reentrancy import SPARED, is_recorded, need_room, not_recorded, subjects, too_deep
+from sumo_internal.capture.reentrancy import SPARED, is_recorded, need_room, not_recorded, strand, subjects, too_deep
 from sumo_internal.capture.runtime_client import Sink
 from sumo_internal.capture.streams import Buffer, Stream, unheard
 from sumo_internal.spool.held import Unended
@@ -194,7 +194,7 @@ class SparingRecorder(Recorder):
             return
         if too_deep:
             self.catch_up(get_ident())
-        subject = subjects.get(get_ident())
+        subject = subjects.get(strand()) if subjects else None
         try:
             if subject is None:
                 if type(text) is str or not self._hear_loguru(text, stream):
@@ -449,7 +449,7 @@ class SparingSink(Sink):
                 self.inner.log(message, frame_type)
 
     def log_error(self, message_lines: list[str]) -> None:
-        text, subject = "\n".join(message_lines), subjects.get(get_ident())
+        text, subject = "\n".join(message_lines), subjects.get(strand())
         if isinstance(subject, Texts):
             subject.append(text)
             subject.echo = partial(self._echo_error, message_lines)
@@ -458,7 +458,7 @@ class SparingSink(Sink):
 
     def _heard(self, message: str, frame_type: Any) -> bool:
         """Record a text; returns whether it need not be written, or not yet."""
-        subject = self.subject(get_ident())
+        subject = self.subject(get_ident()) or subjects.get(strand())
         if isinstance(subject, Texts):
             subject.append(message.removesuffix("\n"))
             subject.echo = partial(self._echo_text, frame_type)

@@ -21,7 +21,7 @@ from time import thread_time
 
 from sumo_internal import diagnostics, own_secrets
 from sumo_internal.capture import record_format
-from sumo_internal.capture.reentrancy import need_room, subjects
+from sumo_internal.capture.reentrancy import need_room, strand, subjects
 from sumo_internal.processing import rules
 from sumo_internal.processing.budget import Budget, OverBudgetError, over_budget
 from sumo_internal.processing.continued import Continued
@@ -135,7 +135,7 @@ class Pipeline:
         unended = self._unended
 
         def hear(text: str, stream: int) -> None:
-            if (not unended and "\n" not in text[:-1]) or get_ident() in subjects:
+            if (not unended and "\n" not in text[:-1]) or (subjects and strand() in subjects):
                 written(text, stream)
             else:
                 self.together(text, stream, get_ident(), written, text, stream)
