@@ -131,6 +131,8 @@ OTHERS = [
     "orders.disabled = True",
     "logging.setLogRecordFactory(Late)",
     "logging.addLevelName(20, 'NOTE')",
+    "logging._levelToName = {**logging._levelToName, 20: 'NOTE'}",
+    "logging._levelToName = {}",
     "orders.__class__ = type('Own', (logging.Logger,), {})",
     "handler.setLevel(40)",
     "handler.note = 1",

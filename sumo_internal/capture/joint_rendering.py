@@ -279,7 +279,7 @@ class Joint:
         recorder, handler, names, root = self._recorder, self._handler, self._globals, logging.root
         append, spare, pack_head = recorder.append, self.spare, FRAME_HEAD.pack
         kind: Any = type(handler)
-        own_handle, level_names, modules = kind.handle, logging._levelToName, sys.modules
+        own_handle, modules = kind.handle, sys.modules
         new_record: Any = object.__new__
 
         # One function, as above. Its last part is the library's, line by line: what looks at the stack finds the
@@ -356,9 +356,9 @@ class Joint:
                         if not (row[4] == msecs and row[2] <= created_s < row[3] and request is row[1]):
                             levels[level] = row = joint.renewed(row, created_s, msecs, request, is_json=is_json)
                         name, _, _, _, _, _, line_start, line_end, record_start, _, head, loggers, _ = row
-                        logger = self.name
+                        logger, level_name = self.name, logging._levelToName[level]  # which the function may replace
                         details, message = loggers.get(logger), msg % args if args else msg
-                        if level_names[level] is name and details is not None and len(message) < RECORD_MAX_BYTES:
+                        if level_name is name and details is not None and len(message) < RECORD_MAX_BYTES:
                             if is_json:
                                 line = f'{line_start}{quote(message)}, "logger": {quote(logger)}{line_end}'
                                 start = f"{record_start}{line[:-1]}{details}{recorder.context}"
