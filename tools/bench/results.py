@@ -187,15 +187,14 @@ What profiles show behind the figures that are over their budgets:
   extension has registered. Up to there its shell takes 0.9 million instructions more than one that does nothing, the
   wrapper's 0.5. The rest is counted by `make bench-instructions`, with callgrind; a million instructions take a quarter
   of a millisecond of a start, which runs most of its code once. The function's process runs 132.2 million without the
-  layer and 20.3 more with it. Of 18.1 of them it is known what they are; what has come since then reads the response to
-  the registration and tells the extension whose thread is registered, beside the function's imports:
+  layer and 20.5 more with it:
 
   | in the function's process | millions |
   | --- | --: |
-  | bytecode is read: 360 KB, half of it of functions that neither a start nor the first line calls | 8.7 |
+  | bytecode is read: 400 KB, half of it of functions that neither a start nor the first line calls | 9.7 |
   | 44 classes are made, 80,000 each | 3.6 |
   | modules in C: `_socket` 1.6, which has 700 constants, `mmap` 0.4, `fcntl` 0.3, `gc` and `atexit` | 2.5 |
-  | all else: modules' other code, 0.8 of it the settings', the importer, the spool, the streams, a thread | 7.6 |
+  | all else: modules' other code, 0.8 of it the settings', the importer, the spool, the streams, a thread | 9.0 |
   | collections of garbage that need not be made, because what was there before the function's code is left out | -4.3 |
 
   To read functions only when they are called would save 3 to 4 million, because each needs something in its place that
@@ -206,20 +205,20 @@ What profiles show behind the figures that are over their budgets:
   of what the budget allows. It might start later, behind the init. But an init has two cores at every memory size, and
   what comes behind it is the first request, at 128 MB with a fourteenth of one; so it starts where it costs a user
   least.
-* **A line.** The same command counts 70,000 instructions for a `log.info` with the layer and 91,000 without. Where
+* **A line.** The same command counts 71,000 instructions for a `log.info` with the layer and 91,000 without. Where
   nothing but the runtime's own handler would see the log record, none is made, and the place of the call is not looked
   for; that pays for the questions whether everything is as the runtime has made it, and for our record. In a `print`
-  nothing can be left out: it is two writes to the stream with the layer, too, 44,000 instructions in place of 13,000,
+  nothing can be left out: it is two writes to the stream with the layer, too, 44,000 instructions in place of 16,000,
   and the budget is for 15,000 more. What the layer adds, by kind of work, is told by the same command:
 
   | in a `print` | thousands |
   | --- | --: |
-  | bytecode and calls: the stream's `write` and the recorder's `written`, twice; the spool's `append` | 14.9 |
-  | objects made and freed | 4.0 |
-  | texts joined, encoded and copied: a record has 450 characters | 2.6 |
+  | bytecode and calls: the stream's `write` and the recorder's `written`, twice; the spool's `append` | 15.0 |
+  | objects made and freed | 3.8 |
+  | texts joined, encoded and copied: a record has 450 characters | 2.5 |
   | stores into the map: the text, its length and time; the line, the committed offset; the text's end | 2.3 |
   | the text quoted | 1.6 |
-  | dictionaries and sets; the thread's number, asked for three times; what else there is | 5.1 |
+  | dictionaries and sets; the thread's number, asked for three times; what else there is | 3.5 |
 
   The first write cannot leave its work to the second: a kill between the two would lose a text that CloudWatch has. To
   commit the bare text, and have the shipping thread make the record, would only move the work to a thread that has the
