@@ -133,6 +133,10 @@ OTHERS = [
     "logging.addLevelName(20, 'NOTE')",
     "logging._levelToName = {**logging._levelToName, 20: 'NOTE'}",
     "logging._levelToName = {}",
+    "import collections; logging._levelToName = collections.defaultdict(lambda: 'NOTE')",
+    "own = type('Own', (list,), {'__iter__': lambda self: calls.append('seen') or iter(self[:])})\n"
+    "logging.root.handlers = own([handler])",
+    "orders.filters = type('Seen', (list,), {'__iter__': lambda _: iter([lambda record: calls.append('filter')])})()",
     "orders.__class__ = type('Own', (logging.Logger,), {})",
     "handler.setLevel(40)",
     "handler.note = 1",

@@ -310,6 +310,7 @@ class Joint:
                     # First what differs where there are rules or other handlers: their log calls pay for this in vain.
                     recorder.takes_short_way
                     and parent is root
+                    and type(handlers) is list
                     and len(handlers) == 1
                     and handlers[0] is handler
                     # No comparisons, as above.
@@ -333,7 +334,8 @@ class Joint:
                     and are_unaltered()
                     and kind.handle is own_handle
                     and self.__class__ in _LOGGERS
-                    and not (self.disabled or self.filters)
+                    and not (self.disabled or (filters := self.filters))
+                    and type(filters) is list
                     and are_calls_unaltered(self.__class__)
                     and "handle" not in (attributes := self.__dict__)
                     and "callHandlers" not in attributes
@@ -356,7 +358,7 @@ class Joint:
                         if not (row[4] == msecs and row[2] <= created_s < row[3] and request is row[1]):
                             levels[level] = row = joint.renewed(row, created_s, msecs, request, is_json=is_json)
                         name, _, _, _, _, _, line_start, line_end, record_start, _, head, loggers, _ = row
-                        logger, level_name = self.name, logging._levelToName[level]  # which the function may replace
+                        logger, level_name = self.name, logging._levelToName.get(level)
                         details, message = loggers.get(logger), msg % args if args else msg
                         if level_name is name and details is not None and len(message) < RECORD_MAX_BYTES:
                             if is_json:
