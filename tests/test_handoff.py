@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import uuid
@@ -31,9 +30,7 @@ def address() -> Iterator[str]:
 def let_go() -> None:
     """Be a process that is gone."""
     handoff._late = None
-    if handoff._presence >= 0:
-        os.close(handoff._presence)
-        handoff._presence = -1
+    handoff._let_go()
 
 
 def listening(address: str, folder: str) -> contextlib.closing[FunctionNote]:
@@ -101,6 +98,20 @@ def test_a_process_that_dies_before_lambda_delivers_was_there(
     hearing._note.close()
 
 
+def test_a_note_is_sent_again_until_the_extension_is_up(tmp_path: Path, address: str) -> None:
+    """It may start later than the function's init is over. The function has closed the socket that says so."""
+    handoff.tell_function(str(tmp_path), address, *NOTE)
+    handoff._let_go()
+    assert not handoff.tell_late()
+    with listening(address, str(tmp_path)) as note:
+        note.look()
+        assert not note.is_there
+        assert handoff.tell_late()
+        note.look()
+        assert note.has_content
+    assert not handoff.tell_late()
+
+
 def test_a_file_of_an_earlier_process_is_nobody(tmp_path: Path, address: str) -> None:
     """/tmp outlives a crash; the next process may be another that tells nothing."""
     handoff.tell_function(str(tmp_path), address, *NOTE)
@@ -114,7 +125,7 @@ def test_a_file_of_an_earlier_process_is_nobody(tmp_path: Path, address: str) ->
 def test_outside_lambda_nobody_is_told(tmp_path: Path) -> None:
     """There is no extension; nothing is written, and nothing is held."""
     handoff.tell_function(str(tmp_path), "", *NOTE)
-    assert list(tmp_path.iterdir()) == [] and handoff._presence == -1
+    assert list(tmp_path.iterdir()) == [] and handoff._presence is None
 
 
 def test_a_second_process_tells_too(tmp_path: Path, address: str) -> None:

@@ -390,6 +390,46 @@ AGAIN_BY = {
     "our wrapper": "os.execv('{layer}/sumo_wrapper', ['{layer}/sumo_wrapper', *sys.orig_argv])",
 }
 
+SEVERAL_TIMES = """
+import logging, os, sys, time
+log = logging.getLogger()
+log.setLevel("INFO")
+begun = int(os.environ.get("BEGUN", "0"))
+log.info("line of program %s", begun)
+time.sleep(0.3)  # Lambda has read the line; and nobody keeps the init open while a third program is seen
+programs = {programs}
+if begun < len(programs):
+    os.environ["BEGUN"] = str(begun + 1)
+    if {has_child} and os.fork() == 0:
+        time.sleep(60)
+    program, is_wrapper = programs[begun]
+    os.execv(program, [program, *sys.orig_argv] if is_wrapper else sys.orig_argv)
+def handler(event, context):
+    log.info("line %s", event)
+    return event
+"""
+
+
+@each_python
+@pytest.mark.parametrize(
+    ("programs", "has_child"),
+    [("I", True), ("II", False), ("WWW", False), ("WI", False)],
+    ids=["with a child", "twice", "three times by our wrapper", "by our wrapper, then by the interpreter"],
+)
+def test_a_function_starts_itself_again_several_times(
+    source: SumoSource, layer_folder: Path, tmp_path: Path, runtime: Runtime, programs: str, has_child: bool
+) -> None:
+    """A child has the descriptors of the program that is gone. Only the first program can be registered."""
+    wrapper = f"{layer_folder}/sumo_wrapper"
+    each = {"W": (wrapper, True), "I": (str(runtime.interpreter.executable), False)}
+    code = SEVERAL_TIMES.format(programs=[each[letter] for letter in programs], has_child=has_child)
+    with environment(runtime, layer_folder, source, tmp_path, code) as env:
+        assert answers(env, 1, 2, 3) == [1, 2, 3]
+        env.shutdown()
+    begun = [f"line of program {number}" for number in range(len(programs) + 1)]
+    assert sorted(messages(source)) == sorted([*begun, "line 1", "line 2", "line 3"])
+    assert sum(record["type"] == "platform.report" for record in source.records) == 3
+
 
 @each_python
 @pytest.mark.parametrize("pause_s", [0.0, 0.5])

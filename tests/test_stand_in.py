@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from model_functions import eventually
@@ -133,6 +134,63 @@ def test_a_process_that_is_dead_is_not_stood_in_for(keeper: Keeper, server: Scri
     assert server.requests == []
 
 
+def test_a_process_that_is_dead_is_in_proc_until_its_end_is_read(keeper: Keeper, server: ScriptedServer) -> None:
+    """Without its threads. Guards against one that is taken for one with another program."""
+    child = os.fork()
+    if child == 0:
+        thread = threading.Thread(target=hold_for_long, daemon=True)
+        thread.start()
+        while handoff._lifeline is None:
+            time.sleep(0.001)
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert not look(keeper, server)
+    os.waitpid(child, 0)
+    assert server.requests == []
+
+
+def hold_for_long() -> None:
+    hold()
+    time.sleep(9)
+
+
+def test_a_program_that_is_not_registered_tells_of_the_next_all_the_same(
+    keeper: Keeper, server: ScriptedServer
+) -> None:
+    """Lambda refuses it, because the one before is registered, which is stood in for. The third one's lines count."""
+    thread = threading.Thread(target=handoff.hold_lifeline, args=(ADDRESS, ""))
+    thread.start()
+    thread.join()
+    eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
+    handoff.release_lifeline()
+    assert look(keeper, server)
+    assert server.requests == []
+
+
+def test_a_forked_child_holds_neither_the_lifeline_nor_the_sign_that_the_function_is_heard(
+    keeper: Keeper, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """It may outlive the program that forked it. Guards against an init that ends at its timeout, and lost lines."""
+    lambda_address = f"127.0.0.1:{os.getpid()}"
+    handoff.tell_function(str(tmp_path), lambda_address, "group", "stream", {})
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    handoff._let_go()
+    try:
+        assert look(keeper, server)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, pytest.raises(ConnectionRefusedError):
+            other.connect(handoff.function_socket_name(lambda_address))
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
 def test_a_lifeline_that_holds_is_waited_for(keeper: Keeper) -> None:
     hold()
     keeper.look()
@@ -163,7 +221,6 @@ def test_there_is_a_bound(keeper: Keeper) -> None:
 def test_without_an_extension_it_is_tried_again() -> None:
     assert not handoff.hold_lifeline(ADDRESS, "x1")
     assert handoff.hold_lifeline("", "x1"), "there is nobody to tell"
-    assert handoff.hold_lifeline(ADDRESS, ""), "nobody is registered"
 
 
 def test_a_descriptor_that_is_the_functions_by_now_stays_open(keeper: Keeper) -> None:

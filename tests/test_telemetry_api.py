@@ -227,7 +227,10 @@ def test_whatever_is_raised_ends_the_connection() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "", f"/1/{SECRET[:-1]}", f"/1/{SECRET}0", f"/{SECRET}", f"/4/{SECRET}", f"/1/{SECRET}/", "/1", "/1/\xe9"],
+    [
+        *("/", "", f"/1/{SECRET[:-1]}", f"/1/{SECRET}0", f"/{SECRET}", f"/1/{SECRET}/", "/1", "/1/\xe9"),
+        *(f"/{number}/{SECRET}" for number in ("", "x", "-1", "1.", "\xb2", "1000", "1" * 5000)),
+    ],
 )
 def test_a_delivery_without_the_secret_is_refused(stand: Stand, path: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Any process of the environment can connect, and a forged request can make the function do so. Before its body."""

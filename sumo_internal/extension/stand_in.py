@@ -37,7 +37,7 @@ def ended(keeper: Keeper) -> list[tuple[str, float]]:
 
     Returns:
         For each whose thread is gone, because another program has taken the place of the function's process: the
-        identifier under which it is registered, and the POSIX time at which that was.
+        identifier under which it is registered (empty where it is not), and the POSIX time at which that was.
     """
     found = []
     lifelines, keeper.lifelines = keeper.lifelines, []
@@ -53,11 +53,20 @@ def ended(keeper: Keeper) -> list[tuple[str, float]]:
         connection.close()
         process, _, rest = message[len(LIFELINE) :].decode("ascii", "replace").partition(" ")
         thread, _, identifier = rest.partition(" ")
-        if not identifier:
+        if not thread:
             continue  # it is nothing of ours
-        if os.path.exists(f"/proc/{process}") and not os.path.exists(f"/proc/{process}/task/{thread}"):
+        if _has_program(process) and not os.path.exists(f"/proc/{process}/task/{thread}"):
             found.append((identifier, told_s or time.time()))
     return found
+
+
+def _has_program(process: str) -> bool:
+    """Does this process run a program? One that ends has no memory any more, and is in /proc until its end is read."""
+    try:
+        with open(f"/proc/{int(process)}/statm", "rb") as sizes:
+            return not sizes.read(1) == b"0"
+    except (OSError, ValueError):
+        return False
 
 
 def _time_in(said: bytes) -> float:
@@ -74,9 +83,10 @@ def ask_for_events(address: str, identifier: str) -> None:
 
     Args:
         address: AWS_LAMBDA_RUNTIME_API.
-        identifier: The internal extension's.
+        identifier: The internal extension's; empty where there is none, and nothing is to be asked.
     """
-    threads.start(_ask_for_events, address, identifier)
+    if identifier:
+        threads.start(_ask_for_events, address, identifier)
 
 
 def _ask_for_events(address: str, identifier: str) -> None:

@@ -48,6 +48,8 @@ its JSON, in which a character takes six bytes at most. A delivery that is rejec
 behind it."""
 _LENGTH_MAX_DIGITS = 12
 """Digits of a Content-Length; Python refuses to read a number of some thousands of digits."""
+_NUMBER_DIGITS_MAX = 3
+"""Digits of a subscription's number: a function that starts itself again through the wrapper has two more of them."""
 _RECEIVE_BYTES = 64 * 1024
 _ANSWER_TIMEOUT_S = 0.5
 """An acknowledgement is a hundred bytes, into a buffer of the kernel's."""
@@ -258,7 +260,8 @@ class Receiver:
         if self._secret is None:
             return 1
         _, number, secret = (*target.split("/", 2), "", "")[:3]
-        if number not in ("1", "2", "3") or not is_equal(secret.encode(), self._secret.encode()):
+        is_number = number.isascii() and number.isdecimal() and len(number) <= _NUMBER_DIGITS_MAX
+        if not is_number or not is_equal(secret.encode(), self._secret.encode()):
             raise ForgedDeliveryError("its path does not have the secret that Lambda was told")
         return int(number)
 

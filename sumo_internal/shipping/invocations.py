@@ -158,6 +158,8 @@ class Invocations:
         """The runtime has an event: an invocation begins."""
         if self._ended_at_s:
             self._gaps_s = [*self._gaps_s[1 - flush_strategy.HISTORY_LENGTH :], time.time() - self._ended_at_s]
+        else:
+            handoff.tell_late()  # by now the extension is up, which it need not have been when the runtime was ready
         self._running_id = request.invoke_id
         enter_invocation(self._recorder, request)  # before anything that may raise: no line is another invocation's
         self._spool.protect()  # by now the extension is up, which it need not have been during the init

@@ -53,8 +53,9 @@ if TYPE_CHECKING:
 _FUNCTION, _TIMED_OUT = "function.json", "timed-out"
 NOTE_MAX_BYTES = 64 * 1024
 """Bound on what is read; the headers may have 30 fields of 455 characters."""
-_presence = -1
-"""Descriptor of the socket that is held for as long as this process lives."""
+_presence: tuple[int, tuple[int, int]] | None = None
+"""The socket that is held for as long as this process lives: its descriptor, and its place, because the function may
+close it, and open a file under its number."""
 LIFELINE = b"lifeline "
 """How the message begins that :func:`hold_lifeline` sends; the process's id, the thread's and the identifier follow."""
 _lifeline: tuple[int, tuple[int, int]] | None = None
@@ -109,11 +110,13 @@ def tell_function(
     except OSError:  # the extension is not up yet, or another process of the function's has told already
         _write(f"{folder}/{_FUNCTION}", text)
         _late = text.encode(), extension_socket_name(address)
-    _presence = presence.detach()  # an object would be warned of when the process ends
+    _presence = presence.fileno(), place_of(presence.fileno())
+    presence.detach()  # an object would be warned of when the process ends
 
 
 def tell_late() -> bool:
-    """Send the note that the extension was not up for, once the init is over: the file may have had no room.
+    """Send the note that the extension was not up for, once the init is over: the file may have had no room, and counts
+    only while this process holds its socket, which the function may close. Until it is sent it can be tried again.
 
     Returns:
         Whether there was one, and it was sent.
@@ -121,7 +124,7 @@ def tell_late() -> bool:
     global _late
     if _late is None:
         return False
-    note, _late = _late, None
+    note = _late
     try:
         sender = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         try:
@@ -130,7 +133,8 @@ def tell_late() -> bool:
         finally:
             sender.close()
     except OSError:
-        return False  # there is no extension beside this process
+        return False  # there is no extension beside this process, or not yet
+    _late = None
     return True
 
 
@@ -194,13 +198,13 @@ def hold_lifeline(address: str, identifier: str) -> bool:
 
     Args:
         address: As :func:`sumo_internal.config.keeper_address` has it.
-        identifier: The internal extension's.
+        identifier: The internal extension's; empty where Lambda has refused it, because the program before has it.
 
     Returns:
-        Whether the extension has been told, or there is nothing to tell. If not, it does not listen (yet).
+        Whether the extension has been told, or there is nobody to tell. If not, it does not listen (yet).
     """
     global _lifeline
-    if _lifeline is not None or not address or not identifier:
+    if _lifeline is not None or not address:
         return True
     try:
         lifeline = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK)
@@ -233,6 +237,19 @@ def release_lifeline() -> None:
         return
     lifeline, _lifeline = _lifeline, None
     close_at(*lifeline)
+
+
+def _let_go() -> None:
+    """In a forked child: it is neither the process that hears the function nor the one that is registered, and may live
+    on where another program takes the place of that one."""
+    global _presence, _lifeline
+    for held in (_presence, _lifeline):
+        if held is not None:
+            close_at(*held)
+    _presence = _lifeline = None
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def bell_socket_name(address: str) -> bytes:
