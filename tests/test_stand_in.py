@@ -60,7 +60,7 @@ def test_a_thread_that_is_gone_is_stood_in_for(keeper: Keeper, server: ScriptedS
     thread.start()
     thread.join()
     eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))  # a moment later
-    handoff.release_lifeline()
+    handoff._let_go()
     assert look(keeper, server)
     eventually(lambda: len(server.requests) == 3)
     assert {request.headers["lambda-extension-identifier"] for request in server.requests} == {"x1"}
@@ -82,7 +82,7 @@ def test_when_a_thread_was_gone_is_told_or_seen(keeper: Keeper, is_told: bool) -
     thread.join()
     gone_s = time.time()
     time.sleep(0.05)
-    handoff.release_lifeline()
+    handoff._let_go()
     keeper.look()
     ((identifier, at_s),) = stand_in.ended(keeper)
     assert identifier == "x1"
@@ -162,7 +162,7 @@ def test_a_program_that_is_not_registered_tells_of_the_next_all_the_same(
     thread.start()
     thread.join()
     eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
-    handoff.release_lifeline()
+    handoff._let_go()
     assert look(keeper, server)
     assert server.requests == []
 
@@ -189,6 +189,17 @@ def test_a_forked_child_holds_neither_the_lifeline_nor_the_sign_that_the_functio
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+
+
+def test_a_thread_that_ends_with_the_init_takes_no_program_with_it(keeper: Keeper, server: ScriptedServer) -> None:
+    """One that Lambda has refused to register. Guards against lines that are taken from Lambda, too."""
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    eventually(lambda: not os.path.exists(f"/proc/self/task/{thread.native_id}"))
+    handoff.release_lifeline()
+    assert not look(keeper, server)
+    assert server.requests == [] and stand_in.descriptors(keeper) == []
 
 
 def test_a_lifeline_that_holds_is_waited_for(keeper: Keeper) -> None:

@@ -16,7 +16,7 @@ from _socket import MSG_DONTWAIT
 from sumo_internal import diagnostics, threads
 from sumo_internal.extension.keeper import Keeper
 from sumo_internal.lambda_apis.extensions_api import ApiRefusedError, ExtensionsApi
-from sumo_internal.spool.handoff import LIFELINE
+from sumo_internal.spool.handoff import LIFELINE, RELEASED
 
 _TIME_MAX_BYTES = 64
 """Of the message that tells when another program takes the process's place."""
@@ -42,9 +42,10 @@ def ended(keeper: Keeper) -> list[tuple[str, float]]:
     found = []
     lifelines, keeper.lifelines = keeper.lifelines, []
     for connection, message, told_s in lifelines:
+        is_released = False
         try:
-            while said := connection.recv(_TIME_MAX_BYTES, MSG_DONTWAIT):
-                told_s = _time_in(said)
+            while not is_released and (said := connection.recv(_TIME_MAX_BYTES, MSG_DONTWAIT)):
+                is_released, told_s = said == RELEASED, _time_in(said)
         except BlockingIOError:
             keeper.lifelines.append((connection, message, told_s))
             continue
@@ -53,8 +54,8 @@ def ended(keeper: Keeper) -> list[tuple[str, float]]:
         connection.close()
         process, _, rest = message[len(LIFELINE) :].decode("ascii", "replace").partition(" ")
         thread, _, identifier = rest.partition(" ")
-        if not thread:
-            continue  # it is nothing of ours
+        if is_released or not thread:
+            continue  # the init is over; or it is nothing of ours
         if _has_program(process) and not os.path.exists(f"/proc/{process}/task/{thread}"):
             found.append((identifier, told_s or time.time()))
     return found

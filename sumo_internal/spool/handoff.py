@@ -58,6 +58,8 @@ _presence: tuple[int, tuple[int, int]] | None = None
 close it, and open a file under its number."""
 LIFELINE = b"lifeline "
 """How the message begins that :func:`hold_lifeline` sends; the process's id, the thread's and the identifier follow."""
+RELEASED = b"released"
+"""What :func:`release_lifeline` sends: a thread that Lambda has not registered ends then, and no program with it."""
 _lifeline: tuple[int, tuple[int, int]] | None = None
 """The connection's descriptor, and its place: the function may close it, and open a file under its number."""
 _late: tuple[bytes, bytes] | None = None
@@ -236,6 +238,11 @@ def release_lifeline() -> None:
     if _lifeline is None:
         return
     lifeline, _lifeline = _lifeline, None
+    if place_of(lifeline[0]) == lifeline[1]:
+        try:
+            os.write(lifeline[0], RELEASED)
+        except OSError:
+            pass  # the extension has ended it
     close_at(*lifeline)
 
 
