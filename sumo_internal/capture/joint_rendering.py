@@ -51,12 +51,13 @@ from _struct import Struct
 from _thread import RLock, get_ident
 from logging import Formatter, Logger, LogRecord, PercentStyle
 from time import gmtime
+from types import MethodType
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, blank, usual
 from sumo_internal.capture.record_format import RECORD_MAX_BYTES, TWO_DIGITS, fits, quote
 from sumo_internal.capture.reentrancy import is_recorded, stand_in_for_log, too_deep
-from sumo_internal.capture.runtime_functions import OWN_LOG, are_calls_unaltered
+from sumo_internal.capture.runtime_functions import METHODS, OWN_LOG, are_calls_unaltered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ _Lock = type(RLock())
 """Of a handler, as the library makes it. A function's own has methods of its own, or not the library's."""
 
 _LOGGERS = (Logger, logging.RootLogger)
+LOGGERS_MAX = 1_000
+"""Loggers whose own methods are kept; a program with more makes them anew at each call."""
 _NAMES_OF_LOG = (
     "_srcfile", "findCaller", "ValueError", "isinstance", "BaseException", "type", "__traceback__", "tuple", "sys",
     "exc_info", "makeRecord", "name", "handle",
@@ -281,6 +284,14 @@ class Joint:
         kind: Any = type(handler)
         own_handle, modules = kind.handle, sys.modules
         new_record: Any = object.__new__
+        methods: dict[Any, tuple[Any, ...]] = {}
+
+        def note_methods(logger: Any) -> tuple[Any, ...]:
+            """Return what a logger calls of its own where nothing is replaced, and keep it."""
+            own = tuple(MethodType(function, logger) for function in METHODS)
+            if len(methods) < LOGGERS_MAX:
+                methods[logger] = own
+            return own
 
         # One function, as above. Its last part is the library's, line by line: what looks at the stack finds the
         # library's frame, and no other.
@@ -337,11 +348,14 @@ class Joint:
                     and not (self.disabled or (filters := self.filters))
                     and type(filters) is list
                     and are_calls_unaltered(self.__class__)
-                    and "handle" not in (attributes := self.__dict__)
-                    and "callHandlers" not in attributes
-                    and "makeRecord" not in attributes
-                    and "findCaller" not in attributes
-                    and "filter" not in attributes
+                    # Not a look into the logger's ``__dict__``: up to Python 3.12 that makes all its attributes slower.
+                    and type(handle := self.handle) is MethodType
+                    and type(call_handlers := self.callHandlers) is MethodType
+                    and type(make_record := self.makeRecord) is MethodType
+                    and type(find_caller := self.findCaller) is MethodType
+                    and type(own_filter := self.filter) is MethodType
+                    and (handle, call_handlers, make_record, find_caller, own_filter)
+                    == (methods.get(self) or note_methods(self))
                     and level >= handler.level
                     and "log" not in inner.__dict__
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)

@@ -131,5 +131,7 @@ def _functions_for_calls() -> Callable[[Any], bool]:
 
 are_calls_unaltered = _functions_for_calls()
 """Is what is called for log calls to a logger of this class the library's own?"""
+METHODS = (Logger.handle, Logger.callHandlers, Logger.makeRecord, Logger.findCaller, Logger.filter)
+"""What a logger calls of its own until a handler has its log record: the library's."""
 OWN_LOG = Logger._log
 """What makes a log record of a log call: the library's own."""
