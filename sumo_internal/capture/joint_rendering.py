@@ -134,6 +134,16 @@ _NAMES_OF_LOG = (
 """What ``Logger._log`` asks for, in its order, where it is the one whose text is repeated here: Python 3.10 to 3.14."""
 
 
+class _Methods(dict):  # type: ignore[type-arg]  # loggers and methods
+    """By logger, what it calls of its own where nothing is replaced."""
+
+    def __missing__(self, logger: Any) -> tuple[Any, ...]:
+        own = tuple(MethodType(function, logger) for function in METHODS)
+        if len(self) < LOGGERS_MAX:
+            self[logger] = own
+        return own
+
+
 class Joint:
     """Writes both for one handler of the runtime's, on its framed sink."""
 
@@ -284,14 +294,7 @@ class Joint:
         kind: Any = type(handler)
         own_handle, modules = kind.handle, sys.modules
         new_record: Any = object.__new__
-        methods: dict[Any, tuple[Any, ...]] = {}
-
-        def note_methods(logger: Any) -> tuple[Any, ...]:
-            """Return what a logger calls of its own where nothing is replaced, and keep it."""
-            own = tuple(MethodType(function, logger) for function in METHODS)
-            if len(methods) < LOGGERS_MAX:
-                methods[logger] = own
-            return own
+        methods = _Methods()
 
         # One function, as above. Its last part is the library's, line by line: what looks at the stack finds the
         # library's frame, and no other.
@@ -354,8 +357,7 @@ class Joint:
                     and type(make_record := self.makeRecord) is MethodType
                     and type(find_caller := self.findCaller) is MethodType
                     and type(own_filter := self.filter) is MethodType
-                    and (handle, call_handlers, make_record, find_caller, own_filter)
-                    == (methods.get(self) or note_methods(self))
+                    and (handle, call_handlers, make_record, find_caller, own_filter) == methods[self]
                     and level >= handler.level
                     and "log" not in inner.__dict__
                     and not (adds_tenant and names["_GLOBAL_TENANT_ID"] is not None)
