@@ -140,7 +140,7 @@ from sumo_internal.spool.reader import SpoolReader
 keeper = Keeper(sys.argv[3].replace("@", "\\0"))
 print("up", flush=True)
 while not select.select([0], [], [], 0.0)[0]:
-    select.select([keeper, 0], [], [])
+    select.select([*keeper.descriptors(), 0], [], [])
     keeper.look()
 reader = SpoolReader(sys.argv[2], keeper=keeper)
 reader.acquire()
