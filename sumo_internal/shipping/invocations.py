@@ -219,10 +219,10 @@ class Invocations:
             self._settle()
 
     def _settle(self) -> None:
-        if self._forget_replacement is not None:
-            self._forget_replacement()
         self._is_settled = True  # first: the thread looks at this if the function has raised something in its wait
         self._registered.set()
+        if self._forget_replacement is not None:
+            self._forget_replacement()
 
     def _do_without(self, error: Exception) -> None:
         self._api = None
