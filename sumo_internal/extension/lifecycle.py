@@ -149,7 +149,7 @@ class Extension:
         while not self._hearing.is_known and not self._platform_log.is_runtime_ready and time.time() < until_s:
             self._serve(until_s)
         self._hearing.decide()
-        if not self._hearing.is_in_process:
+        if not self._hearing.is_in_process and "function" not in self._subscription.types:  # as for another program
             self._ask_for_function(types)
 
     def _ask_for_function(self, types: set[str]) -> None:
