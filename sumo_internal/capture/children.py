@@ -12,6 +12,8 @@ Other programs in Python are heard only where a setting asks for it (SUMO_CHILDR
 in its environment: PYTHONPATH begins with the wrapper's door, and :data:`PARENT` says which invocation runs. Such a
 program may write to a pipe of the function's, which then writes the text itself: so a stream is heard only where it is
 the function's own.
+
+A program may also take the place of this process (:func:`follow_replacement`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from time import time
 from sumo_internal import diagnostics
 from sumo_internal.capture import log_records, record_format
 from sumo_internal.capture.log_records import usual
-from sumo_internal.capture.record_format import quote, time_text
+from sumo_internal.capture.record_format import SHORT_MAX_CHARS, quote, time_text
 from sumo_internal.capture.reentrancy import stand_in, stand_in_for_log
 from sumo_internal.capture.runtime_functions import OWN_LOG
 from sumo_internal.spool.counters import DEBUG_FORGOTTEN
@@ -71,8 +71,6 @@ _NAMES_MAX = 1_000
 """Names of loggers whose level is remembered."""
 _NEVER = 1 << 30
 """A level that nothing is below."""
-_MESSAGE_MAX_CHARS = 4_000
-"""Length of a message up to which a record fits as it is."""
 _HELD_KEY = ',"held":true'
 
 
@@ -227,7 +225,7 @@ class Flight:
             except Exception as error:  # a message and arguments that do not fit
                 diagnostics.pass_on(error)
                 return ""
-        if len(message) > _MESSAGE_MAX_CHARS:
+        if len(message) > SHORT_MAX_CHARS:
             return ""
         stamp, request = time_text(created_s), recorder.request_id or ""
         if self._is_json:

@@ -55,7 +55,7 @@ from types import MethodType
 
 from sumo_internal import diagnostics
 from sumo_internal.capture.log_records import MADE, TEXT_FORMAT, TIME_FORMAT, blank, usual
-from sumo_internal.capture.record_format import RECORD_MAX_BYTES, TWO_DIGITS, fits, quote
+from sumo_internal.capture.record_format import RECORD_MAX_BYTES, SHORT_MAX_CHARS, TWO_DIGITS, fits, quote
 from sumo_internal.capture.reentrancy import is_recorded, stand_in_for_log, too_deep
 from sumo_internal.capture.runtime_functions import METHODS, OWN_LOG, are_calls_unaltered
 
@@ -98,9 +98,6 @@ FRAME_HEAD = Struct(">4sIQ")
 
 PLAIN = frozenset((str, int, float, bool, type(None)))
 """Types of arguments whose text is the interpreter's alone: no code of the function's runs, nothing can raise twice."""
-
-SHORT_MAX_CHARS = 4_000
-"""Length of a message up to which its record fits as it is; that of a longer one is measured."""
 
 _WATCHED_MAX = 50
 """Records that are watched in vain before the handler is left alone for good."""

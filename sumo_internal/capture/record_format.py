@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 RECORD_MAX_BYTES = 60 * 1024
 """Sumo slices messages above 64 KB, and the slices are no JSON; this leaves room for what its own pipeline adds."""
 
+SHORT_MAX_CHARS = 4_000
+"""Length of a message up to which its record fits, whatever its characters, and whatever else it has that is usual."""
+
 _ENDING_BYTES = 100
 """Room for what the spool adds to a record: its id, of about 50, and the brace."""
 

@@ -65,7 +65,7 @@ def _has_program(process: str) -> bool:
     """Does this process run a program? One that ends has no memory any more, and is in /proc until its end is read."""
     try:
         with open(f"/proc/{int(process)}/statm", "rb") as sizes:
-            return not sizes.read(1) == b"0"
+            return sizes.read(1) != b"0"
     except (OSError, ValueError):
         return False
 

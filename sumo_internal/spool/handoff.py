@@ -225,11 +225,8 @@ def hold_lifeline(address: str, identifier: str) -> bool:
 
 def tell_replacement() -> None:
     """Tell the extension, over the lifeline, that another program takes this process's place now; never waits."""
-    if _lifeline is not None and place_of(_lifeline[0]) == _lifeline[1]:
-        try:
-            os.write(_lifeline[0], repr(time.time()).encode())
-        except OSError:
-            pass  # then the time is the one at which the extension sees that the connection has ended
+    if _lifeline is not None:
+        _send(_lifeline, repr(time.time()).encode())  # else it is the time at which the extension sees the end
 
 
 def release_lifeline() -> None:
@@ -238,12 +235,17 @@ def release_lifeline() -> None:
     if _lifeline is None:
         return
     lifeline, _lifeline = _lifeline, None
-    if place_of(lifeline[0]) == lifeline[1]:
+    _send(lifeline, RELEASED)
+    close_at(*lifeline)
+
+
+def _send(lifeline: tuple[int, tuple[int, int]], message: bytes) -> None:
+    descriptor, place = lifeline
+    if place_of(descriptor) == place:
         try:
-            os.write(lifeline[0], RELEASED)
+            os.write(descriptor, message)
         except OSError:
             pass  # the extension has ended it
-    close_at(*lifeline)
 
 
 def _let_go() -> None:
